@@ -1,0 +1,6 @@
+PYTHON ?= python3
+
+build:
+	python setup.py build_ext --inplace
+
+.PHONY: build

@@ -1,0 +1,32 @@
+#include "cpu/simd.h"
+
+#include <ATen/Version.h>
+
+#include <string>
+
+namespace kcircuits::cpu {
+
+#ifdef KCIRCUITS_SIMD_AVX2
+extern const RowKernels row_kernels_AVX2;
+#endif
+#ifdef KCIRCUITS_SIMD_AVX512
+extern const RowKernels row_kernels_AVX512;
+#endif
+extern const RowKernels row_kernels_DEFAULT;
+
+const RowKernels& rows() {
+  static const RowKernels& chosen = []() -> const RowKernels& {
+    // Follow torch's choice, so that ATEN_CPU_CAPABILITY governs both.
+    const std::string capability = at::get_cpu_capability();
+#ifdef KCIRCUITS_SIMD_AVX512
+    if (capability == "AVX512") return row_kernels_AVX512;
+#endif
+#ifdef KCIRCUITS_SIMD_AVX2
+    if (capability == "AVX512" || capability == "AVX2") return row_kernels_AVX2;
+#endif
+    return row_kernels_DEFAULT;
+  }();
+  return chosen;
+}
+
+}  // namespace kcircuits::cpu

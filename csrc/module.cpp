@@ -1,0 +1,9 @@
+// The Python module kcircuits._C: loading it registers the ops; the engine's classes are bound here.
+#include <torch/extension.h>
+#include <torch/version.h>
+
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
+  m.doc() = "Compiled core of kcircuits; use it through the Python package.";
+  m.attr("source_hash") = KCIRCUITS_SOURCE_HASH;
+  m.attr("torch_version") = TORCH_VERSION;
+}

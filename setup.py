@@ -1,0 +1,58 @@
+"""Drives CMake; the list of sources and every compiler flag are in CMakeLists.txt."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+
+
+def source_hash() -> str:
+    """Hash of csrc/ and CMakeLists.txt; `kcircuits/_native.py` computes the same at import."""
+    digest = hashlib.sha256()
+    for path in [ROOT / "CMakeLists.txt", *sorted((ROOT / "csrc").rglob("*"))]:
+        if path.is_file():
+            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cuda_wanted() -> bool:
+    """The CUDA half is built where nvcc and a CUDA build of torch are both present."""
+    import torch
+
+    return torch.version.cuda is not None and shutil.which("nvcc") is not None
+
+
+class CMakeBuild(build_ext):
+    """Build `kcircuits/_C` with CMake and ninja."""
+
+    def build_extension(self, ext: Extension) -> None:
+        import torch
+
+        target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
+        build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
+        build.mkdir(parents=True, exist_ok=True)
+        flags = os.environ.get("KCIRCUITS_CMAKE_ARGS", "").split()
+        configure = [
+            "cmake", "-S", str(ROOT), "-B", str(build), "-G", "Ninja",
+            "-DCMAKE_BUILD_TYPE=Release",
+            f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}",
+            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-DKCIRCUITS_SOURCE_HASH={source_hash()}",
+            f"-DKCIRCUITS_CUDA={'ON' if cuda_wanted() else 'OFF'}",
+            *flags,
+        ]  # fmt: skip
+        subprocess.run(configure, check=True)
+        subprocess.run(["cmake", "--build", str(build)], check=True)
+        subprocess.run(["cmake", "--install", str(build), "--prefix", str(target)], check=True)
+
+
+setup(ext_modules=[Extension("kcircuits._C", sources=[])], cmdclass={"build_ext": CMakeBuild})
