@@ -2,8 +2,11 @@
 #include <torch/extension.h>
 #include <torch/version.h>
 
+#include "engine/bindings.h"
+
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.doc() = "Compiled core of kcircuits; use it through the Python package.";
   m.attr("source_hash") = KCIRCUITS_SOURCE_HASH;
   m.attr("torch_version") = TORCH_VERSION;
+  kcircuits::engine::bind(m);
 }

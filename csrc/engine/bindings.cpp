@@ -1,0 +1,143 @@
+// The engine's classes for Python. The model specification is read once, by attribute, from
+// kcircuits.model.spec's dataclasses.
+#include "engine/bindings.h"
+
+#include <ATen/core/grad_mode.h>
+#include <pybind11/functional.h>
+#include <pybind11/stl.h>
+#include <torch/extension.h>
+
+#include "engine/acdc.h"
+#include "engine/masked_run.h"
+#include "engine/session.h"
+
+namespace kcircuits::engine {
+namespace {
+
+namespace py = pybind11;
+
+std::optional<at::Tensor> optional_tensor(const py::object& owner, const char* name) {
+  const py::object value = owner.attr(name);
+  return value.is_none() ? std::nullopt : std::optional(value.cast<at::Tensor>());
+}
+
+Norm read_norm(const py::object& norm) {
+  return {norm.attr("kind").cast<std::string>() == "rmsnorm", norm.attr("eps").cast<double>(),
+          optional_tensor(norm, "weight"), optional_tensor(norm, "bias")};
+}
+
+Attention read_attention(const py::object& a) {
+  Attention attention{a.attr("w_q").cast<at::Tensor>(), a.attr("w_k").cast<at::Tensor>(),
+                      a.attr("w_v").cast<at::Tensor>(), a.attr("w_o").cast<at::Tensor>(),
+                      optional_tensor(a, "b_q"),        optional_tensor(a, "b_k"),
+                      optional_tensor(a, "b_v"),        optional_tensor(a, "b_o"),
+                      a.attr("scale").cast<double>(),   std::nullopt};
+  if (const py::object rotary = a.attr("rotary"); !rotary.is_none()) {
+    attention.rotary = {rotary.attr("inv_freq").cast<at::Tensor>(), rotary.attr("scale").cast<double>()};
+  }
+  return attention;
+}
+
+Activation read_activation(const std::string& name) {
+  if (name == "silu") return Activation::kSilu;
+  if (name == "gelu") return Activation::kGelu;
+  if (name == "gelu_tanh") return Activation::kGeluTanh;
+  TORCH_CHECK_VALUE(name == "relu", "activation: expected silu, gelu, gelu_tanh or relu, got ", name);
+  return Activation::kRelu;
+}
+
+Mlp read_mlp(const py::object& m) {
+  return {read_activation(m.attr("activation").cast<std::string>()),
+          m.attr("w_up").cast<at::Tensor>(),
+          m.attr("w_down").cast<at::Tensor>(),
+          optional_tensor(m, "w_gate"),
+          optional_tensor(m, "b_up"),
+          optional_tensor(m, "b_gate"),
+          optional_tensor(m, "b_down")};
+}
+
+Model read_model(const py::object& spec) {
+  const py::object graph = spec.attr("graph");
+  Model model{{graph.attr("num_layers").cast<int64_t>(), graph.attr("num_heads").cast<int64_t>(),
+               graph.attr("num_kv_heads").cast<int64_t>(), graph.attr("parallel").cast<bool>()},
+              spec.attr("head_dim").cast<int64_t>(),
+              spec.attr("embedding").cast<at::Tensor>(),
+              optional_tensor(spec, "positions"),
+              {},
+              read_norm(spec.attr("final_norm")),
+              spec.attr("unembedding").cast<at::Tensor>(),
+              optional_tensor(spec, "unembedding_bias")};
+  for (const py::handle layer : spec.attr("layers")) {
+    const auto part = [&](const char* name) { return layer.attr(name).cast<py::object>(); };
+    model.layers.push_back({read_norm(part("attention_norm")), read_attention(part("attention")),
+                            read_norm(part("mlp_norm")), read_mlp(part("mlp"))});
+  }
+  return model;
+}
+
+// Without the GIL, but Ctrl-C and the caller's progress function are heard after every chunk.
+AcdcResult run_acdc(const Session& session, double threshold, bool absolute, int64_t memory,
+                    int64_t chunk_limit, const py::object& progress) {
+  const auto report = [&](const AcdcProgress& done) {
+    const py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (!progress.is_none()) progress(done);
+  };
+  const py::gil_scoped_release no_gil;
+  return acdc(session, {threshold, absolute, memory, chunk_limit}, report);
+}
+
+}  // namespace
+
+void bind(py::module_& m) {
+  py::class_<Session>(m, "Session")
+      .def(py::init([](const py::object& spec, const at::Tensor& clean, const at::Tensor& lengths,
+                       const at::Tensor& answers, const std::optional<at::Tensor>& wrong,
+                       const std::optional<at::Tensor>& corrupt, const std::string& metric) {
+             Model model = read_model(spec);
+             const py::gil_scoped_release no_gil;
+             const c10::NoGradGuard no_grad;
+             return std::make_unique<Session>(std::move(model),
+                                              SessionOptions{clean, lengths, answers, wrong, corrupt, metric});
+           }),
+           py::arg("spec"), py::arg("clean"), py::arg("lengths"), py::arg("answers"), py::arg("wrong"),
+           py::arg("corrupt"), py::arg("metric"))
+      .def("full_rows", &Session::full_rows)
+      .def(
+          "metric",
+          [](const Session& session, const at::Tensor& rows) {
+            const c10::NoGradGuard no_grad;
+            return session.metric()(rows);
+          },
+          py::arg("rows"), py::call_guard<py::gil_scoped_release>())
+      .def(
+          "masked_run",
+          [](const Session& session, const at::Tensor& masks, int64_t memory) {
+            const c10::NoGradGuard no_grad;
+            return masked_run(session, masks, memory);
+          },
+          py::arg("masks"), py::arg("memory"), py::call_guard<py::gil_scoped_release>())
+      .def("acdc", &run_acdc, py::arg("threshold"), py::arg("absolute"), py::arg("memory"),
+           py::arg("chunk_limit"), py::arg("progress"));
+
+  py::class_<AcdcProgress>(m, "AcdcProgress")
+      .def_readonly("layer", &AcdcProgress::layer)
+      .def_readonly("edges_settled", &AcdcProgress::edges_settled)
+      .def_readonly("edges_removed", &AcdcProgress::edges_removed)
+      .def_readonly("tests", &AcdcProgress::tests);
+
+  py::class_<AcdcEdge>(m, "AcdcEdge")
+      .def_readonly("sender", &AcdcEdge::sender)
+      .def_readonly("receiver", &AcdcEdge::receiver)
+      .def_readonly("effect", &AcdcEdge::effect);
+
+  py::class_<AcdcResult>(m, "AcdcResult")
+      .def_readonly("edges", &AcdcResult::edges)
+      .def_readonly("full_metric", &AcdcResult::full_metric)
+      .def_readonly("circuit_metric", &AcdcResult::circuit_metric)
+      .def_readonly("tests", &AcdcResult::tests)
+      .def_readonly("evaluations", &AcdcResult::evaluations)
+      .def_readonly("chunks", &AcdcResult::chunks);
+}
+
+}  // namespace kcircuits::engine

@@ -1,0 +1,134 @@
+#include "engine/masked_run.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "engine/mix.h"
+
+namespace kcircuits::engine {
+namespace {
+
+// One chunk of circuits. Senders are kept as differences to their ablated values, [S, M, 1, P, D].
+class Run {
+ public:
+  Run(const Session& session, const at::Tensor& masks)
+      : session_(session),
+        graph_(session.graph()),
+        num_circuits_(masks.size(0)),
+        by_receiver_(masks.permute({2, 0, 1}).contiguous()),  // [R, M, S]
+        used_(masks.any(0)) {
+    find_live();
+    const at::Tensor& clean = session.clean_delta();
+    delta_ = at::empty({clean.size(0), num_circuits_, 1, clean.size(1), clean.size(2)}, clean.options());
+    delta_.select(0, 0).copy_(clean.select(0, 0).expand({num_circuits_, 1, clean.size(1), clean.size(2)}));
+  }
+
+  at::Tensor final_rows() {
+    for (int64_t l = 0; l < graph_.num_layers; ++l) {
+      run_attention(l);
+      if (live_[graph_.mlp(l)]) {
+        store(graph_.mlp(l), apply_mlp(inputs({graph_.mlp_input(l)})[0], session_.model().layers[l].mlp));
+      }
+    }
+    return inputs({graph_.logits()})[0].index_select(1, session_.tokens().last);
+  }
+
+ private:
+  // A node is live when some circuit has an edge from it to a live node's receiver, or to the logits.
+  void find_live() {
+    const auto used = used_.accessor<bool, 2>();
+    live_.assign(graph_.num_senders(), false);
+    for (int64_t r = graph_.num_receivers() - 1; r >= 0; --r) {
+      if (!receiver_is_live(r)) continue;
+      for (int64_t s = 0; s < graph_.num_senders_of(r); ++s) live_[s] = live_[s] || used[s][r];
+    }
+  }
+
+  bool receiver_is_live(int64_t receiver) const {
+    const Receiver r = graph_.describe(receiver);
+    if (r.kind == Kind::kLogits) return true;
+    if (r.kind == Kind::kMlp) return live_[graph_.mlp(r.layer)];
+    if (r.kind == Kind::kQuery) return live_[graph_.head(r.layer, r.head)];
+    const int64_t first = graph_.head(r.layer, r.head * graph_.group_size());
+    return std::any_of(live_.begin() + first, live_.begin() + first + graph_.group_size(),
+                       [](bool x) { return x; });
+  }
+
+  // Normed inputs of receivers of one sub-block, [receivers, M, P, D].
+  at::Tensor inputs(const std::vector<int64_t>& receivers) const {
+    const int64_t num_senders = graph_.num_senders_of(receivers[0]);
+    const at::Tensor mask =
+        by_receiver_.index_select(0, at::tensor(receivers, at::kLong)).slice(2, 0, num_senders);
+    const auto& constant = session_.constant(receivers[0]);
+    return mix(delta_.slice(0, 0, num_senders), mask.to(delta_.device()),
+               constant ? std::optional(constant->unsqueeze(0).unsqueeze(0)) : std::nullopt,
+               &session_.norm_of(receivers[0]));
+  }
+
+  void run_attention(int64_t l) {
+    std::vector<int64_t> receivers;
+    const auto add = [&](int64_t receiver) {
+      if (receiver_is_live(receiver)) receivers.push_back(receiver);
+    };
+    for (int64_t i = 0; i < graph_.num_heads; ++i) add(graph_.query(l, i));
+    for (int64_t j = 0; j < graph_.num_kv_heads; ++j) add(graph_.key(l, j));
+    for (int64_t j = 0; j < graph_.num_kv_heads; ++j) add(graph_.value(l, j));
+    if (receivers.empty()) return;
+    const at::Tensor x = inputs(receivers);
+    const auto input_of = [&](int64_t receiver) {
+      return x[std::find(receivers.begin(), receivers.end(), receiver) - receivers.begin()];
+    };
+    for (int64_t j = 0; j < graph_.num_kv_heads; ++j) {
+      if (!receiver_is_live(graph_.key(l, j))) continue;
+      const at::Tensor k = session_.key(l, j, input_of(graph_.key(l, j)));
+      const at::Tensor v = session_.value(l, j, input_of(graph_.value(l, j)));
+      for (int64_t i = j * graph_.group_size(); i < (j + 1) * graph_.group_size(); ++i) {
+        if (!live_[graph_.head(l, i)]) continue;
+        const at::Tensor q = session_.query(l, i, input_of(graph_.query(l, i)), false);
+        store(graph_.head(l, i), session_.head_output(l, i, q, k, v, false));
+      }
+    }
+  }
+
+  void store(int64_t sender, const at::Tensor& out) {
+    at::Tensor slot = delta_.select(0, sender).squeeze(1);  // [M, P, D]
+    if (const auto ablated = session_.ablated(sender)) {
+      at::sub_out(slot, out, *ablated);
+    } else {
+      slot.copy_(out);
+    }
+  }
+
+  const Session& session_;
+  const Graph& graph_;
+  int64_t num_circuits_;
+  at::Tensor by_receiver_;
+  at::Tensor used_;
+  std::vector<bool> live_;
+  at::Tensor delta_;
+};
+
+}  // namespace
+
+at::Tensor masked_run(const Session& session, const at::Tensor& masks, int64_t memory) {
+  const Graph& g = session.graph();
+  TORCH_CHECK_VALUE(masks.dim() == 3 && masks.scalar_type() == at::kBool && masks.device().is_cpu() &&
+                        masks.size(1) == g.num_senders() && masks.size(2) == g.num_receivers(),
+                    "masks: expected bool [M, ", g.num_senders(), ", ", g.num_receivers(),
+                    "] on the CPU, got ", masks.scalar_type(), " ", masks.sizes());
+  const at::Tensor& clean = session.clean_delta();
+  // Senders, plus about as much again for the inputs of one sub-block's receivers and the MLP.
+  const int64_t bytes =
+      (clean.size(0) + 4 * g.receivers_per_layer()) * clean.size(1) * clean.size(2) * clean.element_size();
+  const int64_t chunk = std::max<int64_t>(1, memory / bytes);
+  std::vector<at::Tensor> rows;
+  for (int64_t first = 0; first < masks.size(0); first += chunk) {
+    rows.push_back(Run(session, masks.slice(0, first, std::min(first + chunk, masks.size(0)))).final_rows());
+  }
+  if (rows.empty()) return at::empty({0, session.tokens().num_prompts, clean.size(2)}, clean.options());
+  return at::cat(rows, 0);
+}
+
+}  // namespace kcircuits::engine

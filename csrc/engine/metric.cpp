@@ -1,0 +1,45 @@
+#include "engine/metric.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "ops.h"
+
+namespace kcircuits::engine {
+
+at::Tensor Metric::operator()(const at::Tensor& rows) const {
+  at::Tensor value = offset - (rows.to(at::kFloat) * direction).sum(-1);  // [B, N]
+  if (!needs_lse) return value;
+  if (at::GradMode::is_enabled()) {
+    return value + at::linear(rows, unembedding, bias.value_or(at::Tensor())).to(at::kFloat).logsumexp(-1);
+  }
+  const at::Tensor flat = rows.reshape({-1, rows.size(-1)});
+  return value + log_sum_exp(flat, unembedding, bias).view(value.sizes());
+}
+
+Metric make_metric(const std::string& kind, const Model& model, const at::Tensor& answers,
+                   const std::optional<at::Tensor>& wrong, const at::Tensor& full_rows) {
+  const at::Tensor& w = model.unembedding;
+  const auto& bias = model.unembedding_bias;
+  const auto token_direction = [&](const at::Tensor& ids) { return w.index_select(0, ids).to(at::kFloat); };
+  const auto token_bias = [&](const at::Tensor& ids) {
+    return bias ? bias->index_select(0, ids).to(at::kFloat)
+                : at::zeros({ids.size(0)}, w.options().dtype(at::kFloat));
+  };
+  if (kind == "nll") return {w, bias, token_direction(answers), -token_bias(answers), true};
+  if (kind == "logit-diff") {
+    TORCH_CHECK_VALUE(wrong.has_value(), "metric logit-diff needs a wrong answer for every prompt");
+    return {w, bias, token_direction(answers) - token_direction(*wrong),
+            token_bias(*wrong) - token_bias(answers), false};
+  }
+  TORCH_CHECK_VALUE(kind == "kl", "metric: expected nll, kl or logit-diff, got ", kind);
+  // KL(full ‖ run) = Σ p log p − Σ p·logit_run + lse_run, and Σ p·logit_run = ⟨row, Σ p W⟩ + Σ p b.
+  const at::Tensor logits = at::linear(full_rows, w, bias.value_or(at::Tensor())).to(at::kFloat);
+  const at::Tensor log_p = at::log_softmax(logits, -1);
+  const at::Tensor p = log_p.exp();
+  at::Tensor offset = (p * log_p).sum(-1);
+  if (bias) offset = offset - at::mv(p, bias->to(at::kFloat));
+  return {w, bias, at::mm(p, w.to(at::kFloat)), offset, true};
+}
+
+}  // namespace kcircuits::engine

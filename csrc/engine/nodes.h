@@ -1,0 +1,44 @@
+// What a node computes, from the normed inputs of its receivers to what it adds to the stream.
+// Pure functions on rows; leading dimension B counts hypotheses. Differentiable where gradients are on.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "engine/spec.h"
+#include "engine/tokens.h"
+
+namespace kcircuits::engine {
+
+// x [..., D] -> [..., D]
+at::Tensor apply_norm(const at::Tensor& x, const Norm& norm);
+
+// x [..., K] times w [N, K] transposed, plus b [N].
+at::Tensor project(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& b);
+
+// cos and sin of every token's angles, each float [P, rotary_dim / 2].
+struct Rotation {
+  at::Tensor cos, sin;
+};
+Rotation make_rotation(const Rotary& rotary, const at::Tensor& positions);
+Rotation rotation_rows(const Rotation& rotation, const at::Tensor& rows);
+
+// x [B, rows, d]; the first 2 * rotation.cos.size(1) dimensions are rotated.
+at::Tensor rotate(const at::Tensor& x, const Rotation& rotation);
+
+// One head. q [B, P or N, d] (N rows when `last_only`), k and v [B, P, d]; any B may be 1. -> like q
+at::Tensor attend(const Tokens& tokens, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                  double scale, bool last_only);
+
+// x [..., D] normed -> [..., D]
+at::Tensor apply_mlp(const at::Tensor& x, const Mlp& mlp);
+
+// What one head, or one key/value head, owns of the layer's weights: views, never copies.
+struct HeadWeights {
+  at::Tensor weight;
+  std::optional<at::Tensor> bias;
+};
+HeadWeights head_rows(const at::Tensor& weight, const std::optional<at::Tensor>& bias, int64_t head,
+                      int64_t head_dim);
+at::Tensor head_output_weight(const Attention& attention, int64_t head, int64_t head_dim);
+
+}  // namespace kcircuits::engine

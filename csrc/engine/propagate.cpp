@@ -1,0 +1,277 @@
+#include "engine/propagate.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "engine/mix.h"
+
+namespace kcircuits::engine {
+namespace {
+
+at::Tensor bool_tensor(const std::vector<uint8_t>& values, at::Device device) {
+  at::Tensor out = at::empty({static_cast<int64_t>(values.size())}, at::kBool);
+  std::copy(values.begin(), values.end(), out.mutable_data_ptr<bool>());
+  return out.to(device);
+}
+
+}  // namespace
+
+Propagation::Propagation(const State& state, std::vector<int64_t> touched)
+    : state_(state),
+      session_(state.session()),
+      graph_(state.session().graph()),
+      touched_(std::move(touched)) {
+  const Receiver first = graph_.describe(touched_.at(0));
+  if (first.kind == Kind::kLogits) {
+    bytes_ = session_.tokens().num_prompts * session_.model().width() * 4;
+    return;
+  }
+  for (int64_t layer = first.layer; layer < graph_.num_layers; ++layer) {
+    if (layer > first.layer || first.kind != Kind::kMlp) plan_attention(layer);
+    plan_mlp(layer);
+  }
+  final_input_ = group_inputs({graph_.logits()});
+  const int64_t width = session_.model().width() * session_.clean_delta().element_size();
+  bytes_ += width * (session_.tokens().num_prompts * static_cast<int64_t>(nodes_.size()) +
+                     session_.tokens().num_tokens * num_slots_all_);
+}
+
+bool Propagation::is_touched(int64_t receiver) const {
+  return std::find(touched_.begin(), touched_.end(), receiver) != touched_.end();
+}
+
+bool Propagation::reached(int64_t receiver) const {
+  if (state_.receiver_need(receiver) == Need::kNone) return false;
+  if (is_touched(receiver)) return true;
+  const auto& present = state_.senders_present(receiver);
+  return std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
+    return node.sender < static_cast<int64_t>(present.size()) && present[node.sender];
+  });
+}
+
+void Propagation::add_node(int64_t sender, Step& step) {
+  const bool last_only = state_.need(sender) == Need::kLast;
+  node_of_[sender] = nodes_.size();
+  step.nodes.push_back(nodes_.size());
+  nodes_.push_back({sender, last_only, static_cast<int64_t>(nodes_.size()), last_only ? -1 : num_slots_all_++});
+}
+
+void Propagation::plan_attention(int64_t layer) {
+  Step step{layer, false, {}, {}};
+  std::vector<int64_t> inputs;
+  std::vector<int64_t> heads;
+  for (int64_t j = 0; j < graph_.num_kv_heads; ++j) {
+    bool group_reached = false;
+    for (const int64_t receiver : {graph_.key(layer, j), graph_.value(layer, j)}) {
+      if (!reached(receiver)) continue;
+      group_reached = true;
+      if (!is_touched(receiver)) inputs.push_back(receiver);
+    }
+    for (int64_t i = j * graph_.group_size(); i < (j + 1) * graph_.group_size(); ++i) {
+      if (state_.need(graph_.head(layer, i)) == Need::kNone) continue;
+      const bool query_reached = reached(graph_.query(layer, i));
+      if (query_reached && !is_touched(graph_.query(layer, i))) inputs.push_back(graph_.query(layer, i));
+      if (group_reached || query_reached) heads.push_back(i);
+    }
+  }
+  if (heads.empty()) return;
+  step.groups = group_inputs(inputs);
+  // What these heads also read, but the change does not reach.
+  for (const int64_t i : heads) {
+    const int64_t j = i / graph_.group_size();
+    const bool last_only = state_.need(graph_.head(layer, i)) == Need::kLast;
+    const auto unreached = [&](int64_t receiver) { return !reached(receiver) && !unchanged_.count(receiver); };
+    if (const int64_t q = graph_.query(layer, i); unreached(q)) {
+      unchanged_[q] = session_.query(layer, i, unchanged_input(q, last_only), last_only);
+    }
+    if (const int64_t k = graph_.key(layer, j); unreached(k)) {
+      unchanged_[k] = session_.key(layer, j, unchanged_input(k, false));
+    }
+    if (const int64_t v = graph_.value(layer, j); unreached(v)) {
+      unchanged_[v] = session_.value(layer, j, unchanged_input(v, false));
+    }
+  }
+  for (const int64_t i : heads) add_node(graph_.head(layer, i), step);
+  finish_step(std::move(step));
+}
+
+void Propagation::plan_mlp(int64_t layer) {
+  const int64_t receiver = graph_.mlp_input(layer);
+  if (!reached(receiver)) return;
+  Step step{layer, true, {}, {}};
+  if (!is_touched(receiver)) step.groups = group_inputs({receiver});
+  add_node(graph_.mlp(layer), step);
+  finish_step(std::move(step));
+}
+
+void Propagation::finish_step(Step step) {
+  const Tokens& tokens = session_.tokens();
+  const int64_t element = session_.clean_delta().element_size();
+  int64_t bytes = 0;
+  for (const InputGroup& group : step.groups) bytes += group.base.numel() * element;
+  for (const int64_t r : touched_) {
+    if (graph_.describe(r).layer == step.layer) bytes += tokens.num_tokens * session_.model().width() * element;
+  }
+  if (step.is_mlp) {
+    const int64_t rows = nodes_[step.nodes[0]].last_only ? tokens.num_prompts : tokens.num_tokens;
+    bytes += 3 * rows * session_.model().layers[step.layer].mlp.w_up.size(0) * element;
+  }
+  bytes_ = std::max(bytes_, bytes);
+  steps_.push_back(std::move(step));
+}
+
+// Receivers of one sub-block, split by the rows at which they are read.
+std::vector<Propagation::InputGroup> Propagation::group_inputs(const std::vector<int64_t>& receivers) const {
+  std::vector<InputGroup> groups;
+  for (const bool last_only : {true, false}) {
+    InputGroup group;
+    group.last_only = last_only;
+    std::vector<uint8_t> unchanged, changed;
+    const int64_t num_slots = last_only ? static_cast<int64_t>(nodes_.size()) : num_slots_all_;
+    int64_t num_senders = 0;
+    for (const int64_t receiver : receivers) {
+      if ((state_.receiver_need(receiver) == Need::kLast) != last_only) continue;
+      group.receivers.push_back(receiver);
+      std::vector<uint8_t> present = state_.senders_present(receiver);
+      num_senders = static_cast<int64_t>(present.size());
+      std::vector<uint8_t> slots(num_slots, 0);
+      for (const Node& node : nodes_) {
+        if (node.sender >= num_senders || !present[node.sender]) continue;
+        present[node.sender] = 0;
+        slots[last_only ? node.slot_last : node.slot_all] = 1;
+      }
+      unchanged.insert(unchanged.end(), present.begin(), present.end());
+      changed.insert(changed.end(), slots.begin(), slots.end());
+    }
+    if (group.receivers.empty()) continue;
+    const int64_t count = static_cast<int64_t>(group.receivers.size());
+    const at::Tensor& delta = last_only ? state_.delta_last() : state_.delta();
+    std::optional<at::Tensor> constant = session_.constant(group.receivers[0]);
+    if (constant && last_only) constant = constant->index_select(0, session_.tokens().last);
+    if (constant) constant = constant->unsqueeze(0).unsqueeze(0);
+    group.base = mix(delta.slice(0, 0, num_senders).unsqueeze(1),
+                     bool_tensor(unchanged, delta.device()).view({count, num_senders}), constant, nullptr);
+    group.mask = bool_tensor(changed, delta.device()).view({count, num_slots});
+    groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
+// Normed input of a receiver that the change does not reach, [1, rows, D].
+at::Tensor Propagation::unchanged_input(int64_t receiver, bool last_only) const {
+  const at::Tensor& delta = last_only ? state_.delta_last() : state_.delta();
+  const auto& present = state_.senders_present(receiver);
+  std::optional<at::Tensor> constant = session_.constant(receiver);
+  if (constant && last_only) constant = constant->index_select(0, session_.tokens().last);
+  if (constant) constant = constant->unsqueeze(0).unsqueeze(0);
+  return mix(delta.slice(0, 0, static_cast<int64_t>(present.size())).unsqueeze(1),
+             bool_tensor(present, delta.device()).unsqueeze(0), constant, &session_.norm_of(receiver))[0];
+}
+
+at::Tensor Propagation::run(const at::Tensor& masks) {
+  const int64_t b = masks.size(1);
+  const Tokens& tokens = session_.tokens();
+  const int64_t width = session_.model().width();
+  const auto options = state_.delta().options();
+  slots_last_ = at::empty({static_cast<int64_t>(nodes_.size()), b, tokens.num_prompts, width}, options);
+  slots_all_ = at::empty({num_slots_all_, b, tokens.num_tokens, width}, options);
+  x_.clear();
+  compute_touched(masks);
+  for (const Step& step : steps_) {
+    compute_inputs(step.groups);
+    if (!step.is_mlp) project_inputs();
+    for (const size_t index : step.nodes) {
+      const Node& node = nodes_[index];
+      store(node, step.is_mlp ? apply_mlp(x_.at(graph_.mlp_input(step.layer)),
+                                          session_.model().layers[step.layer].mlp)
+                              : head(node, step.layer));
+    }
+    x_.clear();
+  }
+  compute_inputs(final_input_);
+  at::Tensor rows = x_.at(graph_.logits());
+  x_.clear();
+  return rows;
+}
+
+void Propagation::compute_touched(const at::Tensor& masks) {
+  const std::optional<at::Tensor>& constant = session_.constant(touched_[0]);
+  const Norm& norm = session_.norm_of(touched_[0]);
+  for (const bool last_only : {true, false}) {
+    std::vector<int64_t> rows;
+    for (size_t t = 0; t < touched_.size(); ++t) {
+      if ((state_.receiver_need(touched_[t]) == Need::kLast) == last_only) rows.push_back(static_cast<int64_t>(t));
+    }
+    if (rows.empty()) continue;
+    const at::Tensor& delta = last_only ? state_.delta_last() : state_.delta();
+    std::optional<at::Tensor> added = constant;
+    if (added && last_only) added = added->index_select(0, session_.tokens().last);
+    if (added) added = added->unsqueeze(0).unsqueeze(0);
+    const at::Tensor mask = masks.index_select(0, at::tensor(rows, at::kLong)).to(delta.device());
+    const at::Tensor x = mix(delta.slice(0, 0, mask.size(2)).unsqueeze(1), mask, added, &norm);
+    for (size_t t = 0; t < rows.size(); ++t) x_[touched_[rows[t]]] = x[static_cast<int64_t>(t)];
+  }
+}
+
+void Propagation::compute_inputs(const std::vector<InputGroup>& groups) {
+  for (const InputGroup& group : groups) {
+    const at::Tensor& slots = group.last_only ? slots_last_ : slots_all_;
+    const at::Tensor x =
+        mix(slots.slice(0, 0, group.mask.size(1)), group.mask, group.base, &session_.norm_of(group.receivers[0]));
+    for (size_t r = 0; r < group.receivers.size(); ++r) x_[group.receivers[r]] = x[static_cast<int64_t>(r)];
+  }
+}
+
+// Normed inputs of one layer's attention become queries, keys and values in place.
+void Propagation::project_inputs() {
+  for (auto& [receiver, x] : x_) {
+    const Receiver r = graph_.describe(receiver);
+    if (r.kind == Kind::kQuery) {
+      x = session_.query(r.layer, r.head, x, state_.need(graph_.head(r.layer, r.head)) == Need::kLast);
+    } else if (r.kind == Kind::kKey) {
+      x = session_.key(r.layer, r.head, x);
+    } else {
+      x = session_.value(r.layer, r.head, x);
+    }
+  }
+}
+
+at::Tensor Propagation::head(const Node& node, int64_t layer) const {
+  const int64_t i = node.sender - graph_.head(layer, 0);
+  const int64_t j = i / graph_.group_size();
+  const auto projected = [&](int64_t receiver) {
+    const auto x = x_.find(receiver);
+    return x == x_.end() ? unchanged_.at(receiver) : x->second;
+  };
+  return session_.head_output(layer, i, projected(graph_.query(layer, i)), projected(graph_.key(layer, j)),
+                              projected(graph_.value(layer, j)), node.last_only);
+}
+
+void Propagation::store(const Node& node, const at::Tensor& out) {
+  const Tokens& tokens = session_.tokens();
+  std::optional<at::Tensor> ablated = session_.ablated(node.sender);
+  if (ablated && node.last_only) ablated = ablated->index_select(0, tokens.last);
+  at::Tensor slot = node.last_only ? slots_last_.select(0, node.slot_last) : slots_all_.select(0, node.slot_all);
+  if (ablated) {
+    at::sub_out(slot, out, *ablated);
+  } else {
+    slot.copy_(out);
+  }
+  if (!node.last_only) {
+    at::Tensor last = slots_last_.select(0, node.slot_last);
+    at::index_select_out(last, slot, 1, tokens.last);
+  }
+}
+
+void Propagation::commit(State& state, int64_t b) const {
+  for (const Node& node : nodes_) {
+    if (node.last_only) {
+      state.set_last(node.sender, slots_last_.select(0, node.slot_last).select(0, b));
+    } else {
+      state.set_all(node.sender, slots_all_.select(0, node.slot_all).select(0, b));
+    }
+  }
+}
+
+}  // namespace kcircuits::engine

@@ -1,0 +1,71 @@
+// One batch of prompts on one model, ready for masked runs: the plain run's sender outputs, the ablated
+// values, the part of every stream that no mask changes, and the metric.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/metric.h"
+#include "engine/nodes.h"
+#include "engine/spec.h"
+#include "engine/tokens.h"
+
+namespace kcircuits::engine {
+
+struct SessionOptions {
+  at::Tensor clean;                  // int64 [N, T], left-padded
+  at::Tensor lengths;                // int64 [N]
+  at::Tensor answers;                // int64 [N]
+  std::optional<at::Tensor> wrong;   // int64 [N]
+  std::optional<at::Tensor> corrupt;  // int64 [N, T]; given: the corrupt run's values are the ablated ones
+  std::string metric;                // "nll", "kl", "logit-diff"
+};
+
+class Session {
+ public:
+  Session(Model model, const SessionOptions& options);
+
+  const Model& model() const { return model_; }
+  const Graph& graph() const { return model_.graph; }
+  const Tokens& tokens() const { return tokens_; }
+  const Metric& metric() const { return metric_; }
+
+  // What the senders of the plain run add above their ablated values, [S, P, D]: a − ã. A present edge
+  // carries this difference; `constant` holds the ablated values of all its senders already.
+  const at::Tensor& clean_delta() const { return clean_delta_; }
+  // The ablated value of a sender, [P, D]; nothing when it is zero.
+  std::optional<at::Tensor> ablated(int64_t sender) const;
+  // Σ ã + Σ b_O before a receiver, [P, D]; nothing when it is zero.
+  const std::optional<at::Tensor>& constant(int64_t receiver) const;
+  // Final-normed rows of the plain run, [N, D].
+  const at::Tensor& full_rows() const { return full_rows_; }
+
+  const Norm& norm_of(int64_t receiver) const;
+
+  // Parts of a head, from the normed inputs [B, rows, D] of its receivers, rows = P, or N when last_only.
+  at::Tensor query(int64_t layer, int64_t head, const at::Tensor& x, bool last_only) const;
+  at::Tensor key(int64_t layer, int64_t kv_head, const at::Tensor& x) const;
+  at::Tensor value(int64_t layer, int64_t kv_head, const at::Tensor& x) const;
+  // q, k, v -> what the head adds to the stream [B, rows, D], without b_O.
+  at::Tensor head_output(int64_t layer, int64_t head, const at::Tensor& q, const at::Tensor& k,
+                         const at::Tensor& v, bool last_only) const;
+
+ private:
+  // Every sender's output [S, P, D] and the final stream [P, D].
+  std::pair<at::Tensor, at::Tensor> plain_run(const at::Tensor& ids) const;
+  void build_constants();
+
+  Model model_;
+  Tokens tokens_;
+  std::vector<std::optional<Rotation>> rotation_, rotation_last_;  // per layer
+  at::Tensor clean_delta_;
+  std::optional<at::Tensor> ablated_;                 // [S, P, D]
+  std::vector<std::optional<at::Tensor>> constants_;  // 2 L + 1, per sub-block input
+  at::Tensor full_rows_;
+  Metric metric_;
+};
+
+}  // namespace kcircuits::engine

@@ -1,0 +1,87 @@
+#include "engine/tokens.h"
+
+#include <ATen/ATen.h>
+
+#include <limits>
+#include <vector>
+
+namespace kcircuits::engine {
+
+Tokens pack_tokens(const at::Tensor& ids, const at::Tensor& lengths, at::Device device) {
+  TORCH_CHECK_VALUE(ids.dim() == 2 && ids.scalar_type() == at::kLong,
+                    "tokens: expected int64 [N, T], got ", ids.scalar_type(), " ", ids.sizes());
+  TORCH_CHECK_VALUE(lengths.dim() == 1 && lengths.size(0) == ids.size(0),
+                    "lengths: expected [", ids.size(0), "], got ", lengths.sizes());
+  TORCH_CHECK_VALUE(ids.size(0) > 0, "tokens: no prompts");
+  const at::Tensor cpu_ids = ids.cpu().contiguous();
+  const at::Tensor cpu_lengths = lengths.to(at::kLong).cpu().contiguous();
+  const int64_t n = ids.size(0);
+  const int64_t width = ids.size(1);
+  const int64_t* length = cpu_lengths.const_data_ptr<int64_t>();
+
+  std::vector<int64_t> flat_ids, positions, last, scatter;
+  int64_t longest = 0;
+  for (int64_t p = 0; p < n; ++p) {
+    TORCH_CHECK_VALUE(length[p] > 0 && length[p] <= width, "lengths: prompt ", p, " has ", length[p],
+                      " tokens of ", width);
+    longest = std::max(longest, length[p]);
+  }
+  std::vector<int64_t> gather(n * longest, 0);
+  at::Tensor causal = at::full({n, longest, longest}, -std::numeric_limits<float>::infinity());
+  auto allowed = causal.accessor<float, 3>();
+  bool equal = true;
+  for (int64_t p = 0; p < n; ++p) {
+    equal = equal && length[p] == longest;
+    const int64_t* row = cpu_ids.const_data_ptr<int64_t>() + (p + 1) * width - length[p];
+    for (int64_t t = 0; t < longest; ++t) {
+      // A query that is padding still sees key 0, so that its softmax is finite; nobody reads it.
+      for (int64_t s = 0; s <= std::min(t, length[p] - 1); ++s) allowed[p][t][s] = 0;
+      if (t >= length[p]) continue;
+      gather[p * longest + t] = static_cast<int64_t>(flat_ids.size());
+      scatter.push_back(p * longest + t);
+      flat_ids.push_back(row[t]);
+      positions.push_back(t);
+    }
+    last.push_back(static_cast<int64_t>(flat_ids.size()) - 1);
+  }
+  const auto to_device = [&](const std::vector<int64_t>& values) {
+    return at::tensor(values, at::kLong).to(device);
+  };
+  if (equal) causal = causal.slice(0, 0, 1);
+  at::Tensor causal_last;
+  if (equal) {
+    causal_last = causal.slice(1, longest - 1, longest).contiguous();
+  } else {
+    causal_last = at::stack([&] {
+      std::vector<at::Tensor> rows;
+      for (int64_t p = 0; p < n; ++p) rows.push_back(causal.select(0, p).slice(0, length[p] - 1, length[p]));
+      return rows;
+    }());
+  }
+  return {n,
+          static_cast<int64_t>(flat_ids.size()),
+          longest,
+          equal,
+          to_device(flat_ids),
+          to_device(positions),
+          to_device(last),
+          to_device(gather),
+          to_device(scatter),
+          causal.to(device),
+          causal_last.to(device)};
+}
+
+at::Tensor to_padded(const Tokens& tokens, const at::Tensor& rows) {
+  const int64_t b = rows.size(0);
+  const int64_t d = rows.size(2);
+  const at::Tensor grid = tokens.equal_lengths ? rows : rows.index_select(1, tokens.gather);
+  return grid.reshape({b * tokens.num_prompts, tokens.max_length, d});
+}
+
+at::Tensor to_packed(const Tokens& tokens, const at::Tensor& padded) {
+  const int64_t d = padded.size(2);
+  const at::Tensor grid = padded.reshape({-1, tokens.num_prompts * tokens.max_length, d});
+  return tokens.equal_lengths ? grid : grid.index_select(1, tokens.scatter);
+}
+
+}  // namespace kcircuits::engine
