@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include "ops.h"
+#include "ops/calls.h"
 
 namespace kcircuits::engine {
 

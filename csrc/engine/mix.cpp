@@ -1,6 +1,6 @@
 #include "engine/mix.h"
 
-#include "ops.h"
+#include "ops/calls.h"
 
 namespace kcircuits::engine {
 
