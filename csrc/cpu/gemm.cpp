@@ -39,10 +39,9 @@ bool prefers_onednn(const Tensor& x, const Tensor& w) {
   return charged * w.size(0) >= (kOneDnnWork + w.size(1) - 1) / w.size(1);
 }
 
-bool is_plain(const Tensor& matrix) {
-  return matrix.stride(1) == 1 ? matrix.stride(0) >= matrix.size(1)
-                               : matrix.stride(0) == 1 && matrix.stride(1) >= matrix.size(0);
-}
+// oneDNN's fast kernels want w without gaps between its rows; for others it falls back to a
+// reference loop that is a hundred times slower.
+bool is_dense(const Tensor& w) { return w.is_contiguous() || w.t().is_contiguous(); }
 
 }  // namespace
 
@@ -50,7 +49,7 @@ Tensor linear(const Tensor& x, const Tensor& w, const std::optional<Tensor>& bia
   static const auto onednn = find_onednn();
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   if (onednn && x.scalar_type() == at::kFloat && x.numel() > 0 && w.numel() > 0 &&
-      at::globalContext().userEnabledMkldnn() && is_plain(w) && prefers_onednn(x, w)) {
+      at::globalContext().userEnabledMkldnn() && is_dense(w) && prefers_onednn(x, w)) {
     return onednn->call(x, w, bias, "none", c10::List<std::optional<at::Scalar>>(), "");
   }
   return bias ? at::addmm(*bias, x, w.t()) : at::mm(x, w.t());
