@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "engine/nodes.h"
 #include "ops/calls.h"
 
 namespace kcircuits::engine {
@@ -10,11 +11,18 @@ namespace kcircuits::engine {
 at::Tensor Metric::operator()(const at::Tensor& rows) const {
   at::Tensor value = offset - (rows.to(at::kFloat) * direction).sum(-1);  // [B, N]
   if (!needs_lse) return value;
-  if (at::GradMode::is_enabled()) {
-    return value + at::linear(rows, unembedding, bias.value_or(at::Tensor())).to(at::kFloat).logsumexp(-1);
-  }
   const at::Tensor flat = rows.reshape({-1, rows.size(-1)});
   return value + log_sum_exp(flat, unembedding, bias).view(value.sizes());
+}
+
+at::Tensor Metric::gradient(const at::Tensor& rows) const {
+  const c10::NoGradGuard no_grad;
+  at::Tensor out = direction.neg().expand(rows.sizes());
+  if (needs_lse) {
+    const at::Tensor p = project(rows, unembedding, bias).to(at::kFloat).softmax(-1);  // [B, N, V]
+    out = out + at::matmul(p.to(unembedding.scalar_type()), unembedding).to(at::kFloat);
+  }
+  return out.to(rows.scalar_type());
 }
 
 Metric make_metric(const std::string& kind, const Model& model, const at::Tensor& answers,

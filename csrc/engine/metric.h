@@ -19,6 +19,9 @@ struct Metric {
 
   // rows [B, N, D] -> float [B, N]
   at::Tensor operator()(const at::Tensor& rows) const;
+
+  // The gradient of each row's metric at that row, [B, N, D] in the rows' dtype.
+  at::Tensor gradient(const at::Tensor& rows) const;
 };
 
 // kind: "nll", "kl" (to the full model) or "logit-diff". answers, wrong: int64 [N]; `wrong` only for
