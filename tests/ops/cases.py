@@ -104,7 +104,9 @@ def mix_inputs(case: MixCase, dtype: torch.dtype, device: str, seed: int = 0) ->
         "unit_offset": case.unit_offset,
     }
     if case.ablated != "none":
-        inputs["ablated"] = make.normal(*(full if case.ablated == "full" else (case.senders, 1, 1, case.width)))
+        inputs["ablated"] = make.normal(
+            *(full if case.ablated == "full" else (case.senders, 1, 1, case.width))
+        )
     if case.constant != "none":
         rows = (case.receivers, many * case.prompts, case.tokens) if case.constant == "full" else (1, 1, 1)
         inputs["constant"] = make.normal(*rows, case.width)

@@ -115,7 +115,12 @@ def test_opcheck(name, grad):
     inputs = mix_inputs(MIX_CASES[name], torch.float32, CPU)
     if grad:
         inputs["senders"].requires_grad_()
-    args = [inputs.pop("senders"), inputs.pop("mask"), inputs.pop("ablated", None), inputs.pop("constant", None)]
+    args = [
+        inputs.pop("senders"),
+        inputs.pop("mask"),
+        inputs.pop("ablated", None),
+        inputs.pop("constant", None),
+    ]
     torch.library.opcheck(OP, args, inputs)
 
 

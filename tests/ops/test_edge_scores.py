@@ -118,7 +118,10 @@ LIMITS = torch.full((5,), 4)
         ({"delta": DELTA[0]}, "delta must be [S, N, T, D], got [2, 3, 8]"),
         ({"delta": DELTA.long()}, "delta must be float32, float64, bfloat16 or float16, got Long"),
         ({"grad": GRAD.half()}, "grad is Half but delta is Float"),
-        ({"grad": GRAD[:, :1]}, "grad must be [R, N, T, D] with the N, T, D of delta [4, 2, 3, 8], got [5, 1, 3, 8]"),
+        (
+            {"grad": GRAD[:, :1]},
+            "grad must be [R, N, T, D] with the N, T, D of delta [4, 2, 3, 8], got [5, 1, 3, 8]",
+        ),
         ({"limits": LIMITS.int()}, "limits must be int64, got Int"),
         ({"limits": LIMITS[:2]}, "limits must be [R] = [5], got [2]"),
         ({"limits": LIMITS + 1}, "limits must be numbers of senders in [0, 4], got 5 for receiver 0"),

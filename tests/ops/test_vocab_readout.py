@@ -65,7 +65,9 @@ def test_rows_do_not_depend_on_the_batch():
     inputs = readout_inputs(READOUT_CASES["everything"], torch.float32, CPU)
     out = vocab_readout(**inputs)
     for i in (0, 31, 49):
-        alone = vocab_readout(**{**inputs, "rows": inputs["rows"][i : i + 1], "targets": inputs["targets"][i : i + 1]})
+        alone = vocab_readout(
+            **{**inputs, "rows": inputs["rows"][i : i + 1], "targets": inputs["targets"][i : i + 1]}
+        )
         for whole, part in zip(out, alone, strict=True):
             assert torch.equal(whole[i : i + 1], part)
 
@@ -108,7 +110,12 @@ def test_gradient_is_refused():
 @pytest.mark.parametrize("name", ["ones", "log-sum-exp", "everything"])
 def test_opcheck(name):
     inputs = readout_inputs(READOUT_CASES[name], torch.float32, CPU)
-    args = [inputs.pop("rows"), inputs.pop("unembedding"), inputs.pop("targets", None), inputs.pop("bias", None)]
+    args = [
+        inputs.pop("rows"),
+        inputs.pop("unembedding"),
+        inputs.pop("targets", None),
+        inputs.pop("bias", None),
+    ]
     torch.library.opcheck(OP, args, inputs)
 
 
@@ -134,7 +141,10 @@ UNEMBEDDING = torch.zeros(10, 8)
         ({"targets": torch.zeros(3).int()}, "targets must be int64, got Int"),
         ({"targets": torch.zeros(2).long()}, "targets must be [N] or [N, K] with N = 3, got [2]"),
         ({"targets": torch.tensor([0, 10, 1])}, "targets must be ids in [0, 10), got 10 for row 1"),
-        ({"targets": torch.tensor([[0, 1], [0, 2], [1, -100]])}, "targets must be ids in [0, 10), got -100 for row 2"),
+        (
+            {"targets": torch.tensor([[0, 1], [0, 2], [1, -100]])},
+            "targets must be ids in [0, 10), got -100 for row 2",
+        ),
         ({"topk": 11}, "topk must be between 0 and the vocabulary's size 10, got 11"),
         ({"topk": -1}, "topk must be between 0 and the vocabulary's size 10, got -1"),
         ({"soft_cap": -3.0}, "soft_cap must be finite and >= 0 (0 is off), got -3"),
