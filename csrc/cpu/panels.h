@@ -24,6 +24,7 @@ class Panels {
  public:
   Panels(int64_t rows, int64_t depth)
       : ops_(tiles().of<A>()),
+        rows_(rows),
         depth_(depth),
         vectors_((rows + ops_.lanes - 1) / ops_.lanes),
         data_(vectors_ * ops_.lanes * depth, A(0)) {}
@@ -38,17 +39,22 @@ class Panels {
   int64_t ld(int64_t panel) const { return vectors(panel) * ops_.lanes; }
   const A* data(int64_t panel) const { return data_.data() + first_row(panel) * depth_; }
 
-  // Copies `depth` elements of a row in.
-  void set_row(int64_t row, const A* values) {
-    const int64_t panel = row / rows_per_panel();
-    const int64_t stride = ld(panel);
-    A* to = data_.data() + first_row(panel) * depth_ + row % rows_per_panel();
-    for (int64_t k = 0; k < depth_; ++k) to[k * stride] = values[k];
+  // For another matrix of as many rows: what the panels hold is undefined until it is set.
+  void set_depth(int64_t depth) {
+    depth_ = depth;
+    data_.resize(std::max(static_cast<int64_t>(data_.size()), padded_rows() * depth), A(0));
+  }
+
+  // Copies a panel's rows in: `depth` elements each, row i of the panel at from + i * ld_from.
+  void set_panel(int64_t panel, const A* from, int64_t ld_from) {
+    const int64_t rows = std::min(rows_per_panel(), rows_ - first_row(panel));
+    ops_.transpose(data_.data() + first_row(panel) * depth_, ld(panel), from, ld_from, rows,
+                   depth_);
   }
 
  private:
   const TileOps<A>& ops_;
-  int64_t depth_, vectors_;
+  int64_t rows_, depth_, vectors_;
   std::vector<A> data_;
 };
 

@@ -26,6 +26,26 @@ constexpr int kMaxVectors = 3;
 constexpr int kColumns = 8;
 #endif
 
+template <typename A>
+void transpose(A* to, int64_t ld_to, const A* from, int64_t ld_from, int64_t rows, int64_t depth) {
+  constexpr int64_t kSize = Vec<A>::size();
+  for (int64_t k = 0; k < depth; k += kSize) {
+    const int64_t ks = depth - k < kSize ? depth - k : kSize;
+    for (int64_t i = 0; i < rows; i += kSize) {
+      const int64_t is = rows - i < kSize ? rows - i : kSize;
+      A* block = to + k * ld_to + i;
+      const A* source = from + i * ld_from + k;
+      if (is == kSize && ks == kSize) {
+        at::vec::transpose_mxn<A, kSize, kSize>(source, ld_from, block, ld_to);
+        continue;
+      }
+      for (int64_t b = 0; b < is; ++b) {
+        for (int64_t a = 0; a < ks; ++a) block[a * ld_to + b] = source[b * ld_from + a];
+      }
+    }
+  }
+}
+
 template <typename A, int kVectors, int kCount>
 void multiply_tile(A* acc, const A* start, const A* x, int64_t ldx, const A* w, int64_t ldw,
                    int64_t depth) {
@@ -167,8 +187,14 @@ int64_t find_greater(int32_t* found, const A* thresholds, const A* values, int64
 
 template <typename A>
 constexpr TileOps<A> kTileOps = {
-    Vec<A>::size(), kMaxVectors,      multiply<A>,     multiply_pairs<A>,
-    log_sum_exp<A>, count_greater<A>, find_greater<A>,
+    .lanes = Vec<A>::size(),
+    .max_vectors = kMaxVectors,
+    .transpose = transpose<A>,
+    .multiply = multiply<A>,
+    .multiply_pairs = multiply_pairs<A>,
+    .log_sum_exp = log_sum_exp<A>,
+    .count_greater = count_greater<A>,
+    .find_greater = find_greater<A>,
 };
 
 }  // namespace

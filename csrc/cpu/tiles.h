@@ -17,6 +17,10 @@ struct TileOps {
   int64_t lanes;        // rows per vector
   int64_t max_vectors;  // vectors per panel
 
+  // to[k * ld_to + i] = from[i * ld_from + k], for i < rows and k < depth: rows become a panel.
+  void (*transpose)(A* to, int64_t ld_to, const A* from, int64_t ld_from, int64_t rows,
+                    int64_t depth);
+
   // acc[j * ld + i] = start[j] + Σ_{k < depth} x[k * ldx + i] * w[j * ldw + k], for j < columns and
   // i < vectors * lanes; ld = vectors * lanes. A null start continues what acc holds.
   void (*multiply)(A* acc, const A* start, const A* x, int64_t ldx, int64_t vectors, const A* w,

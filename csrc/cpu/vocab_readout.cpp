@@ -10,6 +10,7 @@
 #include <ATen/Parallel.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -109,9 +110,9 @@ class Reader {
   void pack() {
     const at::Tensor x = normed_rows(problem_, first_, count_);
     const Acc* data = x.const_data_ptr<Acc>();
-    at::parallel_for(0, count_, 64, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        panels_.set_row(row, data + row * problem_.width);
+    at::parallel_for(0, panels_.count(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t panel = begin; panel < end; ++panel) {
+        panels_.set_panel(panel, data + panels_.first_row(panel) * problem_.width, problem_.width);
       }
     });
   }

@@ -11,14 +11,14 @@ at::Tensor edge_mix(const at::Tensor& senders, const at::Tensor& mask,
                     const std::optional<at::Tensor>& ablated,
                     const std::optional<at::Tensor>& constant, std::string_view norm,
                     const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias,
-                    double eps) {
+                    double eps, bool unit_offset) {
   using Signature =
       at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
                  const std::optional<at::Tensor>&, std::string_view,
                  const std::optional<at::Tensor>&, const std::optional<at::Tensor>&, double, bool);
   static const auto op =
       c10::Dispatcher::singleton().findSchemaOrThrow("kcircuits::edge_mix", "").typed<Signature>();
-  return op.call(senders, mask, ablated, constant, norm, weight, bias, eps, /*unit_offset=*/false);
+  return op.call(senders, mask, ablated, constant, norm, weight, bias, eps, unit_offset);
 }
 
 at::Tensor log_sum_exp(const at::Tensor& rows, const at::Tensor& unembedding,

@@ -13,7 +13,7 @@ at::Tensor edge_mix(const at::Tensor& senders, const at::Tensor& mask,
                     const std::optional<at::Tensor>& ablated,
                     const std::optional<at::Tensor>& constant, std::string_view norm,
                     const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias,
-                    double eps);
+                    double eps, bool unit_offset = false);
 
 // Log-sum-exp of rows [N, D] times unembedding [V, D] (+ bias [V]) over the vocabulary -> float
 // [N].
