@@ -19,7 +19,8 @@ namespace {
 constexpr int64_t kWholeReceiver = -1;
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 // A chunk may expect this many wrong drafts: more waste evaluations, fewer leave the processor idle.
-constexpr double kRiskLimit = 0.5;
+constexpr double kRiskLimit = 1.0;
+
 
 struct Candidate {
   int64_t receiver;

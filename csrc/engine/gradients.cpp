@@ -41,14 +41,19 @@ Gradients::Gradients(const State& state)
   last_ = at::empty({graph_.num_receivers(), session_.tokens().num_prompts, delta.size(2)}, delta.options());
 }
 
-void Gradients::refresh(int64_t first) {
-  std::fill(kept_.begin(), kept_.end(), Need::kNone);
-  const Receiver stop = graph_.describe(first);
-  pull_back_logits();
-  for (int64_t layer = graph_.num_layers - 1; layer >= stop.layer; --layer) {
-    pull_back_mlp(layer);
-    if (layer > stop.layer || stop.kind != Kind::kMlp) pull_back_attention(layer);
+void Gradients::refresh(int64_t receiver) {
+  const Receiver stop = graph_.describe(receiver);
+  if (stop.layer != layer_) {
+    std::fill(kept_.begin(), kept_.end(), Need::kNone);
+    pull_back_logits();
+    for (int64_t layer = graph_.num_layers - 1; layer > stop.layer; --layer) {
+      pull_back_mlp(layer);
+      pull_back_attention(layer);
+    }
+    if (stop.kind != Kind::kLogits) pull_back_mlp(stop.layer);
+    layer_ = stop.layer;
   }
+  if (stop.kind != Kind::kLogits && stop.kind != Kind::kMlp) pull_back_attention(stop.layer);
 }
 
 Estimates Gradients::estimate(const std::vector<int64_t>& receivers) const {

@@ -25,11 +25,12 @@ class Gradients {
  public:
   explicit Gradients(const State& state);
 
-  // Brings the gradients of all needed receivers from `first` on up to date; `state` is settled from the
-  // sub-block after that of `first`, or from an earlier one.
-  void refresh(int64_t first);
+  // Brings the gradients of the needed receivers of the sub-block of `receiver`, and of all later ones, up to
+  // date. `state` is settled behind that sub-block. Within one layer only the sub-block itself is done again:
+  // what a few removals have changed behind it matters less than the time.
+  void refresh(int64_t receiver);
 
-  // For receivers of the sub-block that the last refresh ended with.
+  // For receivers of the sub-block that the last refresh was for.
   Estimates estimate(const std::vector<int64_t>& receivers) const;
 
  private:
@@ -52,6 +53,7 @@ class Gradients {
   // At the streams of needed receivers, [R, P, D] or [R, N, D] by need; other rows are never touched.
   at::Tensor all_, last_;
   std::vector<Need> kept_;  // [R]
+  int64_t layer_ = -1;      // of the last refresh
   std::map<int64_t, Input> inputs_;
 };
 
