@@ -354,6 +354,7 @@ __global__ void __launch_bounds__(kProductThreads, kProductBlocks)
       }
     }
     if (lane == 0) call.log_sum_exp[row] = total.log();
+    __syncwarp();  // no lane still compares with the uncapped values
     for (int64_t i = lane; i < call.topk; i += kWarp) {
       call.top_values[row * call.topk + i] = call.cap(call.top_values[row * call.topk + i]);
     }
