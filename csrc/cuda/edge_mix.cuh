@@ -1,14 +1,16 @@
-// edge_mix on the GPU. A block takes one position (prompt, token) and a tile of mask rows, and keeps
-// their sums over the width in registers.
+// edge_mix on the GPU. A block takes one position (prompt, token) and a tile of mask rows, and
+// keeps their sums over the width in registers.
 //
-// The tile's rows are compared sender by sender. A sender that all rows want (or whose ablated value
-// all rows want) is added once, to a base that every row starts from; only senders on which the rows
-// differ cost one addition per row. Neighbouring rows of a speculative chunk differ in a handful of
-// senders, so a tile costs about as many additions as one row. Absent senders are never read.
+// The tile's rows are compared sender by sender. A sender that all rows want (or whose ablated
+// value all rows want) is added once, to a base that every row starts from; only senders on which
+// the rows differ cost one addition per row. Neighbouring rows of a speculative chunk differ in a
+// handful of senders, so a tile costs about as many additions as one row. Absent senders are never
+// read.
 //
-// Bytes moved per position: s·D·b for the s senders that a tile reads (from L2 where several tiles of
-// the position run at a time), rows·D·b written. FLOP: s·D plus rows·D for each differing sender.
-// Bound: memory bandwidth. A width beyond one tile of registers is swept twice when there is a norm.
+// Bytes moved per position: s·D·b for the s senders that a tile reads (from L2 where several tiles
+// of the position run at a time), rows·D·b written. FLOP: s·D plus rows·D for each differing
+// sender. Bound: memory bandwidth. A width beyond one tile of registers is swept twice when there
+// is a norm.
 #pragma once
 
 #include <algorithm>
@@ -64,11 +66,11 @@ constexpr int mix_rows(int elements, bool weighted) {
 // What the rows of a tile want of a run of up to kMixThreads senders.
 template <typename Acc, int kRows, bool kWeighted>
 struct MixTerms {
-  int common[kMixThreads];      // sender s, or ~s for its ablated value: the same for all rows
-  int mixed[kMixThreads];       // senders on which the rows differ,
-  unsigned rows[kMixThreads];   // and the rows that want them,
+  int common[kMixThreads];     // sender s, or ~s for its ablated value: the same for all rows
+  int mixed[kMixThreads];      // senders on which the rows differ,
+  unsigned rows[kMixThreads];  // and the rows that want them,
   Acc weights[kWeighted ? kRows : 1][kWeighted ? kMixThreads : 1];  // or each row's weight
-  int counts[2][kMixThreads / kWarp];  // per warp
+  int counts[2][kMixThreads / kWarp];                               // per warp
 };
 
 template <typename T, int kVector, int kChunks, bool kWeighted>
@@ -273,7 +275,8 @@ class EdgeMixTile {
     }
   }
 
-  // Takes this part of the width into mean and square, by Chan's update of a mean and a sum of squares.
+  // Takes this part of the width into mean and square, by Chan's update of a mean and a sum of
+  // squares.
   __device__ void measure() {
     const int64_t span = static_cast<int64_t>(blockDim.x) * kVector * kChunks;
     const auto seen = static_cast<Acc>(begin_);
@@ -370,8 +373,7 @@ class EdgeMixTile {
 };
 
 template <typename T, int kVector, int kChunks, bool kWeighted>
-__global__ void __launch_bounds__(kMixThreads)
-    edge_mix_kernel(const EdgeMixCall<T> call) {
+__global__ void __launch_bounds__(kMixThreads) edge_mix_kernel(const EdgeMixCall<T> call) {
   using Tile = EdgeMixTile<T, kVector, kChunks, kWeighted>;
   __shared__ typename Tile::Shared shared;
   const int64_t tiles = (call.rows_per_group() + Tile::kRows - 1) / Tile::kRows;
@@ -398,11 +400,10 @@ template <typename T>
 void launch_edge_mix(const EdgeMixCall<T>& call, cudaStream_t stream) {
   constexpr int kVector = kVectorOf<T>;
   const bool weighted = call.mask_weights != nullptr;
-  const bool vectors = call.width % kVector == 0 && call.senders.aligned() &&
-                       call.ablated.aligned() && call.constant.aligned() &&
-                       aligned_rows(call.weight, call.weight_stride) &&
-                       aligned_rows(call.bias, call.bias_stride) &&
-                       aligned_rows(call.out, call.width);
+  const bool vectors =
+      call.width % kVector == 0 && call.senders.aligned() && call.ablated.aligned() &&
+      call.constant.aligned() && aligned_rows(call.weight, call.weight_stride) &&
+      aligned_rows(call.bias, call.bias_stride) && aligned_rows(call.out, call.width);
   if (weighted && vectors) {
     launch_edge_mix_tile<T, kVector, 2, true>(call, stream);
   } else if (weighted) {

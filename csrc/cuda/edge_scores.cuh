@@ -1,5 +1,5 @@
-// edge_scores on the GPU: a product of the senders' differences and the receivers' gradients over all
-// positions and the width, for the pairs that are edges.
+// edge_scores on the GPU: a product of the senders' differences and the receivers' gradients over
+// all positions and the width, for the pairs that are edges.
 //
 // A block multiplies a tile of senders and receivers over a share of the positions and width (a
 // share, because the output alone is too small to fill the machine); the shares are added up in
@@ -49,8 +49,7 @@ struct EdgeScoresCall {
   __host__ __device__ int64_t outputs() const { return senders * receivers * groups(); }
 
   __device__ void finish(int64_t sender, int64_t receiver, int64_t group, Acc value) const {
-    Acc* score =
-        scores + sender * score_sender + receiver * score_receiver + group * score_token;
+    Acc* score = scores + sender * score_sender + receiver * score_receiver + group * score_token;
     const bool edge = sender < limits[receiver];
     if (accumulate && edge) *score += value;
     if (!accumulate) *score = edge ? value : Acc(0);
@@ -160,8 +159,8 @@ template <typename T>
 __global__ void __launch_bounds__(kProductThreads, kProductBlocks)
     edge_scores_sum_kernel(const EdgeScoresCall<T> call) {
   const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-       i < call.outputs(); i += stride) {
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < call.outputs();
+       i += stride) {
     const int64_t group = i % call.groups();
     const int64_t receiver = i / call.groups() % call.receivers;
     const int64_t sender = i / call.groups() / call.receivers;
@@ -199,7 +198,8 @@ void launch_edge_scores_tiles(const EdgeScoresCall<typename Tile::Element>& call
          call);
 }
 
-// There is at least one pair. call.shares and call.partial are set; prompts, tokens and width may be 0.
+// There is at least one pair. call.shares and call.partial are set; prompts, tokens and width may
+// be 0.
 template <typename T>
 void launch_edge_scores(EdgeScoresCall<T> call, cudaStream_t stream) {
   call.aligned = call.width % kVectorOf<T> == 0 && call.delta.aligned() && call.grad.aligned();

@@ -1,4 +1,5 @@
-// What the kernels use of CUDA beyond the language. tests/cuda/host/emulation.h is the same on the host.
+// What the kernels use of CUDA beyond the language. tests/cuda/host/emulation.h is the same on the
+// host.
 #pragma once
 
 #ifdef KCIRCUITS_HOST_EMULATION
@@ -13,8 +14,10 @@
 #include <cstdint>
 #include <type_traits>
 
-// A barrier of the block. The name lets the host emulation leave one out and see the race reported.
+// Barriers of the block and of the warp. The name lets the host emulation leave one out and see the
+// race reported.
 #define KCIRCUITS_BARRIER(name) __syncthreads()
+#define KCIRCUITS_WARP_BARRIER(name) __syncwarp()
 
 namespace kcircuits::cuda {
 
@@ -47,7 +50,7 @@ template <typename Call>
 void launch(void (*kernel)(Call), int64_t blocks, int threads, cudaStream_t stream,
             const std::type_identity_t<Call>& call) {
   const auto grid = static_cast<unsigned>(std::min<int64_t>(blocks, 0x7fffffff));
-  kernel<<<grid, threads, 0, stream>>>(call);
+  kernel<<<grid, threads, 0, stream> > >(call);
 }
 
 }  // namespace kcircuits::cuda

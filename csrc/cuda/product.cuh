@@ -1,8 +1,9 @@
-// A tile of A·Bᵀ by one block of threads, for matrices whose rows lie in memory one after the other.
+// A tile of A·Bᵀ by one block of threads, for matrices whose rows lie in memory one after the
+// other.
 //
-// FmaTile multiplies float32 and float64 in their own precision on the CUDA cores; MmaTile multiplies
-// float16 and bfloat16 on the tensor cores and adds in float32. Both add an element's products up in
-// the order of k whatever its place in the tile is, so equal rows give equal sums.
+// FmaTile multiplies float32 and float64 in their own precision on the CUDA cores; MmaTile
+// multiplies float16 and bfloat16 on the tensor cores and adds in float32. Both add an element's
+// products up in the order of k whatever its place in the tile is, so equal rows give equal sums.
 //
 // run() adds k = 0 … length-1 to the sums. It takes two functions that map a row of the tile to the
 // row's first element, or to null for a row of zeros, and whether every row (and the length) is
@@ -295,7 +296,8 @@ class MmaTile {
 #pragma unroll
       for (int j = 0; j < kTileCols; ++j) {
         const int row = part * kCols + first_col() + j * 8 + lane() / 4;
-        const uint32_t b[2] = {pair(shared.b[buffer][row][at]), pair(shared.b[buffer][row][at + 8])};
+        const uint32_t b[2] = {pair(shared.b[buffer][row][at]),
+                               pair(shared.b[buffer][row][at + 8])};
 #pragma unroll
         for (int i = 0; i < kTileRows; ++i) multiply_add(T{}, sums_[i][j], a[i], b);
       }

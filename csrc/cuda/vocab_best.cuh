@@ -19,7 +19,7 @@ class BestList {
       values_[i] = -static_cast<Acc>(INFINITY);
       ids_[i] = kNoId;
     }
-    __syncwarp();
+    KCIRCUITS_WARP_BARRIER(list_cleared);
   }
 
   // Whether each lane's entry goes ahead of the list's last.
@@ -43,12 +43,12 @@ class BestList {
       const bool moves = i > place && i < count_;
       const Acc moved_value = moves ? values_[i - 1] : value;
       const int64_t moved_id = moves ? ids_[i - 1] : id;
-      __syncwarp();
+      KCIRCUITS_WARP_BARRIER(entries_read);
       if (i >= place && i < count_) {
         values_[i] = moved_value;
         ids_[i] = moved_id;
       }
-      __syncwarp();
+      KCIRCUITS_WARP_BARRIER(entries_moved);
       if (first == 0) break;
     }
   }

@@ -1,16 +1,17 @@
 // vocab_readout on the GPU: logits are made tile by tile and consumed before the next tile.
 //
 // A block takes a tile of rows and a share of the vocabulary. A tile's logits go through shared
-// memory to the warp that owns the row, which keeps its log-sum-exp and a sorted list of the best k. The target's logit is made first, by the same product, so that it ties with
-// equal rows of the unembedding exactly. A last kernel merges the shares.
+// memory to the warp that owns the row, which keeps its log-sum-exp and a sorted list of the best
+// k. The target's logit is made first, by the same product, so that it ties with equal rows of the
+// unembedding exactly. A last kernel merges the shares.
 //
-// A normed float16 or bfloat16 row is multiplied as two rows of that type, its rounded value and the
-// rest: float32's accuracy to 2^-17, at twice the tensor-core work and no more traffic.
+// A normed float16 or bfloat16 row is multiplied as two rows of that type, its rounded value and
+// the rest: float32's accuracy to 2^-17, at twice the tensor-core work and no more traffic.
 //
-// Bytes moved: V·D·b per tile of 64 rows (once from memory where the tiles run side by side), N·D·b.
-// FLOP: 2·N·V·D. Extra memory: shares·N·(k + K), with shares·⌈N/64⌉ about twice the multiprocessors.
-// Bound: memory bandwidth for few rows; FMA units (float32) from about 32 rows, tensor cores from
-// about 300.
+// Bytes moved: V·D·b per tile of 64 rows (once from memory where the tiles run side by side),
+// N·D·b. FLOP: 2·N·V·D. Extra memory: shares·N·(k + K), with shares·⌈N/64⌉ about twice the
+// multiprocessors. Bound: memory bandwidth for few rows; FMA units (float32) from about 32 rows,
+// tensor cores from about 300.
 #pragma once
 
 #include "cuda/product.cuh"
@@ -44,7 +45,7 @@ struct VocabReadoutCall {
   int64_t* top_ids;
 
   int64_t shares = 1;
-  T* normed = nullptr;  // [N, parts, D], where there is a norm
+  T* normed = nullptr;                   // [N, parts, D], where there is a norm
   RunningExp<Acc>* share_exp = nullptr;  // [shares, N]
   int64_t* share_greater = nullptr;      // [shares, N, K]
   Acc* share_values = nullptr;           // [shares, N, k]
@@ -354,7 +355,7 @@ __global__ void __launch_bounds__(kProductThreads, kProductBlocks)
       }
     }
     if (lane == 0) call.log_sum_exp[row] = total.log();
-    __syncwarp();  // no lane still compares with the uncapped values
+    KCIRCUITS_WARP_BARRIER(list_compared);  // no lane still compares with the uncapped values
     for (int64_t i = lane; i < call.topk; i += kWarp) {
       call.top_values[row * call.topk + i] = call.cap(call.top_values[row * call.topk + i]);
     }

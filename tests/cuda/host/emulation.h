@@ -1,8 +1,9 @@
-// CUDA for the host, as far as csrc/cuda/ uses it: stands in for csrc/cuda/platform.cuh's device half.
+// CUDA for the host, as far as csrc/cuda/ uses it: stands in for csrc/cuda/platform.cuh's device
+// half.
 //
-// Every thread of a block runs on its own; blocks run one after another, so that a static variable can
-// be the block's shared memory. fibers.cpp runs the threads in turns and is quick; threads.cpp gives
-// each of them a thread of the system, so that ThreadSanitizer sees what they share.
+// Every thread of a block runs on its own; blocks run one after another, so that a static variable
+// can be the block's shared memory. fibers.cpp runs the threads in turns and is quick; threads.cpp
+// gives each of them a thread of the system, so that ThreadSanitizer sees what they share.
 #pragma once
 
 #include <algorithm>
@@ -70,6 +71,9 @@ inline std::string skipped_barrier;
 inline void block_barrier(const char* name) {
   if (name != skipped_barrier) current->block_barrier->wait();
 }
+inline void warp_barrier(const char* name) {
+  if (name != skipped_barrier) current->warp->barrier.wait();
+}
 
 #ifdef __SANITIZE_THREAD__
 extern "C" void AnnotateIgnoreSyncBegin(const char* file, int line);
@@ -108,6 +112,7 @@ T from_lane(T mine, unsigned lane) {
 }  // namespace kcircuits::cuda::emulation
 
 #define KCIRCUITS_BARRIER(name) ::kcircuits::cuda::emulation::block_barrier(#name)
+#define KCIRCUITS_WARP_BARRIER(name) ::kcircuits::cuda::emulation::warp_barrier(#name)
 #define threadIdx (::kcircuits::cuda::emulation::current->index)
 #define blockIdx (::kcircuits::cuda::emulation::current->block)
 #define blockDim (::kcircuits::cuda::emulation::block_size)
@@ -126,8 +131,8 @@ T __shfl_sync(unsigned lanes, T value, int lane) {
 template <typename T>
 T __shfl_xor_sync(unsigned lanes, T value, int distance) {
   require_all_lanes(lanes);
-  return kcircuits::cuda::emulation::from_lane(value,
-                                               (threadIdx.x % 32) ^ static_cast<unsigned>(distance));
+  return kcircuits::cuda::emulation::from_lane(
+      value, (threadIdx.x % 32) ^ static_cast<unsigned>(distance));
 }
 inline unsigned __ballot_sync(unsigned lanes, bool vote) {
   require_all_lanes(lanes);
@@ -137,7 +142,6 @@ inline unsigned __ballot_sync(unsigned lanes, bool vote) {
   for (int i = 0; i < 32; ++i) votes |= static_cast<unsigned>(all[i]) << i;
   return votes;
 }
-inline void __syncwarp() { kcircuits::cuda::emulation::current->warp->barrier.wait(); }
 inline int __popc(unsigned bits) { return std::popcount(bits); }
 inline int __ffs(int bits) {
   return bits == 0 ? 0 : 1 + std::countr_zero(static_cast<unsigned>(bits));
@@ -189,8 +193,8 @@ void multiply_add(T, float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[
     for (int k = 0; k < 16; ++k) {
       const auto& words = k < 8 ? a_low : a_high;
       const int from = k % 8 / 2;
-      c[i] += element(words[row * 4 + from], i >= 2, k) *
-              element(b_all[column * 4 + from], k >= 8, k);
+      c[i] +=
+          element(words[row * 4 + from], i >= 2, k) * element(b_all[column * 4 + from], k >= 8, k);
     }
   }
 }

@@ -75,8 +75,7 @@ template <typename T>
 void edge_scores(Arguments from) {
   using Acc = Accumulate<T>;
   EdgeScoresCall<T> call = {};
-  for (int64_t* size :
-       {&call.senders, &call.receivers, &call.prompts, &call.tokens, &call.width}) {
+  for (int64_t* size : {&call.senders, &call.receivers, &call.prompts, &call.tokens, &call.width}) {
     *size = from.size();
   }
   for (ScoreOperand<T>* operand : {&call.delta, &call.grad}) {
