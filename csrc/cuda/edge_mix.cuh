@@ -395,9 +395,9 @@ void launch_edge_mix_tile(const EdgeMixCall<T>& call, cudaStream_t stream) {
   launch(&edge_mix_kernel<T, kVector, kChunks, kWeighted>, items, threads, stream, call);
 }
 
-// Every size is at least 1, num_senders aside, and num_senders is below 2^31.
+// Any size may be 0; num_senders is below 2^31.
 template <typename T>
-void launch_edge_mix(const EdgeMixCall<T>& call, cudaStream_t stream) {
+void launch_edge_mix(EdgeMixCall<T> call, cudaStream_t stream) {
   constexpr int kVector = kVectorOf<T>;
   const bool weighted = call.mask_weights != nullptr;
   const bool vectors =

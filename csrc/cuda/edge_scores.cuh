@@ -184,7 +184,7 @@ int64_t edge_scores_shares(const EdgeScoresCall<T>& call, int64_t multiprocessor
   const int64_t tiles = ceil_div(call.senders, sizeof(T) == 8 ? 64 : 128) *
                         ceil_div(call.receivers, narrow_scores(call.receivers) ? 16 : 64);
   const int64_t units = call.positions_per_group() * ceil_div(call.width, kScoreSlab);
-  const int64_t wanted = ceil_div(4 * multiprocessors, tiles * call.groups());
+  const int64_t wanted = ceil_div(4 * multiprocessors, std::max<int64_t>(tiles * call.groups(), 1));
   const int64_t afforded = (int64_t{1} << 24) / std::max<int64_t>(call.outputs(), 1);
   return std::max<int64_t>(1, std::min({wanted, units, afforded}));
 }

@@ -46,11 +46,14 @@ __device__ inline void multiply_add(BFloat16, float (&c)[4], const uint32_t (&a)
 }
 
 // Starts at most 2^31 - 1 blocks; kernels stride over their items, so any number of them is served.
+// An error is left for cudaGetLastError.
 template <typename Call>
 void launch(void (*kernel)(Call), int64_t blocks, int threads, cudaStream_t stream,
             const std::type_identity_t<Call>& call) {
+  if (blocks == 0 || threads == 0) return;
   const auto grid = static_cast<unsigned>(std::min<int64_t>(blocks, 0x7fffffff));
-  kernel<<<grid, threads, 0, stream> > >(call);
+  void* arguments[] = {const_cast<Call*>(&call)};
+  cudaLaunchKernel(kernel, grid, threads, arguments, 0, stream);
 }
 
 }  // namespace kcircuits::cuda

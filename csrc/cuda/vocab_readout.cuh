@@ -379,7 +379,8 @@ template <typename T>
 int64_t vocab_readout_shares(const VocabReadoutCall<T>& call, int64_t multiprocessors) {
   const int64_t row_tiles = ceil_div(call.rows, narrow_readout(call.rows) ? 16 : 64);
   const int64_t vocabulary_tiles = ceil_div(call.vocabulary, sizeof(T) == 8 ? 64 : 128);
-  return std::clamp(ceil_div(2 * multiprocessors, row_tiles), int64_t{1}, vocabulary_tiles);
+  const int64_t wanted = ceil_div(2 * multiprocessors, std::max<int64_t>(row_tiles, 1));
+  return std::max<int64_t>(1, std::min(wanted, vocabulary_tiles));
 }
 
 template <typename Tile>
@@ -395,7 +396,7 @@ void launch_vocab_readout_tiles(const VocabReadoutCall<typename Tile::Element>& 
   launch(&vocab_merge_kernel<T>, ceil_div(call.rows, kProductWarps), kProductThreads, stream, call);
 }
 
-// There is at least one row and one word; shares and the shares' memory are set.
+// shares and the shares' memory are set. Any size may be 0.
 template <typename T>
 void launch_vocab_readout(VocabReadoutCall<T> call, cudaStream_t stream) {
   const bool normed = call.norm != NormKind::kNone;

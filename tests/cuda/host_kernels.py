@@ -1,6 +1,7 @@
 """The CUDA kernels of csrc/cuda/ compiled for the host (tests/cuda/host/), called with tensors.
 
-The functions take what the ops take and return what they return.
+The functions take what the ops take and return what they return. More `multiprocessors` cut a sum or the
+vocabulary into more shares.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kcircuits.ops import VocabReadout
+
 ROOT = Path(__file__).resolve().parents[2]
 HOST = ROOT / "tests" / "cuda" / "host"
 COMPILER = os.environ.get("CXX", "g++")
@@ -30,7 +33,7 @@ NORMS = {"none": 0, "layernorm": 1, "rmsnorm": 2}
 
 
 def compile_host(name: str, sources: Sequence[str], *flags: str) -> Path:
-    """Compile `sources` of tests/cuda/host/ and return the binary; kept in build/ under a hash of its inputs."""
+    """Compile `sources` of tests/cuda/host/ and return the binary; build/ keeps it by the inputs' hash."""
     command = [COMPILER, *FLAGS, *flags, *(str(HOST / source) for source in sources)]
     digest = hashlib.sha256(" ".join(command).encode())
     for path in sorted([*(ROOT / "csrc" / "cuda").iterdir(), *HOST.iterdir(), ROOT / "csrc" / "norm_kind.h"]):
@@ -53,15 +56,18 @@ def compiler_missing() -> bool:
 
 
 @functools.cache
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
+    """The emulation, compiled where it is not yet."""
     sanitize = ("-fsanitize=undefined", "-fno-sanitize-recover=undefined")
     path = compile_host("kernels", ["kernels.cpp", "fibers.cpp"], "-fPIC", "-shared", *sanitize)
     return ctypes.CDLL(str(path))
 
 
-def _call(function: str, dtype: torch.dtype, sizes: Sequence[int], data: Sequence[Tensor | None], *extra: float):
+def _call(
+    function: str, dtype: torch.dtype, sizes: Sequence[int], data: Sequence[Tensor | None], *extra: float
+):
     pointers = [None if tensor is None else tensor.data_ptr() for tensor in data]
-    getattr(_library(), function)(
+    getattr(library(), function)(
         ctypes.c_int(DTYPES[dtype]),
         (ctypes.c_int64 * len(sizes))(*sizes),
         (ctypes.c_void_p * len(pointers))(*pointers),
@@ -116,7 +122,7 @@ def edge_mix(senders, mask, ablated=None, constant=None, *, norm="none", weight=
 
 
 def edge_scores(delta, grad, limits, *, positions=None, per_position=False, multiprocessors=1, into=None):
-    """The op `edge_scores`, or `edge_scores_` where `into` takes the sums. More multiprocessors, more shares."""
+    """The op `edge_scores`, or `edge_scores_` where `into` takes the sums."""
     acc = _accumulate(delta.dtype)
     senders, prompts, tokens, width = delta.shape
     receivers = grad.shape[0]
@@ -130,16 +136,17 @@ def edge_scores(delta, grad, limits, *, positions=None, per_position=False, mult
     return scores
 
 
-def vocab_readout(rows, unembedding, targets=None, bias=None, *, topk=0, soft_cap=0.0, norm="none", weight=None,
-                  norm_bias=None, eps=1e-5, unit_offset=False, scale=None, multiprocessors=1):  # fmt: skip
-    """The op `vocab_readout`. More multiprocessors cut the vocabulary into more shares."""
+def vocab_readout(rows, unembedding, targets=None, bias=None, *, topk=0, soft_cap=0.0, norm="none",
+                  weight=None, norm_bias=None, eps=1e-5, unit_offset=False, scale=None,
+                  multiprocessors=1):  # fmt: skip
+    """The op `vocab_readout`."""
     acc = _accumulate(rows.dtype)
 
     def dense(values: Tensor | None, offset: int = 0) -> Tensor | None:
         return None if values is None else (values.to(acc) + offset).contiguous()
 
     shape = (rows.shape[0], 0) if targets is None else tuple(targets.shape)
-    per_row = 0 if targets is None else targets[0].numel()
+    per_row = 1 if len(shape) == 1 else shape[1]
     logits, exps = _unwritten(*shape, dtype=acc), _unwritten(rows.shape[0], dtype=acc)
     ranks = _unwritten(*shape, dtype=torch.int64)
     values, ids = (_unwritten(rows.shape[0], topk, dtype=dtype) for dtype in (acc, torch.int64))
@@ -147,6 +154,7 @@ def vocab_readout(rows, unembedding, targets=None, bias=None, *, topk=0, soft_ca
     sizes += [rows.stride(0), unembedding.stride(0), multiprocessors]
     parameters = [dense(bias), dense(weight, int(unit_offset)), dense(norm_bias), dense(scale)]
     targets = None if targets is None else targets.contiguous()
+    results = [logits, ranks, exps, values, ids]
     _call("emulate_vocab_readout", rows.dtype, sizes,
-          [rows, unembedding, targets, *parameters, logits, ranks, exps, values, ids], soft_cap, eps)  # fmt: skip
-    return logits, ranks, exps, values, ids
+          [rows, unembedding, targets, *parameters, *results], soft_cap, eps)  # fmt: skip
+    return VocabReadout(logits, ranks, exps, values, ids)

@@ -1,4 +1,4 @@
-"""Sanitizers watch the CUDA kernels on the host: no barrier is missing, none is superfluous, no access is outside."""
+"""Sanitizers watch the CUDA kernels on the host: no barrier missing or superfluous, no access outside."""
 
 from __future__ import annotations
 

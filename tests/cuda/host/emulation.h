@@ -202,6 +202,7 @@ void multiply_add(T, float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[
 template <typename Call>
 void launch(void (*kernel)(Call), int64_t blocks, int threads, cudaStream_t,
             const std::type_identity_t<Call>& call) {
+  if (blocks == 0 || threads == 0) return;
   const int64_t grid = std::min(blocks, emulation::kMostBlocks);
   emulation::run(static_cast<unsigned>(grid), static_cast<unsigned>(threads),
                  [&] { kernel(call); });
