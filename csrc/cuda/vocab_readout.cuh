@@ -136,6 +136,21 @@ struct HiddenRows {
   }
 };
 
+// Stops the device where a target is no word, with a message: the host cannot look without waiting.
+template <typename T>
+__global__ void vocab_check_kernel(const VocabReadoutCall<T> call) {
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+       i < call.rows * call.targets_per_row; i += stride) {
+    const int64_t target = call.targets[i];
+    if (target >= 0 && target < call.vocabulary) continue;
+    printf("vocab_readout: targets must be ids in [0, %lld), got %lld for row %lld\n",
+           static_cast<long long>(call.vocabulary), static_cast<long long>(target),
+           static_cast<long long>(i / call.targets_per_row));
+    __trap();
+  }
+}
+
 // target_logits, before the cap. The tile's row i is the unembedding of column i's target. An item
 // is a tile of rows and one of a row's targets. FLOP: 128/V of the whole product.
 template <typename Tile>
@@ -153,12 +168,6 @@ __global__ void __launch_bounds__(kProductThreads, kProductBlocks)
     const auto target_rows = [&](int row) -> const T* {
       if (row >= Tile::kColumns || first + row >= call.rows) return nullptr;
       const int64_t target = targets[row * call.targets_per_row];
-      if (target < 0 || target >= call.vocabulary) {
-        printf("vocab_readout: targets must be ids in [0, %lld), got %lld for row %lld\n",
-               static_cast<long long>(call.vocabulary), static_cast<long long>(target),
-               static_cast<long long>(first + row));
-        __trap();
-      }
       return call.unembedding + target * call.unembedding_stride;
     };
     product.run(shared, target_rows, HiddenRows<Tile>(call, first), call.aligned, call.width);
@@ -389,6 +398,8 @@ void launch_vocab_readout_tiles(const VocabReadoutCall<typename Tile::Element>& 
   using T = typename Tile::Element;
   const int64_t row_tiles = ceil_div(call.rows, Tile::kColumns);
   if (call.targets_per_row > 0) {
+    launch(&vocab_check_kernel<T>, ceil_div(call.rows * call.targets_per_row, kProductThreads),
+           kProductThreads, stream, call);
     launch(&vocab_target_kernel<Tile>, row_tiles * call.targets_per_row, kProductThreads, stream,
            call);
   }
