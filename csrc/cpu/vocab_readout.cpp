@@ -26,7 +26,7 @@ namespace {
 
 constexpr int64_t kRowsPerChunk = 4096;  // bounds the memory for panels and running statistics
 constexpr int64_t kColumns = 48;         // unembedding rows per block: a multiple of every tile's
-constexpr int64_t kDepth = 1024;         // elements of them that stay in the second-level cache
+constexpr int64_t kDepth = 128;  // elements of them, for which a panel stays in the first-level cache
 constexpr int64_t kMaxSplits = 128;      // parts of the vocabulary, the unit of parallel work
 
 // Rows after the norm, [N, D] contiguous in the accumulation dtype.
@@ -226,7 +226,7 @@ class Reader {
 
   void write(const VocabReadout& out) const {
     const auto& [target_logits, ranks, log_sum_exp, topk_values, topk_ids] = out;
-    Acc* lse = log_sum_exp.template mutable_data_ptr<Acc>() + first_;
+    double* lse = log_sum_exp.template mutable_data_ptr<double>() + first_;
     for (int64_t row = 0; row < count_; ++row) lse[row] = merged_log_sum_exp(row);
     const int64_t targets = problem_.targets_per_row;
     Acc* logits = target_logits.template mutable_data_ptr<Acc>() + first_ * targets;
@@ -256,21 +256,21 @@ class Reader {
   }
 
   // Splits are merged in one order whatever the number of threads.
-  Acc merged_log_sum_exp(int64_t row) const {
+  double merged_log_sum_exp(int64_t row) const {
     const int64_t padded = panels_.padded_rows();
     double max = -std::numeric_limits<double>::infinity();
     for (int64_t split = 0; split < splits_; ++split) {
       const double value = max_[split * padded + row];
-      if (std::isnan(value)) return std::numeric_limits<Acc>::quiet_NaN();
+      if (std::isnan(value)) return value;
       max = std::max(max, value);
     }
-    if (std::isinf(max)) return static_cast<Acc>(max);
+    if (std::isinf(max)) return max;
     double sum = 0;
     for (int64_t split = 0; split < splits_; ++split) {
       sum += static_cast<double>(sum_[split * padded + row]) *
              std::exp(static_cast<double>(max_[split * padded + row]) - max);
     }
-    return static_cast<Acc>(max + std::log(sum));
+    return max + std::log(sum);
   }
 
   Acc capped(Acc logit) const {

@@ -8,7 +8,9 @@
 #include <limits>
 #include <memory>
 
+#include "engine/gradients.h"
 #include "engine/propagate.h"
+#include "engine/risk.h"
 #include "engine/state.h"
 
 namespace kcircuits::engine {
@@ -16,20 +18,27 @@ namespace {
 
 constexpr int64_t kWholeReceiver = -1;
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-constexpr int64_t kFirstChunk = 32;
-constexpr int64_t kSmallestChunk = 8;
+// A chunk may expect this many wrong drafts: more waste evaluations, fewer leave the processor idle.
+constexpr double kRiskLimit = 1.0;
+
 
 struct Candidate {
   int64_t receiver;
-  int64_t sender;               // kWholeReceiver: all edges into the receiver at once
-  double predicted = kUnknown;  // the effect that an earlier, discarded hypothesis has shown
+  int64_t sender;        // kWholeReceiver: all edges into the receiver at once
+  double predicted = 0;  // its effect, by the gradient or as an earlier, discarded hypothesis has shown it
 };
 
 class Search {
  public:
   Search(const Session& session, const AcdcOptions& options,
          const std::function<void(const AcdcProgress&)>& progress)
-      : session_(session), graph_(session.graph()), options_(options), progress_(progress), state_(session) {
+      : session_(session),
+        graph_(session.graph()),
+        options_(options),
+        progress_(progress),
+        state_(session),
+        gradients_(state_),
+        risk_(options.threshold) {
     effects_.assign(graph_.num_receivers() * graph_.num_senders(), kUnknown);
   }
 
@@ -40,6 +49,8 @@ class Search {
   void settle_attention(int64_t layer);
 
   std::vector<Candidate> edges_into(int64_t receiver) const;
+  void predict(std::vector<Candidate>& candidates);
+  int64_t horizon(const std::vector<Candidate>& candidates, int64_t first) const;
   void test(std::vector<Candidate> candidates);
   int64_t test_chunk(std::vector<Candidate>& candidates, int64_t first, int64_t count);
   at::Tensor draft(const std::vector<Candidate>& candidates, int64_t first, int64_t count) const;
@@ -49,10 +60,7 @@ class Search {
   bool removable(double effect) const {
     return (options_.absolute ? std::abs(effect) : effect) < options_.threshold;
   }
-  // Most edges go: what nothing is known of is drafted as removed.
-  bool drafted_removed(const Candidate& candidate) const {
-    return std::isnan(candidate.predicted) || removable(candidate.predicted);
-  }
+  bool drafted_removed(const Candidate& candidate) const { return removable(candidate.predicted); }
   void decide(const Candidate& candidate, double effect);
   void drop(int64_t receiver);
 
@@ -61,10 +69,11 @@ class Search {
   const AcdcOptions& options_;
   const std::function<void(const AcdcProgress&)>& progress_;
   State state_;
+  Gradients gradients_;
+  Risk risk_;
   std::unique_ptr<Propagation> propagation_;
   std::vector<double> effects_;  // [R * S], of the edges that were kept
   double metric_ = 0;
-  int64_t chunk_ = kFirstChunk;
   AcdcProgress done_{};
   AcdcResult result_;
 };
@@ -139,19 +148,42 @@ std::vector<Candidate> Search::edges_into(int64_t receiver) const {
   return candidates;
 }
 
+// Predicts the effects of candidates of one sub-block from the present masked run.
+void Search::predict(std::vector<Candidate>& candidates) {
+  std::vector<int64_t> receivers, row_of;
+  for (const Candidate& candidate : candidates) {
+    if (receivers.empty() || receivers.back() != candidate.receiver) receivers.push_back(candidate.receiver);
+    row_of.push_back(static_cast<int64_t>(receivers.size()) - 1);
+  }
+  gradients_.refresh(receivers[0]);
+  const Estimates estimates = gradients_.estimate(receivers);
+  const auto edges = estimates.edges.accessor<double, 2>();
+  const auto whole = estimates.whole.accessor<double, 1>();
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const int64_t sender = candidates[i].sender;
+    candidates[i].predicted = sender == kWholeReceiver ? whole[row_of[i]] : edges[row_of[i]][sender];
+  }
+}
+
+// How many candidates from `first` on make the next chunk.
+int64_t Search::horizon(const std::vector<Candidate>& candidates, int64_t first) const {
+  const auto left = static_cast<int64_t>(candidates.size()) - first;
+  const int64_t most = std::min(left, options_.chunk_limit);
+  double risk = 0;
+  for (int64_t count = 0; count < most; ++count) {
+    risk += risk_.of(candidates[first + count].predicted);
+    if (risk >= kRiskLimit) return count + 1;
+  }
+  return most;
+}
+
 void Search::test(std::vector<Candidate> candidates) {
+  if (candidates.empty()) return;
   propagation_.reset();
+  predict(candidates);
   int64_t first = 0;
   while (first < static_cast<int64_t>(candidates.size())) {
-    const int64_t left = static_cast<int64_t>(candidates.size()) - first;
-    const int64_t count = std::min({left, chunk_, options_.chunk_limit});
-    const int64_t decided = test_chunk(candidates, first, count);
-    first += decided;
-    if (decided == count) {
-      chunk_ = std::min(chunk_ * 2, options_.chunk_limit);
-    } else {
-      chunk_ = std::max(kSmallestChunk, std::min(chunk_, 2 * decided));
-    }
+    first += test_chunk(candidates, first, horizon(candidates, first));
     done_.tests = result_.tests;
     progress_(done_);
   }
@@ -183,6 +215,7 @@ int64_t Search::test_chunk(std::vector<Candidate>& candidates, int64_t first, in
       ++decided;
       if (removable(effect)) last_removed = i;
       draft_holds = removable(effect) == drafted;
+      risk_.learn(candidate.predicted, !draft_holds);
     } else {
       candidate.predicted = effect;
     }

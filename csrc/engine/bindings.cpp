@@ -7,6 +7,7 @@
 #include <pybind11/stl.h>
 #include <torch/extension.h>
 
+#include "cpu/gemm.h"
 #include "engine/acdc.h"
 #include "engine/masked_run.h"
 #include "engine/session.h"
@@ -119,6 +120,9 @@ void bind(py::module_& m) {
           py::arg("masks"), py::arg("memory"), py::call_guard<py::gil_scoped_release>())
       .def("acdc", &run_acdc, py::arg("threshold"), py::arg("absolute"), py::arg("memory"),
            py::arg("chunk_limit"), py::arg("progress"));
+
+  m.def("cpu_linear", &cpu::linear, py::arg("x"), py::arg("w"), py::arg("bias"),
+        "The engine's float32 product x wᵀ + bias, for its tests and benchmarks.");
 
   py::class_<AcdcProgress>(m, "AcdcProgress")
       .def_readonly("layer", &AcdcProgress::layer)

@@ -61,9 +61,8 @@ class Run {
     const int64_t num_senders = graph_.num_senders_of(receivers[0]);
     const at::Tensor mask =
         by_receiver_.index_select(0, at::tensor(receivers, at::kLong)).slice(2, 0, num_senders);
-    const auto& constant = session_.constant(receivers[0]);
     return mix(delta_.slice(0, 0, num_senders), mask.to(delta_.device()),
-               constant ? std::optional(constant->unsqueeze(0).unsqueeze(0)) : std::nullopt,
+               session_.constant(receivers[0], /*last_only=*/false),
                &session_.norm_of(receivers[0]));
   }
 

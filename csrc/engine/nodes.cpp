@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "cpu/attention.h"
 #include "cpu/gemm.h"
 
 namespace kcircuits::engine {
@@ -39,6 +40,11 @@ Rotation rotation_rows(const Rotation& rotation, const at::Tensor& rows) {
 }
 
 at::Tensor rotate(const at::Tensor& x, const Rotation& rotation) {
+  if (cpu::attends(x) && !at::GradMode::is_enabled()) {
+    const at::Tensor out = x.clone(at::MemoryFormat::Contiguous);
+    cpu::rotate_(out, rotation.cos, rotation.sin);
+    return out;
+  }
   const int64_t half = rotation.cos.size(1);
   const at::Tensor first = x.slice(-1, 0, half);
   const at::Tensor second = x.slice(-1, half, 2 * half);
@@ -51,6 +57,7 @@ at::Tensor rotate(const at::Tensor& x, const Rotation& rotation) {
 
 at::Tensor attend(const Tokens& tokens, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   double scale, bool last_only) {
+  if (cpu::attends(q) && !at::GradMode::is_enabled()) return cpu::attend(q, k, v, tokens.starts, scale, last_only);
   const int64_t n = tokens.num_prompts;
   const int64_t d = q.size(2);
   const int64_t batch = std::max({q.size(0), k.size(0), v.size(0)});

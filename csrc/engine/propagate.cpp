@@ -147,11 +147,9 @@ std::vector<Propagation::InputGroup> Propagation::group_inputs(const std::vector
     if (group.receivers.empty()) continue;
     const int64_t count = static_cast<int64_t>(group.receivers.size());
     const at::Tensor& delta = last_only ? state_.delta_last() : state_.delta();
-    std::optional<at::Tensor> constant = session_.constant(group.receivers[0]);
-    if (constant && last_only) constant = constant->index_select(0, session_.tokens().last);
-    if (constant) constant = constant->unsqueeze(0).unsqueeze(0);
     group.base = mix(delta.slice(0, 0, num_senders).unsqueeze(1),
-                     bool_tensor(unchanged, delta.device()).view({count, num_senders}), constant, nullptr);
+                     bool_tensor(unchanged, delta.device()).view({count, num_senders}),
+                     session_.constant(group.receivers[0], last_only), nullptr);
     group.mask = bool_tensor(changed, delta.device()).view({count, num_slots});
     groups.push_back(std::move(group));
   }
@@ -160,13 +158,7 @@ std::vector<Propagation::InputGroup> Propagation::group_inputs(const std::vector
 
 // Normed input of a receiver that the change does not reach, [1, rows, D].
 at::Tensor Propagation::unchanged_input(int64_t receiver, bool last_only) const {
-  const at::Tensor& delta = last_only ? state_.delta_last() : state_.delta();
-  const auto& present = state_.senders_present(receiver);
-  std::optional<at::Tensor> constant = session_.constant(receiver);
-  if (constant && last_only) constant = constant->index_select(0, session_.tokens().last);
-  if (constant) constant = constant->unsqueeze(0).unsqueeze(0);
-  return mix(delta.slice(0, 0, static_cast<int64_t>(present.size())).unsqueeze(1),
-             bool_tensor(present, delta.device()).unsqueeze(0), constant, &session_.norm_of(receiver))[0];
+  return state_.inputs({receiver}, last_only, &session_.norm_of(receiver))[0];
 }
 
 at::Tensor Propagation::run(const at::Tensor& masks) {
@@ -196,7 +188,6 @@ at::Tensor Propagation::run(const at::Tensor& masks) {
 }
 
 void Propagation::compute_touched(const at::Tensor& masks) {
-  const std::optional<at::Tensor>& constant = session_.constant(touched_[0]);
   const Norm& norm = session_.norm_of(touched_[0]);
   for (const bool last_only : {true, false}) {
     std::vector<int64_t> rows;
@@ -205,11 +196,9 @@ void Propagation::compute_touched(const at::Tensor& masks) {
     }
     if (rows.empty()) continue;
     const at::Tensor& delta = last_only ? state_.delta_last() : state_.delta();
-    std::optional<at::Tensor> added = constant;
-    if (added && last_only) added = added->index_select(0, session_.tokens().last);
-    if (added) added = added->unsqueeze(0).unsqueeze(0);
     const at::Tensor mask = masks.index_select(0, at::tensor(rows, at::kLong)).to(delta.device());
-    const at::Tensor x = mix(delta.slice(0, 0, mask.size(2)).unsqueeze(1), mask, added, &norm);
+    const at::Tensor x = mix(delta.slice(0, 0, mask.size(2)).unsqueeze(1), mask,
+                             session_.constant(touched_[0], last_only), &norm);
     for (size_t t = 0; t < rows.size(); ++t) x_[touched_[rows[t]]] = x[static_cast<int64_t>(t)];
   }
 }

@@ -41,9 +41,11 @@ std::optional<at::Tensor> Session::ablated(int64_t sender) const {
   return ablated_ ? std::optional(ablated_->select(0, sender)) : std::nullopt;
 }
 
-const std::optional<at::Tensor>& Session::constant(int64_t receiver) const {
+std::optional<at::Tensor> Session::constant(int64_t receiver, bool last_only) const {
   const Receiver r = graph().describe(receiver);
-  return constants_[2 * r.layer + (r.kind == Kind::kMlp ? 1 : 0)];
+  const auto& rows = constants_[2 * r.layer + (r.kind == Kind::kMlp ? 1 : 0)];
+  if (!rows) return std::nullopt;
+  return (last_only ? rows->index_select(0, tokens_.last) : *rows).unsqueeze(0).unsqueeze(0);
 }
 
 const Norm& Session::norm_of(int64_t receiver) const {

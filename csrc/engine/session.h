@@ -38,8 +38,8 @@ class Session {
   const at::Tensor& clean_delta() const { return clean_delta_; }
   // The ablated value of a sender, [P, D]; nothing when it is zero.
   std::optional<at::Tensor> ablated(int64_t sender) const;
-  // Σ ã + Σ b_O before a receiver, [P, D]; nothing when it is zero.
-  const std::optional<at::Tensor>& constant(int64_t receiver) const;
+  // Σ ã + Σ b_O before a receiver, [1, 1, P, D], or [1, 1, N, D] for last rows; nothing when it is zero.
+  std::optional<at::Tensor> constant(int64_t receiver, bool last_only) const;
   // Final-normed rows of the plain run, [N, D].
   const at::Tensor& full_rows() const { return full_rows_; }
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "engine/mix.h"
+
 namespace kcircuits::engine {
 
 State::State(const Session& session)
@@ -49,6 +51,16 @@ void State::settle_from(int64_t first_settled_receiver) {
       if (present_[r][s]) need_[s] = std::max(need_[s], need);
     }
   }
+}
+
+at::Tensor State::inputs(const std::vector<int64_t>& receivers, bool last_only, const Norm* norm) const {
+  const int64_t num_senders = session_.graph().num_senders_of(receivers.at(0));
+  at::Tensor mask = at::empty({static_cast<int64_t>(receivers.size()), num_senders}, at::kBool);
+  bool* out = mask.mutable_data_ptr<bool>();
+  for (const int64_t r : receivers) out = std::copy_n(present_[r].begin(), num_senders, out);
+  const at::Tensor& delta = last_only ? delta_last_ : delta_;
+  return mix(delta.slice(0, 0, num_senders).unsqueeze(1), mask.to(delta.device()),
+             session_.constant(receivers[0], last_only), norm);
 }
 
 void State::set_all(int64_t sender, const at::Tensor& rows) {

@@ -33,6 +33,9 @@ class State {
   // rows. Rows that nobody needs are stale.
   const at::Tensor& delta() const { return delta_; }
   const at::Tensor& delta_last() const { return delta_last_; }
+  // What receivers of one sub-block read in the present masked run: [receivers, 1, rows, D], normed, or the
+  // stream itself when norm is nullptr.
+  at::Tensor inputs(const std::vector<int64_t>& receivers, bool last_only, const Norm* norm) const;
   void set_all(int64_t sender, const at::Tensor& rows);
   void set_last(int64_t sender, const at::Tensor& rows);
 

@@ -19,7 +19,7 @@ Tokens pack_tokens(const at::Tensor& ids, const at::Tensor& lengths, at::Device 
   const int64_t width = ids.size(1);
   const int64_t* length = cpu_lengths.const_data_ptr<int64_t>();
 
-  std::vector<int64_t> flat_ids, positions, last, scatter;
+  std::vector<int64_t> flat_ids, positions, last, scatter, starts = {0};
   int64_t longest = 0;
   for (int64_t p = 0; p < n; ++p) {
     TORCH_CHECK_VALUE(length[p] > 0 && length[p] <= width, "lengths: prompt ", p, " has ", length[p],
@@ -43,6 +43,7 @@ Tokens pack_tokens(const at::Tensor& ids, const at::Tensor& lengths, at::Device 
       positions.push_back(t);
     }
     last.push_back(static_cast<int64_t>(flat_ids.size()) - 1);
+    starts.push_back(static_cast<int64_t>(flat_ids.size()));
   }
   const auto to_device = [&](const std::vector<int64_t>& values) {
     return at::tensor(values, at::kLong).to(device);
@@ -62,6 +63,7 @@ Tokens pack_tokens(const at::Tensor& ids, const at::Tensor& lengths, at::Device 
           static_cast<int64_t>(flat_ids.size()),
           longest,
           equal,
+          starts,
           to_device(flat_ids),
           to_device(positions),
           to_device(last),

@@ -4,6 +4,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 namespace kcircuits::engine {
 
 struct Tokens {
@@ -11,6 +13,7 @@ struct Tokens {
   int64_t num_tokens;
   int64_t max_length;
   bool equal_lengths;
+  std::vector<int64_t> starts;  // [N + 1], each prompt's first row, and P
   at::Tensor ids;        // int64 [P]
   at::Tensor positions;  // int64 [P], counted from 0 in each prompt
   at::Tensor last;       // int64 [N], row of each prompt's last token

@@ -21,8 +21,9 @@ at::Tensor edge_mix(const at::Tensor& senders, const at::Tensor& mask,
   return op.call(senders, mask, ablated, constant, norm, weight, bias, eps, unit_offset);
 }
 
-at::Tensor log_sum_exp(const at::Tensor& rows, const at::Tensor& unembedding,
-                       const std::optional<at::Tensor>& bias) {
+Readout vocab_readout(const at::Tensor& rows, const at::Tensor& unembedding,
+                      const std::optional<at::Tensor>& targets,
+                      const std::optional<at::Tensor>& bias) {
   using Signature =
       VocabReadout(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
                    const std::optional<at::Tensor>&, int64_t, double, std::string_view,
@@ -31,8 +32,9 @@ at::Tensor log_sum_exp(const at::Tensor& rows, const at::Tensor& unembedding,
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("kcircuits::vocab_readout", "")
                              .typed<Signature>();
-  return std::get<2>(op.call(rows, unembedding, /*targets=*/{}, bias, /*topk=*/0, /*soft_cap=*/0.0,
-                             "none", {}, {}, /*eps=*/0.0, /*unit_offset=*/false, {}));
+  const VocabReadout out = op.call(rows, unembedding, targets, bias, /*topk=*/0, /*soft_cap=*/0.0,
+                                   "none", {}, {}, /*eps=*/0.0, /*unit_offset=*/false, {});
+  return {std::get<2>(out), std::get<0>(out)};
 }
 
 }  // namespace kcircuits

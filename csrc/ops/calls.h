@@ -15,9 +15,13 @@ at::Tensor edge_mix(const at::Tensor& senders, const at::Tensor& mask,
                     const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias,
                     double eps, bool unit_offset = false);
 
-// Log-sum-exp of rows [N, D] times unembedding [V, D] (+ bias [V]) over the vocabulary -> float
-// [N].
-at::Tensor log_sum_exp(const at::Tensor& rows, const at::Tensor& unembedding,
-                       const std::optional<at::Tensor>& bias);
+// Logits of rows [N, D] times unembedding [V, D] (+ bias [V]) -> log-sum-exp over the vocabulary
+// double [N], and the logits of targets int64 [N] where they are given.
+struct Readout {
+  at::Tensor log_sum_exp, target_logits;
+};
+Readout vocab_readout(const at::Tensor& rows, const at::Tensor& unembedding,
+                      const std::optional<at::Tensor>& targets,
+                      const std::optional<at::Tensor>& bias);
 
 }  // namespace kcircuits

@@ -103,7 +103,7 @@ VocabReadout empty_vocab_readout(const VocabReadoutShape& shape,
   const auto values = arguments.rows.options().dtype(accumulate_dtype(arguments.rows));
   const auto ids = values.dtype(at::kLong);
   return {at::empty_symint(shape.targets, values), at::empty_symint(shape.targets, ids),
-          at::empty_symint({shape.rows}, values),
+          at::empty_symint({shape.rows}, values.dtype(at::kDouble)),
           at::empty_symint({shape.rows, arguments.topk}, values),
           at::empty_symint({shape.rows, arguments.topk}, ids)};
 }

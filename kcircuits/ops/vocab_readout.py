@@ -16,7 +16,7 @@ class VocabReadout(NamedTuple):
 
     target_logits: Tensor  # [N] or [N, K] as the targets; [N, 0] without targets
     ranks: Tensor  # int64, like target_logits: 1 + number of strictly greater logits
-    log_sum_exp: Tensor  # [N]
+    log_sum_exp: Tensor  # float64 [N]
     topk_values: Tensor  # [N, topk], descending
     topk_ids: Tensor  # int64 [N, topk]; among equal logits the lower id comes first
 
@@ -71,7 +71,8 @@ def vocab_readout(
     -------
     VocabReadout
         Floating results in float32 (float64 for float64 rows), the dtype that everything is computed
-        in. Rows of `unembedding` that are equal tie exactly, wherever they stand.
+        in, but the log-sum-exp in float64: a log-probability is its difference to a target logit of
+        about its size. Rows of `unembedding` that are equal tie exactly, wherever they stand.
 
     Raises
     ------
@@ -142,7 +143,7 @@ def vocab_readout_reference(
     return VocabReadout(
         cap(target_scores).view(ids.shape),
         (1 + greater.sum(-1)).view(ids.shape),
-        cap(scores).logsumexp(-1),
+        cap(scores).double().logsumexp(-1),
         cap(scores.gather(1, order)),
         order,
     )

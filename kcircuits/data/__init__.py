@@ -1,0 +1,1 @@
+"""Prompts and relations: from text or ids to tokenised, padded batches."""

@@ -1,0 +1,275 @@
+"""Prompts: read from JSON lines, tokenised, checked against the model, and left-padded into a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from kcircuits.data.reading import read_text
+from kcircuits.data.records import parse_record
+from kcircuits.data.tokens import answer_id as token_of_answer
+from kcircuits.data.tokens import subject_span, tokenise_text
+from kcircuits.errors import KCircuitsError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One tokenised prompt.
+
+    Parameters
+    ----------
+    clean_ids
+        Token ids of the prompt; the answer is read at the last one.
+    answer_id
+        The token that is the right continuation.
+    corrupt_ids
+        As many ids as the clean prompt has; the run whose activations replace ablated edges.
+    wrong_id
+        The token that the answer's logit is compared with.
+    text
+        The clean text, when there was one.
+    subject
+        Span [start, stop) of the subject in `clean_ids`.
+
+    Raises
+    ------
+    KCircuitsError
+        If there are no ids, clean and corrupt differ in length, answer and wrong are the same token, or the
+        subject lies outside the prompt.
+    """
+
+    clean_ids: tuple[int, ...]
+    answer_id: int
+    corrupt_ids: tuple[int, ...] | None = None
+    wrong_id: int | None = None
+    text: str | None = None
+    subject: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        length = len(self.clean_ids)
+        if not length:
+            raise KCircuitsError("the clean prompt has no tokens")
+        if self.corrupt_ids is not None and len(self.corrupt_ids) != length:
+            raise KCircuitsError(
+                f"the clean prompt has {length} tokens and the corrupt one {len(self.corrupt_ids)}; "
+                "reword one of them so that both have the same number"
+            )
+        if self.wrong_id == self.answer_id:
+            raise KCircuitsError(f"the answer and the wrong answer are the same token, {self.answer_id}")
+        if self.subject is not None and not 0 <= self.subject[0] < self.subject[1] <= length:
+            raise KCircuitsError(f"the subject {self.subject} is not a span of {length} tokens")
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """What the engine takes: N prompts of at most T tokens, left-padded, so that all end at position T - 1.
+
+    Parameters
+    ----------
+    clean
+        Token ids, int64 [N, T]; prompt n is the last `lengths[n]` ids of its row.
+    lengths
+        Tokens of every prompt, int64 [N].
+    answers
+        Answer ids, int64 [N].
+    corrupt
+        Ids of the corrupt prompts, padded likewise, int64 [N, T], or None.
+    wrong
+        Ids of the wrong answers, int64 [N], or None.
+    """
+
+    clean: Tensor
+    lengths: Tensor
+    answers: Tensor
+    corrupt: Tensor | None
+    wrong: Tensor | None
+
+
+def tokenise(
+    tokenizer: Any | None,
+    clean: str,
+    answer: str,
+    *,
+    vocab_size: int,
+    max_positions: int,
+    corrupt: str | None = None,
+    wrong: str | None = None,
+    subject: str | tuple[int, int] | None = None,
+    allow_multi_token: bool = False,
+) -> Prompt:
+    """Tokenise one prompt given as text.
+
+    Prompts begin with the special tokens that the model's tokenizer puts there (BOS); answers are the token
+    that continues the clean prompt, with a space in between where neither has one
+    (`kcircuits.data.tokens.answer_id`).
+
+    Parameters
+    ----------
+    tokenizer
+        The model's Hugging Face tokenizer; None raises.
+    clean, answer, corrupt, wrong
+        The texts.
+    vocab_size, max_positions
+        Bounds of the model.
+    subject
+        The subject's text, or its characters [start, stop) in the clean text.
+    allow_multi_token
+        Take the first token of an answer that has several, rather than raise.
+
+    Raises
+    ------
+    KCircuitsError
+        If anything of this cannot be used with the model; the message says what and why.
+    """
+    if tokenizer is None:
+        raise KCircuitsError(
+            "this model has no tokenizer, so prompts must be ids: "
+            '{"clean_ids": [...], "answer_id": ...} instead of "clean" and "answer"'
+        )
+    tokens = tokenise_text(tokenizer, clean, "clean")
+    prompt = Prompt(
+        clean_ids=tokens.ids,
+        answer_id=token_of_answer(tokenizer, tokens, answer, "answer", allow_multi_token=allow_multi_token),
+        corrupt_ids=None if corrupt is None else tokenise_text(tokenizer, corrupt, "corrupt").ids,
+        wrong_id=None
+        if wrong is None
+        else token_of_answer(tokenizer, tokens, wrong, "wrong", allow_multi_token=allow_multi_token),
+        text=clean,
+        subject=None if subject is None else subject_span(tokenizer, tokens, subject),
+    )
+    check_fits(prompt, vocab_size, max_positions)
+    return prompt
+
+
+def check_fits(prompt: Prompt, vocab_size: int, max_positions: int) -> None:
+    """Raise KCircuitsError if the prompt is too long for a model or has ids outside its vocabulary."""
+    if len(prompt.clean_ids) > max_positions:
+        raise KCircuitsError(
+            f"the prompt has {len(prompt.clean_ids)} tokens, and the model has {max_positions} positions; "
+            "shorten it (prompts are never cut)"
+        )
+    ids = (*prompt.clean_ids, *(prompt.corrupt_ids or ()), prompt.answer_id)
+    for token in ids if prompt.wrong_id is None else (*ids, prompt.wrong_id):
+        if not 0 <= token < vocab_size:
+            raise KCircuitsError(f"id {token} is not in the model's vocabulary, 0 to {vocab_size - 1}")
+
+
+def read_prompts(
+    path: str | Path,
+    tokenizer: Any | None,
+    vocab_size: int,
+    max_positions: int,
+    *,
+    allow_multi_token: bool = False,
+) -> tuple[Prompt, ...]:
+    """Read prompts from a file of JSON lines.
+
+    A line is `{"clean": str, "corrupt": str?, "answer": str, "wrong": str?, "subject": str?}` or
+    `{"clean_ids": [int], "corrupt_ids": [int]?, "answer_id": int, "wrong_id": int?}`; a file may mix both.
+    Optional values may be null; blank lines are skipped.
+
+    Parameters
+    ----------
+    path
+        The file, UTF-8.
+    tokenizer
+        The model's Hugging Face tokenizer, or None where it has none (all lines must be ids then).
+    vocab_size, max_positions
+        Bounds of the model.
+    allow_multi_token
+        Take the first token of an answer that has several, rather than raise.
+
+    Raises
+    ------
+    KCircuitsError
+        If the file cannot be read, has no prompts, or a line is bad; the message names the file and line.
+    """
+    prompts = []
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            prompt = _parse(line, tokenizer, vocab_size, max_positions, allow_multi_token)
+        except KCircuitsError as error:
+            raise KCircuitsError(f"{path}, line {number}: {error}") from error
+        prompts.append(prompt)
+    if not prompts:
+        raise KCircuitsError(f"{path} has no prompts; write one JSON object per line")
+    return tuple(prompts)
+
+
+def batch(prompts: Sequence[Prompt]) -> PromptBatch:
+    """Put prompts into one left-padded batch, on the CPU.
+
+    Parameters
+    ----------
+    prompts
+        At least one; corrupt prompts and wrong answers belong to all of them or to none.
+
+    Raises
+    ------
+    KCircuitsError
+        If there is no prompt, or only some have a corrupt prompt or a wrong answer.
+
+    Examples
+    --------
+    >>> both = batch([Prompt((5, 6, 7), answer_id=1), Prompt((8,), answer_id=2)])
+    >>> both.clean
+    tensor([[5, 6, 7],
+            [0, 0, 8]])
+    >>> both.lengths
+    tensor([3, 1])
+    """
+    if not prompts:
+        raise KCircuitsError("no prompts")
+    corrupt = _all_or_none([prompt.corrupt_ids for prompt in prompts], "corrupt prompt")
+    wrong = _all_or_none([prompt.wrong_id for prompt in prompts], "wrong answer")
+    clean = [prompt.clean_ids for prompt in prompts]
+    return PromptBatch(
+        clean=_left_padded(clean),
+        lengths=torch.tensor([len(ids) for ids in clean]),
+        answers=torch.tensor([prompt.answer_id for prompt in prompts]),
+        corrupt=None if corrupt is None else _left_padded(corrupt),
+        wrong=None if wrong is None else torch.tensor(wrong),
+    )
+
+
+def _all_or_none(values: Sequence[T | None], name: str) -> list[T] | None:
+    given = [value for value in values if value is not None]
+    if given and len(given) < len(values):
+        without = next(index for index, value in enumerate(values) if value is None)
+        raise KCircuitsError(
+            f"{len(given)} of {len(values)} prompts have a {name}, and prompt {without + 1} has none; "
+            "give one to every prompt or to none"
+        )
+    return given or None
+
+
+def _left_padded(rows: Sequence[tuple[int, ...]]) -> Tensor:
+    """Rows that end together, int64 [N, T]; id 0 fills the left, which no computation may depend on."""
+    longest = max(map(len, rows))
+    return torch.tensor([(0,) * (longest - len(row)) + row for row in rows])
+
+
+def _parse(
+    line: str, tokenizer: Any | None, vocab_size: int, max_positions: int, allow_multi_token: bool
+) -> Prompt:
+    record = parse_record(line)
+    if "clean" in record:
+        return tokenise(
+            tokenizer,
+            **record,
+            vocab_size=vocab_size,
+            max_positions=max_positions,
+            allow_multi_token=allow_multi_token,
+        )
+    prompt = Prompt(**record)
+    check_fits(prompt, vocab_size, max_positions)
+    return prompt

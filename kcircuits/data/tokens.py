@@ -1,0 +1,196 @@
+"""Text to token ids: prompts with the model's own prefix, answers as continuations, subjects as spans."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from kcircuits.errors import KCircuitsError
+
+SEVERAL_TOKENS = "answer of several tokens"
+UNKNOWN = "answer not in the vocabulary"
+
+
+class AnswerError(KCircuitsError):
+    """An answer that cannot be used; `reason` is the short name under which such samples are counted."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class TokenisedText:
+    """A prompt's text and its tokens.
+
+    `ids` start with the special tokens that the model expects in front (BOS, where its tokenizer adds one);
+    the last `num_text_ids` of them are the text's own.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    num_text_ids: int
+
+    @property
+    def text_ids(self) -> tuple[int, ...]:
+        """The ids without the special tokens in front."""
+        return self.ids[len(self.ids) - self.num_text_ids :]
+
+
+def tokenise_text(tokenizer: Any, text: str, name: str) -> TokenisedText:
+    """Tokenise a prompt as the model expects its beginning, and nothing behind its last word.
+
+    A tokenizer may also append a special token (EOS); that one is left out, since the answer is read off the
+    last position.
+
+    Parameters
+    ----------
+    tokenizer
+        Hugging Face tokenizer.
+    text
+        The prompt.
+    name
+        What an error calls it: "clean" or "corrupt".
+
+    Raises
+    ------
+    KCircuitsError
+        If the text is blank or not Unicode text.
+    """
+    if not text.strip():
+        raise KCircuitsError(f"{name!r} is empty; write the prompt that the model shall continue")
+    own = _ids(tokenizer, text, special=False)
+    if not own:
+        raise KCircuitsError(f"{name!r} has no tokens in this tokenizer: {text!r}")
+    whole = _ids(tokenizer, text, special=True)
+    for start in range(len(whole) - len(own) + 1):
+        if whole[start : start + len(own)] == own:
+            return TokenisedText(text, whole[: start + len(own)], len(own))
+    raise KCircuitsError(
+        f"the tokenizer splits {name!r} differently when it adds special tokens; give the prompt as ids"
+    )
+
+
+def answer_id(
+    tokenizer: Any, prompt: TokenisedText, answer: str, name: str, *, allow_multi_token: bool = False
+) -> int:
+    """The token that continues the prompt with the answer.
+
+    An answer is a continuation, so it begins a new word: with no space at its own beginning, nor at the end
+    of the prompt, it is read with one space in front. Where that is not one token, it is read as written
+    (scripts without spaces, "2" behind "1+1="), unless that would glue it to a word or number at the end of
+    the prompt. It gets no BOS.
+
+    Parameters
+    ----------
+    tokenizer
+        Hugging Face tokenizer.
+    prompt
+        The prompt that it answers.
+    answer
+        The answer's text.
+    name
+        What an error calls it: "answer" or "wrong".
+    allow_multi_token
+        Take the first token of an answer that has several.
+
+    Raises
+    ------
+    AnswerError
+        If the answer is several tokens and that is not allowed, or is not in the tokenizer's vocabulary.
+    KCircuitsError
+        If the answer is blank or not Unicode text.
+    """
+    if not answer.strip():
+        raise KCircuitsError(f"{name!r} is empty")
+    readings = [_continuation(tokenizer, prompt, text) for text in _readings(prompt.text, answer)]
+    ids = next((ids for ids in readings if len(ids) == 1), readings[0])
+    if not ids or ids[0] == tokenizer.unk_token_id:
+        raise AnswerError(f"{name} {answer!r} is not in the tokenizer's vocabulary", UNKNOWN)
+    if len(ids) > 1 and not allow_multi_token:
+        raise AnswerError(
+            f"{name} {answer!r} is {len(ids)} tokens, first is {tokenizer.decode([ids[0]])!r} (id {ids[0]}); "
+            "allow_multi_token=True (--first-token) takes that one",
+            SEVERAL_TOKENS,
+        )
+    return ids[0]
+
+
+def subject_span(tokenizer: Any, prompt: TokenisedText, subject: str | tuple[int, int]) -> tuple[int, int]:
+    """The tokens [start, stop) of the prompt that cover the subject.
+
+    Parameters
+    ----------
+    tokenizer
+        A fast Hugging Face tokenizer, which knows the characters of every token.
+    prompt
+        The prompt that contains the subject.
+    subject
+        Its characters [start, stop), or its text: the last occurrence that is a whole word, since the
+        question comes last in a prompt with examples; or else the last occurrence.
+
+    Raises
+    ------
+    KCircuitsError
+        If the prompt's text does not contain the subject, or the tokenizer is not a fast one.
+    """
+    start, stop = _find(prompt.text, subject) if isinstance(subject, str) else subject
+    if not tokenizer.is_fast:
+        raise KCircuitsError(
+            f"a subject needs a fast tokenizer (tokenizer.json), {type(tokenizer).__name__} has no offsets"
+        )
+    offsets = tokenizer(prompt.text, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+    # A special token covers no characters; a token may cover the space before its word.
+    covering = [
+        index
+        for index, (first, last) in enumerate(offsets[: len(prompt.ids)])
+        if first < stop and last > start and first < last
+    ]
+    if not covering:
+        raise KCircuitsError(f"no token of the tokenizer covers the subject {prompt.text[start:stop]!r}")
+    return covering[0], covering[-1] + 1
+
+
+def _find(text: str, subject: str) -> tuple[int, int]:
+    wanted = subject.strip()
+    if not wanted:
+        raise KCircuitsError("'subject' is empty")
+    words = [match.start() for match in re.finditer(rf"(?<!\w){re.escape(wanted)}(?!\w)", text)]
+    start = words[-1] if words else text.rfind(wanted)
+    if start < 0:
+        raise KCircuitsError(f"subject {wanted!r} does not occur in the clean prompt {text!r}")
+    return start, start + len(wanted)
+
+
+def _readings(prompt: str, answer: str) -> list[str]:
+    if answer[0].isspace() or prompt[-1].isspace():
+        return [answer]
+    glued = _needs_space(prompt[-1]) and _needs_space(answer[0])
+    return [f" {answer}"] if glued else [f" {answer}", answer]
+
+
+def _needs_space(character: str) -> bool:
+    """Digits, and letters of the scripts that put spaces between words: those with upper and lower case."""
+    return character.isdigit() or character.lower() != character.upper()
+
+
+def _continuation(tokenizer: Any, prompt: TokenisedText, answer: str) -> tuple[int, ...]:
+    """The answer's tokens behind the prompt.
+
+    Tokenising both together matters for SentencePiece, which puts a word mark before whatever text comes
+    first. Where the answer merges with the end of the prompt (a trailing space, say), it is tokenised alone.
+    """
+    joint = _ids(tokenizer, prompt.text + answer, special=False)
+    if joint[: prompt.num_text_ids] == prompt.text_ids:
+        return joint[prompt.num_text_ids :]
+    return _ids(tokenizer, answer, special=False)
+
+
+def _ids(tokenizer: Any, text: str, *, special: bool) -> tuple[int, ...]:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise KCircuitsError(f"{text!r} is not Unicode text: it has an unpaired surrogate") from None
+    # verbose: Transformers warns about long texts, which are checked against the model instead.
+    return tuple(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
