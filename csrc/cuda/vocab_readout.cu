@@ -35,13 +35,13 @@ void launch_problem(const VocabReadoutProblem& problem, const VocabReadout& out)
       .scale = elements<Acc>(problem.scale),
       .target_logits = mutable_elements<Acc>(target_logits),
       .ranks = mutable_elements<int64_t>(ranks),
-      .log_sum_exp = mutable_elements<Acc>(log_sum_exp),
+      .log_sum_exp = mutable_elements<double>(log_sum_exp),
       .top_values = mutable_elements<Acc>(top_values),
       .top_ids = mutable_elements<int64_t>(top_ids),
   };
   call.shares = vocab_readout_shares(call, multiprocessors(log_sum_exp));
 
-  const auto values = log_sum_exp.options();
+  const auto values = top_values.options();
   const auto ids = ranks.options();
   const int64_t slots = call.shares * call.rows;
   at::Tensor normed;
@@ -49,12 +49,12 @@ void launch_problem(const VocabReadoutProblem& problem, const VocabReadout& out)
     normed = at::empty({call.rows, kNormParts<T>, call.width}, problem.hidden.options());
     call.normed = mutable_elements<T>(normed);
   }
-  static_assert(sizeof(RunningExp<Acc>) == 2 * sizeof(Acc));
-  const at::Tensor share_exp = at::empty({slots, 2}, values);
+  static_assert(sizeof(RunningExp<double>) == 2 * sizeof(double));
+  const at::Tensor share_exp = at::empty({slots, 2}, log_sum_exp.options());
   const at::Tensor share_greater = at::empty({slots, call.targets_per_row}, ids);
   const at::Tensor share_values = at::empty({slots, call.topk}, values);
   const at::Tensor share_ids = at::empty({slots, call.topk}, ids);
-  call.share_exp = mutable_elements<RunningExp<Acc>>(share_exp);
+  call.share_exp = mutable_elements<RunningExp<double>>(share_exp);
   call.share_greater = mutable_elements<int64_t>(share_greater);
   call.share_values = mutable_elements<Acc>(share_values);
   call.share_ids = mutable_elements<int64_t>(share_ids);

@@ -38,17 +38,17 @@ struct VocabReadoutCall {
   const Acc* norm_bias;    // [D]
   const Acc* scale;        // [N]
 
-  Acc* target_logits;  // [N, K]
-  int64_t* ranks;      // [N, K]
-  Acc* log_sum_exp;    // [N]
-  Acc* top_values;     // [N, k]
+  Acc* target_logits;   // [N, K]
+  int64_t* ranks;       // [N, K]
+  double* log_sum_exp;  // [N]
+  Acc* top_values;      // [N, k]
   int64_t* top_ids;
 
   int64_t shares = 1;
-  T* normed = nullptr;                   // [N, parts, D], where there is a norm
-  RunningExp<Acc>* share_exp = nullptr;  // [shares, N]
-  int64_t* share_greater = nullptr;      // [shares, N, K]
-  Acc* share_values = nullptr;           // [shares, N, k]
+  T* normed = nullptr;                      // [N, parts, D], where there is a norm
+  RunningExp<double>* share_exp = nullptr;  // [shares, N]
+  int64_t* share_greater = nullptr;         // [shares, N, K]
+  Acc* share_values = nullptr;              // [shares, N, k]
   int64_t* share_ids = nullptr;
   bool aligned = false;  // the product's rows can be read in 16-byte accesses
 
@@ -193,7 +193,7 @@ class ReadoutTile {
       typename Tile::Shared operands;
       Acc logits[Tile::kColumns][Tile::kRows + 4];
     };
-    RunningExp<Acc> running[Tile::kColumns];  // each row's belongs to its warp's first lane
+    RunningExp<double> running[Tile::kColumns];  // each row's belongs to its warp's first lane
   };
 
   // `item` counts tiles of rows fastest: blocks beside each other read the same vocabulary.
@@ -234,7 +234,7 @@ class ReadoutTile {
   __device__ void start() {
     for (int column = warp(); column < Tile::kColumns; column += kProductWarps) {
       if (row(column) >= call_.rows) continue;
-      if (lane() == 0) shared_.running[column] = RunningExp<Acc>::none();
+      if (lane() == 0) shared_.running[column] = RunningExp<double>::none();
       best(column).clear();
       for (int64_t k = lane(); k < call_.targets_per_row; k += kWarp) {
         call_.share_greater[slot(column) * call_.targets_per_row + k] = 0;
@@ -349,7 +349,7 @@ __global__ void __launch_bounds__(kProductThreads, kProductBlocks)
   const int64_t stride = static_cast<int64_t>(gridDim.x) * kProductWarps;
   for (int64_t row = static_cast<int64_t>(blockIdx.x) * kProductWarps + threadIdx.x / kWarp;
        row < call.rows; row += stride) {
-    auto total = RunningExp<Acc>::none();
+    auto total = RunningExp<double>::none();
     BestList<Acc> list(call.top_values + row * call.topk, call.top_ids + row * call.topk,
                        call.topk);
     list.clear();

@@ -147,7 +147,7 @@ def vocab_readout(rows, unembedding, targets=None, bias=None, *, topk=0, soft_ca
 
     shape = (rows.shape[0], 0) if targets is None else tuple(targets.shape)
     per_row = 1 if len(shape) == 1 else shape[1]
-    logits, exps = _unwritten(*shape, dtype=acc), _unwritten(rows.shape[0], dtype=acc)
+    logits, exps = _unwritten(*shape, dtype=acc), _unwritten(rows.shape[0], dtype=torch.float64)
     ranks = _unwritten(*shape, dtype=torch.int64)
     values, ids = (_unwritten(rows.shape[0], topk, dtype=dtype) for dtype in (acc, torch.int64))
     sizes = [rows.shape[0], *unembedding.shape, per_row, topk, NORMS[norm]]

@@ -160,6 +160,15 @@ def test_vocab_readout_of_infinite_logits():
     assert out.topk_ids.tolist() == [[150, 0, 1]]
 
 
+@pytest.mark.parametrize("multiprocessors", [1, 4])
+def test_log_sum_exp_keeps_its_digits(multiprocessors):
+    """Beside logits of about 20, float32 has steps of 2e-6; the logits here are exact."""
+    unembedding = 20 + torch.rand(1000, 1, generator=torch.Generator().manual_seed(0))
+    out = host_kernels.vocab_readout(torch.ones(3, 1), unembedding, multiprocessors=multiprocessors)
+    exact = unembedding.double().logsumexp(0).expand(3)
+    torch.testing.assert_close(out.log_sum_exp, exact, rtol=0.0, atol=2e-7)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("norm", NORMS)
 def test_addresses_off_a_vectors_boundary(norm, dtype):

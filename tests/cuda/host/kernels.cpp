@@ -120,13 +120,13 @@ void vocab_readout(Arguments from, double soft_cap, double eps) {
   call.scale = from.pointer<Acc>();
   call.target_logits = from.pointer<Acc>();
   call.ranks = from.pointer<int64_t>();
-  call.log_sum_exp = from.pointer<Acc>();
+  call.log_sum_exp = from.pointer<double>();
   call.top_values = from.pointer<Acc>();
   call.top_ids = from.pointer<int64_t>();
   call.shares = vocab_readout_shares(call, /*multiprocessors=*/from.size());
   const int64_t slots = call.shares * call.rows;
   const auto normed = workspace<T>(call.rows * kNormParts<T> * call.width);
-  const auto share_exp = workspace<RunningExp<Acc>>(slots);
+  const auto share_exp = workspace<RunningExp<double>>(slots);
   const auto share_greater = workspace<int64_t>(slots * call.targets_per_row);
   const auto share_values = workspace<Acc>(slots * call.topk);
   const auto share_ids = workspace<int64_t>(slots * call.topk);

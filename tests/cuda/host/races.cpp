@@ -83,7 +83,8 @@ void vocab_readout(int dtype, const Values& rows, const Values& unembedding, int
                    int64_t vocabulary, int64_t width, int64_t norm) {
   constexpr int64_t kTop = 5;
   std::vector<int64_t> targets(count, 1), ranks(count), ids(count * kTop);
-  std::vector<float> logits(count), exps(count), values(count * kTop);
+  std::vector<float> logits(count), values(count * kTop);
+  std::vector<double> exps(count);
   const int64_t sizes[] = {count, vocabulary,           width, 1, kTop, norm, width,
                            width, /*multiprocessors=*/1};
   const void* data[] = {
