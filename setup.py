@@ -35,6 +35,7 @@ class CMakeBuild(build_ext):
     """Build `kcircuits/_C` with CMake and ninja."""
 
     def build_extension(self, ext: Extension) -> None:
+        """Configure, build and install into the package's folder."""
         target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
         build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
         build.mkdir(parents=True, exist_ok=True)
