@@ -59,22 +59,24 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
   for (int64_t n = 0; n < prompts; ++n) longest = std::max(longest, starts[n + 1] - starts[n]);
   const auto kernel = kcircuits::cpu::rows().attend;
   const int64_t work = 2 * d * longest * (last_only ? 1 : (longest + 1) / 2);
-  at::parallel_for(0, batch * prompts, 1 + at::internal::GRAIN_SIZE / work, [&](int64_t begin, int64_t end) {
-    std::vector<float> scores(longest);
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t b = i / prompts;
-      const int64_t n = i % prompts;
-      const float* key = keys.data + b * keys.step + starts[n] * d;
-      const float* value = values.data + b * values.step + starts[n] * d;
-      const float* query = queries.data + b * queries.step;
-      float* output = outputs + b * rows * d;
-      const int64_t length = starts[n + 1] - starts[n];
-      for (int64_t t = last_only ? length - 1 : 0; t < length; ++t) {
-        const int64_t row = last_only ? n : starts[n] + t;
-        kernel(output + row * d, query + row * d, key, value, t + 1, d, static_cast<float>(scale), scores.data());
-      }
-    }
-  });
+  at::parallel_for(0, batch * prompts, 1 + at::internal::GRAIN_SIZE / work,
+                   [&](int64_t begin, int64_t end) {
+                     std::vector<float> scores(longest);
+                     for (int64_t i = begin; i < end; ++i) {
+                       const int64_t b = i / prompts;
+                       const int64_t n = i % prompts;
+                       const float* key = keys.data + b * keys.step + starts[n] * d;
+                       const float* value = values.data + b * values.step + starts[n] * d;
+                       const float* query = queries.data + b * queries.step;
+                       float* output = outputs + b * rows * d;
+                       const int64_t length = starts[n + 1] - starts[n];
+                       for (int64_t t = last_only ? length - 1 : 0; t < length; ++t) {
+                         const int64_t row = last_only ? n : starts[n] + t;
+                         kernel(output + row * d, query + row * d, key, value, t + 1, d,
+                                static_cast<float>(scale), scores.data());
+                       }
+                     }
+                   });
   return out;
 }
 

@@ -16,10 +16,13 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kColumns = 48;        // rows of w per tile buffer: a multiple of every register tile's
-constexpr int64_t kDepth = 128;         // elements of them, for which panel and tile stay in the first-level cache
-constexpr int64_t kRowsPerPass = 1536;  // packed rows of x that stay in the third-level cache
-constexpr int64_t kTaskWork = 1 << 20;  // multiply-adds worth handing to another thread
+constexpr int64_t kColumns = 48;  // rows of w per tile buffer: a multiple of every register tile's
+constexpr int64_t kDepth =
+    128;  // elements of them, for which panel and tile stay in the first-level cache
+constexpr int64_t kPackedPass = 160
+                                << 10;  // packed elements of x that stay in the second-level cache
+constexpr int64_t kThreadedWork = 4 << 20;  // multiply-adds that are worth a second thread
+constexpr int64_t kTaskWork = 1 << 20;      // multiply-adds of one task
 
 bool takes_tiles(const Tensor& x, const Tensor& w) {
   return x.scalar_type() == at::kFloat && w.stride(1) == 1 && w.size(1) > 0;
@@ -44,12 +47,14 @@ class Multiplication {
     int64_t work = 0;
     for (const Product& product : products) {
       const int64_t rows = product.x.size(0);
-      for (int64_t first = 0; first < rows; first += kRowsPerPass) {
-        packed_.push_back({&product, first, std::min(kRowsPerPass, rows - first), nullptr});
+      const int64_t panels = std::max<int64_t>(1, kPackedPass / (product.x.size(1) * panel_rows()));
+      for (int64_t first = 0; first < rows; first += panels * panel_rows()) {
+        packed_.push_back(
+            {&product, first, std::min(panels * panel_rows(), rows - first), nullptr});
       }
       work += rows * product.x.size(1) * product.w.size(0);
     }
-    threaded_ = work > kTaskWork && at::get_num_threads() > 1 && !at::in_parallel_region();
+    threaded_ = work > kThreadedWork && at::get_num_threads() > 1 && !at::in_parallel_region();
   }
 
   void run() {
@@ -82,7 +87,8 @@ class Multiplication {
       next += padded(p.rows) * p.product->x.size(1);
       for (int64_t row = 0; row < p.rows; row += panel_rows()) panels.push_back({&p, row});
     }
-    for_each(static_cast<int64_t>(panels.size()), [&](int64_t i) { pack_panel(*panels[i].first, panels[i].second); });
+    for_each(static_cast<int64_t>(panels.size()),
+             [&](int64_t i) { pack_panel(*panels[i].first, panels[i].second); });
   }
 
   void pack_panel(const Packed& p, int64_t row) const {
@@ -91,8 +97,10 @@ class Multiplication {
     const int64_t rows = std::min(panel_rows(), p.rows - row);
     float* panel = p.panels + row * depth;
     const int64_t ld = padded(rows);
-    for (int64_t k = 0; rows < ld && k < depth; ++k) std::fill(panel + k * ld + rows, panel + (k + 1) * ld, 0.0f);
-    ops_.transpose(panel, ld, x.const_data_ptr<float>() + (p.first + row) * x.stride(0), x.stride(0), rows, depth);
+    for (int64_t k = 0; rows < ld && k < depth; ++k)
+      std::fill(panel + k * ld + rows, panel + (k + 1) * ld, 0.0f);
+    ops_.transpose(panel, ld, x.const_data_ptr<float>() + (p.first + row) * x.stride(0),
+                   x.stride(0), rows, depth);
   }
 
   // Tasks of about the same size, several for each thread, in the order of the columns.
@@ -107,7 +115,8 @@ class Multiplication {
         columns = std::clamp((kTaskWork + per_column - 1) / per_column, unit, n);
         columns = (columns + unit - 1) / unit * unit;
       }
-      for (int64_t first = 0; first < n; first += columns) tasks.push_back({&p, first, std::min(columns, n - first)});
+      for (int64_t first = 0; first < n; first += columns)
+        tasks.push_back({&p, first, std::min(columns, n - first)});
     }
     return tasks;
   }
@@ -132,8 +141,8 @@ class Multiplication {
         const float* panel = p.panels + row * depth;
         for (int64_t k = 0; k < depth; k += kDepth) {
           const float* start = k > 0 ? nullptr : bias ? bias + j : zeros;
-          ops_.multiply(values, start, panel + k * ld, ld, ld / ops_.lanes, w + j * ldw + k, ldw, columns,
-                        std::min(kDepth, depth - k));
+          ops_.multiply(values, start, panel + k * ld, ld, ld / ops_.lanes, w + j * ldw + k, ldw,
+                        columns, std::min(kDepth, depth - k));
         }
         ops_.transpose(out + (p.first + row) * ld_out + j, ld_out, values, ld, columns, rows);
       }

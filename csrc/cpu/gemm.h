@@ -8,17 +8,18 @@
 
 namespace kcircuits::cpu {
 
-// out = x · wᵀ (+ bias): x [M, K], w [N, K], bias [N], out [M, N]; dense CPU tensors of one floating dtype
-// whose rows may lie apart.
+// out = x · wᵀ (+ bias): x [M, K], w [N, K], bias [N], out [M, N]; dense CPU tensors of one
+// floating dtype whose rows may lie apart.
 struct Product {
   at::Tensor x, w;
   std::optional<at::Tensor> bias;
   at::Tensor out;
 };
 
-// Several products at once, in float32 by the kernel of cpu/tiles.h: w is read where it lies, and every
-// element of the result is one chain of multiply-adds over k, so that it does not depend on the rows beside
-// it. No autograd. Safe inside at::parallel_for, where it runs on the calling thread alone.
+// Several products at once, in float32 by the kernel of cpu/tiles.h: w is read where it lies, and
+// every element of the result is one chain of multiply-adds over k, so that it does not depend on
+// the rows beside it. No autograd. Safe inside at::parallel_for, where it runs on the calling
+// thread alone.
 void multiply(const std::vector<Product>& products);
 
 // One product into a new tensor [M, N].

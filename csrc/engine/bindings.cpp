@@ -34,7 +34,8 @@ Attention read_attention(const py::object& a) {
                       optional_tensor(a, "b_v"),        optional_tensor(a, "b_o"),
                       a.attr("scale").cast<double>(),   std::nullopt};
   if (const py::object rotary = a.attr("rotary"); !rotary.is_none()) {
-    attention.rotary = {rotary.attr("inv_freq").cast<at::Tensor>(), rotary.attr("scale").cast<double>()};
+    attention.rotary = {rotary.attr("inv_freq").cast<at::Tensor>(),
+                        rotary.attr("scale").cast<double>()};
   }
   return attention;
 }
@@ -43,7 +44,8 @@ Activation read_activation(const std::string& name) {
   if (name == "silu") return Activation::kSilu;
   if (name == "gelu") return Activation::kGelu;
   if (name == "gelu_tanh") return Activation::kGeluTanh;
-  TORCH_CHECK_VALUE(name == "relu", "activation: expected silu, gelu, gelu_tanh or relu, got ", name);
+  TORCH_CHECK_VALUE(name == "relu", "activation: expected silu, gelu, gelu_tanh or relu, got ",
+                    name);
   return Activation::kRelu;
 }
 
@@ -98,11 +100,11 @@ void bind(py::module_& m) {
              Model model = read_model(spec);
              const py::gil_scoped_release no_gil;
              const c10::NoGradGuard no_grad;
-             return std::make_unique<Session>(std::move(model),
-                                              SessionOptions{clean, lengths, answers, wrong, corrupt, metric});
+             return std::make_unique<Session>(
+                 std::move(model), SessionOptions{clean, lengths, answers, wrong, corrupt, metric});
            }),
-           py::arg("spec"), py::arg("clean"), py::arg("lengths"), py::arg("answers"), py::arg("wrong"),
-           py::arg("corrupt"), py::arg("metric"))
+           py::arg("spec"), py::arg("clean"), py::arg("lengths"), py::arg("answers"),
+           py::arg("wrong"), py::arg("corrupt"), py::arg("metric"))
       .def("full_rows", &Session::full_rows)
       .def(
           "metric",

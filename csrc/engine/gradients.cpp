@@ -10,18 +10,23 @@ namespace kcircuits::engine {
 namespace {
 
 // Removing sender a from stream x changes norm(x)·g by this much, summed over rows.
-// a [senders, rows, D], x and g [receivers, rows, D] -> edges [receivers, senders], whole [receivers].
-std::pair<at::Tensor, at::Tensor> removal_effects(const at::Tensor& senders, const at::Tensor& streams,
+// a [senders, rows, D], x and g [receivers, rows, D] -> edges [receivers, senders], whole
+// [receivers].
+std::pair<at::Tensor, at::Tensor> removal_effects(const at::Tensor& senders,
+                                                  const at::Tensor& streams,
                                                   const at::Tensor& gradients, const Norm& norm) {
-  const auto centred = [&norm](const at::Tensor& x) { return norm.rms ? x : x - x.mean(-1, /*keepdim=*/true); };
-  const at::Tensor a = centred(senders).to(at::kFloat).transpose(0, 1);    // [rows, senders, D]
-  const at::Tensor x = centred(streams).to(at::kFloat).transpose(0, 1);    // [rows, receivers, D]
-  const at::Tensor g = (norm.weight ? gradients * *norm.weight : gradients).to(at::kFloat).transpose(0, 1);
+  const auto centred = [&norm](const at::Tensor& x) {
+    return norm.rms ? x : x - x.mean(-1, /*keepdim=*/true);
+  };
+  const at::Tensor a = centred(senders).to(at::kFloat).transpose(0, 1);  // [rows, senders, D]
+  const at::Tensor x = centred(streams).to(at::kFloat).transpose(0, 1);  // [rows, receivers, D]
+  const at::Tensor g =
+      (norm.weight ? gradients * *norm.weight : gradients).to(at::kFloat).transpose(0, 1);
   const auto width = static_cast<double>(x.size(2));
-  const at::Tensor a_g = at::bmm(g, a.transpose(1, 2));                    // [rows, receivers, senders]
+  const at::Tensor a_g = at::bmm(g, a.transpose(1, 2));  // [rows, receivers, senders]
   const at::Tensor a_x = at::bmm(x, a.transpose(1, 2));
-  const at::Tensor a_a = a.square().sum(-1).unsqueeze(1);                  // [rows, 1, senders]
-  const at::Tensor x_g = (x * g).sum(-1, /*keepdim=*/true);                // [rows, receivers, 1]
+  const at::Tensor a_a = a.square().sum(-1).unsqueeze(1);    // [rows, 1, senders]
+  const at::Tensor x_g = (x * g).sum(-1, /*keepdim=*/true);  // [rows, receivers, 1]
   const at::Tensor x_x = x.square().sum(-1, /*keepdim=*/true);
   const at::Tensor before = x_g * at::rsqrt(x_x / width + norm.eps);
   const at::Tensor left = (x_x - 2 * a_x + a_a).clamp_min(0);  // squared length without the sender
@@ -38,7 +43,8 @@ Gradients::Gradients(const State& state)
       kept_(graph_.num_receivers(), Need::kNone) {
   const at::Tensor& delta = state.delta();
   all_ = at::empty({graph_.num_receivers(), delta.size(1), delta.size(2)}, delta.options());
-  last_ = at::empty({graph_.num_receivers(), session_.tokens().num_prompts, delta.size(2)}, delta.options());
+  last_ = at::empty({graph_.num_receivers(), session_.tokens().num_prompts, delta.size(2)},
+                    delta.options());
 }
 
 void Gradients::refresh(int64_t receiver) {
@@ -72,8 +78,9 @@ Estimates Gradients::estimate(const std::vector<int64_t>& receivers) const {
     }
     if (rows.empty()) continue;
     const at::Tensor& delta = last_only ? state_.delta_last() : state_.delta();
-    const auto [edges, whole] = removal_effects(delta.slice(0, 0, num_senders), at::stack(streams),
-                                                at::stack(gradients), session_.norm_of(receivers[0]));
+    const auto [edges, whole] =
+        removal_effects(delta.slice(0, 0, num_senders), at::stack(streams), at::stack(gradients),
+                        session_.norm_of(receivers[0]));
     const at::Tensor index = at::tensor(rows, at::kLong);
     out.edges.index_copy_(0, index, edges.to(at::kCPU, at::kDouble));
     out.whole.index_copy_(0, index, whole.to(at::kCPU, at::kDouble));
@@ -87,8 +94,8 @@ void Gradients::pull_back_logits() {
   const at::AutoGradMode grad(true);
   const at::Tensor leaf = stream.detach().requires_grad_();
   const at::Tensor normed = apply_norm(leaf, session_.norm_of(r));
-  const at::Tensor at_normed =
-      session_.metric().gradient(normed.detach()) / static_cast<double>(session_.tokens().num_prompts);
+  const at::Tensor at_normed = session_.metric().gradient(normed.detach()) /
+                               static_cast<double>(session_.tokens().num_prompts);
   inputs_.clear();
   keep(r, stream, torch::autograd::grad({normed}, {leaf}, {at_normed})[0], at_normed);
 }
@@ -166,7 +173,8 @@ at::Tensor Gradients::at_output(int64_t sender, bool last_only) const {
   const c10::NoGradGuard no_grad;
   // The forward mix transposed: the receivers' gradients are what is summed.
   const at::Tensor from_last =
-      mix(last_.unsqueeze(1), readers(sender, Need::kLast), std::nullopt, nullptr).squeeze(1);  // [1, N, D]
+      mix(last_.unsqueeze(1), readers(sender, Need::kLast), std::nullopt, nullptr)
+          .squeeze(1);  // [1, N, D]
   if (last_only) return from_last;
   return mix(all_.unsqueeze(1), readers(sender, Need::kAll), std::nullopt, nullptr)
       .squeeze(1)

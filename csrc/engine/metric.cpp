@@ -17,7 +17,9 @@ at::Tensor Metric::operator()(const at::Tensor& rows) const {
     return (readout.log_sum_exp - readout.target_logits.to(at::kDouble)).view(sizes);
   }
   const at::Tensor value = offset - (rows.to(at::kDouble) * direction).sum(-1);  // [B, N]
-  return needs_lse ? value + vocab_readout(flat, unembedding, std::nullopt, bias).log_sum_exp.view(sizes) : value;
+  return needs_lse
+             ? value + vocab_readout(flat, unembedding, std::nullopt, bias).log_sum_exp.view(sizes)
+             : value;
 }
 
 at::Tensor Metric::gradient(const at::Tensor& rows) const {
@@ -34,7 +36,9 @@ Metric make_metric(const std::string& kind, const Model& model, const at::Tensor
                    const std::optional<at::Tensor>& wrong, const at::Tensor& full_rows) {
   const at::Tensor& w = model.unembedding;
   const auto& bias = model.unembedding_bias;
-  const auto direction_of = [&](const at::Tensor& ids) { return w.index_select(0, ids).to(at::kDouble); };
+  const auto direction_of = [&](const at::Tensor& ids) {
+    return w.index_select(0, ids).to(at::kDouble);
+  };
   const auto bias_of = [&](const at::Tensor& ids) {
     return bias ? bias->index_select(0, ids).to(at::kDouble)
                 : at::zeros({ids.size(0)}, w.options().dtype(at::kDouble));
@@ -42,7 +46,12 @@ Metric make_metric(const std::string& kind, const Model& model, const at::Tensor
   if (kind == "nll") return {w, bias, direction_of(answers), -bias_of(answers), true, answers};
   if (kind == "logit-diff") {
     TORCH_CHECK_VALUE(wrong.has_value(), "metric logit-diff needs a wrong answer for every prompt");
-    return {w, bias, direction_of(answers) - direction_of(*wrong), bias_of(*wrong) - bias_of(answers), false, {}};
+    return {w,
+            bias,
+            direction_of(answers) - direction_of(*wrong),
+            bias_of(*wrong) - bias_of(answers),
+            false,
+            {}};
   }
   TORCH_CHECK_VALUE(kind == "kl", "metric: expected nll, kl or logit-diff, got ", kind);
   // KL(full ‖ run) = Σ p log p − Σ p·logit_run + lse_run, and Σ p·logit_run = ⟨row, Σ p W⟩ + Σ p b.

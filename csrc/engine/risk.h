@@ -1,5 +1,6 @@
-// How likely a drafted decision is wrong. Chunks end where the risks of their drafts add up to a limit, so
-// the search speculates far where effects are clearly below the threshold and one by one where they are not.
+// How likely a drafted decision is wrong. Chunks end where the risks of their drafts add up to a
+// limit, so the search speculates far where effects are clearly below the threshold and one by one
+// where they are not.
 #pragma once
 
 #include <cmath>
@@ -18,7 +19,8 @@ class Risk {
 
  private:
   double threshold_;
-  // Wrong drafts, seen and expected, over the last few hundred; where they differ, `of` is corrected.
+  // Wrong drafts, seen and expected, over the last few hundred; where they differ, `of` is
+  // corrected.
   double seen_ = 4, expected_ = 4;
 };
 
