@@ -33,7 +33,7 @@ struct EdgeScoresProblem {
   at::Tensor positions;  // [N, T] contiguous, in the accumulation dtype, or undefined
 };
 
-// Also checks the values of limits, which costs a synchronisation where they are not on the CPU.
+// Also checks the values of limits where they are on the CPU.
 EdgeScoresProblem make_edge_scores_problem(const EdgeScoresArguments& arguments);
 
 at::Tensor zero_edge_scores(const EdgeScoresArguments& arguments);

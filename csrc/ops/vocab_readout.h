@@ -61,7 +61,7 @@ struct VocabReadoutProblem {
   at::Tensor scale;           // [N] contiguous, in the accumulation dtype: replaces 1 / deviation
 };
 
-// Also checks the targets' values, which must be on the CPU or cost a synchronisation.
+// Also checks the targets' values where they are on the CPU.
 VocabReadoutProblem make_vocab_readout_problem(const VocabReadoutArguments& arguments);
 
 }  // namespace kcircuits

@@ -1,4 +1,7 @@
-"""What every backend's kernels must satisfy: one comparison per op, and the compiler's checks."""
+"""What every backend's kernels must satisfy: one comparison per op, and the compiler's checks.
+
+`op` is the function under test where it is not the package's own.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +31,19 @@ from tests.ops.cases import (
 )
 
 
-def check_mix(case: MixCase, dtype: torch.dtype, device: str) -> None:
+def check_mix(case: MixCase, dtype: torch.dtype, device: str, op: Callable[..., Any] = edge_mix) -> None:
     inputs = mix_inputs(case, dtype, device)
-    out = edge_mix(**inputs)
+    out = op(**inputs)
     expected = edge_mix_reference(**inputs)
     assert out.dtype == dtype and out.is_contiguous()
     torch.testing.assert_close(out, expected, **TOLERANCE[dtype])
 
 
-def check_scores(case: ScoreCase, dtype: torch.dtype, device: str) -> None:
+def check_scores(
+    case: ScoreCase, dtype: torch.dtype, device: str, op: Callable[..., Any] = edge_scores
+) -> None:
     inputs = score_inputs(case, dtype, device)
-    scores = edge_scores(**inputs)
+    scores = op(**inputs)
     exact = {name: inputs[name].double() for name in ("delta", "grad")}
     expected = edge_scores_reference(**{**inputs, **exact})
     assert scores.dtype == accumulate_dtype(dtype)
@@ -47,10 +52,12 @@ def check_scores(case: ScoreCase, dtype: torch.dtype, device: str) -> None:
     torch.testing.assert_close(scores.double() / size, expected / size, **tolerance)
 
 
-def check_readout(case: ReadoutCase, dtype: torch.dtype, device: str) -> None:
+def check_readout(
+    case: ReadoutCase, dtype: torch.dtype, device: str, op: Callable[..., Any] = vocab_readout
+) -> None:
     """Values close; ranks and ids right up to logits closer than the values' tolerance."""
     inputs = readout_inputs(case, dtype, device)
-    out = vocab_readout(**inputs)
+    out = op(**inputs)
     expected = vocab_readout_reference(**inputs)
     accumulate = accumulate_dtype(dtype)
     close = TOLERANCE[accumulate]
