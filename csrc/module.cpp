@@ -1,4 +1,5 @@
-// The Python module kcircuits._C: loading it registers the ops; the engine's classes are bound here.
+// The Python module kcircuits._C: loading it registers the ops; the engine's classes are bound
+// here.
 #include <torch/extension.h>
 #include <torch/version.h>
 

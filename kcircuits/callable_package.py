@@ -6,6 +6,7 @@ called, `kcircuits.discover(model, prompts, ...)` works whatever was imported be
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -14,7 +15,6 @@ from typing import Any
 
 def make_callable(package: str, function: Callable[..., Any]) -> None:
     """Let a call of the package be a call of the function."""
-    kind = type(
-        "CallablePackage", (ModuleType,), {"__call__": staticmethod(function), "__doc__": function.__doc__}
-    )
-    sys.modules[package].__class__ = kind
+    module: Any = sys.modules[package]
+    module.__class__ = type("CallablePackage", (ModuleType,), {"__call__": staticmethod(function)})
+    module.__signature__ = inspect.signature(function)

@@ -42,8 +42,8 @@ class Engine:
     def __init__(self, spec: ModelSpec, task: Task) -> None:
         if spec.embedding.dtype not in DTYPES:
             raise KCircuitsError(
-                f"circuits are searched and measured in float32 or float64, the model is {spec.embedding.dtype}: "
-                "load it with dtype=torch.float32"
+                "circuits are searched and measured in float32 or float64, the model is "
+                f"{spec.embedding.dtype}: load it with dtype=torch.float32"
             )
         for number, prompt in enumerate(task.prompts, start=1):
             try:

@@ -45,13 +45,13 @@ class Task:
         for number, prompt in enumerate(self.prompts, start=1):
             if self.ablation == "corrupt" and prompt.corrupt_ids is None:
                 raise KCircuitsError(
-                    f"corrupt ablation needs a corrupt prompt for every prompt, and prompt {number} has none: "
-                    "give one, or use zero ablation"
+                    f"corrupt ablation needs a corrupt prompt for every prompt, and prompt {number} has "
+                    "none: give one, or use zero ablation"
                 )
             if self.metric == "logit-diff" and prompt.wrong_id is None:
                 raise KCircuitsError(
-                    f"the metric logit-diff needs a wrong answer for every prompt, and prompt {number} has none: "
-                    "give one, or use nll or kl"
+                    "the metric logit-diff needs a wrong answer for every prompt, and prompt "
+                    f"{number} has none: give one, or use nll or kl"
                 )
 
 

@@ -30,10 +30,11 @@ struct RowOps {
 
 struct RowKernels {
   const char* name;
-  // Rotary embedding in place: the pair (x[i], x[half + i]) turns by the angle with this cos and sin.
+  // Rotary embedding in place: the pair (x[i], x[half + i]) turns by the angle with this cos and
+  // sin.
   void (*rotate)(float* x, const float* cos, const float* sin, int64_t half);
-  // One query of one head: out [d] = sum over t < count of softmax_t(scale * q·k_t) * v_t. Row t of the
-  // keys and values starts at t * d; scores is scratch of `count` elements.
+  // One query of one head: out [d] = sum over t < count of softmax_t(scale * q·k_t) * v_t. Row t of
+  // the keys and values starts at t * d; scores is scratch of `count` elements.
   void (*attend)(float* out, const float* q, const float* keys, const float* values, int64_t count,
                  int64_t d, float scale, float* scores);
   RowOps<float> f32;

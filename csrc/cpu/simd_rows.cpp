@@ -231,7 +231,8 @@ void dot_rows(float* dots, const float* q, const float* keys, int64_t d, float s
   int64_t i = 0;
   for (; i + Vec::size() <= d; i += Vec::size()) {
     const Vec x = Vec::loadu(q + i);
-    for (int t = 0; t < kRows; ++t) sums[t] = at::vec::fmadd(x, Vec::loadu(keys + t * d + i), sums[t]);
+    for (int t = 0; t < kRows; ++t)
+      sums[t] = at::vec::fmadd(x, Vec::loadu(keys + t * d + i), sums[t]);
   }
   for (int t = 0; t < kRows; ++t) {
     float total = sum_of<float>(sums[t]);
@@ -256,8 +257,8 @@ void softmax(float* x, int64_t n) {
   for (i = 0; i < n; ++i) x[i] /= total;
 }
 
-void attend(float* out, const float* q, const float* keys, const float* values, int64_t count, int64_t d,
-            float scale, float* scores) {
+void attend(float* out, const float* q, const float* keys, const float* values, int64_t count,
+            int64_t d, float scale, float* scores) {
   using Vec = at::vec::Vectorized<float>;
   int64_t t = 0;
   for (; t + 4 <= count; t += 4) dot_rows<4>(scores + t, q, keys + t * d, d, scale);
@@ -266,7 +267,8 @@ void attend(float* out, const float* q, const float* keys, const float* values, 
   int64_t i = 0;
   for (; i + Vec::size() <= d; i += Vec::size()) {
     Vec sum(0);
-    for (t = 0; t < count; ++t) sum = at::vec::fmadd(Vec(scores[t]), Vec::loadu(values + t * d + i), sum);
+    for (t = 0; t < count; ++t)
+      sum = at::vec::fmadd(Vec(scores[t]), Vec::loadu(values + t * d + i), sum);
     sum.store(out + i);
   }
   for (; i < d; ++i) {
@@ -282,7 +284,12 @@ constexpr RowOps<T> kRowOps = {weighted_sum<T>, normalize<T>};
 }  // namespace
 
 extern const RowKernels KC_CONCAT(row_kernels_, CPU_CAPABILITY);
-const RowKernels KC_CONCAT(row_kernels_, CPU_CAPABILITY) = {
-    "rows", rotate, attend, kRowOps<float>, kRowOps<double>, kRowOps<c10::BFloat16>, kRowOps<c10::Half>};
+const RowKernels KC_CONCAT(row_kernels_, CPU_CAPABILITY) = {"rows",
+                                                            rotate,
+                                                            attend,
+                                                            kRowOps<float>,
+                                                            kRowOps<double>,
+                                                            kRowOps<c10::BFloat16>,
+                                                            kRowOps<c10::Half>};
 
 }  // namespace kcircuits::cpu

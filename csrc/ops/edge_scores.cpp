@@ -9,7 +9,8 @@
 namespace kcircuits {
 namespace {
 
-// Only on the CPU: elsewhere it would synchronise, and no limit makes the CUDA kernels read outside.
+// Only on the CPU: elsewhere it would synchronise, and no limit makes the CUDA kernels read
+// outside.
 void check_limit_values(const at::Tensor& limits, int64_t senders) {
   if (limits.numel() == 0 || !limits.is_cpu()) return;
   const at::Tensor bad = limits.lt(0).logical_or_(limits.gt(senders));

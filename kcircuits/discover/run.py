@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from time import perf_counter
 from typing import Any
 
@@ -103,13 +103,12 @@ def discover(
     values = engine.measure(masks, budget)
     if found.metric is not None:
         _check_agreement(found.metric, values[1])
-    measured = dict(zip(("full", "circuit", "empty"), values, strict=True))
-    return Circuit(spec.graph, model.identity, chosen.name, settings, measured, circuit.edges, stats)
+    return replace(circuit, metric=dict(zip(("full", "circuit", "empty"), values, strict=True)))
 
 
 def _check_agreement(running: float, fresh: float) -> None:
     if not math.isclose(running, fresh, rel_tol=TOLERANCE / 10, abs_tol=TOLERANCE):
         raise StaleMetricError(
-            f"the search ended with the metric {running:.6g}, and a fresh run of its circuit gives {fresh:.6g}: "
-            "please report this as a bug of kcircuits, with the model and the prompts"
+            f"the search ended with the metric {running:.6g}, and a fresh run of its circuit gives "
+            f"{fresh:.6g}: please report this as a bug of kcircuits, with the model and the prompts"
         )
