@@ -16,10 +16,15 @@
 namespace kcircuits::cpu {
 namespace {
 
-constexpr int64_t kRows = 24;  // mask rows per block, a multiple of every tile's
+constexpr int64_t kRows = 24;              // mask rows per tile, a multiple of every tile's columns
+constexpr int64_t kSumElements = 1 << 19;  // of a block of rows, for which a panel is copied once
 
-// A multiply-add of the product costs about this share of one of the plan's.
-constexpr double kRelativeCost = 0.4;
+// A multiply-add of the product costs about this share of one of the plan's: where the senders of a
+// position fit into the second-level cache (271 of 576 elements, 16 and 256 rows), and where the
+// plan reads them from further away (993 of 4096, 97 rows).
+constexpr double kCostNear = 0.22;
+constexpr double kCostFar = 0.09;
+constexpr int64_t kNearElements = 1 << 18;
 
 // The mask's rows of one group of hypotheses, as weights of one source (senders or ablated).
 struct Weights {
@@ -50,10 +55,13 @@ class DenseMixer {
         constant_(problem.constant),
         norm_(problem),
         out_(out.mutable_data_ptr<T>()),
+        panel_(ops_.max_vectors * ops_.lanes),
         padded_width_((problem.width + ops_.lanes - 1) / ops_.lanes * ops_.lanes),
         // Where hypotheses share their senders, all their masks are rows of one product.
         groups_(problem.shared ? 1 : problem.hypotheses),
         rows_(problem.shared ? problem.receivers * problem.hypotheses : problem.receivers) {
+    const int64_t blocks = 1 + rows_ * padded_width_ / kSumElements;
+    block_ = (rows_ + blocks - 1) / blocks;
     const auto dtype = accumulate_dtype(problem.senders);
     for (int64_t group = 0; group < groups_; ++group) {
       const at::Tensor mask =
@@ -78,59 +86,71 @@ class DenseMixer {
  private:
   struct Scratch {
     explicit Scratch(const DenseMixer& mixer)
-        : tile(kRows * mixer.ops_.max_vectors * mixer.ops_.lanes),
-          sums(kRows * mixer.padded_width_) {}
+        : tile(kRows * mixer.panel_),
+          sums(mixer.block_ * mixer.padded_width_),
+          present(mixer.problem_.num_senders * mixer.panel_, Acc(0)),
+          absent(mixer.absent_.empty() ? 0 : present.size(), Acc(0)) {}
     std::vector<Acc> tile, sums;
-    std::vector<Acc> present, absent;  // copies of one position's rows, where needed
+    std::vector<Acc> present, absent;  // panels: some elements of every sender's row
   };
 
-  // One position's rows of a source: in place, or widened and padded to whole vectors.
-  std::pair<const Acc*, int64_t> position(const MixRows<T>& source, const Weights& weights,
-                                          int64_t group, int64_t prompt, int64_t token,
-                                          std::vector<Acc>& copies) const {
-    if constexpr (std::is_same_v<T, Acc>) {
-      if (padded_width_ == problem_.width) {
-        return {source.at(0, group, prompt, token), source.outer};
+  void mix(int64_t group, int64_t prompt, int64_t token, Scratch& scratch) const {
+    for (int64_t first = 0; first < rows_; first += block_) {
+      const int64_t last = std::min(first + block_, rows_);
+      for (int64_t d = 0; d < padded_width_; d += panel_) {
+        add_products(first, last, d, group, prompt, token, scratch);
+      }
+      for (int64_t row = first; row < last; ++row) {
+        finish(scratch.sums.data() + (row - first) * padded_width_, group, row, prompt, token);
       }
     }
-    copies.resize(problem_.num_senders * padded_width_, Acc(0));
-    for (const auto& [first, last] : weights.spans) {
-      for (int64_t s = first; s < last; ++s) {
-        widen(copies.data() + s * padded_width_, source.at(s, group, prompt, token),
-              problem_.width);
-      }
-    }
-    return {copies.data(), padded_width_};
   }
 
-  void mix(int64_t group, int64_t prompt, int64_t token, Scratch& scratch) const {
-    const Weights& present = present_[group];
+  // Elements [d, d + panel_) of the sums of rows [first, last).
+  void add_products(int64_t first, int64_t last, int64_t d, int64_t group, int64_t prompt,
+                    int64_t token, Scratch& scratch) const {
+    const int64_t ld = std::min(panel_, padded_width_ - d);
     const auto [senders, senders_ld] =
-        position(senders_, present, group, prompt, token, scratch.present);
+        panel_of(senders_.at(0, group, prompt, token) + d, senders_.outer, present_[group], d,
+                 scratch.present);
     std::pair<const Acc*, int64_t> ablated = {nullptr, 0};
     if (!absent_.empty()) {
-      ablated = position(ablated_, absent_[group], group, prompt, token, scratch.absent);
+      ablated = panel_of(ablated_.at(0, group, prompt, token) + d, ablated_.outer, absent_[group],
+                         d, scratch.absent);
     }
-    const int64_t panel = ops_.max_vectors * ops_.lanes;
-    for (int64_t row = 0; row < rows_; row += kRows) {
-      const int64_t count = std::min(kRows, rows_ - row);
-      for (int64_t d = 0; d < padded_width_; d += panel) {
-        const int64_t ld = std::min(panel, padded_width_ - d);
-        std::fill(scratch.tile.begin(), scratch.tile.begin() + count * ld, Acc(0));
-        add_product(scratch.tile.data(), present, row, count, senders + d, senders_ld, ld);
-        if (!absent_.empty()) {
-          add_product(scratch.tile.data(), absent_[group], row, count, ablated.first + d,
-                      ablated.second, ld);
-        }
-        for (int64_t i = 0; i < count; ++i) {
-          std::copy_n(scratch.tile.data() + i * ld, ld,
-                      scratch.sums.data() + i * padded_width_ + d);
-        }
+    for (int64_t row = first; row < last; row += kRows) {
+      const int64_t count = std::min(kRows, last - row);
+      std::fill_n(scratch.tile.begin(), count * ld, Acc(0));
+      add_product(scratch.tile.data(), present_[group], row, count, senders, senders_ld, ld);
+      if (!absent_.empty()) {
+        add_product(scratch.tile.data(), absent_[group], row, count, ablated.first, ablated.second,
+                    ld);
       }
       for (int64_t i = 0; i < count; ++i) {
-        finish(scratch.sums.data() + i * padded_width_, group, row + i, prompt, token);
+        std::copy_n(scratch.tile.data() + i * ld, ld,
+                    scratch.sums.data() + (row + i - first) * padded_width_ + d);
       }
     }
+  }
+
+  // A panel of a source and its stride: in place where it is read once, else copied, as rows far
+  // apart would push each other out of the cache.
+  std::pair<const Acc*, int64_t> panel_of(const T* from, int64_t stride, const Weights& weights,
+                                          int64_t d, std::vector<Acc>& copies) const {
+    const int64_t length = std::min(panel_, problem_.width - d);
+    if constexpr (std::is_same_v<T, Acc>) {
+      if (block_ <= 2 * kRows && length % ops_.lanes == 0) return {from, stride};
+    }
+    for (const auto& [first, last] : weights.spans) {
+      for (int64_t s = first; s < last; ++s) {
+        if constexpr (std::is_same_v<T, Acc>) {
+          std::copy_n(from + s * stride, length, copies.data() + s * panel_);
+        } else {
+          widen(copies.data() + s * panel_, from + s * stride, length);
+        }
+      }
+    }
+    return {copies.data(), panel_};
   }
 
   // tile[i * ld + …] += Σ_s weights[row + i, s] * x[s * ldx + …]
@@ -160,7 +180,7 @@ class DenseMixer {
   MixRows<T> senders_, ablated_, constant_;
   MixNorm<T> norm_;
   T* out_;
-  int64_t padded_width_, groups_, rows_;
+  int64_t panel_, padded_width_, groups_, rows_, block_;
   std::vector<Weights> present_, absent_;  // per group
 };
 
@@ -169,7 +189,8 @@ class DenseMixer {
 bool dense_is_faster(const EdgeMixProblem& problem, int64_t terms) {
   const int64_t sources = problem.ablated.defined() ? 2 : 1;
   const int64_t product = problem.receivers * problem.hypotheses * problem.num_senders * sources;
-  return static_cast<double>(product) * kRelativeCost < static_cast<double>(terms);
+  const bool near = problem.num_senders * problem.width <= kNearElements;
+  return static_cast<double>(product) * (near ? kCostNear : kCostFar) < static_cast<double>(terms);
 }
 
 void edge_mix_dense(const EdgeMixProblem& problem, const at::Tensor& out) {

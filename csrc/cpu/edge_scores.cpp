@@ -25,7 +25,7 @@ namespace kcircuits::cpu {
 namespace {
 
 constexpr int64_t kColumns = 24;  // rows of the other side per tile, a multiple of every tile's
-constexpr int64_t kDepth = 1024;  // elements per run, about
+constexpr int64_t kDepth = 2048;  // elements per run, about
 
 // Adjacent positions [token, token + length) of a prompt, none of weight 0.
 struct Run {

@@ -16,14 +16,17 @@ namespace {
 template <typename A>
 using Vec = at::vec::Vectorized<A>;
 
-// A tile of kVectors * kColumns sums fills the registers: 24 of 32 with AVX-512, where three loads
-// and eight broadcasts feed 24 multiply-adds; 12 of 16 with AVX2.
+// The sums of a tile fill the registers: with AVX-512 24 of 32, where three loads and eight
+// broadcasts feed 24 multiply-adds; 12 of 16 with AVX2. Narrow panels take more columns, for enough
+// independent sums.
 #if defined(CPU_CAPABILITY_AVX2)
 constexpr int kMaxVectors = 2;
-constexpr int kColumns = 6;
+template <int kVectors>
+constexpr int kColumns = kVectors == 1 ? 12 : 6;
 #else
 constexpr int kMaxVectors = 3;
-constexpr int kColumns = 8;
+template <int kVectors>
+constexpr int kColumns = kVectors == 3 ? 8 : 12;
 #endif
 
 template <typename A>
@@ -51,9 +54,9 @@ void multiply_tile(A* acc, const A* start, const A* x, int64_t ldx, const A* w, 
                    int64_t depth) {
   constexpr int64_t kSize = Vec<A>::size();
   Vec<A> sums[kCount][kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int j = 0; j < kCount; ++j) {
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int v = 0; v < kVectors; ++v) {
       sums[j][v] =
           start == nullptr ? Vec<A>::loadu(acc + (j * kVectors + v) * kSize) : Vec<A>(start[j]);
@@ -61,18 +64,18 @@ void multiply_tile(A* acc, const A* start, const A* x, int64_t ldx, const A* w, 
   }
   for (int64_t k = 0; k < depth; ++k) {
     Vec<A> xs[kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int v = 0; v < kVectors; ++v) xs[v] = Vec<A>::loadu(x + k * ldx + v * kSize);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int j = 0; j < kCount; ++j) {
       const Vec<A> ws(w[j * ldw + k]);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
       for (int v = 0; v < kVectors; ++v) sums[j][v] = at::vec::fmadd(xs[v], ws, sums[j][v]);
     }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int j = 0; j < kCount; ++j) {
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int v = 0; v < kVectors; ++v) sums[j][v].store(acc + (j * kVectors + v) * kSize);
   }
 }
@@ -83,8 +86,9 @@ void multiply_panel(A* acc, const A* start, const A* x, int64_t ldx, const A* w,
   constexpr int64_t kLd = kVectors * Vec<A>::size();
   const auto from = [start](int64_t j) { return start == nullptr ? nullptr : start + j; };
   int64_t j = 0;
-  for (; j + kColumns <= columns; j += kColumns) {
-    multiply_tile<A, kVectors, kColumns>(acc + j * kLd, from(j), x, ldx, w + j * ldw, ldw, depth);
+  for (; j + kColumns<kVectors> <= columns; j += kColumns<kVectors>) {
+    multiply_tile<A, kVectors, kColumns<kVectors>>(acc + j * kLd, from(j), x, ldx, w + j * ldw, ldw,
+                                                   depth);
   }
   for (; j < columns; ++j) {
     multiply_tile<A, kVectors, 1>(acc + j * kLd, from(j), x, ldx, w + j * ldw, ldw, depth);
