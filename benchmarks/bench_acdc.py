@@ -46,7 +46,9 @@ def prompts_of(case: Case, model: kcircuits.Model) -> tuple[Prompt, ...]:
     spec = model.spec
     sizes = {"vocab_size": spec.vocab_size, "max_positions": spec.max_positions}
     if case.num_prompts == 1:
-        return (kcircuits.tokenise(model.tokenizer, "The official language of France is", " French", **sizes),)
+        return (
+            kcircuits.tokenise(model.tokenizer, "The official language of France is", " French", **sizes),
+        )
     relation = kcircuits.load_relation("country-language")
     made = kcircuits.relation_prompts(relation, model.tokenizer, *sizes.values(), corrupt=True)
     known = known_prompts(made.prompts, answer_ranks(model, made.prompts))

@@ -1,29 +1,27 @@
 """The fused ops against the obvious PyTorch code, eager and compiled, in one run.
 
-    python benchmarks/bench_ops.py [--quick] [--json FILE]
+    make bench
 
-Every line is one op at one shape: processor time per call (the least of several calls, so that a busy
-machine disturbs little) and the ratios obvious / fused and compiled / fused. Bigger is better, 1 is a
-tie. vocab_readout is also measured for the peak of its memory.
+Every group is one op at one shape; `benchmarks/ratios.py` prints obvious / fused and compiled / fused.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from kcircuits.ops import edge_mix, edge_scores, vocab_readout
+
+ROUNDS = 15
 
 
 @dataclass(frozen=True)
@@ -39,43 +37,28 @@ class Shape:
 
 SMOLLM2 = Shape("SmolLM2-135M layer 27", 1 + 27 * 10, 16, 576, 49_152)
 LLAMA = Shape("LLaMA-7B layer 30", 1 + 30 * 33, 97, 4096, 32_000)
+WHOLE = Shape("SmolLM2-135M, all layers", 301, 481, 576, 0)
 
 
 @dataclass(frozen=True)
-class Result:
+class Case:
+    """One op at one shape: two ways to compute it, and what makes their arguments."""
+
     op: str
     shape: str
     detail: str
-    fused_ms: float
-    obvious: float  # ratios to fused
-    compiled: float
+    fused: Callable[..., Any]
+    obvious: Callable[..., Any]
+    arguments: Callable[[], tuple[Tensor, ...]]
+    gemm: Callable[..., Any] | None = None  # the machine's fastest product of that shape, and nothing else
+
+    @property
+    def title(self) -> str:
+        return f"{self.op} | {self.shape} | {self.detail}"
 
 
-def milliseconds(call: Callable[[], Any], calls: int) -> float:
-    """Processor time of one call, all threads together, over the number of threads."""
-    call()
-    best = float("inf")
-    for _ in range(calls):
-        start = time.process_time()
-        call()
-        best = min(best, time.process_time() - start)
-    return 1e3 * best / torch.get_num_threads()
-
-
-def compare(
-    op: str, shape: str, detail: str, fused: Callable, obvious: Callable, args: tuple, calls: int
-) -> Result:
-    compiled = torch.compile(obvious)
-    torch._dynamo.reset()
-    ms = milliseconds(lambda: fused(*args), calls)
-    return Result(
-        op,
-        shape,
-        detail,
-        ms,
-        milliseconds(lambda: obvious(*args), calls) / ms,
-        milliseconds(lambda: compiled(*args), calls) / ms,
-    )
+def fused_mix(senders: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    return edge_mix(senders, mask, norm="rmsnorm", weight=weight)
 
 
 def obvious_mix(senders: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
@@ -84,24 +67,18 @@ def obvious_mix(senders: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5) * weight
 
 
-def mix_results(calls: int) -> Iterator[Result]:
-    settings = [(SMOLLM2, 1, 4, 6), (SMOLLM2, 16, 2, 6), (LLAMA, 1, 1, 4)]
-    for shape, hypotheses, prompts, tokens in settings:
-        senders = torch.randn(shape.senders, prompts, tokens, shape.width)
-        weight = torch.randn(shape.width)
-        uniform = torch.rand(shape.receivers, hypotheses, shape.senders)
-        masks = {f"{share:.0%} present": uniform < share for share in (0.01, 0.1, 1.0)}
-        masks["weighted"] = uniform
-        for name, mask in masks.items():
-            yield compare(
-                "edge_mix",
-                shape.name,
-                f"{shape.receivers}x{hypotheses} rows, {prompts * tokens} positions, {name}",
-                lambda s, m, w: edge_mix(s, m, norm="rmsnorm", weight=w),
-                obvious_mix,
-                (senders, mask, weight),
-                calls,
-            )
+def mix_cases() -> Iterator[Case]:
+    for shape, hypotheses, prompts, tokens in [(SMOLLM2, 1, 4, 6), (SMOLLM2, 16, 2, 6), (LLAMA, 1, 1, 4)]:
+        for share in (0.01, 0.1, 1.0, None):
+
+            def arguments(shape=shape, hypotheses=hypotheses, prompts=prompts, tokens=tokens, share=share):
+                senders = torch.randn(shape.senders, prompts, tokens, shape.width)
+                mask = torch.rand(shape.receivers, hypotheses, shape.senders)
+                return senders, mask if share is None else mask < share, torch.randn(shape.width)
+
+            present = "weights" if share is None else f"{share:.0%} present"
+            detail = f"{shape.receivers}x{hypotheses} rows, {prompts * tokens} positions, {present}"
+            yield Case("edge_mix", shape.name, detail, fused_mix, obvious_mix, arguments)
 
 
 def obvious_scores(delta: Tensor, grad: Tensor, limits: Tensor) -> Tensor:
@@ -109,24 +86,28 @@ def obvious_scores(delta: Tensor, grad: Tensor, limits: Tensor) -> Tensor:
     return scores.where(torch.arange(len(delta))[:, None] < limits, 0)
 
 
-def score_results(calls: int) -> Iterator[Result]:
-    whole = Shape("SmolLM2-135M, all layers", 301, 481, 576, 0)
-    for shape, prompts, tokens in [(whole, 2, 6), (SMOLLM2, 8, 6), (LLAMA, 1, 4)]:
-        delta = torch.randn(shape.senders, prompts, tokens, shape.width)
-        grad = torch.randn(shape.receivers, prompts, tokens, shape.width)
-        everything = torch.full((shape.receivers,), shape.senders)
-        causal = torch.linspace(1, shape.senders, shape.receivers).long()
-        kinds = {"all pairs": everything, "causal": causal} if shape is whole else {"all pairs": everything}
-        for name, limits in kinds.items():
-            yield compare(
-                "edge_scores",
-                shape.name,
-                f"{shape.senders} x {shape.receivers}, {prompts * tokens} positions, {name}",
-                edge_scores,
-                obvious_scores,
-                (delta, grad, limits),
-                calls,
-            )
+def gemm_scores(delta: Tensor, grad: Tensor, limits: Tensor) -> Tensor:
+    """All pairs by oneDNN, which is twice as fast as torch.mm's BLAS on processors with AVX-512."""
+    return torch.ops.mkldnn._linear_pointwise(delta.flatten(1), grad.flatten(1), None, "none", [], "")
+
+
+def score_cases() -> Iterator[Case]:
+    for shape, prompts, tokens, causal in [
+        (WHOLE, 2, 6, False),
+        (WHOLE, 2, 6, True),
+        (SMOLLM2, 8, 6, False),
+        (LLAMA, 1, 4, False),
+    ]:
+
+        def arguments(shape=shape, prompts=prompts, tokens=tokens, causal=causal):
+            delta = torch.randn(shape.senders, prompts, tokens, shape.width)
+            grad = torch.randn(shape.receivers, prompts, tokens, shape.width)
+            limits = torch.linspace(1, shape.senders, shape.receivers).long()
+            return delta, grad, limits if causal else torch.full_like(limits, shape.senders)
+
+        kind = "causal" if causal else "all pairs"
+        detail = f"{shape.senders} x {shape.receivers}, {prompts * tokens} positions, {kind}"
+        yield Case("edge_scores", shape.name, detail, edge_scores, obvious_scores, arguments, gemm_scores)
 
 
 def obvious_readout(rows: Tensor, unembedding: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
@@ -148,67 +129,73 @@ def fused_lse(rows: Tensor, unembedding: Tensor) -> Tensor:
     return vocab_readout(rows, unembedding).log_sum_exp
 
 
-def readout_results(calls: int) -> Iterator[Result]:
-    for shape, counts in [(SMOLLM2, (8, 64, 512)), (LLAMA, (8, 64))]:
+def readout_cases() -> Iterator[Case]:
+    def arguments(shape: Shape, rows: int, with_targets: bool) -> tuple[Tensor, ...]:
+        x = torch.randn(rows, shape.width)
         unembedding = torch.randn(shape.vocabulary, shape.width) * shape.width**-0.5
-        for rows in counts:
-            x = torch.randn(rows, shape.width)
-            detail = f"{rows} rows x {shape.vocabulary} x {shape.width}"
-            yield compare("log-sum-exp", shape.name, detail, fused_lse, obvious_lse, (x, unembedding), calls)
-        rows = 1800 if shape is SMOLLM2 else 128
-        args = (torch.randn(rows, shape.width), unembedding, torch.randint(shape.vocabulary, (rows,)))
-        detail = f"{rows} rows x {shape.vocabulary} x {shape.width}, rank and top 10"
-        yield compare(
-            "vocab_readout", shape.name, detail, fused_readout, obvious_readout, args, min(calls, 3)
+        return (
+            (x, unembedding, torch.randint(shape.vocabulary, (rows,))) if with_targets else (x, unembedding)
         )
+
+    for shape, counts, all_rows in [(SMOLLM2, (8, 64, 512), 1800), (LLAMA, (8, 64), 128)]:
+        for rows in counts:
+            detail = f"{rows} x {shape.vocabulary} x {shape.width}"
+            yield Case(
+                "log-sum-exp", shape.name, detail, fused_lse, obvious_lse,
+                lambda shape=shape, rows=rows: arguments(shape, rows, False),
+            )  # fmt: skip
+        detail = f"{all_rows} x {shape.vocabulary} x {shape.width}, rank and top 10"
+        yield Case(
+            "vocab_readout", shape.name, detail, fused_readout, obvious_readout,
+            lambda shape=shape, rows=all_rows: arguments(shape, rows, True),
+        )  # fmt: skip
+
+
+CASES = [*mix_cases(), *score_cases(), *readout_cases()]
+
+
+@lru_cache(maxsize=1)
+def arguments_of(index: int) -> tuple[Tensor, ...]:
+    torch.manual_seed(0)
+    return CASES[index].arguments()
+
+
+@pytest.mark.parametrize("way", ["fused", "obvious", "compiled", "gemm"])
+@pytest.mark.parametrize("index", range(len(CASES)), ids=[case.title for case in CASES])
+def test_op(index: int, way: str, benchmark: Any) -> None:
+    case = CASES[index]
+    call = {"fused": case.fused, "gemm": case.gemm}.get(way, case.obvious)
+    if call is None:
+        pytest.skip("only a matrix product has the machine's product to compare with")
+    if way == "compiled":
+        torch._dynamo.reset()
+        call = torch.compile(case.obvious)
+    benchmark.group = case.title
+    benchmark.extra_info["way"] = way
+    benchmark.pedantic(call, args=arguments_of(index), rounds=ROUNDS, warmup_rounds=3)
 
 
 def extra_memory(way: str) -> float:
     """MiB that one call of `way` adds to the peak of a fresh process."""
     code = f"""
-import resource, torch
-from benchmarks.bench_ops import {way} as call
+import torch
+from bench_ops import {way} as call
+
+def peak():  # of this program alone: ru_maxrss would count the process that started it
+    return int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
+
 args = torch.randn(1800, 576), torch.randn(49_152, 576), torch.randint(49_152, (1800,))
 call(args[0][:32], args[1][:512], args[2][:32] % 512)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 call(*args)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak() - before)
 """
-    root = Path(__file__).resolve().parent.parent
-    out = subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True)
+    folder = Path(__file__).resolve().parent
+    out = subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, text=True)
     return int(out.stdout) / 1024
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer calls per measurement")
-    parser.add_argument("--json", type=Path, help="write the results here")
-    options = parser.parse_args()
-    calls = 3 if options.quick else 10
-    torch.manual_seed(0)
-    results = []
-    print(f"{'op':14}{'shape':26}{'detail':52}{'fused ms':>10}{'obvious':>9}{'compiled':>9}")
-    for make in (mix_results, score_results, readout_results):
-        for result in make(calls):
-            results.append(result)
-            print(
-                f"{result.op:14}{result.shape:26}{result.detail:52}{result.fused_ms:10.2f}"
-                f"{result.obvious:8.2f}x{result.compiled:8.2f}x",
-                flush=True,
-            )
-    memory = {way: extra_memory(way) for way in ("fused_readout", "obvious_readout")}
-    print("peak extra memory, 1800 rows x 49152 x 576:", {k: f"{v:.0f} MiB" for k, v in memory.items()})
-    if options.json:
-        machine = {
-            "processor": platform.processor() or platform.machine(),
-            "capability": torch.backends.cpu.get_cpu_capability(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "date": time.strftime("%Y-%m-%d"),
-        }
-        record = {"machine": machine, "results": [asdict(r) for r in results], "extra_memory_mib": memory}
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+def test_readout_memory(record_property: Callable[[str, float], None]) -> None:
+    fused, obvious = extra_memory("fused_readout"), extra_memory("obvious_readout")
+    print(f"peak extra memory, 1800 x 49152 x 576: fused {fused:.0f} MiB, obvious {obvious:.0f} MiB")
+    assert fused <= obvious / 10
