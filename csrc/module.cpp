@@ -2,6 +2,7 @@
 #include <torch/extension.h>
 #include <torch/version.h>
 
+#include "cpu/gemm.h"
 #include "engine/bindings.h"
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
@@ -9,4 +10,6 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.attr("source_hash") = KCIRCUITS_SOURCE_HASH;
   m.attr("torch_version") = TORCH_VERSION;
   kcircuits::engine::bind(m);
+  m.def("cpu_linear", &kcircuits::cpu::linear, pybind11::arg("x"), pybind11::arg("w"),
+        pybind11::arg("bias") = pybind11::none(), pybind11::call_guard<pybind11::gil_scoped_release>());
 }
