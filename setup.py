@@ -35,8 +35,7 @@ class CMakeBuild(build_ext):
     """Build `kcircuits/_C` with CMake and ninja."""
 
     def build_extension(self, ext: Extension) -> None:
-        import torch
-
+        """Configure, build and install into the package's folder."""
         target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
         build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
         build.mkdir(parents=True, exist_ok=True)
@@ -44,7 +43,6 @@ class CMakeBuild(build_ext):
         configure = [
             "cmake", "-S", str(ROOT), "-B", str(build), "-G", "Ninja",
             "-DCMAKE_BUILD_TYPE=Release",
-            f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-DKCIRCUITS_SOURCE_HASH={source_hash()}",
             f"-DKCIRCUITS_CUDA={'ON' if cuda_wanted() else 'OFF'}",

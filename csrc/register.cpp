@@ -1,4 +1,5 @@
-// The one list of op schemas. Kernels register themselves beside their code with TORCH_LIBRARY_IMPL.
+// The one list of op schemas. Kernels register themselves beside their code with
+// TORCH_LIBRARY_IMPL.
 #include <torch/library.h>
 
 TORCH_LIBRARY(kcircuits, library) {

@@ -1,0 +1,77 @@
+"""Find, measure, draw and explain knowledge circuits in language models.
+
+Examples
+--------
+    import kcircuits
+
+    model = kcircuits.load_model("demo")
+    prompts = kcircuits.relation_prompts(
+        kcircuits.load_relation("country-language"),
+        model.tokenizer, model.spec.vocab_size, model.spec.max_positions, limit=1,
+    ).prompts
+    circuit = kcircuits.discover(model, prompts, method="acdc", threshold=0.01)
+    print(kcircuits.evaluate(circuit, model, prompts).faithfulness)
+
+Names are imported when they are first used, so that `import kcircuits` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kcircuits.circuit import Circuit, Edge
+    from kcircuits.data.prompts import Prompt, read_prompts, tokenise
+    from kcircuits.data.relations import load_relation, relation_prompts
+    from kcircuits.discover import discover
+    from kcircuits.errors import KCircuitsError
+    from kcircuits.evaluate import evaluate
+    from kcircuits.graph import Graph
+    from kcircuits.model.loading import Model, load_model
+
+__all__ = [
+    "Circuit",
+    "Edge",
+    "Graph",
+    "KCircuitsError",
+    "Model",
+    "Prompt",
+    "discover",
+    "evaluate",
+    "load_model",
+    "load_relation",
+    "read_prompts",
+    "relation_prompts",
+    "tokenise",
+]
+
+_HOMES = {
+    "Circuit": "kcircuits.circuit",
+    "Edge": "kcircuits.circuit",
+    "Graph": "kcircuits.graph",
+    "KCircuitsError": "kcircuits.errors",
+    "Model": "kcircuits.model.loading",
+    "Prompt": "kcircuits.data.prompts",
+    "load_model": "kcircuits.model.loading",
+    "load_relation": "kcircuits.data.relations",
+    "read_prompts": "kcircuits.data.prompts",
+    "relation_prompts": "kcircuits.data.relations",
+    "tokenise": "kcircuits.data.prompts",
+}
+# Packages that can be called like the function of the same name in them (kcircuits.callable_package).
+_CALLABLE = ("discover", "evaluate")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CALLABLE:
+        return import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

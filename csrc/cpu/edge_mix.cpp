@@ -9,30 +9,13 @@
 #include <algorithm>
 #include <vector>
 
+#include "cpu/edge_mix_dense.h"
 #include "cpu/mix_plan.h"
+#include "cpu/mix_rows.h"
 #include "cpu/simd.h"
 
 namespace kcircuits::cpu {
 namespace {
-
-// A tensor of rows: a pointer and strides in elements. Null where the tensor is undefined.
-template <typename T>
-struct Rows {
-  const T* data = nullptr;
-  int64_t outer = 0, hypothesis = 0, prompt = 0, token = 0;
-
-  explicit Rows(const at::Tensor& tensor) {
-    if (!tensor.defined()) return;
-    data = tensor.const_data_ptr<T>();
-    outer = tensor.stride(0);
-    hypothesis = tensor.stride(1);
-    prompt = tensor.stride(2);
-    token = tensor.stride(3);
-  }
-  const T* at(int64_t o, int64_t m, int64_t p, int64_t t) const {
-    return data + o * outer + m * hypothesis + p * prompt + t * token;
-  }
-};
 
 // Several tokens whose rows are adjacent in every input are summed as one long row: short rows
 // would spend their time on bookkeeping.
@@ -56,10 +39,7 @@ class Mixer {
         senders_(problem.senders),
         ablated_(problem.ablated),
         constant_(problem.constant),
-        weight_(problem.weight.defined() ? problem.weight.const_data_ptr<Acc>() : nullptr),
-        bias_(problem.bias.defined() ? problem.bias.const_data_ptr<Acc>() : nullptr),
-        weight_stride_(problem.weight.defined() ? problem.weight.stride(0) : 0),
-        bias_stride_(problem.bias.defined() ? problem.bias.stride(0) : 0),
+        norm_(problem),
         out_(out.mutable_data_ptr<T>()),
         block_(tokens_per_block(problem)),
         blocks_((problem.tokens + block_ - 1) / block_) {}
@@ -127,11 +107,8 @@ class Mixer {
         add_up(scratch.sum.data());
         sum = scratch.sum.data();
       }
-      const Acc* weight = weight_ == nullptr ? nullptr : weight_ + receiver * weight_stride_;
-      const Acc* bias = bias_ == nullptr ? nullptr : bias_ + receiver * bias_stride_;
       for (int64_t i = 0; i < tokens; ++i) {
-        ops_.normalize(out + i * problem_.width, sum + i * problem_.width, problem_.norm, weight,
-                       bias, static_cast<Acc>(problem_.eps), problem_.width);
+        norm_(out + i * problem_.width, sum + i * problem_.width, receiver);
       }
     }
   }
@@ -153,10 +130,8 @@ class Mixer {
   const EdgeMixProblem& problem_;
   const std::vector<MixRun>& plan_;
   const RowOps<T>& ops_;
-  Rows<T> senders_, ablated_, constant_;
-  const Acc* weight_;
-  const Acc* bias_;
-  int64_t weight_stride_, bias_stride_;
+  MixRows<T> senders_, ablated_, constant_;
+  MixNorm<T> norm_;
   T* out_;
   int64_t block_, blocks_;
 };
@@ -172,6 +147,10 @@ at::Tensor edge_mix(const at::Tensor& senders, const at::Tensor& mask,
   if (out.numel() == 0) return out;
   const std::vector<MixRun> plan =
       make_mix_plan(problem.mask, problem.shared, problem.ablated.defined());
+  if (dense_is_faster(problem, count_terms(plan))) {
+    edge_mix_dense(problem, out);
+    return out;
+  }
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, senders.scalar_type(), "edge_mix",
                                   [&] { Mixer<scalar_t>(problem, plan, out).run(); });
   return out;

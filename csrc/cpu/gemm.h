@@ -4,13 +4,25 @@
 #include <ATen/core/Tensor.h>
 
 #include <optional>
+#include <vector>
 
 namespace kcircuits::cpu {
 
-// x [M, K] · w [N, K]ᵀ (+ bias [N]) -> [M, N], contiguous, in x's dtype. No autograd.
-// w may be a view, with a stride along either dimension; neither layout is copied when the other
-// dimension is contiguous. x, w and bias are CPU tensors of one floating dtype. Safe inside
-// at::parallel_for, where it runs on the calling thread alone.
+// out = x · wᵀ (+ bias): x [M, K], w [N, K], bias [N], out [M, N]; dense CPU tensors of one
+// floating dtype whose rows may lie apart.
+struct Product {
+  at::Tensor x, w;
+  std::optional<at::Tensor> bias;
+  at::Tensor out;
+};
+
+// Several products at once, in float32 by the kernel of cpu/tiles.h: w is read where it lies, and
+// every element of the result is one chain of multiply-adds over k, so that it does not depend on
+// the rows beside it. No autograd. Safe inside at::parallel_for, where it runs on the calling
+// thread alone.
+void multiply(const std::vector<Product>& products);
+
+// One product into a new tensor [M, N].
 at::Tensor linear(const at::Tensor& x, const at::Tensor& w,
                   const std::optional<at::Tensor>& bias = std::nullopt);
 

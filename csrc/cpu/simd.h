@@ -30,8 +30,13 @@ struct RowOps {
 
 struct RowKernels {
   const char* name;
-  // out[i] += w * in[i]
-  void (*axpy)(float* out, const float* in, float w, int64_t n);
+  // Rotary embedding in place: the pair (x[i], x[half + i]) turns by the angle with this cos and
+  // sin.
+  void (*rotate)(float* x, const float* cos, const float* sin, int64_t half);
+  // One query of one head: out [d] = sum over t < count of softmax_t(scale * q·k_t) * v_t. Row t of
+  // the keys and values starts at t * d; scores is scratch of `count` elements.
+  void (*attend)(float* out, const float* q, const float* keys, const float* values, int64_t count,
+                 int64_t d, float scale, float* scores);
   RowOps<float> f32;
   RowOps<double> f64;
   RowOps<c10::BFloat16> bf16;

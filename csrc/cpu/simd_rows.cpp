@@ -59,16 +59,6 @@ struct Pairs {
   }
 };
 
-void axpy(float* out, const float* in, float w, int64_t n) {
-  using Vec = at::vec::Vectorized<float>;
-  const Vec weight(w);
-  int64_t i = 0;
-  for (; i + Vec::size() <= n; i += Vec::size()) {
-    at::vec::fmadd(Vec::loadu(in + i), weight, Vec::loadu(out + i)).store(out + i);
-  }
-  for (; i < n; ++i) out[i] += w * in[i];
-}
-
 // Columns [i, i + kPairs * kSize) of weighted_sum, or the last `tail` ones: the sums stay in
 // registers while every input is read once.
 template <typename T, int kPairs, bool kTail>
@@ -215,13 +205,91 @@ void normalize(T* out, const Accumulate<T>* x, NormKind kind, const Accumulate<T
   }
 }
 
+void rotate(float* x, const float* cos, const float* sin, int64_t half) {
+  using Vec = at::vec::Vectorized<float>;
+  float* y = x + half;
+  int64_t i = 0;
+  for (; i + Vec::size() <= half; i += Vec::size()) {
+    const Vec a = Vec::loadu(x + i), b = Vec::loadu(y + i);
+    const Vec c = Vec::loadu(cos + i), s = Vec::loadu(sin + i);
+    (a * c - b * s).store(x + i);
+    (b * c + a * s).store(y + i);
+  }
+  for (; i < half; ++i) {
+    const float a = x[i], b = y[i];
+    x[i] = a * cos[i] - b * sin[i];
+    y[i] = b * cos[i] + a * sin[i];
+  }
+}
+
+// dots[t] = scale * q·k_t for kRows rows at once: their sums hide each other's latency.
+template <int kRows>
+void dot_rows(float* dots, const float* q, const float* keys, int64_t d, float scale) {
+  using Vec = at::vec::Vectorized<float>;
+  Vec sums[kRows];
+  for (int t = 0; t < kRows; ++t) sums[t] = Vec(0);
+  int64_t i = 0;
+  for (; i + Vec::size() <= d; i += Vec::size()) {
+    const Vec x = Vec::loadu(q + i);
+    for (int t = 0; t < kRows; ++t)
+      sums[t] = at::vec::fmadd(x, Vec::loadu(keys + t * d + i), sums[t]);
+  }
+  for (int t = 0; t < kRows; ++t) {
+    float total = sum_of<float>(sums[t]);
+    for (int64_t j = i; j < d; ++j) total += q[j] * keys[t * d + j];
+    dots[t] = total * scale;
+  }
+}
+
+// x becomes softmax(x).
+void softmax(float* x, int64_t n) {
+  using Vec = at::vec::Vectorized<float>;
+  float max = x[0];
+  for (int64_t i = 1; i < n; ++i) max = x[i] > max ? x[i] : max;
+  float total = 0;
+  int64_t i = 0;
+  for (; i + Vec::size() <= n; i += Vec::size()) (Vec::loadu(x + i) - Vec(max)).exp().store(x + i);
+  if (i < n) {
+    const int64_t tail = n - i;
+    (Vec::loadu(x + i, tail) - Vec(max)).exp().store(x + i, static_cast<int>(tail));
+  }
+  for (i = 0; i < n; ++i) total += x[i];
+  for (i = 0; i < n; ++i) x[i] /= total;
+}
+
+void attend(float* out, const float* q, const float* keys, const float* values, int64_t count,
+            int64_t d, float scale, float* scores) {
+  using Vec = at::vec::Vectorized<float>;
+  int64_t t = 0;
+  for (; t + 4 <= count; t += 4) dot_rows<4>(scores + t, q, keys + t * d, d, scale);
+  for (; t < count; ++t) dot_rows<1>(scores + t, q, keys + t * d, d, scale);
+  softmax(scores, count);
+  int64_t i = 0;
+  for (; i + Vec::size() <= d; i += Vec::size()) {
+    Vec sum(0);
+    for (t = 0; t < count; ++t)
+      sum = at::vec::fmadd(Vec(scores[t]), Vec::loadu(values + t * d + i), sum);
+    sum.store(out + i);
+  }
+  for (; i < d; ++i) {
+    float sum = 0;
+    for (t = 0; t < count; ++t) sum += scores[t] * values[t * d + i];
+    out[i] = sum;
+  }
+}
+
 template <typename T>
 constexpr RowOps<T> kRowOps = {weighted_sum<T>, normalize<T>};
 
 }  // namespace
 
 extern const RowKernels KC_CONCAT(row_kernels_, CPU_CAPABILITY);
-const RowKernels KC_CONCAT(row_kernels_, CPU_CAPABILITY) = {
-    "rows", axpy, kRowOps<float>, kRowOps<double>, kRowOps<c10::BFloat16>, kRowOps<c10::Half>};
+const RowKernels KC_CONCAT(row_kernels_, CPU_CAPABILITY) = {"rows",
+                                                            rotate,
+                                                            attend,
+                                                            kRowOps<float>,
+                                                            kRowOps<double>,
+                                                            kRowOps<c10::BFloat16>,
+                                                            kRowOps<c10::Half>};
 
 }  // namespace kcircuits::cpu

@@ -8,7 +8,9 @@
 #include <limits>
 #include <memory>
 
+#include "engine/gradients.h"
 #include "engine/propagate.h"
+#include "engine/risk.h"
 #include "engine/state.h"
 
 namespace kcircuits::engine {
@@ -16,20 +18,28 @@ namespace {
 
 constexpr int64_t kWholeReceiver = -1;
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-constexpr int64_t kFirstChunk = 32;
-constexpr int64_t kSmallestChunk = 8;
+// A chunk may expect this many wrong drafts: more waste evaluations, fewer leave the processor
+// idle.
+constexpr double kRiskLimit = 1.0;
 
 struct Candidate {
   int64_t receiver;
-  int64_t sender;               // kWholeReceiver: all edges into the receiver at once
-  double predicted = kUnknown;  // the effect that an earlier, discarded hypothesis has shown
+  int64_t sender;  // kWholeReceiver: all edges into the receiver at once
+  double predicted =
+      0;  // its effect, by the gradient or as an earlier, discarded hypothesis has shown it
 };
 
 class Search {
  public:
   Search(const Session& session, const AcdcOptions& options,
          const std::function<void(const AcdcProgress&)>& progress)
-      : session_(session), graph_(session.graph()), options_(options), progress_(progress), state_(session) {
+      : session_(session),
+        graph_(session.graph()),
+        options_(options),
+        progress_(progress),
+        state_(session),
+        gradients_(state_),
+        risk_(options.threshold) {
     effects_.assign(graph_.num_receivers() * graph_.num_senders(), kUnknown);
   }
 
@@ -40,6 +50,8 @@ class Search {
   void settle_attention(int64_t layer);
 
   std::vector<Candidate> edges_into(int64_t receiver) const;
+  void predict(std::vector<Candidate>& candidates);
+  int64_t horizon(const std::vector<Candidate>& candidates, int64_t first) const;
   void test(std::vector<Candidate> candidates);
   int64_t test_chunk(std::vector<Candidate>& candidates, int64_t first, int64_t count);
   at::Tensor draft(const std::vector<Candidate>& candidates, int64_t first, int64_t count) const;
@@ -49,10 +61,7 @@ class Search {
   bool removable(double effect) const {
     return (options_.absolute ? std::abs(effect) : effect) < options_.threshold;
   }
-  // Most edges go: what nothing is known of is drafted as removed.
-  bool drafted_removed(const Candidate& candidate) const {
-    return std::isnan(candidate.predicted) || removable(candidate.predicted);
-  }
+  bool drafted_removed(const Candidate& candidate) const { return removable(candidate.predicted); }
   void decide(const Candidate& candidate, double effect);
   void drop(int64_t receiver);
 
@@ -61,10 +70,11 @@ class Search {
   const AcdcOptions& options_;
   const std::function<void(const AcdcProgress&)>& progress_;
   State state_;
+  Gradients gradients_;
+  Risk risk_;
   std::unique_ptr<Propagation> propagation_;
   std::vector<double> effects_;  // [R * S], of the edges that were kept
   double metric_ = 0;
-  int64_t chunk_ = kFirstChunk;
   AcdcProgress done_{};
   AcdcResult result_;
 };
@@ -83,7 +93,8 @@ AcdcResult Search::run() {
   result_.circuit_metric = metric_;
   for (int64_t r = 0; r < graph_.num_receivers(); ++r) {
     for (int64_t s = 0; s < graph_.num_senders_of(r); ++s) {
-      if (state_.present(s, r)) result_.edges.push_back({s, r, effects_[r * graph_.num_senders() + s]});
+      if (state_.present(s, r))
+        result_.edges.push_back({s, r, effects_[r * graph_.num_senders() + s]});
     }
   }
   return result_;
@@ -102,7 +113,8 @@ void Search::settle_mlp(int64_t layer) {
 void Search::settle_attention(int64_t layer) {
   state_.settle_from(graph_.mlp_input(layer));
   std::vector<int64_t> receivers;  // values, keys, queries, each from the last head
-  for (int64_t j = graph_.num_kv_heads - 1; j >= 0; --j) receivers.push_back(graph_.value(layer, j));
+  for (int64_t j = graph_.num_kv_heads - 1; j >= 0; --j)
+    receivers.push_back(graph_.value(layer, j));
   for (int64_t j = graph_.num_kv_heads - 1; j >= 0; --j) receivers.push_back(graph_.key(layer, j));
   for (int64_t i = graph_.num_heads - 1; i >= 0; --i) receivers.push_back(graph_.query(layer, i));
 
@@ -139,29 +151,55 @@ std::vector<Candidate> Search::edges_into(int64_t receiver) const {
   return candidates;
 }
 
+// Predicts the effects of candidates of one sub-block from the present masked run.
+void Search::predict(std::vector<Candidate>& candidates) {
+  std::vector<int64_t> receivers, row_of;
+  for (const Candidate& candidate : candidates) {
+    if (receivers.empty() || receivers.back() != candidate.receiver)
+      receivers.push_back(candidate.receiver);
+    row_of.push_back(static_cast<int64_t>(receivers.size()) - 1);
+  }
+  gradients_.refresh(receivers[0]);
+  const Estimates estimates = gradients_.estimate(receivers);
+  const auto edges = estimates.edges.accessor<double, 2>();
+  const auto whole = estimates.whole.accessor<double, 1>();
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const int64_t sender = candidates[i].sender;
+    candidates[i].predicted =
+        sender == kWholeReceiver ? whole[row_of[i]] : edges[row_of[i]][sender];
+  }
+}
+
+// How many candidates from `first` on make the next chunk.
+int64_t Search::horizon(const std::vector<Candidate>& candidates, int64_t first) const {
+  const auto left = static_cast<int64_t>(candidates.size()) - first;
+  const int64_t most = std::min(left, options_.chunk_limit);
+  double risk = 0;
+  for (int64_t count = 0; count < most; ++count) {
+    risk += risk_.of(candidates[first + count].predicted);
+    if (risk >= kRiskLimit) return count + 1;
+  }
+  return most;
+}
+
 void Search::test(std::vector<Candidate> candidates) {
+  if (candidates.empty()) return;
   propagation_.reset();
+  predict(candidates);
   int64_t first = 0;
   while (first < static_cast<int64_t>(candidates.size())) {
-    const int64_t left = static_cast<int64_t>(candidates.size()) - first;
-    const int64_t count = std::min({left, chunk_, options_.chunk_limit});
-    const int64_t decided = test_chunk(candidates, first, count);
-    first += decided;
-    if (decided == count) {
-      chunk_ = std::min(chunk_ * 2, options_.chunk_limit);
-    } else {
-      chunk_ = std::max(kSmallestChunk, std::min(chunk_, 2 * decided));
-    }
+    first += test_chunk(candidates, first, horizon(candidates, first));
     done_.tests = result_.tests;
     progress_(done_);
   }
 }
 
-// Evaluates `count` hypotheses along one drafted sequence of decisions and makes the decisions up to the
-// first that the draft got wrong. Returns how many were made; at least one.
+// Evaluates `count` hypotheses along one drafted sequence of decisions and makes the decisions up
+// to the first that the draft got wrong. Returns how many were made; at least one.
 int64_t Search::test_chunk(std::vector<Candidate>& candidates, int64_t first, int64_t count) {
   plan(candidates, first, count);
-  const int64_t fits = std::max<int64_t>(1, options_.memory / std::max<int64_t>(1, propagation_->bytes_per_hypothesis()));
+  const int64_t fits = std::max<int64_t>(
+      1, options_.memory / std::max<int64_t>(1, propagation_->bytes_per_hypothesis()));
   if (fits < count) {
     count = fits;
     plan(candidates, first, count);
@@ -183,6 +221,7 @@ int64_t Search::test_chunk(std::vector<Candidate>& candidates, int64_t first, in
       ++decided;
       if (removable(effect)) last_removed = i;
       draft_holds = removable(effect) == drafted;
+      risk_.learn(candidate.predicted, !draft_holds);
     } else {
       candidate.predicted = effect;
     }
@@ -198,7 +237,8 @@ int64_t Search::test_chunk(std::vector<Candidate>& candidates, int64_t first, in
 void Search::plan(const std::vector<Candidate>& candidates, int64_t first, int64_t count) {
   std::vector<int64_t> touched;
   for (int64_t i = first; i < first + count; ++i) {
-    if (touched.empty() || touched.back() != candidates[i].receiver) touched.push_back(candidates[i].receiver);
+    if (touched.empty() || touched.back() != candidates[i].receiver)
+      touched.push_back(candidates[i].receiver);
   }
   if (!propagation_ || propagation_->touched() != touched) {
     propagation_ = std::make_unique<Propagation>(state_, std::move(touched));
@@ -206,12 +246,14 @@ void Search::plan(const std::vector<Candidate>& candidates, int64_t first, int64
 }
 
 // Row i of the draft: the decisions before candidate i as drafted, and candidate i removed.
-at::Tensor Search::draft(const std::vector<Candidate>& candidates, int64_t first, int64_t count) const {
+at::Tensor Search::draft(const std::vector<Candidate>& candidates, int64_t first,
+                         int64_t count) const {
   const std::vector<int64_t>& touched = propagation_->touched();
   std::vector<std::vector<uint8_t>> present;
   for (const int64_t receiver : touched) present.push_back(state_.senders_present(receiver));
   const int64_t num_senders = static_cast<int64_t>(present[0].size());
-  at::Tensor masks = at::empty({static_cast<int64_t>(touched.size()), count, num_senders}, at::kBool);
+  at::Tensor masks =
+      at::empty({static_cast<int64_t>(touched.size()), count, num_senders}, at::kBool);
   bool* out = masks.mutable_data_ptr<bool>();
   size_t current = 0;
   for (int64_t i = 0; i < count; ++i) {
@@ -224,7 +266,8 @@ at::Tensor Search::draft(const std::vector<Candidate>& candidates, int64_t first
       present[current][candidate.sender] = 0;
     }
     for (size_t t = 0; t < touched.size(); ++t) {
-      std::copy(present[t].begin(), present[t].end(), out + (static_cast<int64_t>(t) * count + i) * num_senders);
+      std::copy(present[t].begin(), present[t].end(),
+                out + (static_cast<int64_t>(t) * count + i) * num_senders);
     }
     if (!drafted_removed(candidate)) present[current] = kept;
   }
@@ -264,7 +307,8 @@ std::vector<double> Search::metrics(const at::Tensor& rows) const {
 AcdcResult acdc(const Session& session, const AcdcOptions& options,
                 const std::function<void(const AcdcProgress&)>& progress) {
   TORCH_CHECK_VALUE(options.threshold >= 0, "threshold: expected ≥ 0, got ", options.threshold);
-  TORCH_CHECK_VALUE(options.chunk_limit >= 1, "chunk_limit: expected ≥ 1, got ", options.chunk_limit);
+  TORCH_CHECK_VALUE(options.chunk_limit >= 1, "chunk_limit: expected ≥ 1, got ",
+                    options.chunk_limit);
   const c10::NoGradGuard no_grad;
   return Search(session, options, progress).run();
 }

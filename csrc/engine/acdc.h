@@ -1,4 +1,5 @@
-// Exact ACDC (arXiv 2304.14997) with speculation: the sequential algorithm's decisions, many at a time.
+// Exact ACDC (arXiv 2304.14997) with speculation: the sequential algorithm's decisions, many at a
+// time.
 #pragma once
 
 #include <cstdint>

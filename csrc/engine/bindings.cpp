@@ -7,6 +7,7 @@
 #include <pybind11/stl.h>
 #include <torch/extension.h>
 
+#include "cpu/gemm.h"
 #include "engine/acdc.h"
 #include "engine/masked_run.h"
 #include "engine/session.h"
@@ -33,7 +34,8 @@ Attention read_attention(const py::object& a) {
                       optional_tensor(a, "b_v"),        optional_tensor(a, "b_o"),
                       a.attr("scale").cast<double>(),   std::nullopt};
   if (const py::object rotary = a.attr("rotary"); !rotary.is_none()) {
-    attention.rotary = {rotary.attr("inv_freq").cast<at::Tensor>(), rotary.attr("scale").cast<double>()};
+    attention.rotary = {rotary.attr("inv_freq").cast<at::Tensor>(),
+                        rotary.attr("scale").cast<double>()};
   }
   return attention;
 }
@@ -42,7 +44,8 @@ Activation read_activation(const std::string& name) {
   if (name == "silu") return Activation::kSilu;
   if (name == "gelu") return Activation::kGelu;
   if (name == "gelu_tanh") return Activation::kGeluTanh;
-  TORCH_CHECK_VALUE(name == "relu", "activation: expected silu, gelu, gelu_tanh or relu, got ", name);
+  TORCH_CHECK_VALUE(name == "relu", "activation: expected silu, gelu, gelu_tanh or relu, got ",
+                    name);
   return Activation::kRelu;
 }
 
@@ -97,11 +100,11 @@ void bind(py::module_& m) {
              Model model = read_model(spec);
              const py::gil_scoped_release no_gil;
              const c10::NoGradGuard no_grad;
-             return std::make_unique<Session>(std::move(model),
-                                              SessionOptions{clean, lengths, answers, wrong, corrupt, metric});
+             return std::make_unique<Session>(
+                 std::move(model), SessionOptions{clean, lengths, answers, wrong, corrupt, metric});
            }),
-           py::arg("spec"), py::arg("clean"), py::arg("lengths"), py::arg("answers"), py::arg("wrong"),
-           py::arg("corrupt"), py::arg("metric"))
+           py::arg("spec"), py::arg("clean"), py::arg("lengths"), py::arg("answers"),
+           py::arg("wrong"), py::arg("corrupt"), py::arg("metric"))
       .def("full_rows", &Session::full_rows)
       .def(
           "metric",
@@ -119,6 +122,9 @@ void bind(py::module_& m) {
           py::arg("masks"), py::arg("memory"), py::call_guard<py::gil_scoped_release>())
       .def("acdc", &run_acdc, py::arg("threshold"), py::arg("absolute"), py::arg("memory"),
            py::arg("chunk_limit"), py::arg("progress"));
+
+  m.def("cpu_linear", &cpu::linear, py::arg("x"), py::arg("w"), py::arg("bias"),
+        "The engine's float32 product x wᵀ + bias, for its tests and benchmarks.");
 
   py::class_<AcdcProgress>(m, "AcdcProgress")
       .def_readonly("layer", &AcdcProgress::layer)

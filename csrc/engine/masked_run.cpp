@@ -21,22 +21,26 @@ class Run {
         used_(masks.any(0)) {
     find_live();
     const at::Tensor& clean = session.clean_delta();
-    delta_ = at::empty({clean.size(0), num_circuits_, 1, clean.size(1), clean.size(2)}, clean.options());
-    delta_.select(0, 0).copy_(clean.select(0, 0).expand({num_circuits_, 1, clean.size(1), clean.size(2)}));
+    delta_ =
+        at::empty({clean.size(0), num_circuits_, 1, clean.size(1), clean.size(2)}, clean.options());
+    delta_.select(0, 0).copy_(
+        clean.select(0, 0).expand({num_circuits_, 1, clean.size(1), clean.size(2)}));
   }
 
   at::Tensor final_rows() {
     for (int64_t l = 0; l < graph_.num_layers; ++l) {
       run_attention(l);
       if (live_[graph_.mlp(l)]) {
-        store(graph_.mlp(l), apply_mlp(inputs({graph_.mlp_input(l)})[0], session_.model().layers[l].mlp));
+        store(graph_.mlp(l),
+              apply_mlp(inputs({graph_.mlp_input(l)})[0], session_.model().layers[l].mlp));
       }
     }
     return inputs({graph_.logits()})[0].index_select(1, session_.tokens().last);
   }
 
  private:
-  // A node is live when some circuit has an edge from it to a live node's receiver, or to the logits.
+  // A node is live when some circuit has an edge from it to a live node's receiver, or to the
+  // logits.
   void find_live() {
     const auto used = used_.accessor<bool, 2>();
     live_.assign(graph_.num_senders(), false);
@@ -61,9 +65,8 @@ class Run {
     const int64_t num_senders = graph_.num_senders_of(receivers[0]);
     const at::Tensor mask =
         by_receiver_.index_select(0, at::tensor(receivers, at::kLong)).slice(2, 0, num_senders);
-    const auto& constant = session_.constant(receivers[0]);
     return mix(delta_.slice(0, 0, num_senders), mask.to(delta_.device()),
-               constant ? std::optional(constant->unsqueeze(0).unsqueeze(0)) : std::nullopt,
+               session_.constant(receivers[0], /*last_only=*/false),
                &session_.norm_of(receivers[0]));
   }
 
@@ -114,20 +117,23 @@ class Run {
 
 at::Tensor masked_run(const Session& session, const at::Tensor& masks, int64_t memory) {
   const Graph& g = session.graph();
-  TORCH_CHECK_VALUE(masks.dim() == 3 && masks.scalar_type() == at::kBool && masks.device().is_cpu() &&
-                        masks.size(1) == g.num_senders() && masks.size(2) == g.num_receivers(),
+  TORCH_CHECK_VALUE(masks.dim() == 3 && masks.scalar_type() == at::kBool &&
+                        masks.device().is_cpu() && masks.size(1) == g.num_senders() &&
+                        masks.size(2) == g.num_receivers(),
                     "masks: expected bool [M, ", g.num_senders(), ", ", g.num_receivers(),
                     "] on the CPU, got ", masks.scalar_type(), " ", masks.sizes());
   const at::Tensor& clean = session.clean_delta();
   // Senders, plus about as much again for the inputs of one sub-block's receivers and the MLP.
-  const int64_t bytes =
-      (clean.size(0) + 4 * g.receivers_per_layer()) * clean.size(1) * clean.size(2) * clean.element_size();
+  const int64_t bytes = (clean.size(0) + 4 * g.receivers_per_layer()) * clean.size(1) *
+                        clean.size(2) * clean.element_size();
   const int64_t chunk = std::max<int64_t>(1, memory / bytes);
   std::vector<at::Tensor> rows;
   for (int64_t first = 0; first < masks.size(0); first += chunk) {
-    rows.push_back(Run(session, masks.slice(0, first, std::min(first + chunk, masks.size(0)))).final_rows());
+    rows.push_back(
+        Run(session, masks.slice(0, first, std::min(first + chunk, masks.size(0)))).final_rows());
   }
-  if (rows.empty()) return at::empty({0, session.tokens().num_prompts, clean.size(2)}, clean.options());
+  if (rows.empty())
+    return at::empty({0, session.tokens().num_prompts, clean.size(2)}, clean.options());
   return at::cat(rows, 0);
 }
 

@@ -10,7 +10,7 @@
 namespace kcircuits::engine {
 
 // senders, mask and constant as the op edge_mix takes them; norm nullptr: the stream itself.
-at::Tensor mix(const at::Tensor& senders, const at::Tensor& mask, const std::optional<at::Tensor>& constant,
-               const Norm* norm);
+at::Tensor mix(const at::Tensor& senders, const at::Tensor& mask,
+               const std::optional<at::Tensor>& constant, const Norm* norm);
 
 }  // namespace kcircuits::engine

@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include "cpu/gemm.h"
+#include "cpu/attention.h"
 
 namespace kcircuits::engine {
 
@@ -22,11 +22,21 @@ at::Tensor apply_norm(const at::Tensor& x, const Norm& norm) {
 }
 
 at::Tensor project(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& b) {
-  if (at::GradMode::is_enabled() || !x.device().is_cpu()) return at::linear(x, w, b.value_or(at::Tensor()));
+  if (at::GradMode::is_enabled() || !x.device().is_cpu())
+    return at::linear(x, w, b.value_or(at::Tensor()));
   auto sizes = x.sizes().vec();
   const int64_t k = sizes.back();
   sizes.back() = w.size(0);
   return cpu::linear(x.reshape({-1, k}), w, b).view(sizes);
+}
+
+void project_into(const std::vector<Product>& products) {
+  if (products.empty()) return;
+  if (products[0].x.device().is_cpu()) return cpu::multiply(products);
+  for (const Product& p : products) {
+    at::Tensor out = p.out;
+    out.copy_(at::linear(p.x, p.w, p.bias.value_or(at::Tensor())));
+  }
 }
 
 Rotation make_rotation(const Rotary& rotary, const at::Tensor& positions) {
@@ -39,6 +49,11 @@ Rotation rotation_rows(const Rotation& rotation, const at::Tensor& rows) {
 }
 
 at::Tensor rotate(const at::Tensor& x, const Rotation& rotation) {
+  if (cpu::attends(x) && !at::GradMode::is_enabled()) {
+    const at::Tensor out = x.is_contiguous() ? x.clone() : x.contiguous();
+    cpu::rotate_(out, rotation.cos, rotation.sin);
+    return out;
+  }
   const int64_t half = rotation.cos.size(1);
   const at::Tensor first = x.slice(-1, 0, half);
   const at::Tensor second = x.slice(-1, half, 2 * half);
@@ -49,8 +64,10 @@ at::Tensor rotate(const at::Tensor& x, const Rotation& rotation) {
   return at::cat(parts, -1);
 }
 
-at::Tensor attend(const Tokens& tokens, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                  double scale, bool last_only) {
+at::Tensor attend(const Tokens& tokens, const at::Tensor& q, const at::Tensor& k,
+                  const at::Tensor& v, double scale, bool last_only) {
+  if (cpu::attends(q) && !at::GradMode::is_enabled())
+    return cpu::attend(q, k, v, tokens.starts, scale, last_only);
   const int64_t n = tokens.num_prompts;
   const int64_t d = q.size(2);
   const int64_t batch = std::max({q.size(0), k.size(0), v.size(0)});
@@ -64,7 +81,8 @@ at::Tensor attend(const Tokens& tokens, const at::Tensor& q, const at::Tensor& k
   at::Tensor scores = at::bmm(queries, keys.transpose(1, 2)) * scale;  // [B*N, Tq, T]
   scores = scores.view({batch, n, scores.size(1), scores.size(2)}).to(at::kFloat) + mask;
   const at::Tensor weights = at::softmax(scores, -1).to(q.scalar_type());
-  const at::Tensor mixed = at::bmm(weights.view({batch * n, weights.size(2), weights.size(3)}), values);
+  const at::Tensor mixed =
+      at::bmm(weights.view({batch * n, weights.size(2), weights.size(3)}), values);
   return last_only ? mixed.view({batch, n, d}) : to_packed(tokens, mixed);
 }
 

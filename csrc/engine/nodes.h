@@ -1,9 +1,11 @@
 // What a node computes, from the normed inputs of its receivers to what it adds to the stream.
-// Pure functions on rows; leading dimension B counts hypotheses. Differentiable where gradients are on.
+// Pure functions on rows; leading dimension B counts hypotheses. Differentiable where gradients are
+// on.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include "cpu/gemm.h"
 #include "engine/spec.h"
 #include "engine/tokens.h"
 
@@ -15,6 +17,10 @@ at::Tensor apply_norm(const at::Tensor& x, const Norm& norm);
 // x [..., K] times w [N, K] transposed, plus b [N].
 at::Tensor project(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& b);
 
+// out = x · wᵀ + b of several products at once. No autograd.
+using cpu::Product;
+void project_into(const std::vector<Product>& products);
+
 // cos and sin of every token's angles, each float [P, rotary_dim / 2].
 struct Rotation {
   at::Tensor cos, sin;
@@ -25,9 +31,10 @@ Rotation rotation_rows(const Rotation& rotation, const at::Tensor& rows);
 // x [B, rows, d]; the first 2 * rotation.cos.size(1) dimensions are rotated.
 at::Tensor rotate(const at::Tensor& x, const Rotation& rotation);
 
-// One head. q [B, P or N, d] (N rows when `last_only`), k and v [B, P, d]; any B may be 1. -> like q
-at::Tensor attend(const Tokens& tokens, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                  double scale, bool last_only);
+// One head. q [B, P or N, d] (N rows when `last_only`), k and v [B, P, d]; any B may be 1. -> like
+// q
+at::Tensor attend(const Tokens& tokens, const at::Tensor& q, const at::Tensor& k,
+                  const at::Tensor& v, double scale, bool last_only);
 
 // x [..., D] normed -> [..., D]
 at::Tensor apply_mlp(const at::Tensor& x, const Mlp& mlp);

@@ -54,7 +54,8 @@ void Propagation::add_node(int64_t sender, Step& step) {
   const bool last_only = state_.need(sender) == Need::kLast;
   node_of_[sender] = nodes_.size();
   step.nodes.push_back(nodes_.size());
-  nodes_.push_back({sender, last_only, static_cast<int64_t>(nodes_.size()), last_only ? -1 : num_slots_all_++});
+  nodes_.push_back(
+      {sender, last_only, static_cast<int64_t>(nodes_.size()), last_only ? -1 : num_slots_all_++});
 }
 
 void Propagation::plan_attention(int64_t layer) {
@@ -71,7 +72,8 @@ void Propagation::plan_attention(int64_t layer) {
     for (int64_t i = j * graph_.group_size(); i < (j + 1) * graph_.group_size(); ++i) {
       if (state_.need(graph_.head(layer, i)) == Need::kNone) continue;
       const bool query_reached = reached(graph_.query(layer, i));
-      if (query_reached && !is_touched(graph_.query(layer, i))) inputs.push_back(graph_.query(layer, i));
+      if (query_reached && !is_touched(graph_.query(layer, i)))
+        inputs.push_back(graph_.query(layer, i));
       if (group_reached || query_reached) heads.push_back(i);
     }
   }
@@ -81,7 +83,9 @@ void Propagation::plan_attention(int64_t layer) {
   for (const int64_t i : heads) {
     const int64_t j = i / graph_.group_size();
     const bool last_only = state_.need(graph_.head(layer, i)) == Need::kLast;
-    const auto unreached = [&](int64_t receiver) { return !reached(receiver) && !unchanged_.count(receiver); };
+    const auto unreached = [&](int64_t receiver) {
+      return !reached(receiver) && !unchanged_.count(receiver);
+    };
     if (const int64_t q = graph_.query(layer, i); unreached(q)) {
       unchanged_[q] = session_.query(layer, i, unchanged_input(q, last_only), last_only);
     }
@@ -111,7 +115,8 @@ void Propagation::finish_step(Step step) {
   int64_t bytes = 0;
   for (const InputGroup& group : step.groups) bytes += group.base.numel() * element;
   for (const int64_t r : touched_) {
-    if (graph_.describe(r).layer == step.layer) bytes += tokens.num_tokens * session_.model().width() * element;
+    if (graph_.describe(r).layer == step.layer)
+      bytes += tokens.num_tokens * session_.model().width() * element;
   }
   if (step.is_mlp) {
     const int64_t rows = nodes_[step.nodes[0]].last_only ? tokens.num_prompts : tokens.num_tokens;
@@ -122,7 +127,8 @@ void Propagation::finish_step(Step step) {
 }
 
 // Receivers of one sub-block, split by the rows at which they are read.
-std::vector<Propagation::InputGroup> Propagation::group_inputs(const std::vector<int64_t>& receivers) const {
+std::vector<Propagation::InputGroup> Propagation::group_inputs(
+    const std::vector<int64_t>& receivers) const {
   std::vector<InputGroup> groups;
   for (const bool last_only : {true, false}) {
     InputGroup group;
@@ -147,11 +153,9 @@ std::vector<Propagation::InputGroup> Propagation::group_inputs(const std::vector
     if (group.receivers.empty()) continue;
     const int64_t count = static_cast<int64_t>(group.receivers.size());
     const at::Tensor& delta = last_only ? state_.delta_last() : state_.delta();
-    std::optional<at::Tensor> constant = session_.constant(group.receivers[0]);
-    if (constant && last_only) constant = constant->index_select(0, session_.tokens().last);
-    if (constant) constant = constant->unsqueeze(0).unsqueeze(0);
     group.base = mix(delta.slice(0, 0, num_senders).unsqueeze(1),
-                     bool_tensor(unchanged, delta.device()).view({count, num_senders}), constant, nullptr);
+                     bool_tensor(unchanged, delta.device()).view({count, num_senders}),
+                     session_.constant(group.receivers[0], last_only), nullptr);
     group.mask = bool_tensor(changed, delta.device()).view({count, num_slots});
     groups.push_back(std::move(group));
   }
@@ -160,13 +164,7 @@ std::vector<Propagation::InputGroup> Propagation::group_inputs(const std::vector
 
 // Normed input of a receiver that the change does not reach, [1, rows, D].
 at::Tensor Propagation::unchanged_input(int64_t receiver, bool last_only) const {
-  const at::Tensor& delta = last_only ? state_.delta_last() : state_.delta();
-  const auto& present = state_.senders_present(receiver);
-  std::optional<at::Tensor> constant = session_.constant(receiver);
-  if (constant && last_only) constant = constant->index_select(0, session_.tokens().last);
-  if (constant) constant = constant->unsqueeze(0).unsqueeze(0);
-  return mix(delta.slice(0, 0, static_cast<int64_t>(present.size())).unsqueeze(1),
-             bool_tensor(present, delta.device()).unsqueeze(0), constant, &session_.norm_of(receiver))[0];
+  return state_.inputs({receiver}, last_only, &session_.norm_of(receiver))[0];
 }
 
 at::Tensor Propagation::run(const at::Tensor& masks) {
@@ -174,19 +172,19 @@ at::Tensor Propagation::run(const at::Tensor& masks) {
   const Tokens& tokens = session_.tokens();
   const int64_t width = session_.model().width();
   const auto options = state_.delta().options();
-  slots_last_ = at::empty({static_cast<int64_t>(nodes_.size()), b, tokens.num_prompts, width}, options);
+  slots_last_ =
+      at::empty({static_cast<int64_t>(nodes_.size()), b, tokens.num_prompts, width}, options);
   slots_all_ = at::empty({num_slots_all_, b, tokens.num_tokens, width}, options);
   x_.clear();
   compute_touched(masks);
   for (const Step& step : steps_) {
     compute_inputs(step.groups);
-    if (!step.is_mlp) project_inputs();
-    for (const size_t index : step.nodes) {
-      const Node& node = nodes_[index];
-      store(node, step.is_mlp ? apply_mlp(x_.at(graph_.mlp_input(step.layer)),
-                                          session_.model().layers[step.layer].mlp)
-                              : head(node, step.layer));
+    if (step.is_mlp) {
+      run_mlp(step);
+    } else {
+      run_heads(step);
     }
+    for (const size_t index : step.nodes) finish(nodes_[index]);
     x_.clear();
   }
   compute_inputs(final_input_);
@@ -196,20 +194,18 @@ at::Tensor Propagation::run(const at::Tensor& masks) {
 }
 
 void Propagation::compute_touched(const at::Tensor& masks) {
-  const std::optional<at::Tensor>& constant = session_.constant(touched_[0]);
   const Norm& norm = session_.norm_of(touched_[0]);
   for (const bool last_only : {true, false}) {
     std::vector<int64_t> rows;
     for (size_t t = 0; t < touched_.size(); ++t) {
-      if ((state_.receiver_need(touched_[t]) == Need::kLast) == last_only) rows.push_back(static_cast<int64_t>(t));
+      if ((state_.receiver_need(touched_[t]) == Need::kLast) == last_only)
+        rows.push_back(static_cast<int64_t>(t));
     }
     if (rows.empty()) continue;
     const at::Tensor& delta = last_only ? state_.delta_last() : state_.delta();
-    std::optional<at::Tensor> added = constant;
-    if (added && last_only) added = added->index_select(0, session_.tokens().last);
-    if (added) added = added->unsqueeze(0).unsqueeze(0);
     const at::Tensor mask = masks.index_select(0, at::tensor(rows, at::kLong)).to(delta.device());
-    const at::Tensor x = mix(delta.slice(0, 0, mask.size(2)).unsqueeze(1), mask, added, &norm);
+    const at::Tensor x = mix(delta.slice(0, 0, mask.size(2)).unsqueeze(1), mask,
+                             session_.constant(touched_[0], last_only), &norm);
     for (size_t t = 0; t < rows.size(); ++t) x_[touched_[rows[t]]] = x[static_cast<int64_t>(t)];
   }
 }
@@ -217,50 +213,58 @@ void Propagation::compute_touched(const at::Tensor& masks) {
 void Propagation::compute_inputs(const std::vector<InputGroup>& groups) {
   for (const InputGroup& group : groups) {
     const at::Tensor& slots = group.last_only ? slots_last_ : slots_all_;
-    const at::Tensor x =
-        mix(slots.slice(0, 0, group.mask.size(1)), group.mask, group.base, &session_.norm_of(group.receivers[0]));
-    for (size_t r = 0; r < group.receivers.size(); ++r) x_[group.receivers[r]] = x[static_cast<int64_t>(r)];
+    const at::Tensor x = mix(slots.slice(0, 0, group.mask.size(1)), group.mask, group.base,
+                             &session_.norm_of(group.receivers[0]));
+    for (size_t r = 0; r < group.receivers.size(); ++r)
+      x_[group.receivers[r]] = x[static_cast<int64_t>(r)];
   }
 }
 
-// Normed inputs of one layer's attention become queries, keys and values in place.
-void Propagation::project_inputs() {
-  for (auto& [receiver, x] : x_) {
-    const Receiver r = graph_.describe(receiver);
-    if (r.kind == Kind::kQuery) {
-      x = session_.query(r.layer, r.head, x, state_.need(graph_.head(r.layer, r.head)) == Need::kLast);
-    } else if (r.kind == Kind::kKey) {
-      x = session_.key(r.layer, r.head, x);
-    } else {
-      x = session_.value(r.layer, r.head, x);
-    }
+void Propagation::run_mlp(const Step& step) {
+  const Node& node = nodes_[step.nodes[0]];
+  const at::Tensor out =
+      apply_mlp(x_.at(graph_.mlp_input(step.layer)), session_.model().layers[step.layer].mlp);
+  slot(node).copy_(out);
+}
+
+void Propagation::run_heads(const Step& step) {
+  std::vector<Session::HeadInput> inputs;
+  for (const auto& [receiver, x] : x_) {
+    inputs.push_back({receiver, state_.receiver_need(receiver) == Need::kLast, x});
   }
+  const std::vector<at::Tensor> projected = session_.project_heads(step.layer, inputs);
+  std::map<int64_t, at::Tensor> of = unchanged_;
+  for (size_t i = 0; i < inputs.size(); ++i) of[inputs[i].receiver] = projected[i];
+
+  std::vector<Session::HeadCall> calls;
+  for (const size_t index : step.nodes) {
+    const Node& node = nodes_[index];
+    const int64_t i = node.sender - graph_.head(step.layer, 0);
+    const int64_t j = i / graph_.group_size();
+    calls.push_back({i, node.last_only, of.at(graph_.query(step.layer, i)),
+                     of.at(graph_.key(step.layer, j)), of.at(graph_.value(step.layer, j)),
+                     slot(node)});
+  }
+  session_.write_heads(step.layer, calls);
 }
 
-at::Tensor Propagation::head(const Node& node, int64_t layer) const {
-  const int64_t i = node.sender - graph_.head(layer, 0);
-  const int64_t j = i / graph_.group_size();
-  const auto projected = [&](int64_t receiver) {
-    const auto x = x_.find(receiver);
-    return x == x_.end() ? unchanged_.at(receiver) : x->second;
-  };
-  return session_.head_output(layer, i, projected(graph_.query(layer, i)), projected(graph_.key(layer, j)),
-                              projected(graph_.value(layer, j)), node.last_only);
+// Where a node's output goes, [B, rows, D].
+at::Tensor Propagation::slot(const Node& node) const {
+  return node.last_only ? slots_last_.select(0, node.slot_last)
+                        : slots_all_.select(0, node.slot_all);
 }
 
-void Propagation::store(const Node& node, const at::Tensor& out) {
+// The output becomes the difference to the ablated value, and its last rows are there for whoever
+// reads only those.
+void Propagation::finish(const Node& node) {
   const Tokens& tokens = session_.tokens();
-  std::optional<at::Tensor> ablated = session_.ablated(node.sender);
-  if (ablated && node.last_only) ablated = ablated->index_select(0, tokens.last);
-  at::Tensor slot = node.last_only ? slots_last_.select(0, node.slot_last) : slots_all_.select(0, node.slot_all);
-  if (ablated) {
-    at::sub_out(slot, out, *ablated);
-  } else {
-    slot.copy_(out);
+  at::Tensor out = slot(node);
+  if (const auto ablated = session_.ablated(node.sender)) {
+    out.sub_(node.last_only ? ablated->index_select(0, tokens.last) : *ablated);
   }
   if (!node.last_only) {
     at::Tensor last = slots_last_.select(0, node.slot_last);
-    at::index_select_out(last, slot, 1, tokens.last);
+    at::index_select_out(last, out, 1, tokens.last);
   }
 }
 

@@ -1,5 +1,6 @@
-// What a change at some receivers of one layer does to the metric: only nodes that the change reaches and
-// that somebody reads are computed, only at the rows where they are read, for many hypotheses at once.
+// What a change at some receivers of one layer does to the metric: only nodes that the change
+// reaches and that somebody reads are computed, only at the rows where they are read, for many
+// hypotheses at once.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,8 +13,8 @@
 
 namespace kcircuits::engine {
 
-// The structure of such a change: fixed as long as the same receivers are touched and no other edge of
-// the circuit changes; values of unchanged senders are summed here, once.
+// The structure of such a change: fixed as long as the same receivers are touched and no other edge
+// of the circuit changes; values of unchanged senders are summed here, once.
 class Propagation {
  public:
   // `touched`: receivers of one sub-block whose masks differ between the hypotheses; they are read.
@@ -61,16 +62,17 @@ class Propagation {
 
   void compute_touched(const at::Tensor& masks);
   void compute_inputs(const std::vector<InputGroup>& groups);
-  void project_inputs();
-  at::Tensor head(const Node& node, int64_t layer) const;
-  void store(const Node& node, const at::Tensor& out);
+  void run_mlp(const Step& step);
+  void run_heads(const Step& step);
+  at::Tensor slot(const Node& node) const;
+  void finish(const Node& node);
 
   const State& state_;
   const Session& session_;
   const Graph& graph_;
   std::vector<int64_t> touched_;
   std::vector<Node> nodes_;
-  std::map<int64_t, size_t> node_of_;        // sender -> index into nodes_
+  std::map<int64_t, size_t> node_of_;  // sender -> index into nodes_
   std::vector<Step> steps_;
   std::vector<InputGroup> final_input_;      // of the logits, unless they are touched
   std::map<int64_t, at::Tensor> unchanged_;  // q, k or v, [1, rows, d], of unreached receivers

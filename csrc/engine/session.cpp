@@ -21,8 +21,8 @@ Session::Session(Model model, const SessionOptions& options)
   auto [clean, stream] = plain_run(tokens_.ids);
   full_rows_ = apply_norm(stream.index_select(0, tokens_.last), model_.final_norm);
   if (options.corrupt) {
-    TORCH_CHECK_VALUE(options.corrupt->sizes() == options.clean.sizes(),
-                      "corrupt: expected ", options.clean.sizes(), ", got ", options.corrupt->sizes());
+    TORCH_CHECK_VALUE(options.corrupt->sizes() == options.clean.sizes(), "corrupt: expected ",
+                      options.clean.sizes(), ", got ", options.corrupt->sizes());
     ablated_ = plain_run(pack_tokens(*options.corrupt, options.lengths, device).ids).first;
     clean_delta_ = clean - *ablated_;
   } else {
@@ -33,17 +33,19 @@ Session::Session(Model model, const SessionOptions& options)
   const auto to_device = [&](const std::optional<at::Tensor>& ids) {
     return ids ? std::optional(ids->to(device)) : std::nullopt;
   };
-  metric_ = make_metric(options.metric, model_, options.answers.to(device), to_device(options.wrong),
-                        full_rows_);
+  metric_ = make_metric(options.metric, model_, options.answers.to(device),
+                        to_device(options.wrong), full_rows_);
 }
 
 std::optional<at::Tensor> Session::ablated(int64_t sender) const {
   return ablated_ ? std::optional(ablated_->select(0, sender)) : std::nullopt;
 }
 
-const std::optional<at::Tensor>& Session::constant(int64_t receiver) const {
+std::optional<at::Tensor> Session::constant(int64_t receiver, bool last_only) const {
   const Receiver r = graph().describe(receiver);
-  return constants_[2 * r.layer + (r.kind == Kind::kMlp ? 1 : 0)];
+  const auto& rows = constants_[2 * r.layer + (r.kind == Kind::kMlp ? 1 : 0)];
+  if (!rows) return std::nullopt;
+  return (last_only ? rows->index_select(0, tokens_.last) : *rows).unsqueeze(0).unsqueeze(0);
 }
 
 const Norm& Session::norm_of(int64_t receiver) const {
@@ -74,18 +76,61 @@ at::Tensor Session::value(int64_t layer, int64_t kv_head, const at::Tensor& x) c
   return project(x, w.weight, w.bias);
 }
 
-at::Tensor Session::head_output(int64_t layer, int64_t head, const at::Tensor& q, const at::Tensor& k,
-                                const at::Tensor& v, bool last_only) const {
+at::Tensor Session::head_output(int64_t layer, int64_t head, const at::Tensor& q,
+                                const at::Tensor& k, const at::Tensor& v, bool last_only) const {
   const Attention& attention = model_.layers[layer].attention;
   const at::Tensor mixed = attend(tokens_, q, k, v, attention.scale, last_only);
   return project(mixed, head_output_weight(attention, head, model_.head_dim), std::nullopt);
+}
+
+std::vector<at::Tensor> Session::project_heads(int64_t layer,
+                                               const std::vector<HeadInput>& inputs) const {
+  const Attention& attention = model_.layers[layer].attention;
+  std::vector<Product> products;
+  std::vector<at::Tensor> out;
+  for (const HeadInput& input : inputs) {
+    const Receiver r = graph().describe(input.receiver);
+    const bool is_query = r.kind == Kind::kQuery;
+    const bool is_key = r.kind == Kind::kKey;
+    const HeadWeights w = head_rows(is_query ? attention.w_q
+                                    : is_key ? attention.w_k
+                                             : attention.w_v,
+                                    is_query ? attention.b_q
+                                    : is_key ? attention.b_k
+                                             : attention.b_v,
+                                    r.head, model_.head_dim);
+    out.push_back(
+        at::empty({input.x.size(0), input.x.size(1), model_.head_dim}, input.x.options()));
+    products.push_back({input.x.flatten(0, 1), w.weight, w.bias, out.back().flatten(0, 1)});
+  }
+  project_into(products);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (graph().describe(inputs[i].receiver).kind == Kind::kValue) continue;
+    const auto& rotation = inputs[i].last_only ? rotation_last_[layer] : rotation_[layer];
+    if (rotation) out[i] = rotate(out[i], *rotation);
+  }
+  return out;
+}
+
+void Session::write_heads(int64_t layer, const std::vector<HeadCall>& calls) const {
+  const Attention& attention = model_.layers[layer].attention;
+  std::vector<Product> products;
+  for (const HeadCall& call : calls) {
+    const at::Tensor mixed =
+        attend(tokens_, call.q, call.k, call.v, attention.scale, call.last_only);
+    products.push_back({mixed.flatten(0, 1),
+                        head_output_weight(attention, call.head, model_.head_dim), std::nullopt,
+                        call.out.flatten(0, 1)});
+  }
+  project_into(products);
 }
 
 std::pair<at::Tensor, at::Tensor> Session::plain_run(const at::Tensor& ids) const {
   const Graph& g = graph();
   at::Tensor stream = model_.embedding.index_select(0, ids);
   if (model_.positions) stream = stream + model_.positions->index_select(0, tokens_.positions);
-  at::Tensor senders = at::empty({g.num_senders(), stream.size(0), stream.size(1)}, stream.options());
+  at::Tensor senders =
+      at::empty({g.num_senders(), stream.size(0), stream.size(1)}, stream.options());
   senders.select(0, 0).copy_(stream);
   for (int64_t l = 0; l < g.num_layers; ++l) {
     const Layer& layer = model_.layers[l];
@@ -100,7 +145,8 @@ std::pair<at::Tensor, at::Tensor> Session::plain_run(const at::Tensor& ids) cons
     }
     at::Tensor after = stream + senders.slice(0, g.head(l, 0), g.mlp(l)).sum(0);
     if (layer.attention.b_o) after = after + *layer.attention.b_o;
-    const at::Tensor out = apply_mlp(apply_norm(g.parallel ? stream : after, layer.mlp_norm), layer.mlp);
+    const at::Tensor out =
+        apply_mlp(apply_norm(g.parallel ? stream : after, layer.mlp_norm), layer.mlp);
     senders.select(0, g.mlp(l)).copy_(out);
     stream = after + out;
   }

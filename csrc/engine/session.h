@@ -1,5 +1,5 @@
-// One batch of prompts on one model, ready for masked runs: the plain run's sender outputs, the ablated
-// values, the part of every stream that no mask changes, and the metric.
+// One batch of prompts on one model, ready for masked runs: the plain run's sender outputs, the
+// ablated values, the part of every stream that no mask changes, and the metric.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,12 +16,13 @@
 namespace kcircuits::engine {
 
 struct SessionOptions {
-  at::Tensor clean;                  // int64 [N, T], left-padded
-  at::Tensor lengths;                // int64 [N]
-  at::Tensor answers;                // int64 [N]
-  std::optional<at::Tensor> wrong;   // int64 [N]
-  std::optional<at::Tensor> corrupt;  // int64 [N, T]; given: the corrupt run's values are the ablated ones
-  std::string metric;                // "nll", "kl", "logit-diff"
+  at::Tensor clean;                 // int64 [N, T], left-padded
+  at::Tensor lengths;               // int64 [N]
+  at::Tensor answers;               // int64 [N]
+  std::optional<at::Tensor> wrong;  // int64 [N]
+  std::optional<at::Tensor>
+      corrupt;         // int64 [N, T]; given: the corrupt run's values are the ablated ones
+  std::string metric;  // "nll", "kl", "logit-diff"
 };
 
 class Session {
@@ -33,19 +34,40 @@ class Session {
   const Tokens& tokens() const { return tokens_; }
   const Metric& metric() const { return metric_; }
 
-  // What the senders of the plain run add above their ablated values, [S, P, D]: a − ã. A present edge
-  // carries this difference; `constant` holds the ablated values of all its senders already.
+  // What the senders of the plain run add above their ablated values, [S, P, D]: a − ã. A present
+  // edge carries this difference; `constant` holds the ablated values of all its senders already.
   const at::Tensor& clean_delta() const { return clean_delta_; }
   // The ablated value of a sender, [P, D]; nothing when it is zero.
   std::optional<at::Tensor> ablated(int64_t sender) const;
-  // Σ ã + Σ b_O before a receiver, [P, D]; nothing when it is zero.
-  const std::optional<at::Tensor>& constant(int64_t receiver) const;
+  // Σ ã + Σ b_O before a receiver, [1, 1, P, D], or [1, 1, N, D] for last rows; nothing when it is
+  // zero.
+  std::optional<at::Tensor> constant(int64_t receiver, bool last_only) const;
   // Final-normed rows of the plain run, [N, D].
   const at::Tensor& full_rows() const { return full_rows_; }
 
   const Norm& norm_of(int64_t receiver) const;
 
-  // Parts of a head, from the normed inputs [B, rows, D] of its receivers, rows = P, or N when last_only.
+  // What one receiver of an attention reads, normed, [B, rows, D]; rows = P, or N when last_only.
+  struct HeadInput {
+    int64_t receiver;
+    bool last_only;
+    at::Tensor x;
+  };
+  // The queries, keys and values of several heads of one layer, each [B, rows, d]. No autograd.
+  std::vector<at::Tensor> project_heads(int64_t layer, const std::vector<HeadInput>& inputs) const;
+
+  // One head's queries, keys and values (any B may be 1), and where its output goes, [B, rows, D].
+  struct HeadCall {
+    int64_t head;
+    bool last_only;
+    at::Tensor q, k, v;
+    at::Tensor out;
+  };
+  // What several heads of one layer add to the stream, without b_O. No autograd.
+  void write_heads(int64_t layer, const std::vector<HeadCall>& calls) const;
+
+  // The same for one head, differentiable where gradients are on: from the normed inputs [B, rows,
+  // D] of its receivers, rows = P, or N when last_only.
   at::Tensor query(int64_t layer, int64_t head, const at::Tensor& x, bool last_only) const;
   at::Tensor key(int64_t layer, int64_t kv_head, const at::Tensor& x) const;
   at::Tensor value(int64_t layer, int64_t kv_head, const at::Tensor& x) const;

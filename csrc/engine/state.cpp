@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "engine/mix.h"
+
 namespace kcircuits::engine {
 
 State::State(const Session& session)
@@ -12,7 +14,8 @@ State::State(const Session& session)
       delta_(session.clean_delta().clone()),
       delta_last_(delta_.index_select(1, session.tokens().last)) {
   const Graph& g = session.graph();
-  for (int64_t r = 0; r < g.num_receivers(); ++r) present_.emplace_back(g.num_senders_of(r), uint8_t{1});
+  for (int64_t r = 0; r < g.num_receivers(); ++r)
+    present_.emplace_back(g.num_senders_of(r), uint8_t{1});
 }
 
 void State::remove_all(int64_t receiver) {
@@ -51,11 +54,24 @@ void State::settle_from(int64_t first_settled_receiver) {
   }
 }
 
+at::Tensor State::inputs(const std::vector<int64_t>& receivers, bool last_only,
+                         const Norm* norm) const {
+  const int64_t num_senders = session_.graph().num_senders_of(receivers.at(0));
+  at::Tensor mask = at::empty({static_cast<int64_t>(receivers.size()), num_senders}, at::kBool);
+  bool* out = mask.mutable_data_ptr<bool>();
+  for (const int64_t r : receivers) out = std::copy_n(present_[r].begin(), num_senders, out);
+  const at::Tensor& delta = last_only ? delta_last_ : delta_;
+  return mix(delta.slice(0, 0, num_senders).unsqueeze(1), mask.to(delta.device()),
+             session_.constant(receivers[0], last_only), norm);
+}
+
 void State::set_all(int64_t sender, const at::Tensor& rows) {
   delta_.select(0, sender).copy_(rows);
   delta_last_.select(0, sender).copy_(rows.index_select(0, session_.tokens().last));
 }
 
-void State::set_last(int64_t sender, const at::Tensor& rows) { delta_last_.select(0, sender).copy_(rows); }
+void State::set_last(int64_t sender, const at::Tensor& rows) {
+  delta_last_.select(0, sender).copy_(rows);
+}
 
 }  // namespace kcircuits::engine

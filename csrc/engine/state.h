@@ -9,7 +9,8 @@
 
 namespace kcircuits::engine {
 
-// At which rows somebody needs a node's output. What feeds only last positions is needed only there.
+// At which rows somebody needs a node's output. What feeds only last positions is needed only
+// there.
 enum class Need : uint8_t { kNone, kLast, kAll };
 
 class State {
@@ -23,16 +24,20 @@ class State {
   void remove_all(int64_t receiver);
   const std::vector<uint8_t>& senders_present(int64_t receiver) const { return present_[receiver]; }
 
-  // Receivers from `first` on have had their tests; only they count as readers of a sender's output.
+  // Receivers from `first` on have had their tests; only they count as readers of a sender's
+  // output.
   void settle_from(int64_t first_settled_receiver);
   Need need(int64_t sender) const { return need_[sender]; }
   // Rows at which a receiver's input is needed: kNone when nothing reads its node.
   Need receiver_need(int64_t receiver) const;
 
-  // Sender outputs minus ablated values in the present masked run: [S, P, D], and [S, N, D] for the last
-  // rows. Rows that nobody needs are stale.
+  // Sender outputs minus ablated values in the present masked run: [S, P, D], and [S, N, D] for the
+  // last rows. Rows that nobody needs are stale.
   const at::Tensor& delta() const { return delta_; }
   const at::Tensor& delta_last() const { return delta_last_; }
+  // What receivers of one sub-block read in the present masked run: [receivers, 1, rows, D],
+  // normed, or the stream itself when norm is nullptr.
+  at::Tensor inputs(const std::vector<int64_t>& receivers, bool last_only, const Norm* norm) const;
   void set_all(int64_t sender, const at::Tensor& rows);
   void set_last(int64_t sender, const at::Tensor& rows);
 

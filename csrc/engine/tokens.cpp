@@ -10,8 +10,8 @@ namespace kcircuits::engine {
 Tokens pack_tokens(const at::Tensor& ids, const at::Tensor& lengths, at::Device device) {
   TORCH_CHECK_VALUE(ids.dim() == 2 && ids.scalar_type() == at::kLong,
                     "tokens: expected int64 [N, T], got ", ids.scalar_type(), " ", ids.sizes());
-  TORCH_CHECK_VALUE(lengths.dim() == 1 && lengths.size(0) == ids.size(0),
-                    "lengths: expected [", ids.size(0), "], got ", lengths.sizes());
+  TORCH_CHECK_VALUE(lengths.dim() == 1 && lengths.size(0) == ids.size(0), "lengths: expected [",
+                    ids.size(0), "], got ", lengths.sizes());
   TORCH_CHECK_VALUE(ids.size(0) > 0, "tokens: no prompts");
   const at::Tensor cpu_ids = ids.cpu().contiguous();
   const at::Tensor cpu_lengths = lengths.to(at::kLong).cpu().contiguous();
@@ -19,11 +19,11 @@ Tokens pack_tokens(const at::Tensor& ids, const at::Tensor& lengths, at::Device 
   const int64_t width = ids.size(1);
   const int64_t* length = cpu_lengths.const_data_ptr<int64_t>();
 
-  std::vector<int64_t> flat_ids, positions, last, scatter;
+  std::vector<int64_t> flat_ids, positions, last, scatter, starts = {0};
   int64_t longest = 0;
   for (int64_t p = 0; p < n; ++p) {
-    TORCH_CHECK_VALUE(length[p] > 0 && length[p] <= width, "lengths: prompt ", p, " has ", length[p],
-                      " tokens of ", width);
+    TORCH_CHECK_VALUE(length[p] > 0 && length[p] <= width, "lengths: prompt ", p, " has ",
+                      length[p], " tokens of ", width);
     longest = std::max(longest, length[p]);
   }
   std::vector<int64_t> gather(n * longest, 0);
@@ -43,6 +43,7 @@ Tokens pack_tokens(const at::Tensor& ids, const at::Tensor& lengths, at::Device 
       positions.push_back(t);
     }
     last.push_back(static_cast<int64_t>(flat_ids.size()) - 1);
+    starts.push_back(static_cast<int64_t>(flat_ids.size()));
   }
   const auto to_device = [&](const std::vector<int64_t>& values) {
     return at::tensor(values, at::kLong).to(device);
@@ -54,7 +55,8 @@ Tokens pack_tokens(const at::Tensor& ids, const at::Tensor& lengths, at::Device 
   } else {
     causal_last = at::stack([&] {
       std::vector<at::Tensor> rows;
-      for (int64_t p = 0; p < n; ++p) rows.push_back(causal.select(0, p).slice(0, length[p] - 1, length[p]));
+      for (int64_t p = 0; p < n; ++p)
+        rows.push_back(causal.select(0, p).slice(0, length[p] - 1, length[p]));
       return rows;
     }());
   }
@@ -62,6 +64,7 @@ Tokens pack_tokens(const at::Tensor& ids, const at::Tensor& lengths, at::Device 
           static_cast<int64_t>(flat_ids.size()),
           longest,
           equal,
+          starts,
           to_device(flat_ids),
           to_device(positions),
           to_device(last),

@@ -1,8 +1,10 @@
-// How a batch of prompts lies in memory: real tokens only, prompt after prompt, so that no row of any
-// GEMM is padding. P tokens in all, N prompts.
+// How a batch of prompts lies in memory: real tokens only, prompt after prompt, so that no row of
+// any GEMM is padding. P tokens in all, N prompts.
 #pragma once
 
 #include <ATen/core/Tensor.h>
+
+#include <vector>
 
 namespace kcircuits::engine {
 
@@ -11,12 +13,14 @@ struct Tokens {
   int64_t num_tokens;
   int64_t max_length;
   bool equal_lengths;
-  at::Tensor ids;        // int64 [P]
-  at::Tensor positions;  // int64 [P], counted from 0 in each prompt
-  at::Tensor last;       // int64 [N], row of each prompt's last token
-  at::Tensor gather;     // int64 [N * max_length], row of each (prompt, position); 0 where there is none
-  at::Tensor scatter;    // int64 [P], the inverse: index into N * max_length
-  at::Tensor causal;     // float [N or 1, max_length, max_length], 0 or -inf, added to the scores
+  std::vector<int64_t> starts;  // [N + 1], each prompt's first row, and P
+  at::Tensor ids;               // int64 [P]
+  at::Tensor positions;         // int64 [P], counted from 0 in each prompt
+  at::Tensor last;              // int64 [N], row of each prompt's last token
+  at::Tensor
+      gather;  // int64 [N * max_length], row of each (prompt, position); 0 where there is none
+  at::Tensor scatter;      // int64 [P], the inverse: index into N * max_length
+  at::Tensor causal;       // float [N or 1, max_length, max_length], 0 or -inf, added to the scores
   at::Tensor causal_last;  // float [N or 1, 1, max_length], the row of each prompt's last token
 };
 

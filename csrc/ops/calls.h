@@ -1,5 +1,5 @@
-// The package's ops as C++ calls, through the dispatcher: the same code runs where the tensors live.
-// Schemas: csrc/register.cpp. Shapes and meaning: kcircuits/ops/.
+// The package's ops as C++ calls, through the dispatcher: the same code runs where the tensors
+// live. Schemas: csrc/register.cpp. Shapes and meaning: kcircuits/ops/.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,12 +10,18 @@
 namespace kcircuits {
 
 at::Tensor edge_mix(const at::Tensor& senders, const at::Tensor& mask,
-                    const std::optional<at::Tensor>& ablated, const std::optional<at::Tensor>& constant,
-                    std::string_view norm, const std::optional<at::Tensor>& weight,
-                    const std::optional<at::Tensor>& bias, double eps);
+                    const std::optional<at::Tensor>& ablated,
+                    const std::optional<at::Tensor>& constant, std::string_view norm,
+                    const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias,
+                    double eps, bool unit_offset = false);
 
-// Log-sum-exp of rows [N, D] times unembedding [V, D] (+ bias [V]) over the vocabulary -> float [N].
-at::Tensor log_sum_exp(const at::Tensor& rows, const at::Tensor& unembedding,
-                       const std::optional<at::Tensor>& bias);
+// Logits of rows [N, D] times unembedding [V, D] (+ bias [V]) -> log-sum-exp over the vocabulary
+// double [N], and the logits of targets int64 [N] where they are given.
+struct Readout {
+  at::Tensor log_sum_exp, target_logits;
+};
+Readout vocab_readout(const at::Tensor& rows, const at::Tensor& unembedding,
+                      const std::optional<at::Tensor>& targets,
+                      const std::optional<at::Tensor>& bias);
 
 }  // namespace kcircuits

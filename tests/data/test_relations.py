@@ -247,7 +247,7 @@ def test_no_prompt_at_all_says_why_and_what_to_do():
 @pytest.mark.parametrize("as_tensor", [False, True])
 def test_known_prompts(as_tensor):
     prompts = [Prompt((1, 2), answer) for answer in range(4)]
-    ranks = [0, 9, 10, 3]
+    ranks = [1, 10, 11, 4]
     ranks = torch.tensor(ranks) if as_tensor else ranks
     assert known_prompts(prompts, ranks) == (prompts[0], prompts[1], prompts[3])
     assert known_prompts(prompts, ranks, k=1) == (prompts[0],)

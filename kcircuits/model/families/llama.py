@@ -1,4 +1,4 @@
-"""LLaMA 1 to 3 and what is built like it (SmolLM2, Mistral without a sliding window)."""
+"""LLaMA 1 to 3 and what is built like it (SmolLM2, Mistral)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,12 @@ STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 def spec(hf_model: Any) -> ModelSpec:
     """Describe a `LlamaForCausalLM` or `MistralForCausalLM`.
 
-    Raises KCircuitsError for a sliding window shorter than the longest prompt and for rotary embeddings
-    whose frequencies change with the length of the prompt.
+    A sliding window bounds the length of prompts: within it, attention is plain causal attention.
+    Raises KCircuitsError for rotary embeddings whose frequencies change with the length of the prompt.
     """
     config = hf_model.config
+    max_positions = config.max_position_embeddings
     window = getattr(config, "sliding_window", None)
-    if window is not None and window < config.max_position_embeddings:
-        raise KCircuitsError(
-            f"sliding-window attention is not supported yet: sliding_window={window} is shorter than "
-            f"max_position_embeddings={config.max_position_embeddings}"
-        )
     rotary = _rotary(hf_model.model.rotary_emb)
     return ModelSpec(
         family=config.model_type,
@@ -37,7 +33,7 @@ def spec(hf_model: Any) -> ModelSpec:
         layers=tuple(_layer(block, rotary, config) for block in hf_model.model.layers),
         final_norm=_norm(hf_model.model.norm),
         unembedding=hf_model.lm_head.weight.detach(),
-        max_positions=config.max_position_embeddings,
+        max_positions=max_positions if window is None else min(window, max_positions),
     )
 
 

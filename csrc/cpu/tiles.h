@@ -1,0 +1,60 @@
+// Products of a panel of rows with the rows of a second matrix, in registers, and what is read off
+// them while they are in the first-level cache. Compiled once per instruction set
+// (csrc/cpu/simd_tiles.cpp).
+//
+// A panel holds up to max_vectors * lanes rows of x, transposed: element k of row i is at
+// x[k * ldx + i]. Every product is one chain of fused multiply-adds over k in order, whatever the
+// panel, the tile or the blocking: the same two rows give the same bits wherever they meet, which
+// is what makes exact ties exact and results independent of the batch.
+#pragma once
+
+#include <cstdint>
+
+namespace kcircuits::cpu {
+
+template <typename A>
+struct TileOps {
+  int64_t lanes;        // rows per vector
+  int64_t max_vectors;  // vectors per panel
+
+  // to[k * ld_to + i] = from[i * ld_from + k], for i < rows and k < depth: rows become a panel.
+  void (*transpose)(A* to, int64_t ld_to, const A* from, int64_t ld_from, int64_t rows,
+                    int64_t depth);
+
+  // acc[j * ld + i] = start[j] + Σ_{k < depth} x[k * ldx + i] * w[j * ldw + k], for j < columns and
+  // i < vectors * lanes; ld = vectors * lanes. A null start continues what acc holds.
+  void (*multiply)(A* acc, const A* start, const A* x, int64_t ldx, int64_t vectors, const A* w,
+                   int64_t ldw, int64_t columns, int64_t depth);
+  // The same chain for one vector of pairs: acc[i] += Σ_k x[k * ldx + i] * w[k * lanes + i].
+  void (*multiply_pairs)(A* acc, const A* x, int64_t ldx, const A* w, int64_t depth);
+
+  // The rest reads values[j * ld + i] for j < columns, ld = vectors * lanes.
+  // Running log-sum-exp: sum[i] * exp(max[i]) grows by Σ_j exp(v), where v is the value or, for a
+  // positive cap, cap * tanh(value / cap).
+  void (*log_sum_exp)(A* max, A* sum, const A* values, int64_t vectors, int64_t columns, A cap);
+  // counts[i] += number of j with values[j][i] > thresholds[i]
+  void (*count_greater)(int64_t* counts, const A* thresholds, const A* values, int64_t vectors,
+                        int64_t columns);
+  // Indices j * ld + i, ascending, of the values above thresholds[i]; returns how many.
+  int64_t (*find_greater)(int32_t* found, const A* thresholds, const A* values, int64_t vectors,
+                          int64_t columns);
+};
+
+struct TileKernels {
+  TileOps<float> f32;
+  TileOps<double> f64;
+
+  template <typename A>
+  const TileOps<A>& of() const {
+    if constexpr (sizeof(A) == sizeof(double)) {
+      return f64;
+    } else {
+      return f32;
+    }
+  }
+};
+
+// The widest set this processor and torch's own settings allow.
+const TileKernels& tiles();
+
+}  // namespace kcircuits::cpu

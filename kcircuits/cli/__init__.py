@@ -1,0 +1,64 @@
+"""The command `kcircuits`: what it prints when something goes wrong, and the exit status.
+
+0: done. 2: bad input, one line on stderr, nothing written. 130: Ctrl-C. 1: anything else that ends in one
+line (no compiled module, not enough memory).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from kcircuits.errors import KCircuitsError
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    try:
+        status = run(arguments)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    if status == INTERRUPTED:
+        _say("stopped")
+    sys.exit(status)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status; Ctrl-C may come out as KeyboardInterrupt."""
+    import typer
+
+    from kcircuits.cli.app import app
+
+    try:
+        status = app(args=arguments, prog_name="kcircuits", standalone_mode=False)
+    except typer.TyperException as error:  # an option that is unknown, missing or of the wrong type
+        _say(f"{error.format_message()} (see --help)")
+        return BAD_INPUT
+    except (KCircuitsError, OSError) as error:
+        _say(str(error))
+        return BAD_INPUT
+    except (ImportError, MemoryError) as error:
+        _say(str(error) or "not enough memory")
+        return FAILED
+    except RuntimeError as error:
+        if not _can_be_said_in_a_line(error):
+            raise
+        _say(_first_line(str(error)))
+        return FAILED
+    return status if isinstance(status, int) else OK
+
+
+def _can_be_said_in_a_line(error: RuntimeError) -> bool:
+    """The search contradicts itself, or torch cannot allocate; all else needs its traceback."""
+    return type(error).__name__ == "StaleMetricError" or "not enough memory" in str(error)
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0]
+
+
+def _say(message: str) -> None:
+    print("kcircuits: " + " ".join(message.split("\n")), file=sys.stderr)

@@ -1,0 +1,22 @@
+"""The commands, one file each."""
+
+from __future__ import annotations
+
+import typer
+
+from kcircuits.cli import discover, evaluate
+
+app = typer.Typer(
+    help="Find and measure knowledge circuits in language models.",
+    no_args_is_help=False,
+    add_completion=False,
+    rich_markup_mode=None,  # importing rich would double the time of --help
+    pretty_exceptions_enable=False,
+)
+app.command("discover")(discover.command)
+app.command("evaluate")(evaluate.command)
+
+
+@app.callback()
+def _root() -> None:
+    pass

@@ -1,0 +1,61 @@
+"""Options that several commands have, once; and how those about prompts become prompts.
+
+Nothing here may import torch before a command runs: `--help` must be quick.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+MODEL = Annotated[
+    str,
+    typer.Option("--model", metavar="DIR|FILE.gguf|demo", help="Hugging Face folder, GGUF file, or `demo`."),
+]
+PROMPTS = Annotated[str | None, typer.Option("--prompts", metavar="F.jsonl", help="Prompts, JSON lines.")]
+RELATION = Annotated[
+    str | None,
+    typer.Option("--relation", metavar="F.json|NAME", help="Facts of a relation: a file, or a bundled name."),
+]
+TEMPLATE = Annotated[
+    int | None, typer.Option("--template", metavar="I", help="Which template of the relation. [default: 0]")
+]
+LIMIT = Annotated[
+    int | None, typer.Option("--limit", metavar="N", help="Use the relation's first N facts. [default: all]")
+]
+SHUFFLE_SEED = Annotated[
+    int | None, typer.Option("--shuffle-seed", metavar="S", help="Shuffle the relation's facts first.")
+]
+TOP_K = Annotated[
+    int | None,
+    typer.Option(
+        "--top-k",
+        metavar="K",
+        help="Use only facts that the model knows: the answer is among its K most probable tokens; "
+        "0 uses all. [default: 10]",
+    ),
+]
+PROMPT = Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="One prompt, as text.")]
+ANSWER = Annotated[str | None, typer.Option("--answer", metavar="TEXT", help="The answer to --prompt.")]
+CORRUPT = Annotated[
+    str | None, typer.Option("--corrupt", metavar="TEXT", help="The prompt that corrupts --prompt.")
+]
+WRONG = Annotated[str | None, typer.Option("--wrong", metavar="TEXT", help="The wrong answer to --prompt.")]
+FIRST_TOKEN = Annotated[
+    bool, typer.Option("--first-token", help="Take the first token of answers that have several.")
+]
+MEMORY = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="Memory for what is evaluated together, such as 8GiB. "
+        "[default: a quarter of what is free, at most 4GiB]",
+    ),
+]
+THREADS = Annotated[
+    int | None, typer.Option("--threads", min=1, metavar="N", help="Threads to use. [default: all cores]")
+]
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and no progress.")]
+QUIET = Annotated[bool, typer.Option("--quiet", help="Print nothing but warnings and errors.")]

@@ -1,0 +1,42 @@
+"""The files that a found circuit is written to."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from kcircuits.circuit import Circuit
+from kcircuits.errors import KCircuitsError
+from kcircuits.files import write_atomically
+from kcircuits.report.drawing import dot_available, draw, to_dot
+
+
+def drawable() -> bool:
+    """Whether pictures can be drawn; says on stderr if not, before somebody waits for one."""
+    if dot_available():
+        return True
+    _warn("no circuit.svg, as graphviz' program 'dot' is not installed (apt install graphviz)")
+    return False
+
+
+def write_circuit(circuit: Circuit, folder: Path, with_picture: bool) -> list[Path]:
+    """Write circuit.json, circuit.dot and perhaps circuit.svg; returns the paths.
+
+    The picture comes last: if it fails, that is a warning, and what was found is not lost.
+    """
+    written = [folder / "circuit.json", folder / "circuit.dot"]
+    circuit.save(written[0])
+    write_atomically(written[1], to_dot(circuit))
+    if with_picture:
+        picture = folder / "circuit.svg"
+        try:
+            draw(circuit, picture)
+        except KCircuitsError as error:
+            _warn(str(error))
+        else:
+            written.append(picture)
+    return written
+
+
+def _warn(message: str) -> None:
+    print(f"kcircuits: warning: {message}", file=sys.stderr)

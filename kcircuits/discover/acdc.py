@@ -1,0 +1,77 @@
+"""Exact ACDC (arXiv 2304.14997): edges go, from the output back, while the metric rises by less than τ."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from kcircuits.circuit import Edge
+from kcircuits.discover.method import Found, Progress, ProgressCallback
+from kcircuits.engine import Engine
+from kcircuits.errors import KCircuitsError
+
+CHUNK_LIMIT = 512
+"""More hypotheses in one batch gain nothing, even where the memory allows them."""
+
+
+@dataclass(frozen=True)
+class Acdc:
+    """ACDC, with the decisions of the sequential algorithm (DESIGN: ACDC, exactly).
+
+    Starting from all edges, receivers are settled from `logits` back to the first layer. An edge is removed
+    for good if removing it makes the metric rise by less than the threshold; before the edges of a head's
+    query, key or value are tested one by one, all of them are tested at once. The engine evaluates many
+    hypotheses in one batch and keeps only those results that the sequential algorithm would have seen, so
+    the result does not depend on the memory or on the size of batches (up to rounding).
+
+    Parameters
+    ----------
+    threshold
+        τ, at least 0 and finite, in units of the metric.
+    absolute
+        Remove an edge if the metric changes, rather than rises, by less than the threshold.
+    """
+
+    name: ClassVar[str] = "acdc"
+
+    threshold: float
+    absolute: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.threshold, bool) or not isinstance(self.threshold, float | int):
+            raise KCircuitsError(f"threshold must be a number, got {self.threshold!r}")
+        if not (math.isfinite(self.threshold) and self.threshold >= 0):
+            raise KCircuitsError(f"threshold must be a finite number, at least 0; got {self.threshold}")
+        object.__setattr__(self, "threshold", float(self.threshold))
+
+    def search(self, engine: Engine, memory: int, progress: ProgressCallback | None) -> Found:
+        """Run the search; the score of an edge is its effect when it was tested, m(without) − m(with)."""
+        graph = engine.graph
+
+        def report(done: Any) -> None:
+            if progress is not None:
+                progress(
+                    Progress(
+                        layer=done.layer,
+                        num_layers=graph.num_layers,
+                        num_edges=graph.num_edges,
+                        edges_settled=done.edges_settled,
+                        edges_removed=done.edges_removed,
+                        tests=done.tests,
+                    )
+                )
+
+        result = engine.acdc(
+            self.threshold,
+            absolute=self.absolute,
+            memory=memory,
+            chunk_limit=CHUNK_LIMIT,
+            progress=report,
+        )
+        edges = tuple(
+            Edge(graph.senders[edge.sender], graph.receivers[edge.receiver], edge.effect)
+            for edge in result.edges
+        )
+        stats = {"tests": result.tests, "evaluations": result.evaluations, "chunks": result.chunks}
+        return Found(edges, result.circuit_metric, stats)

@@ -1,0 +1,47 @@
+"""What a circuit needs of its model's identity: the graph it describes, and what to call the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kcircuits.circuit_json import shown
+from kcircuits.errors import KCircuitsError
+from kcircuits.graph import Graph
+
+# Far more than any model has (Llama 3.1 405B: 16,255), and still quick to name.
+_MAX_NODES = 200_000
+
+
+def graph_of(identity: dict[str, Any]) -> Graph:
+    """The graph of the model that an identity describes.
+
+    Reads `num_layers`, `num_heads`, `num_kv_heads` and, where it is there, `parallel` (default False).
+    Raises KCircuitsError if one is missing or makes no sense.
+    """
+    parallel = identity.get("parallel", False)
+    if type(parallel) is not bool:
+        raise KCircuitsError(f"the model's 'parallel' must be true or false, got {shown(parallel)}")
+    graph = Graph(
+        num_layers=_size(identity, "num_layers"),
+        num_heads=_size(identity, "num_heads"),
+        num_kv_heads=_size(identity, "num_kv_heads"),
+        parallel=parallel,
+    )
+    if graph.num_heads % graph.num_kv_heads:
+        raise KCircuitsError(f"num_heads must be a multiple of num_kv_heads, got {graph}")
+    if graph.num_layers * (graph.num_heads + 1) > _MAX_NODES:
+        raise KCircuitsError(f"more than {_MAX_NODES:,} nodes, which no model has: {graph}")
+    return graph
+
+
+def _size(identity: dict[str, Any], key: str) -> int:
+    value = identity.get(key)
+    if type(value) is not int or not 1 <= value <= _MAX_NODES:
+        raise KCircuitsError(f"the model's {key!r} must be a whole number from 1 on, got {shown(value)}")
+    return value
+
+
+def called(identity: dict[str, Any]) -> str:
+    """A model's name and the start of its weights' hash, for error messages."""
+    weights = str(identity.get("weights_hash", "unknown"))[:12]
+    return f"{shown(identity.get('name', 'without a name'))} (weights {weights})"

@@ -1,0 +1,34 @@
+"""What a run is judged by: names of the metrics, and what is derived from their values.
+
+All are lower-is-better, taken at a prompt's last position, and averaged over prompts:
+
+* `nll`: −log p(answer)
+* `kl`: KL(full model ‖ run) over the vocabulary
+* `logit-diff`: −(logit[answer] − logit[wrong])
+
+The compiled engine computes them (`kcircuits.engine.Engine.metric`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Metric = Literal["nll", "kl", "logit-diff"]
+
+# Below this the full model and the empty circuit are the same, as far as float32 can tell.
+_SMALLEST_RANGE = 1e-6
+
+
+def faithfulness(full: float, circuit: float, empty: float) -> float | None:
+    """How much of the full model's performance a circuit keeps: (m(C) − m(∅)) / (m(M) − m(∅)).
+
+    1 is as good as the full model, 0 as bad as the empty circuit; it can lie outside that range. None where
+    the full model is no better or worse than the empty circuit, so that there is nothing to keep.
+
+    Examples
+    --------
+    >>> faithfulness(full=1.0, circuit=2.0, empty=9.0)
+    0.875
+    """
+    span = full - empty
+    return None if abs(span) < _SMALLEST_RANGE else (circuit - empty) / span

@@ -1,0 +1,67 @@
+"""Read the weights of a Hugging Face folder: safetensors only, and only from inside the folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from torch import Tensor
+
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.huggingface import first_line
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of the folder by name, as stored.
+
+    Files are mapped into memory and nothing is copied: pages are read when they are first used, and what is
+    written to a tensor never reaches the file.
+
+    Raises
+    ------
+    KCircuitsError
+        If there are no weights, only pickled ones, or a file is missing, broken, or not in the folder.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    weights: dict[str, Tensor] = {}
+    for file in _files(folder):
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                names = list(tensors.keys())
+                weights.update(zip(names, map(tensors.get_tensor, names), strict=True))
+        except (OSError, SafetensorError) as error:
+            raise KCircuitsError(f"cannot read the weights in {file}: {first_line(error)}") from error
+    return weights
+
+
+def _files(folder: Path) -> list[Path]:
+    """`model.safetensors`, or the shards that an index lists: the choice that Transformers makes too."""
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.exists():
+        return [single]
+    if index.exists():
+        return [folder / name for name in _shards(index)]
+    pickles = sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")])
+    if pickles:
+        raise KCircuitsError(
+            f"{folder} has only pickled weights ({pickles[0].name}), which can run code when loaded; "
+            "convert them to safetensors first"
+        )
+    raise KCircuitsError(f"{folder} has no weights: no model.safetensors")
+
+
+def _shards(index: Path) -> list[str]:
+    """The file names in an index of shards; one that leads out of the folder is refused."""
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise KCircuitsError(f"{index} is not an index of weights: {first_line(error)}") from error
+    if not names:
+        raise KCircuitsError(f"{index} lists no files")
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise KCircuitsError(
+                f"{index} lists {name!r}, which is not a safetensors file in the same folder"
+            )
+    return sorted(names)

@@ -1,0 +1,186 @@
+"""`kcircuits discover`: what it writes and says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kcircuits.circuit import Circuit
+from kcircuits.cli import results
+from kcircuits.data.prompts import read_prompts, tokenise
+from kcircuits.data.relations import load_relation, relation_prompts
+from kcircuits.discover import discover
+from kcircuits.errors import KCircuitsError
+from kcircuits.evaluate import answer_ranks
+from kcircuits.model.loading import load_model
+from kcircuits.report.drawing import dot_available
+
+FILES = ["circuit.dot", "circuit.json", *(["circuit.svg"] if dot_available() else [])]
+
+
+def files_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_prompts_from_a_file(kcircuits, worded, prompts_file, tmp_path):
+    arguments = ["--ablation", "corrupt", "--metric", "logit-diff", "--threshold", 0.1, "--absolute"]
+    done = kcircuits(
+        "discover", "--model", worded, "--prompts", prompts_file, *arguments, "--out", tmp_path / "out"
+    )
+    assert done.status == 0
+    assert done.err == "3 prompts\n"
+    assert files_in(tmp_path / "out") == FILES
+    model = load_model(worded)
+    prompts = read_prompts(prompts_file, None, model.spec.vocab_size, model.spec.max_positions)
+    options = {"ablation": "corrupt", "metric": "logit-diff", "threshold": 0.1, "absolute": True}
+    expected = discover(model, prompts, **options)
+    circuit = Circuit.load(tmp_path / "out" / "circuit.json")
+    assert circuit.mask().tolist() == expected.mask().tolist()
+    assert circuit.settings == expected.settings
+    assert f"{len(circuit.edges)} of {circuit.graph.num_edges} edges" in done.out
+    assert (tmp_path / "out" / "circuit.dot").read_text().startswith("digraph")
+
+
+def test_json(kcircuits, worded, prompts_file, tmp_path):
+    done = kcircuits(
+        "discover",
+        "--model",
+        worded,
+        "--prompts",
+        prompts_file,
+        "--threshold",
+        0.1,
+        "--out",
+        tmp_path,
+        "--json",
+    )
+    assert (done.status, done.err) == (0, "")
+    document, circuit = done.json, json.loads((tmp_path / "circuit.json").read_text())
+    assert sorted(document["files"]) == [str(tmp_path / name) for name in FILES]
+    assert document["prompts"] == {"used": 3, "dropped": {}}
+    assert document["num_edges"] == len(circuit["edges"])
+    for key in ("metric", "settings", "stats"):
+        assert document[key] == circuit[key]
+
+
+def test_quiet(kcircuits, worded, prompts_file, tmp_path):
+    done = kcircuits(
+        "discover",
+        "--model",
+        worded,
+        "--prompts",
+        prompts_file,
+        "--threshold",
+        0.1,
+        "--out",
+        tmp_path,
+        "--quiet",
+    )
+    assert (done.status, done.out, done.err) == (0, "", "")
+    assert files_in(tmp_path) == FILES
+
+
+def test_one_prompt_as_text(kcircuits, worded, tmp_path):
+    texts = {
+        "prompt": "In France they speak",
+        "answer": "French",
+        "corrupt": "In Spain they speak",
+        "wrong": "Spanish",
+    }
+    options = [part for name, text in texts.items() for part in (f"--{name}", text)]
+    done = kcircuits(
+        "discover", "--model", worded, *options, "--ablation", "corrupt", "--metric", "logit-diff",
+        "--threshold", 0.05, "--out", tmp_path, "--memory", "1MiB", "--threads", 1, "--fold-value-biases",
+    )  # fmt: skip
+    assert done.status == 0
+    model = load_model(worded)
+    prompt = tokenise(
+        model.tokenizer, "In France they speak", "French", corrupt="In Spain they speak", wrong="Spanish",
+        vocab_size=61, max_positions=64,
+    )  # fmt: skip
+    expected = discover(model, [prompt], threshold=0.05, ablation="corrupt", metric="logit-diff")
+    assert Circuit.load(tmp_path / "circuit.json").mask().tolist() == expected.mask().tolist()
+
+
+def relation_options(worded, relation_file, tmp_path):
+    return "discover", "--model", worded, "--relation", relation_file, "--threshold", 0.2, "--out", tmp_path
+
+
+def test_facts_that_the_model_does_not_know_are_left_out(kcircuits, worded, relation_file, tmp_path):
+    model = load_model(worded)
+    made = relation_prompts(load_relation(relation_file), model.tokenizer, 61, 64)
+    ranks = answer_ranks(model, made.prompts)
+    assert len(ranks) == 4
+    best, *_, worst = sorted(ranks)
+    assert best < worst
+    done = kcircuits(*relation_options(worded, relation_file, tmp_path), "--top-k", best)
+    assert done.status == 0
+    known = sum(rank <= best for rank in ranks)
+    assert done.err == (
+        f"{known} prompt{'s' if known > 1 else ''}; left out: 1 answer not in the vocabulary, "
+        f"{4 - known} answer not in the model's top {best}\n"
+    )
+    assert Circuit.load(tmp_path / "circuit.json").settings["num_prompts"] == known
+
+
+@pytest.mark.parametrize(
+    ("options", "used"),
+    [
+        (["--top-k", 0], 4),
+        (["--top-k", 61], 4),
+        (["--top-k", 0, "--limit", 2], 2),
+        (["--top-k", 0, "--template", 1, "--ablation", "corrupt"], 4),
+        (["--top-k", 0, "--metric", "logit-diff", "--shuffle-seed", 3], 4),
+    ],
+)
+def test_facts_of_a_relation(kcircuits, worded, relation_file, tmp_path, options, used):
+    done = kcircuits(*relation_options(worded, relation_file, tmp_path), *options, "--json")
+    assert done.status == 0
+    assert done.json["prompts"] == {"used": used, "dropped": {"answer not in the vocabulary": 1}}
+
+
+def test_without_dot_it_says_so_before_the_search(kcircuits, worded, prompts_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = kcircuits(
+        "discover",
+        "--model",
+        worded,
+        "--prompts",
+        prompts_file,
+        "--threshold",
+        0.1,
+        "--out",
+        tmp_path,
+        "--quiet",
+    )
+    assert done.status == 0
+    assert done.err == (
+        "kcircuits: warning: no circuit.svg, as graphviz' program 'dot' is not installed "
+        "(apt install graphviz)\n"
+    )
+    assert files_in(tmp_path) == ["circuit.dot", "circuit.json"]
+
+
+def test_a_picture_that_cannot_be_drawn_costs_nothing_else(
+    kcircuits, worded, prompts_file, tmp_path, monkeypatch
+):
+    def fail(*_):
+        raise KCircuitsError("dot cannot draw the circuit")
+
+    monkeypatch.setattr(results, "dot_available", lambda: True)
+    monkeypatch.setattr(results, "draw", fail)
+    done = kcircuits(
+        "discover",
+        "--model",
+        worded,
+        "--prompts",
+        prompts_file,
+        "--threshold",
+        0.1,
+        "--out",
+        tmp_path,
+        "--json",
+    )
+    assert (done.status, done.err) == (0, "kcircuits: warning: dot cannot draw the circuit\n")
+    assert files_in(tmp_path) == ["circuit.dot", "circuit.json"]

@@ -1,0 +1,56 @@
+"""What every test relies on: few threads, fixed seeds, no network, and saved tiny models."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import torch
+
+from tests.models import save, tiny_model
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test that tries to reach another machine, also when the attempt is caught and forgotten."""
+    attempts: list[Any] = []
+
+    def refuse(*arguments: Any) -> NoReturn:
+        attempts.append(arguments[-1])
+        raise OSError(f"a test tried to reach {arguments[-1]}")
+
+    def refuse_look_up(host: Any, *rest: Any, **options: Any) -> NoReturn:
+        refuse(host)
+
+    def connect(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX:
+            refuse(address)
+        original(self, address)
+
+    original = socket.socket.connect
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse_look_up)
+    yield
+    assert not attempts, f"the test tried to reach {attempts}"
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Name of a tiny model -> its Hugging Face folder, saved once; read it, never write to it."""
+    root = tmp_path_factory.mktemp("models")
+
+    def folder_of(name: str) -> Path:
+        folder = root / name
+        return folder if folder.exists() else save(tiny_model(name), folder)
+
+    return folder_of

@@ -1,0 +1,112 @@
+"""The speculative search against the naive one: the same decisions, whatever the chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from kcircuits.discover import Progress
+from kcircuits.discover.acdc import Acdc
+from kcircuits.engine import Engine
+from kcircuits.errors import KCircuitsError
+from kcircuits.task import Task
+from tests.discover.naive import Naive
+from tests.models import tiny_spec
+from tests.tasks import random_prompts_of, reference_metric, reference_runs
+
+LARGE, TINY = 2**30, 1
+# Two implementations in float32 may decide differently when an effect is this close to the threshold.
+TIE = 2e-6
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama_gqa", "llama_biases", "mistral"])
+@pytest.mark.parametrize("metric", ["nll", "kl", "logit-diff"])
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    ablation=st.sampled_from(["zero", "corrupt"]),
+    absolute=st.booleans(),
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=3),
+    seed=st.integers(0, 10_000),
+    threshold=st.sampled_from([0.0, 0.003, 0.01, 0.03, 0.1, 0.5]),
+)
+def test_makes_the_decisions_of_the_naive_search(name, metric, ablation, absolute, lengths, seed, threshold):
+    spec = tiny_spec(name)
+    task = Task(random_prompts_of(lengths, seed), ablation, metric)
+    run, metric_of = reference_runs(spec, task), reference_metric(spec, task)
+    naive = Naive(
+        spec.graph, lambda mask: metric_of(run(mask)).double().mean().item(), threshold, absolute
+    ).run()
+    assume(naive.margin > TIE)
+
+    engine = Engine(spec, task)
+    for chunk_limit, memory, count in [
+        (1, LARGE, 1),
+        (3, TINY, 1),
+        (3, LARGE, 2),
+        (64, TINY, 2),
+        (64, LARGE, 1),
+    ]:
+        with threads(count):
+            result = engine.acdc(
+                threshold, absolute=absolute, memory=memory, chunk_limit=chunk_limit, progress=None
+            )
+        names = spec.graph
+        effects = {(names.senders[e.sender], names.receivers[e.receiver]): e.effect for e in result.edges}
+        assert effects.keys() == naive.effects.keys()
+        assert effects == pytest.approx(naive.effects, abs=1e-4)
+        assert result.tests == naive.tests
+        assert result.circuit_metric == pytest.approx(naive.value, abs=1e-4)
+        assert result.evaluations >= result.tests
+
+
+def test_chunks_of_one_waste_nothing():
+    engine = Engine(tiny_spec("llama"), Task(random_prompts_of([5])))
+    result = engine.acdc(0.05, absolute=False, memory=LARGE, chunk_limit=1, progress=None)
+    assert result.evaluations == result.tests == result.chunks
+
+
+def test_progress_counts_up_to_the_end():
+    spec = tiny_spec("llama_gqa")
+    seen: list[Progress] = []
+    found = Acdc(0.05).search(Engine(spec, Task(random_prompts_of([5]))), LARGE, seen.append)
+    assert [done.layer for done in seen] == sorted((done.layer for done in seen), reverse=True)
+    assert seen[0].layer == seen[0].num_layers == 3
+    for before, after in pairwise(seen):
+        assert before.tests <= after.tests
+        assert before.edges_settled <= after.edges_settled
+        assert before.edges_left >= after.edges_left
+    assert seen[-1].tests == found.stats["tests"]
+    assert len(found.edges) <= seen[-1].edges_left <= spec.graph.num_edges
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError("enough")])
+def test_an_exception_in_the_callback_ends_the_search(error):
+    def stop(_):
+        raise error
+
+    engine = Engine(tiny_spec("llama"), Task(random_prompts_of([5])))
+    with pytest.raises(error if isinstance(error, type) else type(error)):
+        Acdc(0.05).search(engine, LARGE, stop)
+    assert Acdc(0.05).search(engine, LARGE, None).edges  # the engine is as good as before
+
+
+@pytest.mark.parametrize("threshold", [-1e-9, float("nan"), float("inf"), "0.1", None, True])
+def test_thresholds_that_make_no_sense(threshold):
+    with pytest.raises(KCircuitsError, match="threshold must be a"):
+        Acdc(threshold)

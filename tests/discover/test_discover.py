@@ -1,0 +1,143 @@
+"""The function that finds circuits: what it records, and what it refuses before it starts."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import kcircuits
+from kcircuits.circuit import Circuit
+from kcircuits.discover import METHODS, StaleMetricError, discover, method_of, run
+from kcircuits.discover.acdc import Acdc
+from kcircuits.engine import Engine
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.loading import Model, load_model
+from kcircuits.task import Task
+from tests.tasks import random_prompts_of
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder) -> Model:
+    return load_model(tiny_folder("gpt2"))
+
+
+PROMPTS = random_prompts_of([5, 3])
+
+
+def test_what_a_circuit_records(model, tmp_path):
+    circuit = discover(
+        model,
+        PROMPTS,
+        threshold=0.05,
+        ablation="corrupt",
+        metric="logit-diff",
+        absolute=True,
+        memory="1GiB",
+    )
+    assert circuit.method == "acdc"
+    assert circuit.settings == {
+        "threshold": 0.05,
+        "absolute": True,
+        "ablation": "corrupt",
+        "metric": "logit-diff",
+        "fold_value_biases": False,
+        "num_prompts": 2,
+    }
+    assert circuit.model == model.identity
+    assert circuit.stats.keys() == {"tests", "evaluations", "chunks", "seconds"}
+    circuit.save(tmp_path / "circuit.json")
+    assert Circuit.load(tmp_path / "circuit.json") == circuit
+
+
+def test_metric_is_that_of_fresh_runs(model):
+    circuit = discover(model, PROMPTS, threshold=0.05, metric="kl")
+    graph = circuit.graph
+    masks = np.stack([graph.valid, circuit.mask(), np.zeros_like(graph.valid)])
+    values = Engine(model.spec, Task(PROMPTS, metric="kl")).measure(masks, 2**30)
+    assert circuit.metric == dict(zip(("full", "circuit", "empty"), values, strict=True))
+
+
+def test_folding_value_biases_changes_zero_ablation_only(model):
+    def found(**options):
+        return discover(model, PROMPTS, threshold=0.05, **options)
+
+    plain, folded = found(), found(fold_value_biases=True)
+    assert folded.settings["fold_value_biases"] is True
+    assert folded.metric["full"] == pytest.approx(plain.metric["full"], abs=1e-4)
+    assert folded.metric["empty"] != pytest.approx(plain.metric["empty"], abs=1e-2)
+    corrupt = found(ablation="corrupt"), found(ablation="corrupt", fold_value_biases=True)
+    assert corrupt[0].metric == pytest.approx(corrupt[1].metric, abs=1e-4)
+
+
+def test_everything_can_go(model):
+    circuit = discover(model, PROMPTS, threshold=1e6)
+    assert circuit.edges == ()
+    assert circuit.metric["circuit"] == circuit.metric["empty"]
+
+
+def test_a_search_that_contradicts_itself_is_an_error(model, monkeypatch):
+    original = Acdc.search
+
+    def lie(*arguments):
+        found = original(*arguments)
+        return replace(found, metric=found.metric + 0.01)
+
+    monkeypatch.setattr(Acdc, "search", lie)
+    with pytest.raises(StaleMetricError, match=r"ended with the metric .* a fresh run of its circuit gives"):
+        discover(model, PROMPTS, threshold=0.05)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "magic"}, r"method must be one of acdc; got 'magic'"),
+        ({"ablation": "mean"}, r"ablation must be one of zero, corrupt; got 'mean'"),
+        ({"metric": "accuracy"}, r"metric must be one of nll, kl, logit-diff; got 'accuracy'"),
+        ({"threshold": -0.1}, r"threshold must be a finite number, at least 0; got -0\.1"),
+        ({"threshold": float("nan")}, r"threshold must be a finite number, at least 0; got nan"),
+        ({"top_n": 5}, r"acdc has no option 'top_n'; its options are threshold, absolute"),
+        ({"memory": "much"}, r"memory must be a number of bytes or a size"),
+        ({"prompts": []}, r"there are no prompts"),
+        (
+            {"prompts": [PROMPTS[0], replace(PROMPTS[1], corrupt_ids=None)], "ablation": "corrupt"},
+            r"corrupt prompt for every prompt, and prompt 2 has none",
+        ),
+        (
+            {"prompts": [replace(PROMPTS[1], wrong_id=None)], "metric": "logit-diff"},
+            r"wrong answer for every prompt, and prompt 1 has none",
+        ),
+        ({"prompts": [replace(PROMPTS[0], answer_id=10_000)]}, r"prompt 1: id 10000 is not in the"),
+    ],
+)
+def test_bad_input_is_refused_before_the_search(model, monkeypatch, changes, message):
+    monkeypatch.setattr(Acdc, "search", lambda *_: pytest.fail("the search has begun"))
+    with pytest.raises(KCircuitsError, match=message):
+        discover(model, **({"prompts": PROMPTS, "threshold": 0.1} | changes))
+
+
+def test_a_missing_option():
+    with pytest.raises(KCircuitsError, match="acdc needs a threshold"):
+        method_of("acdc", {})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_go_by_their_own_names(name):
+    assert METHODS[name].name == name
+
+
+def test_the_package_is_the_function():
+    assert inspect.signature(kcircuits.discover) == inspect.signature(run.discover)
+    assert kcircuits.discover.method_of is method_of
+
+
+@pytest.mark.parametrize(
+    "first", ["", "import kcircuits.discover.acdc", "from kcircuits.discover import Found"]
+)
+def test_the_package_can_be_called_whatever_was_imported_before(first):
+    code = f"{first}\nimport kcircuits\nassert callable(kcircuits.discover) and callable(kcircuits.evaluate)"
+    subprocess.run([sys.executable, "-c", code], check=True)

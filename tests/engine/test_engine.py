@@ -1,0 +1,114 @@
+"""The compiled masked run and metric against the reference forward, on random models, prompts and masks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kcircuits.engine import Engine
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.forward import normalise
+from kcircuits.model.spec import ModelSpec
+from kcircuits.task import Task
+from tests.circuits import masks
+from tests.models import BUILDERS, tiny_spec
+from tests.tasks import random_prompts_of, reference_metric, reference_runs
+
+LARGE, TINY = 2**30, 1
+LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=3)
+
+
+def logits_of(spec: ModelSpec, rows: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.linear(rows, spec.unembedding, spec.unembedding_bias)
+
+
+@pytest.mark.parametrize("ablation", ["zero", "corrupt"])
+@pytest.mark.parametrize("name", BUILDERS)
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_masked_runs_equal_the_reference(name, ablation, data):
+    spec = tiny_spec(name)
+    prompts = random_prompts_of(data.draw(LENGTHS), data.draw(st.integers(0, 1000)))
+    task = Task(prompts, ablation)
+    edges = np.stack([data.draw(masks(spec.graph)) for _ in range(data.draw(st.integers(1, 4)))])
+    rows = Engine(spec, task).masked_rows(edges, data.draw(st.sampled_from([TINY, LARGE])))
+    expected = torch.stack([reference_runs(spec, task)(mask) for mask in edges])
+    torch.testing.assert_close(logits_of(spec, rows), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("metric", ["nll", "kl", "logit-diff"])
+@pytest.mark.parametrize("name", ["gpt2", "llama_gqa"])
+def test_metrics_equal_the_reference(name, metric):
+    spec = tiny_spec(name)
+    task = Task(random_prompts_of([5, 2, 4]), metric=metric)
+    rng = np.random.default_rng(0)
+    edges = np.stack([spec.graph.valid & (rng.random(spec.graph.valid.shape) < 0.5) for _ in range(5)])
+    engine, run = Engine(spec, task), reference_runs(spec, task)
+    metric_of = reference_metric(spec, task)
+    expected = torch.stack([metric_of(run(mask)) for mask in edges])
+    torch.testing.assert_close(
+        engine.metric(engine.masked_rows(edges, LARGE)), expected, atol=1e-4, rtol=1e-5
+    )
+    assert engine.measure(edges, LARGE) == pytest.approx(expected.mean(dim=1).tolist(), abs=1e-4)
+
+
+def test_kl_of_the_full_model_to_itself_is_zero():
+    spec = tiny_spec("llama")
+    engine = Engine(spec, Task(random_prompts_of([4, 3]), metric="kl"))
+    assert engine.metric(engine.full_rows()[None])[0].tolist() == pytest.approx([0, 0], abs=1e-5)
+
+
+def test_full_rows_are_those_of_the_full_mask():
+    spec = tiny_spec("gpt2")
+    engine = Engine(spec, Task(random_prompts_of([4, 3])))
+    rows = engine.masked_rows(spec.graph.valid[None], LARGE)[0]
+    torch.testing.assert_close(engine.full_rows(), rows, atol=1e-5, rtol=1e-5)
+    assert rows.shape == (2, spec.width)
+
+
+def test_the_empty_circuit_of_zero_ablation_is_what_the_biases_leave():
+    spec = tiny_spec("gpt2")
+    engine = Engine(spec, Task(random_prompts_of([4])))
+    rows = engine.masked_rows(np.zeros_like(spec.graph.valid)[None], LARGE)[0]
+    constant = sum(layer.attention.b_o for layer in spec.layers)
+    torch.testing.assert_close(rows[0], normalise(spec.final_norm, constant), atol=1e-5, rtol=1e-5)
+
+
+def test_no_circuits():
+    spec = tiny_spec("llama")
+    engine = Engine(spec, Task(random_prompts_of([4])))
+    assert engine.masked_rows(np.zeros((0, *spec.graph.valid.shape), dtype=bool), LARGE).shape[0] == 0
+
+
+def test_padding_does_not_change_a_prompt():
+    spec = tiny_spec("llama_gqa")
+    prompts = random_prompts_of([2, 6, 3])
+    edges = (spec.graph.valid & (np.random.default_rng(1).random(spec.graph.valid.shape) < 0.7))[None]
+    together = Engine(spec, Task(prompts, "corrupt")).masked_rows(edges, LARGE)
+    alone = [Engine(spec, Task((prompt,), "corrupt")).masked_rows(edges, LARGE) for prompt in prompts]
+    torch.testing.assert_close(together, torch.cat(alone, dim=1), atol=1e-5, rtol=1e-5)
+
+
+def test_what_the_task_does_not_need_may_be_missing():
+    first, second = random_prompts_of([4, 4])
+    Engine(tiny_spec("llama"), Task((first, replace(second, corrupt_ids=None, wrong_id=None))))
+
+
+def test_prompts_that_do_not_fit_the_model():
+    spec = tiny_spec("llama")
+    fine = random_prompts_of([4])[0]
+    with pytest.raises(KCircuitsError, match=r"prompt 2: id 61 is not in the model's vocabulary"):
+        Engine(spec, Task((fine, replace(fine, answer_id=61))))
+    with pytest.raises(KCircuitsError, match=r"prompt 1: the prompt has 65 tokens.*64 positions"):
+        Engine(spec, Task(random_prompts_of([65])))
+
+
+def test_half_precision_is_refused():
+    spec = tiny_spec("llama")
+    with pytest.raises(KCircuitsError, match=r"float32 or float64, the model is torch\.bfloat16"):
+        Engine(replace(spec, embedding=spec.embedding.bfloat16()), Task(random_prompts_of([4])))

@@ -1,0 +1,153 @@
+"""Evaluation against the reference forward, run by run."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from kcircuits.circuit import Circuit, Edge
+from kcircuits.discover import discover
+from kcircuits.errors import KCircuitsError
+from kcircuits.evaluate import RunMeasures, answer_ranks, evaluate
+from kcircuits.evaluate.portions import portions
+from kcircuits.metrics import faithfulness
+from kcircuits.model.loading import Model, load_model
+from kcircuits.random_circuits import random_connected_mask
+from kcircuits.task import Task
+from tests.tasks import random_prompts_of, reference_metric, reference_runs
+
+PROMPTS = random_prompts_of([5, 3, 5, 2], seed=3)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder) -> Model:
+    return load_model(tiny_folder("llama_gqa"))
+
+
+@pytest.fixture(scope="module")
+def circuit(model) -> Circuit:
+    return discover(model, PROMPTS[:2], threshold=0.1, metric="kl", ablation="corrupt")
+
+
+def expected(model: Model, task: Task, mask: np.ndarray) -> tuple[list[float], list[int], list[float]]:
+    logits = reference_runs(model.spec, task)(mask)
+    answers = torch.tensor([prompt.answer_id for prompt in task.prompts])[:, None]
+    rank = 1 + (logits > logits.gather(1, answers)).sum(dim=1)
+    metric = reference_metric(model.spec, task)(logits)
+    return metric.tolist(), rank.tolist(), logits.softmax(dim=-1).gather(1, answers)[:, 0].tolist()
+
+
+def check(run: RunMeasures, reference: tuple[list[float], list[int], list[float]]) -> None:
+    metric, rank, probability = reference
+    assert list(run.metric) == pytest.approx(metric, abs=1e-4)
+    assert list(run.rank) == rank
+    assert list(run.probability) == pytest.approx(probability, abs=1e-4)
+
+
+@pytest.mark.parametrize("memory", [1, "1GiB"], ids=["a prompt at a time", "together"])
+def test_every_run(model, circuit, memory):
+    result = evaluate(circuit, model, PROMPTS, random_circuits=3, seed=7, memory=memory)
+    task, graph = Task(PROMPTS, "corrupt", "kl"), circuit.graph
+    check(result.full, expected(model, task, graph.valid))
+    check(result.circuit, expected(model, task, circuit.mask()))
+    check(result.empty, expected(model, task, np.zeros_like(graph.valid)))
+    assert len(result.random) == 3
+    for index, run in enumerate(result.random):
+        mask = random_connected_mask(graph, len(circuit.edges), np.random.default_rng(7 + index))
+        check(run, expected(model, task, mask))
+
+
+def test_on_its_own_prompts_it_says_what_discovery_said(model, circuit):
+    result = evaluate(circuit, model, PROMPTS[:2], random_circuits=0)
+    measured = {name: getattr(result, name).mean_metric for name in ("full", "circuit", "empty")}
+    assert measured == pytest.approx(circuit.metric, abs=1e-5)
+    assert result.faithfulness == pytest.approx(faithfulness(**circuit.metric), abs=1e-4)
+
+
+def test_settings_come_from_the_circuit_unless_given(model, circuit):
+    own = evaluate(circuit, model, PROMPTS, random_circuits=0)
+    assert (own.ablation, own.metric, own.fold_value_biases) == ("corrupt", "kl", False)
+    given = evaluate(circuit, model, PROMPTS, ablation="zero", metric="nll", random_circuits=0)
+    assert (given.ablation, given.metric) == ("zero", "nll")
+    check(given.circuit, expected(model, Task(PROMPTS), circuit.mask()))
+
+
+def test_folded_value_biases_stay_folded(tiny_folder):
+    biased = load_model(tiny_folder("gpt2"))
+    found = discover(biased, PROMPTS, threshold=0.1, fold_value_biases=True)
+    assert evaluate(found, biased, PROMPTS).empty.mean_metric == pytest.approx(found.metric["empty"])
+
+
+def test_a_circuit_without_edges_has_no_random_ones(model, circuit):
+    nothing = replace(circuit, edges=())
+    result = evaluate(nothing, model, PROMPTS)
+    assert result.random == ()
+    assert result.circuit == result.empty
+    assert result.faithfulness == 0
+
+
+def test_the_full_circuit_is_the_full_model(model, circuit):
+    everything = discover(model, PROMPTS, threshold=0)
+    whole = evaluate(
+        replace(everything, edges=_all_edges(circuit)), model, PROMPTS, random_circuits=2, ablation="zero"
+    )
+    assert whole.faithfulness == pytest.approx(1)
+    assert whole.random_faithfulness == pytest.approx([1, 1], abs=1e-4)
+
+
+def _all_edges(circuit):
+    graph = circuit.graph
+    return tuple(Edge(graph.senders[s], graph.receivers[r], 0.0) for s, r in np.argwhere(graph.valid))
+
+
+def test_json(model, circuit):
+    document = json.loads(json.dumps(evaluate(circuit, model, PROMPTS).to_json(), allow_nan=False))
+    assert document["num_prompts"] == len(document["full"]["per_prompt"]["rank"]) == 4
+    assert document["num_edges"] == len(circuit.edges)
+    assert document["circuit"].keys() == {"metric", "hit_at_10", "mean_rank", "probability", "per_prompt"}
+    assert len(document["random"]) == len(document["random_faithfulness"]) == 10
+
+
+def test_means():
+    run = RunMeasures(metric=(1.0, 2.0), rank=(10, 11), probability=(0.5, 0.25))
+    assert (run.mean_metric, run.hit_at_10, run.mean_rank, run.mean_probability) == (1.5, 0.5, 10.5, 0.375)
+
+
+def test_bad_input(model, circuit, tiny_folder):
+    with pytest.raises(KCircuitsError, match="the circuit was found in the model 'llama_gqa'"):
+        evaluate(circuit, load_model(tiny_folder("llama")), PROMPTS)
+    with pytest.raises(KCircuitsError, match="there are no prompts"):
+        evaluate(circuit, model, [])
+    with pytest.raises(KCircuitsError, match="random_circuits must be a whole number, at least 0; got -1"):
+        evaluate(circuit, model, PROMPTS, random_circuits=-1)
+    with pytest.raises(KCircuitsError, match="ablation must be one of zero, corrupt; got 'mean'"):
+        evaluate(replace(circuit, settings={"ablation": "mean"}), model, PROMPTS)
+
+
+def test_numbers_that_overflow_are_refused(model, circuit, monkeypatch):
+    monkeypatch.setattr("kcircuits.engine.Engine.metric", lambda _, rows: rows.sum(dim=-1) * math.nan)
+    with pytest.raises(KCircuitsError, match="the metric kl of a masked run is not finite"):
+        evaluate(circuit, model, PROMPTS)
+
+
+@pytest.mark.parametrize("memory", [1, "1GiB"])
+def test_answer_ranks(model, memory):
+    _, rank, _ = expected(model, Task(PROMPTS), model.spec.graph.valid)
+    assert answer_ranks(model, PROMPTS, memory) == tuple(rank)
+
+
+def test_portions_fit_and_keep_the_order(model):
+    spec = model.spec
+    token = 8 * len(spec.graph.senders) * spec.width * 4
+    sizes = [[len(p.clean_ids) for p in portion] for portion in portions(spec, PROMPTS, 8 * token)]
+    assert sizes == [[5, 3], [5, 2]]
+    assert [p for portion in portions(spec, PROMPTS, 0) for p in portion] == list(PROMPTS)
+
+
+def test_faithfulness_of_a_model_that_ablation_does_not_change():
+    assert faithfulness(full=1.0, circuit=2.0, empty=1.0) is None

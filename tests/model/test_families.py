@@ -1,0 +1,137 @@
+"""What a family's file makes of a Hugging Face model, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import OPTConfig, OPTForCausalLM
+from transformers.activations import ACT2FN
+
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.families import FAMILIES, spec_of
+from kcircuits.model.families.common import ACTIVATIONS, activation
+from kcircuits.model.forward import activate, forward
+from tests.models import BUILDERS, build, gpt2, llama, mistral, random_prompts, tiny_model, tiny_spec
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from tensors_in(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from tensors_in(getattr(value, field.name))
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_weights_are_referenced_each_and_every_one(name):
+    model = tiny_model(name)
+    tensors = {tensor.untyped_storage().data_ptr() for tensor in tensors_in(tiny_spec(name))}
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    rotary = {buffer.untyped_storage().data_ptr() for buffer in model.buffers()}
+    assert parameters <= tensors
+    assert tensors <= parameters | rotary
+    assert not any(tensor.requires_grad for tensor in tensors_in(tiny_spec(name)))
+
+
+def test_matrices_are_the_parameters_or_views_of_them():
+    model: Any = tiny_model("llama_gqa")
+    spec = tiny_spec("llama_gqa")
+    for layer, block in zip(spec.layers, model.model.layers, strict=True):
+        assert layer.attention.w_k.data_ptr() == block.self_attn.k_proj.weight.data_ptr()
+        assert layer.mlp.w_down.data_ptr() == block.mlp.down_proj.weight.data_ptr()
+    model = tiny_model("gpt2")
+    spec = tiny_spec("gpt2")
+    for layer, block in zip(spec.layers, model.transformer.h, strict=True):
+        packed = block.attn.c_attn.weight  # [in, 3 * out]: queries, keys, values side by side
+        assert layer.attention.w_q.data_ptr() == packed.data_ptr()
+        assert layer.attention.w_v.data_ptr() == packed[:, 64:].data_ptr()
+        assert torch.equal(layer.attention.w_v, packed[:, 64:].t())
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_sizes(name):
+    spec, config = tiny_spec(name), tiny_model(name).config
+    assert spec.family == config.model_type
+    assert (spec.num_heads, len(spec.layers)) == (4, 3)
+    assert (spec.width, spec.vocab_size) == (config.hidden_size, config.vocab_size)
+    assert spec.max_positions == config.max_position_embeddings
+    assert (spec.embedding.data_ptr() == spec.unembedding.data_ptr()) == config.tie_word_embeddings
+    graph = spec.graph
+    assert (graph.num_layers, graph.num_heads, graph.num_kv_heads) == (3, 4, spec.num_kv_heads)
+    for layer in spec.layers:
+        attention = layer.attention
+        assert attention.w_q.shape == (spec.num_heads * spec.head_dim, spec.width)
+        assert attention.w_k.shape == attention.w_v.shape == (spec.num_kv_heads * spec.head_dim, spec.width)
+        assert attention.w_o.shape == (spec.width, spec.num_heads * spec.head_dim)
+        assert layer.mlp.w_up.shape == layer.mlp.w_down.t().shape
+
+
+def test_rotary_frequencies_keep_float32_in_a_bfloat16_model():
+    model = build(lambda: llama(dtype=torch.bfloat16))
+    rotary = spec_of(model).layers[0].attention.rotary
+    expected = tiny_spec("llama").layers[0].attention.rotary
+    assert rotary is not None and expected is not None
+    assert torch.equal(rotary.inv_freq, expected.inv_freq)
+
+
+def test_a_sliding_window_bounds_the_length_of_prompts():
+    model = build(lambda: mistral(sliding_window=6))
+    spec = spec_of(model)
+    assert spec.max_positions == 6
+    tokens, mask = random_prompts([7])
+    with torch.no_grad():
+        expected = model(tokens).logits[0]
+    difference = (forward(spec, tokens, mask)[0] - expected).abs().amax(dim=-1)  # [T]
+    assert difference[:6].max() < 1e-4
+    assert difference[6] > 1e-2  # the bound is not too careful
+
+
+def test_a_sliding_window_longer_than_the_model_bounds_nothing():
+    assert spec_of(build(lambda: mistral(sliding_window=4096))).max_positions == 64
+
+
+def test_an_unknown_family_is_refused_with_the_list_of_known_ones():
+    config = OPTConfig(
+        num_hidden_layers=1,
+        hidden_size=8,
+        word_embed_proj_dim=8,
+        ffn_dim=8,
+        num_attention_heads=2,
+        vocab_size=8,
+    )
+    model = OPTForCausalLM(config)
+    with pytest.raises(KCircuitsError, match=r"'opt' is not known; known: gpt2, llama, mistral"):
+        spec_of(model)
+    assert sorted(FAMILIES) == ["gpt2", "llama", "mistral"]
+
+
+@pytest.mark.parametrize(
+    ("builder", "message"),
+    [
+        (
+            lambda: llama(rope_scaling={"rope_type": "dynamic", "factor": 2.0}),
+            r"type 'dynamic' is not supported",
+        ),
+        (lambda: gpt2(add_cross_attention=True), r"cross-attention is not supported"),
+        (lambda: gpt2(activation_function="quick_gelu"), r"'quick_gelu' is not known; known: gelu, "),
+        (lambda: llama(hidden_act="tanh"), r"'tanh' is not known"),
+    ],
+    ids=["dynamic rope", "cross-attention", "activation of gpt2", "activation of llama"],
+)
+def test_variants_that_are_not_covered_are_refused(builder, message):
+    with pytest.raises(KCircuitsError, match=message):
+        spec_of(build(builder))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_compute_what_their_hugging_face_names_say(name):
+    x = torch.linspace(-6, 6, 301)
+    torch.testing.assert_close(activate(activation(name), x), ACT2FN[name](x), atol=1e-5, rtol=0)

@@ -1,0 +1,148 @@
+"""Tiny random Hugging Face models, one for every variant that a family's file has to read correctly.
+
+All weights, biases and norms are random and far from their initial values, so that a forgotten one shows.
+Models and specs are cached and shared: tests read them and never write to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+)
+
+from kcircuits.model.families import spec_of
+from kcircuits.model.spec import ModelSpec
+
+VOCABULARY = 61
+SPECIAL_TOKENS = {"bos_token_id": 0, "eos_token_id": 0}
+
+
+def gpt2(**changes: Any) -> GPT2LMHeadModel:
+    """A GPT-2 with 3 layers, 4 heads and width 32."""
+    sizes: dict[str, Any] = {
+        "n_layer": 3,
+        "n_head": 4,
+        "n_embd": 32,
+        "n_positions": 32,
+        "vocab_size": VOCABULARY,
+    }
+    return GPT2LMHeadModel(GPT2Config(**sizes | SPECIAL_TOKENS | changes))
+
+
+def llama_sizes(**changes: Any) -> dict[str, Any]:
+    """Configuration of a LLaMA with 3 layers, 4 heads and width 32."""
+    sizes: dict[str, Any] = {
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "max_position_embeddings": 64,
+        "vocab_size": VOCABULARY,
+        "tie_word_embeddings": False,
+    }
+    return sizes | SPECIAL_TOKENS | changes
+
+
+def llama(**changes: Any) -> LlamaForCausalLM:
+    """A LLaMA of `llama_sizes`."""
+    return LlamaForCausalLM(LlamaConfig(**llama_sizes(**changes)))
+
+
+def mistral(**changes: Any) -> MistralForCausalLM:
+    """A Mistral of `llama_sizes` with two key/value heads, without a sliding window."""
+    return MistralForCausalLM(
+        MistralConfig(**llama_sizes(**{"num_key_value_heads": 2, "sliding_window": None} | changes))
+    )
+
+
+ROPE_LINEAR = {"rope_type": "linear", "factor": 2.0}
+ROPE_YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+ROPE_LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+
+BUILDERS: dict[str, Callable[[], PreTrainedModel]] = {
+    "gpt2": gpt2,
+    "gpt2_inverse_layer": partial(gpt2, scale_attn_by_inverse_layer_idx=True),
+    "gpt2_unscaled": partial(gpt2, scale_attn_weights=False),
+    "gpt2_untied": partial(gpt2, tie_word_embeddings=False, n_inner=40, activation_function="gelu"),
+    "llama": llama,
+    "llama_gqa": partial(llama, num_key_value_heads=2),
+    "llama_mqa": partial(llama, num_key_value_heads=1),
+    "llama_biases": partial(llama, num_key_value_heads=2, attention_bias=True, mlp_bias=True),
+    "llama_tied": partial(llama, tie_word_embeddings=True),
+    "llama_wide_heads": partial(llama, head_dim=12),
+    "llama_rope_linear": partial(llama, rope_scaling=ROPE_LINEAR),
+    "llama_rope_llama3": partial(llama, rope_scaling=ROPE_LLAMA3),
+    "llama_rope_yarn": partial(llama, rope_scaling=ROPE_YARN),
+    "mistral": mistral,
+}
+"""Name -> builder of a model with PyTorch's global random state."""
+
+
+def build(builder: Callable[[], PreTrainedModel], seed: int = 0) -> PreTrainedModel:
+    """A model with every parameter drawn anew; leaves the global random state alone."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        model = builder()
+        for name, parameter in model.named_parameters():
+            is_norm = "norm" in name or "ln_" in name
+            parameter.copy_(
+                (1.0 if is_norm and name.endswith("weight") else 0.0) + 0.3 * torch.randn(parameter.shape)
+            )
+    return model.eval()
+
+
+@cache
+def tiny_model(name: str) -> PreTrainedModel:
+    """The Hugging Face model of a name in `BUILDERS`, float32, always with the same weights."""
+    return build(BUILDERS[name])
+
+
+@cache
+def tiny_spec(name: str) -> ModelSpec:
+    """The description of `tiny_model(name)`."""
+    return spec_of(tiny_model(name))
+
+
+def save(model: PreTrainedModel, folder: Path, *, shard_size: str = "1GB") -> Path:
+    """Write a model as a Hugging Face folder of safetensors; returns the folder."""
+    model.save_pretrained(folder, max_shard_size=shard_size)
+    return folder
+
+
+def random_prompts(
+    lengths: Sequence[int],
+    *,
+    padding: Literal["left", "right"] = "left",
+    seed: int = 0,
+    vocabulary: int = VOCABULARY,
+) -> tuple[Tensor, Tensor]:
+    """Random prompts of these lengths: tokens int64 [N, T] and mask bool [N, T], True at real tokens.
+
+    The tokens at padded places are random too, as nothing may depend on them.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    longest = max(lengths)
+    tokens = torch.randint(vocabulary, (len(lengths), longest), generator=generator)
+    places = torch.arange(longest)
+    sizes = torch.tensor(lengths)[:, None]
+    return tokens, places >= longest - sizes if padding == "left" else places < sizes

@@ -1,0 +1,105 @@
+"""What every backend's kernels must satisfy: one comparison per op, and the compiler's checks.
+
+`op` is the function under test where it is not the package's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kcircuits.ops import (
+    edge_mix,
+    edge_mix_reference,
+    edge_scores,
+    edge_scores_reference,
+    vocab_readout,
+    vocab_readout_reference,
+)
+from tests.ops.cases import (
+    TOLERANCE,
+    MixCase,
+    ReadoutCase,
+    ScoreCase,
+    accumulate_dtype,
+    mix_inputs,
+    readout_inputs,
+    score_inputs,
+)
+
+
+def check_mix(case: MixCase, dtype: torch.dtype, device: str, op: Callable[..., Any] = edge_mix) -> None:
+    inputs = mix_inputs(case, dtype, device)
+    out = op(**inputs)
+    expected = edge_mix_reference(**inputs)
+    assert out.dtype == dtype and out.is_contiguous()
+    torch.testing.assert_close(out, expected, **TOLERANCE[dtype])
+
+
+def check_scores(
+    case: ScoreCase, dtype: torch.dtype, device: str, op: Callable[..., Any] = edge_scores
+) -> None:
+    inputs = score_inputs(case, dtype, device)
+    scores = op(**inputs)
+    exact = {name: inputs[name].double() for name in ("delta", "grad")}
+    expected = edge_scores_reference(**{**inputs, **exact})
+    assert scores.dtype == accumulate_dtype(dtype)
+    size = max(case.prompts * case.tokens * case.width, 1) ** 0.5  # of a sum of that many products
+    tolerance = TOLERANCE[accumulate_dtype(dtype)]
+    torch.testing.assert_close(scores.double() / size, expected / size, **tolerance)
+
+
+def check_readout(
+    case: ReadoutCase, dtype: torch.dtype, device: str, op: Callable[..., Any] = vocab_readout
+) -> None:
+    """Values close; ranks and ids right up to logits closer than the values' tolerance."""
+    inputs = readout_inputs(case, dtype, device)
+    out = op(**inputs)
+    expected = vocab_readout_reference(**inputs)
+    accumulate = accumulate_dtype(dtype)
+    close = TOLERANCE[accumulate]
+    for name in ("target_logits", "log_sum_exp", "topk_values"):
+        value = getattr(out, name)
+        assert value.dtype == (torch.float64 if name == "log_sum_exp" else accumulate)
+        torch.testing.assert_close(value, getattr(expected, name), **close)
+    everything = vocab_readout_reference(
+        **{**inputs, "topk": case.vocabulary, "soft_cap": 0.0, "targets": None}
+    )
+    scores = torch.empty_like(everything.topk_values).scatter_(1, everything.topk_ids, everything.topk_values)
+    margin = close["atol"] + close["rtol"] * scores.abs().amax() if scores.numel() else 0
+    if case.targets is not None:
+        targets = inputs["targets"].view(case.rows, max(case.targets, 1))
+        own = scores.gather(1, targets).unsqueeze(2)
+        ranks = out.ranks.view(targets.shape)
+        assert (ranks >= 1 + (scores.unsqueeze(1) > own + margin).sum(-1)).all()
+        assert (ranks <= 1 + (scores.unsqueeze(1) > own - margin).sum(-1)).all()
+    if case.topk:
+        best = scores.gather(1, out.topk_ids)
+        assert (best[:, :-1] >= best[:, 1:] - margin).all()
+        assert all(len(set(ids)) == case.topk for ids in out.topk_ids.tolist())
+
+
+class _Call(nn.Module):
+    """The op's call with its plain arguments bound, as torch.export wants it."""
+
+    def __init__(self, op: Callable[..., Any], fixed: dict[str, Any]) -> None:
+        super().__init__()
+        self.op, self.fixed = op, fixed
+
+    def forward(self, **tensors: Tensor) -> Any:
+        return self.op(**tensors, **self.fixed)
+
+
+def check_traces(op: Callable[..., Any], inputs: dict[str, Any]) -> None:
+    """torch.compile in one graph and torch.export give what the op gives."""
+    tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
+    fixed = {name: value for name, value in inputs.items() if not isinstance(value, Tensor)}
+    expected = op(**inputs)
+    call = _Call(op, fixed)
+    compiled = torch.compile(call, fullgraph=True, backend="aot_eager", dynamic=True)(**tensors)
+    torch.testing.assert_close(compiled, expected)
+    exported = torch.export.export(call, (), tensors).module()(**tensors)
+    torch.testing.assert_close(exported, expected)

@@ -1,0 +1,61 @@
+"""`import kcircuits`: quick, and complete."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import kcircuits
+
+HEAVY = ("torch", "transformers", "numpy", "rich", "networkx")
+
+
+def modules_after(code: str) -> set[str]:
+    code += "\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_costs_nothing():
+    assert not modules_after("import kcircuits").intersection(HEAVY)
+
+
+def test_help_costs_little():
+    code = """
+import contextlib, io
+from kcircuits.cli import run
+for arguments in (["--help"], ["discover", "--help"], ["evaluate", "--help"]):
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert run(arguments) == 0
+"""
+    assert not modules_after(code).intersection(HEAVY)
+
+
+@pytest.mark.parametrize("name", kcircuits.__all__)
+def test_names_are_there(name):
+    assert getattr(kcircuits, name).__doc__
+    assert name in dir(kcircuits)
+
+
+def test_other_names_are_not():
+    with pytest.raises(AttributeError, match="module 'kcircuits' has no attribute 'train'"):
+        kcircuits.train  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        module.name
+        for module in pkgutil.walk_packages(kcircuits.__path__, "kcircuits.")
+        if module.name[-2:] != "_C"
+    ],
+)
+def test_examples_in_docstrings(name):
+    if name == "kcircuits.__main__":
+        pytest.skip("it runs the command")
+    assert doctest.testmod(importlib.import_module(name)).failed == 0

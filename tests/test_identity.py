@@ -1,0 +1,43 @@
+"""From a model's identity to its graph."""
+
+from __future__ import annotations
+
+import pytest
+
+from kcircuits.errors import KCircuitsError
+from kcircuits.graph import Graph
+from kcircuits.identity import called, graph_of
+
+SIZES = {"num_layers": 2, "num_heads": 4, "num_kv_heads": 2}
+
+
+def test_graph_of():
+    assert graph_of(SIZES) == Graph(2, 4, 2)
+    assert graph_of(SIZES | {"parallel": True, "width": 64}) == Graph(2, 4, 2, parallel=True)
+
+
+@pytest.mark.parametrize("key", SIZES)
+@pytest.mark.parametrize("value", [None, 0, -1, True, 2.0, "2", 10**9, [2]])
+def test_sizes_that_make_no_sense(key, value):
+    with pytest.raises(KCircuitsError, match=f"the model's '{key}' must be a whole number"):
+        graph_of(SIZES | {key: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_kv_heads": 3}, "multiple of num_kv_heads"),
+        ({"num_heads": 2, "num_kv_heads": 4}, "multiple of num_kv_heads"),
+        ({"num_layers": 100_000}, "more than 200,000 nodes"),
+        ({"parallel": 1}, "'parallel' must be true or false, got 1"),
+        ({"parallel": None}, "'parallel' must be true or false, got None"),
+    ],
+)
+def test_graphs_that_make_no_sense(change, message):
+    with pytest.raises(KCircuitsError, match=message):
+        graph_of(SIZES | change)
+
+
+def test_called():
+    assert called({"name": "base", "weights_hash": "0123456789abcdef"}) == "'base' (weights 0123456789ab)"
+    assert called({}) == "'without a name' (weights unknown)"
