@@ -81,13 +81,13 @@ class Engine:
         return rows
 
     def metric(self, rows: Tensor) -> Tensor:
-        """The metric of each prompt, float [M, N], from its final-normed rows [M, N, D]."""
+        """The metric of each prompt, float64 [M, N], from its final-normed rows [M, N, D]."""
         values: Tensor = self._session.metric(rows)
         return values
 
     def measure(self, masks: np.ndarray, memory: int) -> list[float]:
         """The metric of M circuits, averaged over prompts; arguments as in `masked_rows`."""
-        values: list[float] = self.metric(self.masked_rows(masks, memory)).double().mean(dim=1).tolist()
+        values: list[float] = self.metric(self.masked_rows(masks, memory)).mean(dim=1).tolist()
         return values
 
     def acdc(

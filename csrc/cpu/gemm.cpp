@@ -17,7 +17,7 @@ namespace {
 using at::Tensor;
 
 constexpr int64_t kColumns = 48;  // rows of w per tile buffer: a multiple of every register tile's
-constexpr int64_t kDepth =
+constexpr int64_t kChain =
     128;  // elements of them, for which panel and tile stay in the first-level cache
 constexpr int64_t kPackedPass = 160
                                 << 10;  // packed elements of x that stay in the second-level cache
@@ -139,10 +139,10 @@ class Multiplication {
         const int64_t rows = std::min(panel_rows(), p.rows - row);
         const int64_t ld = padded(rows);
         const float* panel = p.panels + row * depth;
-        for (int64_t k = 0; k < depth; k += kDepth) {
+        for (int64_t k = 0; k < depth; k += kChain) {
           const float* start = k > 0 ? nullptr : bias ? bias + j : zeros;
           ops_.multiply(values, start, panel + k * ld, ld, ld / ops_.lanes, w + j * ldw + k, ldw,
-                        columns, std::min(kDepth, depth - k));
+                        columns, std::min(kChain, depth - k));
         }
         ops_.transpose(out + (p.first + row) * ld_out + j, ld_out, values, ld, columns, rows);
       }

@@ -17,8 +17,8 @@ struct Product {
 };
 
 // Several products at once, in float32 by the kernel of cpu/tiles.h: w is read where it lies, and
-// every element of the result is one chain of multiply-adds over k, so that it does not depend on
-// the rows beside it. No autograd. Safe inside at::parallel_for, where it runs on the calling
+// every element of the result is summed in one order, so that it does not depend on the rows
+// beside it. No autograd. Safe inside at::parallel_for, where it runs on the calling
 // thread alone.
 void multiply(const std::vector<Product>& products);
 

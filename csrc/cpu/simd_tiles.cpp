@@ -58,8 +58,7 @@ void multiply_tile(A* acc, const A* start, const A* x, int64_t ldx, const A* w, 
   for (int j = 0; j < kCount; ++j) {
 #pragma GCC unroll 12
     for (int v = 0; v < kVectors; ++v) {
-      sums[j][v] =
-          start == nullptr ? Vec<A>::loadu(acc + (j * kVectors + v) * kSize) : Vec<A>(start[j]);
+      sums[j][v] = Vec<A>(start == nullptr ? A(0) : start[j]);
     }
   }
   for (int64_t k = 0; k < depth; ++k) {
@@ -76,7 +75,11 @@ void multiply_tile(A* acc, const A* start, const A* x, int64_t ldx, const A* w, 
 #pragma GCC unroll 12
   for (int j = 0; j < kCount; ++j) {
 #pragma GCC unroll 12
-    for (int v = 0; v < kVectors; ++v) sums[j][v].store(acc + (j * kVectors + v) * kSize);
+    for (int v = 0; v < kVectors; ++v) {
+      A* to = acc + (j * kVectors + v) * kSize;
+      if (start == nullptr) sums[j][v] = Vec<A>::loadu(to) + sums[j][v];
+      sums[j][v].store(to);
+    }
   }
 }
 
@@ -107,12 +110,12 @@ void multiply(A* acc, const A* start, const A* x, int64_t ldx, int64_t vectors, 
 }
 
 template <typename A>
-void multiply_pairs(A* acc, const A* x, int64_t ldx, const A* w, int64_t depth) {
-  Vec<A> sum = Vec<A>::loadu(acc);
+void multiply_pairs(A* acc, bool first, const A* x, int64_t ldx, const A* w, int64_t depth) {
+  Vec<A> sum = first ? Vec<A>::loadu(acc) : Vec<A>(0);
   for (int64_t k = 0; k < depth; ++k) {
     sum = at::vec::fmadd(Vec<A>::loadu(x + k * ldx), Vec<A>::loadu(w + k * Vec<A>::size()), sum);
   }
-  sum.store(acc);
+  (first ? sum : Vec<A>::loadu(acc) + sum).store(acc);
 }
 
 // An infinite maximum is no shift: exp(inf - inf) would be NaN where torch.logsumexp says inf.

@@ -26,8 +26,6 @@ namespace {
 
 constexpr int64_t kRowsPerChunk = 4096;  // bounds the memory for panels and running statistics
 constexpr int64_t kColumns = 48;         // unembedding rows per block: a multiple of every tile's
-constexpr int64_t kDepth =
-    128;  // elements of them, for which a panel stays in the first-level cache
 constexpr int64_t kMaxSplits = 128;  // parts of the vocabulary, the unit of parallel work
 
 // Rows after the norm, [N, D] contiguous in the accumulation dtype.
@@ -118,7 +116,7 @@ class Reader {
     });
   }
 
-  // The targets' logits by the chain that the pass uses, so that a target equals itself and every
+  // The targets' logits by the chains that the pass uses, so that a target equals itself and every
   // duplicate of its row.
   void compute_target_logits() {
     const int64_t padded = panels_.padded_rows();
@@ -140,8 +138,12 @@ class Reader {
           }
           logits[i] = bias_ == nullptr ? Acc(0) : bias_[id];
         }
-        ops_.multiply_pairs(logits, panels_.data(panel) + row % panels_.rows_per_panel(),
-                            panels_.ld(panel), gathered.data(), problem_.width);
+        const Acc* x = panels_.data(panel) + row % panels_.rows_per_panel();
+        const int64_t ld = panels_.ld(panel);
+        for (int64_t k = 0; k < problem_.width; k += kChain) {
+          ops_.multiply_pairs(logits, k == 0, x + k * ld, ld, gathered.data() + k * lanes,
+                              std::min(kChain, problem_.width - k));
+        }
       }
     });
   }
@@ -183,10 +185,10 @@ class Reader {
     const Acc* start = bias_ == nullptr ? part.start.data() : bias_ + id;
     int64_t k = 0;
     do {  // once also where the width is 0
-      const int64_t depth = std::min(kDepth, problem_.width - k);
+      const int64_t depth = std::min(kChain, problem_.width - k);
       ops_.multiply(part.values.data(), k == 0 ? start : nullptr, panels_.data(panel) + k * ld, ld,
                     panels_.vectors(panel), w + k, ldw, columns, depth);
-      k += kDepth;
+      k += kChain;
     } while (k < problem_.width);
   }
 

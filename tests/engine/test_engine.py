@@ -50,7 +50,7 @@ def test_metrics_equal_the_reference(name, metric):
     edges = np.stack([spec.graph.valid & (rng.random(spec.graph.valid.shape) < 0.5) for _ in range(5)])
     engine, run = Engine(spec, task), reference_runs(spec, task)
     metric_of = reference_metric(spec, task)
-    expected = torch.stack([metric_of(run(mask)) for mask in edges])
+    expected = torch.stack([metric_of(run(mask)) for mask in edges]).double()
     torch.testing.assert_close(
         engine.metric(engine.masked_rows(edges, LARGE)), expected, atol=1e-4, rtol=1e-5
     )
