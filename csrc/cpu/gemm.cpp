@@ -180,7 +180,8 @@ void multiply(const std::vector<Product>& products) {
 
 Tensor linear(const Tensor& x, const Tensor& w, const std::optional<Tensor>& bias) {
   const Tensor out = at::empty({x.size(0), w.size(0)}, x.options());
-  multiply({{x.stride(1) == 1 || x.size(1) == 1 ? x : x.contiguous(), w, bias, out}});
+  const Tensor rows = x.stride(1) == 1 || x.size(1) == 1 ? x : x.contiguous();
+  multiply({{rows, w, bias ? std::optional(bias->contiguous()) : std::nullopt, out}});
   return out;
 }
 

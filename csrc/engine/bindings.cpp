@@ -123,7 +123,7 @@ void bind(py::module_& m) {
       .def("acdc", &run_acdc, py::arg("threshold"), py::arg("absolute"), py::arg("memory"),
            py::arg("chunk_limit"), py::arg("progress"));
 
-  m.def("cpu_linear", &cpu::linear, py::arg("x"), py::arg("w"), py::arg("bias"),
+  m.def("cpu_linear", &cpu::linear, py::arg("x"), py::arg("w"), py::arg("bias") = py::none(),
         "The engine's float32 product x wᵀ + bias, for its tests and benchmarks.");
 
   py::class_<AcdcProgress>(m, "AcdcProgress")
