@@ -26,7 +26,7 @@ namespace {
 
 constexpr int64_t kRowsPerChunk = 4096;  // bounds the memory for panels and running statistics
 constexpr int64_t kColumns = 48;         // unembedding rows per block: a multiple of every tile's
-constexpr int64_t kMaxSplits = 128;  // parts of the vocabulary, the unit of parallel work
+constexpr int64_t kMaxSplits = 128;      // parts of the vocabulary, the unit of parallel work
 
 // Rows after the norm, [N, D] contiguous in the accumulation dtype.
 at::Tensor normed_rows(const VocabReadoutProblem& problem, int64_t first, int64_t count) {
