@@ -74,7 +74,9 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", type=int, default=ROWS)
     parser.add_argument("--budget", type=float, default=0.25, help="seconds for each line")
     arguments = parser.parse_args()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    )
     print(f"{'shape':22}{'M':>6}{'own':>9}{'blas':>9}{'onednn':>9}   GFLOP/s")
     for name, (n, k, layout) in SHAPES.items():
         if arguments.shapes and not any(word in name for word in arguments.shapes):
@@ -83,8 +85,11 @@ def main() -> None:
         for m in arguments.rows:
             best = best_seconds(contenders(torch.randn(m, k), w), arguments.budget)
             rates = {call: 2e-9 * m * n * k / seconds for call, seconds in best.items()}
-            line = "".join(f"{rates[call]:9.1f}" if call in rates else f"{'-':>9}" for call in ("own", "blas", "onednn"))
-            print(f"{name:22}{m:6}{line}   {'' if rates['own'] >= max(rates.values()) else 'behind'}", flush=True)
+            line = "".join(
+                f"{rates[call]:9.1f}" if call in rates else f"{'-':>9}" for call in ("own", "blas", "onednn")
+            )
+            behind = "" if rates["own"] >= max(rates.values()) else "behind"
+            print(f"{name:22}{m:6}{line}   {behind}", flush=True)
 
 
 if __name__ == "__main__":
