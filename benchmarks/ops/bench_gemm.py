@@ -74,9 +74,8 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", type=int, default=ROWS)
     parser.add_argument("--budget", type=float, default=0.25, help="seconds for each line")
     arguments = parser.parse_args()
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
-    )
+    capability = torch.backends.cpu.get_cpu_capability()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {capability}")
     print(f"{'shape':22}{'M':>6}{'own':>9}{'blas':>9}{'onednn':>9}   GFLOP/s")
     for name, (n, k, layout) in SHAPES.items():
         if arguments.shapes and not any(word in name for word in arguments.shapes):
