@@ -39,9 +39,9 @@ build: $(MODULE) ## Build the compiled module
 
 bench: $(MODULE) ## Print the measurements that the README quotes
 	$(BIN)/python benchmarks/bench_acdc.py
-	mkdir -p benchmarks/results
-	$(BIN)/python -m pytest -q -s -o addopts= benchmarks/bench_ops.py --benchmark-json=benchmarks/results/ops.json
-	$(BIN)/python benchmarks/ratios.py benchmarks/results/ops.json
+	mkdir -p build
+	$(BIN)/python -m pytest -q -s -o addopts= benchmarks/bench_ops.py --benchmark-json=build/ops.json
+	$(BIN)/python benchmarks/ratios.py build/ops.json
 
 cuda-check: $(STAMP) ## Compile the CUDA kernels for every architecture (needs nvcc, no GPU)
 	$(BIN)/python tools/check_cuda.py
