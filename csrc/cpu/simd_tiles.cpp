@@ -42,6 +42,13 @@ void transpose(A* to, int64_t ld_to, const A* from, int64_t ld_from, int64_t row
         at::vec::transpose_mxn<A, kSize, kSize>(source, ld_from, block, ld_to);
         continue;
       }
+#if defined(CPU_CAPABILITY_AVX512)
+      if constexpr (sizeof(A) == sizeof(float)) {  // by masked loads and stores
+        at::vec::transpose_mxn<A>(source, ld_from, block, ld_to, static_cast<int>(is),
+                                  static_cast<int>(ks));
+        continue;
+      }
+#endif
       for (int64_t b = 0; b < is; ++b) {
         for (int64_t a = 0; a < ks; ++a) block[a * ld_to + b] = source[b * ld_from + a];
       }
@@ -49,7 +56,7 @@ void transpose(A* to, int64_t ld_to, const A* from, int64_t ld_from, int64_t row
   }
 }
 
-template <typename A, int kVectors, int kCount>
+template <typename A, int kVectors, int kCount, bool kAhead>
 void multiply_tile(A* acc, const A* start, const A* x, int64_t ldx, const A* w, int64_t ldw,
                    int64_t depth) {
   constexpr int64_t kSize = Vec<A>::size();
@@ -62,7 +69,7 @@ void multiply_tile(A* acc, const A* start, const A* x, int64_t ldx, const A* w, 
           start == nullptr ? Vec<A>::loadu(acc + (j * kVectors + v) * kSize) : Vec<A>(start[j]);
     }
   }
-  for (int64_t k = 0; k < depth; ++k) {
+  const auto step = [&](int64_t k) {
     Vec<A> xs[kVectors];
 #pragma GCC unroll 12
     for (int v = 0; v < kVectors; ++v) xs[v] = Vec<A>::loadu(x + k * ldx + v * kSize);
@@ -72,7 +79,17 @@ void multiply_tile(A* acc, const A* start, const A* x, int64_t ldx, const A* w, 
 #pragma GCC unroll 12
       for (int v = 0; v < kVectors; ++v) sums[j][v] = at::vec::fmadd(xs[v], ws, sums[j][v]);
     }
+  };
+  int64_t k = 0;
+  if constexpr (kAhead) {
+    constexpr int64_t kLine = 64 / sizeof(A);
+    for (; k + kLine <= depth; k += kLine) {
+#pragma GCC unroll 12
+      for (int j = 0; j < kCount; ++j) __builtin_prefetch(w + (kCount + j) * ldw + k, 0, 2);
+      for (int64_t i = k; i < k + kLine; ++i) step(i);
+    }
   }
+  for (; k < depth; ++k) step(k);
 #pragma GCC unroll 12
   for (int j = 0; j < kCount; ++j) {
 #pragma GCC unroll 12
@@ -80,29 +97,36 @@ void multiply_tile(A* acc, const A* start, const A* x, int64_t ldx, const A* w, 
   }
 }
 
-template <typename A, int kVectors>
+template <typename A, int kVectors, bool kAhead>
 void multiply_panel(A* acc, const A* start, const A* x, int64_t ldx, const A* w, int64_t ldw,
                     int64_t columns, int64_t depth) {
   constexpr int64_t kLd = kVectors * Vec<A>::size();
   const auto from = [start](int64_t j) { return start == nullptr ? nullptr : start + j; };
   int64_t j = 0;
   for (; j + kColumns<kVectors> <= columns; j += kColumns<kVectors>) {
-    multiply_tile<A, kVectors, kColumns<kVectors>>(acc + j * kLd, from(j), x, ldx, w + j * ldw, ldw,
-                                                   depth);
+    multiply_tile<A, kVectors, kColumns<kVectors>, kAhead>(acc + j * kLd, from(j), x, ldx,
+                                                           w + j * ldw, ldw, depth);
   }
-  for (; j < columns; ++j) {
-    multiply_tile<A, kVectors, 1>(acc + j * kLd, from(j), x, ldx, w + j * ldw, ldw, depth);
+  // A few columns wait for the latency of their sums: four cost as much as one.
+  for (; j + 4 <= columns; j += 4) {
+    multiply_tile<A, kVectors, 4, false>(acc + j * kLd, from(j), x, ldx, w + j * ldw, ldw, depth);
+  }
+  for (; j + 2 <= columns; j += 2) {
+    multiply_tile<A, kVectors, 2, false>(acc + j * kLd, from(j), x, ldx, w + j * ldw, ldw, depth);
+  }
+  if (j < columns) {
+    multiply_tile<A, kVectors, 1, false>(acc + j * kLd, from(j), x, ldx, w + j * ldw, ldw, depth);
   }
 }
 
-template <typename A>
+template <typename A, bool kAhead>
 void multiply(A* acc, const A* start, const A* x, int64_t ldx, int64_t vectors, const A* w,
               int64_t ldw, int64_t columns, int64_t depth) {
   static_assert(kMaxVectors <= 3);
-  if (vectors == 1) return multiply_panel<A, 1>(acc, start, x, ldx, w, ldw, columns, depth);
-  if (vectors == 2) return multiply_panel<A, 2>(acc, start, x, ldx, w, ldw, columns, depth);
+  if (vectors == 1) return multiply_panel<A, 1, kAhead>(acc, start, x, ldx, w, ldw, columns, depth);
+  if (vectors == 2) return multiply_panel<A, 2, kAhead>(acc, start, x, ldx, w, ldw, columns, depth);
   if constexpr (kMaxVectors == 3) {
-    return multiply_panel<A, 3>(acc, start, x, ldx, w, ldw, columns, depth);
+    return multiply_panel<A, 3, kAhead>(acc, start, x, ldx, w, ldw, columns, depth);
   }
 }
 
@@ -194,7 +218,8 @@ constexpr TileOps<A> kTileOps = {
     .lanes = Vec<A>::size(),
     .max_vectors = kMaxVectors,
     .transpose = transpose<A>,
-    .multiply = multiply<A>,
+    .multiply = multiply<A, false>,
+    .multiply_far = multiply<A, true>,
     .multiply_pairs = multiply_pairs<A>,
     .log_sum_exp = log_sum_exp<A>,
     .count_greater = count_greater<A>,

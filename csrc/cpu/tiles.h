@@ -25,6 +25,9 @@ struct TileOps {
   // i < vectors * lanes; ld = vectors * lanes. A null start continues what acc holds.
   void (*multiply)(A* acc, const A* start, const A* x, int64_t ldx, int64_t vectors, const A* w,
                    int64_t ldw, int64_t columns, int64_t depth);
+  // The same for a w that comes from memory: rows are fetched while those before them are used.
+  void (*multiply_far)(A* acc, const A* start, const A* x, int64_t ldx, int64_t vectors, const A* w,
+                       int64_t ldw, int64_t columns, int64_t depth);
   // The same chain for one vector of pairs: acc[i] += Σ_k x[k * ldx + i] * w[k * lanes + i].
   void (*multiply_pairs)(A* acc, const A* x, int64_t ldx, const A* w, int64_t depth);
 
