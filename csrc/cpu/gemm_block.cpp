@@ -16,7 +16,7 @@ constexpr int64_t kDepth = 1536;         // of a panel that stays in the second-
 constexpr int64_t kPacked = 1 << 20;     // elements of x packed at once, unless one panel has more
 constexpr int64_t kNear = 1 << 18;       // elements of w that may still be in a near cache
 constexpr int64_t kRowsToCopyFor = 32;   // from here on scattered columns of w are copied together
-constexpr int64_t kRowsToTransposeFor = 6;  // up to here w is transposed instead of x
+constexpr int64_t kRowsToTransposeFor = 8;  // up to here w is transposed instead of x
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

@@ -107,15 +107,21 @@ void multiply_panel(A* acc, const A* start, const A* x, int64_t ldx, const A* w,
     multiply_tile<A, kVectors, kColumns<kVectors>, kAhead>(acc + j * kLd, from(j), x, ldx,
                                                            w + j * ldw, ldw, depth);
   }
-  // A few columns wait for the latency of their sums: four cost as much as one.
-  for (; j + 4 <= columns; j += 4) {
-    multiply_tile<A, kVectors, 4, false>(acc + j * kLd, from(j), x, ldx, w + j * ldw, ldw, depth);
-  }
-  for (; j + 2 <= columns; j += 2) {
-    multiply_tile<A, kVectors, 2, false>(acc + j * kLd, from(j), x, ldx, w + j * ldw, ldw, depth);
-  }
-  if (j < columns) {
-    multiply_tile<A, kVectors, 1, false>(acc + j * kLd, from(j), x, ldx, w + j * ldw, ldw, depth);
+  const auto rest = [&]<int kCount>() {
+    multiply_tile<A, kVectors, kCount, false>(acc + j * kLd, from(j), x, ldx, w + j * ldw, ldw,
+                                              depth);
+    j += kCount;
+  };
+  if (columns - j >= 8) rest.template operator()<8>();
+  switch (columns - j) {
+    case 7: return rest.template operator()<7>();
+    case 6: return rest.template operator()<6>();
+    case 5: return rest.template operator()<5>();
+    case 4: return rest.template operator()<4>();
+    case 3: return rest.template operator()<3>();
+    case 2: return rest.template operator()<2>();
+    case 1: return rest.template operator()<1>();
+    default: return;
   }
 }
 
