@@ -16,7 +16,8 @@ constexpr int64_t kDepth = 1536;         // of a panel that stays in the second-
 constexpr int64_t kPacked = 1 << 20;     // elements of x packed at once, unless one panel has more
 constexpr int64_t kNear = 1 << 18;       // elements of w that may still be in a near cache
 constexpr int64_t kRowsToCopyFor = 32;   // from here on scattered columns of w are copied together
-constexpr int64_t kRowsToTransposeFor = 8;  // up to here w is transposed instead of x
+constexpr int64_t kRowsToTransposeFor = 8;  // up to here w is transposed instead of x,
+constexpr int64_t kTransposed = 1 << 22;    // unless it has more elements and comes from memory
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -118,7 +119,9 @@ class BlockProduct {
         std::memset(panel + k * ld + ld - ops_.lanes, 0, ops_.lanes * sizeof(float));
       }
     }
-    ops_.transpose(panel, ld, from, ld_from, rows, depth);
+    for (int64_t r = 0; r < rows; r += ops_.lanes) {  // as few streams at a time as fill a vector
+      ops_.transpose(panel + r, ld, from + r * ld_from, ld_from, std::min(ops_.lanes, rows - r), depth);
+    }
   }
 
   void copy_padded(float* to, const float* from, int64_t count) const {
@@ -165,7 +168,8 @@ class BlockProduct {
 };
 
 bool takes_columns(const Operands& operands, int64_t rows) {
-  return operands.w_by_columns || rows <= kRowsToTransposeFor;
+  if (operands.w_by_columns || rows == 1) return true;
+  return rows <= kRowsToTransposeFor && operands.n * operands.k <= kTransposed;
 }
 
 }  // namespace
@@ -181,15 +185,15 @@ void multiply_block(const Operands& operands, const Block& block) {
 
 double block_cost(const Operands& operands, int64_t rows, int64_t columns) {
   constexpr double kMultiplyAdd = 1.0 / 128;  // 32 a cycle at 4 GHz
-  constexpr double kTransposed = 0.06;        // an element
+  constexpr double kTransposition = 0.06;     // of an element
   const int64_t lanes = tiles().of<float>().lanes;
   const auto padded = [&](int64_t count) { return static_cast<double>(ceil_div(count, lanes) * lanes); };
   const double depth = static_cast<double>(operands.k) + 24;  // a tile has a beginning and an end
   if (takes_columns(operands, rows)) {
-    const double copied = operands.w_by_columns ? 0 : kTransposed * depth * padded(columns);
+    const double copied = operands.w_by_columns ? 0 : kTransposition * depth * padded(columns);
     return 200 + copied + kMultiplyAdd * depth * padded(columns) * std::max<double>(rows, 3);
   }
-  return 200 + kTransposed * depth * padded(rows) + kMultiplyAdd * depth * padded(rows) * columns;
+  return 200 + kTransposition * depth * padded(rows) + kMultiplyAdd * depth * padded(rows) * columns;
 }
 
 }  // namespace kcircuits::cpu

@@ -171,8 +171,8 @@ void log_sum_exp_with(A* max, A* sum, const A* values, int64_t vectors, int64_t 
     const Vec<A> old = Vec<A>::loadu(max + v * kSize);
     top = at::vec::maximum(old, capped(top));
     const Vec<A> shift = finite_or_zero<A>(top);
-    Vec<A> total = Vec<A>::loadu(sum + v * kSize) * (old - shift).exp();
-    for (int64_t j = 0; j < columns; ++j) total = total + (capped(load(j)) - shift).exp();
+    Vec<A> total = Vec<A>::loadu(sum + v * kSize) * (old - shift).exp_u20();
+    for (int64_t j = 0; j < columns; ++j) total = total + (capped(load(j)) - shift).exp_u20();
     top.store(max + v * kSize);
     total.store(sum + v * kSize);
   }

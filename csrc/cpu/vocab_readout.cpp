@@ -26,8 +26,7 @@ namespace {
 
 constexpr int64_t kRowsPerChunk = 4096;  // bounds the memory for panels and running statistics
 constexpr int64_t kColumns = 48;         // unembedding rows per block: a multiple of every tile's
-constexpr int64_t kDepth =
-    128;  // elements of them, for which a panel stays in the first-level cache
+constexpr int64_t kDepth = 1536;  // elements of them, for which a panel stays in the second-level cache
 constexpr int64_t kMaxSplits = 128;  // parts of the vocabulary, the unit of parallel work
 
 // Rows after the norm, [N, D] contiguous in the accumulation dtype.
@@ -181,11 +180,14 @@ class Reader {
                 Part& part) const {
     const int64_t ld = panels_.ld(panel);
     const Acc* start = bias_ == nullptr ? part.start.data() : bias_ + id;
+    // The first panel meets the unembedding in memory, the others in the cache.
+    const bool far = panel == 0 && std::is_same_v<T, Acc>;
+    const auto kernel = far ? ops_.multiply_far : ops_.multiply;
     int64_t k = 0;
     do {  // once also where the width is 0
       const int64_t depth = std::min(kDepth, problem_.width - k);
-      ops_.multiply(part.values.data(), k == 0 ? start : nullptr, panels_.data(panel) + k * ld, ld,
-                    panels_.vectors(panel), w + k, ldw, columns, depth);
+      kernel(part.values.data(), k == 0 ? start : nullptr, panels_.data(panel) + k * ld, ld,
+             panels_.vectors(panel), w + k, ldw, columns, depth);
       k += kDepth;
     } while (k < problem_.width);
   }
