@@ -53,7 +53,7 @@ def test_linear_matches_double(layout, n, k):
     bias = torch.randn(n)
     for m in ROWS:
         x = torch.randn(m, k)
-        assert_close_to_double(native.cpu_linear(x, w), x, w, None)
+        assert_close_to_double(native.cpu_linear(x, w, None), x, w, None)
         assert_close_to_double(native.cpu_linear(x, w, bias), x, w, bias)
 
 
@@ -68,7 +68,7 @@ def test_linear_takes_views(x_layout, w_layout):
 
 def test_linear_takes_expanded_rows():
     x, w = torch.randn(1, 40).expand(20, 40), torch.randn(30, 40)
-    assert_close_to_double(native.cpu_linear(x, w), x, w, None)
+    assert_close_to_double(native.cpu_linear(x, w, None), x, w, None)
 
 
 @pytest.mark.parametrize("m", [3, 200])
@@ -76,13 +76,13 @@ def test_linear_takes_expanded_rows():
 def test_linear_splits_deep_products_and_many_rows(layout, m):
     torch.manual_seed(0)
     x, w = torch.randn(m, 5000), strided(70, 5000, layout)
-    assert_close_to_double(native.cpu_linear(x, w), x, w, None)
+    assert_close_to_double(native.cpu_linear(x, w, None), x, w, None)
 
 
 def test_linear_takes_more_rows_than_are_packed_at_once():
     torch.manual_seed(0)
     x, w = torch.randn(3001, 1536), torch.randn(40, 1536)
-    assert_close_to_double(native.cpu_linear(x, w), x, w, None)
+    assert_close_to_double(native.cpu_linear(x, w, None), x, w, None)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -101,7 +101,7 @@ def test_linear_of_other_dtypes(dtype):
 def test_linear_keeps_infinities_and_nans_in_their_rows():
     x, w = torch.randn(20, 64), torch.randn(30, 64)
     x[3, 5], x[7, 9] = torch.inf, torch.nan
-    out = native.cpu_linear(x, w)
+    out = native.cpu_linear(x, w, None)
     assert out[7].isnan().all()
     assert not out[3].isfinite().any()
     others = [i for i in range(20) if i not in (3, 7)]

@@ -191,12 +191,9 @@ class Scorer {
       for (int64_t first = 0; first < column_side_.rows; first += kColumns) {
         const auto [begin, end] = edges_of(panel, first, part.panels);
         if (begin >= end) continue;
-        for (int64_t k = 0; k < depth; k += kChain) {
-          ops_.multiply(part.tile.data(), k == 0 ? part.zeros.data() : nullptr,
-                        part.panels.data(panel) + k * ld, ld, part.panels.vectors(panel),
-                        column_rows + begin * column_ld + k, column_ld, end - begin,
-                        std::min(kChain, depth - k));
-        }
+        ops_.multiply(part.tile.data(), part.zeros.data(), part.panels.data(panel), ld,
+                      part.panels.vectors(panel), column_rows + begin * column_ld, column_ld,
+                      end - begin, depth);
         for (int64_t i = 0; i < (end - begin) * ld; ++i) sums[begin * ld + i] += part.tile[i];
       }
     }

@@ -42,6 +42,13 @@ void transpose(A* to, int64_t ld_to, const A* from, int64_t ld_from, int64_t row
         at::vec::transpose_mxn<A, kSize, kSize>(source, ld_from, block, ld_to);
         continue;
       }
+#if defined(CPU_CAPABILITY_AVX512)
+      if constexpr (sizeof(A) == sizeof(float)) {  // by masked loads and stores
+        at::vec::transpose_mxn<A>(source, ld_from, block, ld_to, static_cast<int>(is),
+                                  static_cast<int>(ks));
+        continue;
+      }
+#endif
       for (int64_t b = 0; b < is; ++b) {
         for (int64_t a = 0; a < ks; ++a) block[a * ld_to + b] = source[b * ld_from + a];
       }
@@ -49,19 +56,12 @@ void transpose(A* to, int64_t ld_to, const A* from, int64_t ld_from, int64_t row
   }
 }
 
-template <typename A, int kVectors, int kCount>
+template <typename A, int kVectors, int kCount, bool kAhead>
 void multiply_tile(A* acc, const A* start, const A* x, int64_t ldx, const A* w, int64_t ldw,
                    int64_t depth) {
   constexpr int64_t kSize = Vec<A>::size();
   Vec<A> sums[kCount][kVectors];
-#pragma GCC unroll 12
-  for (int j = 0; j < kCount; ++j) {
-#pragma GCC unroll 12
-    for (int v = 0; v < kVectors; ++v) {
-      sums[j][v] = Vec<A>(start == nullptr ? A(0) : start[j]);
-    }
-  }
-  for (int64_t k = 0; k < depth; ++k) {
+  const auto step = [&](int64_t k) {
     Vec<A> xs[kVectors];
 #pragma GCC unroll 12
     for (int v = 0; v < kVectors; ++v) xs[v] = Vec<A>::loadu(x + k * ldx + v * kSize);
@@ -71,51 +71,93 @@ void multiply_tile(A* acc, const A* start, const A* x, int64_t ldx, const A* w, 
 #pragma GCC unroll 12
       for (int v = 0; v < kVectors; ++v) sums[j][v] = at::vec::fmadd(xs[v], ws, sums[j][v]);
     }
-  }
+  };
+  int64_t k = 0;
+  do {  // one chain; once also where the depth is 0
 #pragma GCC unroll 12
-  for (int j = 0; j < kCount; ++j) {
+    for (int j = 0; j < kCount; ++j) {
 #pragma GCC unroll 12
-    for (int v = 0; v < kVectors; ++v) {
-      A* to = acc + (j * kVectors + v) * kSize;
-      if (start == nullptr) sums[j][v] = Vec<A>::loadu(to) + sums[j][v];
-      sums[j][v].store(to);
+      for (int v = 0; v < kVectors; ++v) sums[j][v] = Vec<A>(start == nullptr ? A(0) : start[j]);
     }
-  }
+    const int64_t end = depth - k < kChain ? depth : k + kChain;
+    if constexpr (kAhead) {
+      constexpr int64_t kLine = 64 / sizeof(A);
+      for (; k + kLine <= end; k += kLine) {
+#pragma GCC unroll 12
+        for (int j = 0; j < kCount; ++j) __builtin_prefetch(w + (kCount + j) * ldw + k, 0, 2);
+        for (int64_t i = k; i < k + kLine; ++i) step(i);
+      }
+    }
+    for (; k < end; ++k) step(k);
+#pragma GCC unroll 12
+    for (int j = 0; j < kCount; ++j) {
+#pragma GCC unroll 12
+      for (int v = 0; v < kVectors; ++v) {
+        A* to = acc + (j * kVectors + v) * kSize;
+        (start == nullptr ? Vec<A>::loadu(to) + sums[j][v] : sums[j][v]).store(to);
+      }
+    }
+    start = nullptr;
+  } while (k < depth);
 }
 
-template <typename A, int kVectors>
+template <typename A, int kVectors, bool kAhead>
 void multiply_panel(A* acc, const A* start, const A* x, int64_t ldx, const A* w, int64_t ldw,
                     int64_t columns, int64_t depth) {
   constexpr int64_t kLd = kVectors * Vec<A>::size();
   const auto from = [start](int64_t j) { return start == nullptr ? nullptr : start + j; };
   int64_t j = 0;
   for (; j + kColumns<kVectors> <= columns; j += kColumns<kVectors>) {
-    multiply_tile<A, kVectors, kColumns<kVectors>>(acc + j * kLd, from(j), x, ldx, w + j * ldw, ldw,
-                                                   depth);
+    multiply_tile<A, kVectors, kColumns<kVectors>, kAhead>(acc + j * kLd, from(j), x, ldx,
+                                                           w + j * ldw, ldw, depth);
   }
-  for (; j < columns; ++j) {
-    multiply_tile<A, kVectors, 1>(acc + j * kLd, from(j), x, ldx, w + j * ldw, ldw, depth);
+  const auto rest = [&]<int kCount>() {
+    multiply_tile<A, kVectors, kCount, false>(acc + j * kLd, from(j), x, ldx, w + j * ldw, ldw,
+                                              depth);
+    j += kCount;
+  };
+  if (columns - j >= 8) rest.template operator()<8>();
+  switch (columns - j) {
+    case 7:
+      return rest.template operator()<7>();
+    case 6:
+      return rest.template operator()<6>();
+    case 5:
+      return rest.template operator()<5>();
+    case 4:
+      return rest.template operator()<4>();
+    case 3:
+      return rest.template operator()<3>();
+    case 2:
+      return rest.template operator()<2>();
+    case 1:
+      return rest.template operator()<1>();
+    default:
+      return;
   }
 }
 
-template <typename A>
+template <typename A, bool kAhead>
 void multiply(A* acc, const A* start, const A* x, int64_t ldx, int64_t vectors, const A* w,
               int64_t ldw, int64_t columns, int64_t depth) {
   static_assert(kMaxVectors <= 3);
-  if (vectors == 1) return multiply_panel<A, 1>(acc, start, x, ldx, w, ldw, columns, depth);
-  if (vectors == 2) return multiply_panel<A, 2>(acc, start, x, ldx, w, ldw, columns, depth);
+  if (vectors == 1) return multiply_panel<A, 1, kAhead>(acc, start, x, ldx, w, ldw, columns, depth);
+  if (vectors == 2) return multiply_panel<A, 2, kAhead>(acc, start, x, ldx, w, ldw, columns, depth);
   if constexpr (kMaxVectors == 3) {
-    return multiply_panel<A, 3>(acc, start, x, ldx, w, ldw, columns, depth);
+    return multiply_panel<A, 3, kAhead>(acc, start, x, ldx, w, ldw, columns, depth);
   }
 }
 
 template <typename A>
-void multiply_pairs(A* acc, bool first, const A* x, int64_t ldx, const A* w, int64_t depth) {
-  Vec<A> sum = first ? Vec<A>::loadu(acc) : Vec<A>(0);
-  for (int64_t k = 0; k < depth; ++k) {
-    sum = at::vec::fmadd(Vec<A>::loadu(x + k * ldx), Vec<A>::loadu(w + k * Vec<A>::size()), sum);
+void multiply_pairs(A* acc, const A* x, int64_t ldx, const A* w, int64_t depth) {
+  for (int64_t first = 0; first < depth; first += kChain) {
+    const int64_t end = depth - first < kChain ? depth : first + kChain;
+    Vec<A> sum = first == 0 ? Vec<A>::loadu(acc) : Vec<A>(0);
+    for (int64_t k = first; k < end; ++k) {
+      sum = at::vec::fmadd(Vec<A>::loadu(x + k * ldx), Vec<A>::loadu(w + k * Vec<A>::size()), sum);
+    }
+    (first == 0 ? sum : Vec<A>::loadu(acc) + sum).store(acc);
   }
-  (first ? sum : Vec<A>::loadu(acc) + sum).store(acc);
 }
 
 // An infinite maximum is no shift: exp(inf - inf) would be NaN where torch.logsumexp says inf.
@@ -197,7 +239,8 @@ constexpr TileOps<A> kTileOps = {
     .lanes = Vec<A>::size(),
     .max_vectors = kMaxVectors,
     .transpose = transpose<A>,
-    .multiply = multiply<A>,
+    .multiply = multiply<A, false>,
+    .multiply_far = multiply<A, true>,
     .multiply_pairs = multiply_pairs<A>,
     .log_sum_exp = log_sum_exp<A>,
     .count_greater = count_greater<A>,

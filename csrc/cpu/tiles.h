@@ -29,9 +29,12 @@ struct TileOps {
   // i < vectors * lanes; ld = vectors * lanes. Where start is null, the sum is added to acc.
   void (*multiply)(A* acc, const A* start, const A* x, int64_t ldx, int64_t vectors, const A* w,
                    int64_t ldw, int64_t columns, int64_t depth);
-  // The same for one vector of pairs: acc[i] += Σ_k x[k * ldx + i] * w[k * lanes + i]. With
-  // `first`, acc is what the chain starts with, as `start` above.
-  void (*multiply_pairs)(A* acc, bool first, const A* x, int64_t ldx, const A* w, int64_t depth);
+  // The same for a w that comes from memory: rows are fetched while those before them are used.
+  void (*multiply_far)(A* acc, const A* start, const A* x, int64_t ldx, int64_t vectors, const A* w,
+                       int64_t ldw, int64_t columns, int64_t depth);
+  // The same for one vector of pairs: acc[i] += Σ_k x[k * ldx + i] * w[k * lanes + i], the first
+  // chain starting from acc.
+  void (*multiply_pairs)(A* acc, const A* x, int64_t ldx, const A* w, int64_t depth);
 
   // The rest reads values[j * ld + i] for j < columns, ld = vectors * lanes.
   // Running log-sum-exp: sum[i] * exp(max[i]) grows by Σ_j exp(v), where v is the value or, for a

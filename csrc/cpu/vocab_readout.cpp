@@ -26,7 +26,9 @@ namespace {
 
 constexpr int64_t kRowsPerChunk = 4096;  // bounds the memory for panels and running statistics
 constexpr int64_t kColumns = 48;         // unembedding rows per block: a multiple of every tile's
-constexpr int64_t kMaxSplits = 128;      // parts of the vocabulary, the unit of parallel work
+// Elements of them, for which a panel stays in the second-level cache; whole chains.
+constexpr int64_t kDepth = 12 * kChain;
+constexpr int64_t kMaxSplits = 128;  // parts of the vocabulary, the unit of parallel work
 
 // Rows after the norm, [N, D] contiguous in the accumulation dtype.
 at::Tensor normed_rows(const VocabReadoutProblem& problem, int64_t first, int64_t count) {
@@ -138,12 +140,8 @@ class Reader {
           }
           logits[i] = bias_ == nullptr ? Acc(0) : bias_[id];
         }
-        const Acc* x = panels_.data(panel) + row % panels_.rows_per_panel();
-        const int64_t ld = panels_.ld(panel);
-        for (int64_t k = 0; k < problem_.width; k += kChain) {
-          ops_.multiply_pairs(logits, k == 0, x + k * ld, ld, gathered.data() + k * lanes,
-                              std::min(kChain, problem_.width - k));
-        }
+        ops_.multiply_pairs(logits, panels_.data(panel) + row % panels_.rows_per_panel(),
+                            panels_.ld(panel), gathered.data(), problem_.width);
       }
     });
   }
@@ -183,12 +181,15 @@ class Reader {
                 Part& part) const {
     const int64_t ld = panels_.ld(panel);
     const Acc* start = bias_ == nullptr ? part.start.data() : bias_ + id;
+    // The first panel meets the unembedding in memory, the others in the cache.
+    const bool far = panel == 0 && std::is_same_v<T, Acc>;
+    const auto kernel = far ? ops_.multiply_far : ops_.multiply;
     int64_t k = 0;
     do {  // once also where the width is 0
-      const int64_t depth = std::min(kChain, problem_.width - k);
-      ops_.multiply(part.values.data(), k == 0 ? start : nullptr, panels_.data(panel) + k * ld, ld,
-                    panels_.vectors(panel), w + k, ldw, columns, depth);
-      k += kChain;
+      const int64_t depth = std::min(kDepth, problem_.width - k);
+      kernel(part.values.data(), k == 0 ? start : nullptr, panels_.data(panel) + k * ld, ld,
+             panels_.vectors(panel), w + k, ldw, columns, depth);
+      k += kDepth;
     } while (k < problem_.width);
   }
 
