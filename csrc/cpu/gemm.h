@@ -18,8 +18,8 @@ struct Product {
 
 // Several products at once, in float32 by the kernel of cpu/tiles.h: w is read where it lies, by
 // rows or by columns (GPT-2's Conv1D weights, seen transposed), and every element of the result is
-// one chain of multiply-adds over k, so that it does not depend on the rows beside it. No autograd.
-// Safe inside at::parallel_for, where it runs on the calling thread alone.
+// summed in one order, so that it does not depend on the rows beside it. No autograd. Safe inside
+// at::parallel_for, where it runs on the calling thread alone.
 void multiply(const std::vector<Product>& products);
 
 // One product into a new tensor [M, N].
