@@ -7,17 +7,20 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import kcircuits
 
+ROOT = Path(__file__).resolve().parents[1]  # where another process finds the package, installed or not
 HEAVY = ("torch", "transformers", "numpy", "rich", "networkx")
 
 
 def modules_after(code: str) -> set[str]:
     code += "\nimport sys\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
 

@@ -6,6 +6,7 @@ line (no compiled module, not enough memory).
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -23,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = INTERRUPTED
     if status == INTERRUPTED:
         _say("stopped")
+        # Not sys.exit: where Ctrl-C came in the middle of an import, Python would end itself by the signal,
+        # which some callers do not see as 130.
+        sys.stdout.flush()
+        os._exit(status)
     sys.exit(status)
 
 

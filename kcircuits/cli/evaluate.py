@@ -95,11 +95,9 @@ def _print_table(evaluation: Evaluation) -> None:
     from rich.table import Table
 
     random_runs = len(evaluation.random)
-    table = Table(
-        title=f"{evaluation.num_edges:,} of {evaluation.num_graph_edges:,} edges, "
-        f"{evaluation.num_nodes:,} nodes, {evaluation.num_prompts:,} prompts, {evaluation.ablation} ablation",
-        title_justify="left",
-    )
+    size = f"{evaluation.num_edges:,} of {evaluation.num_graph_edges:,} edges, {evaluation.num_nodes:,} nodes"
+    title = f"{size}; prompts: {evaluation.num_prompts:,}; {evaluation.ablation} ablation"
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     for heading in (evaluation.metric, "Hit@10", "mean rank", "P(answer)", "faithfulness"):
         table.add_column(heading, justify="right")

@@ -15,6 +15,7 @@ import pytest
 from kcircuits.discover.acdc import Acdc
 from tests.models import build, llama, save
 
+ROOT = Path(__file__).resolve().parents[2]  # where another process finds the package, installed or not
 # The command line with a line of progress after every chunk.
 TALKATIVE = """
 import kcircuits.cli.progress
@@ -49,6 +50,7 @@ def start(slow_model, prompts_file, out, stderr=subprocess.PIPE, *options):
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
+        cwd=ROOT,
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),  # also below nohup
     )
 
@@ -71,16 +73,17 @@ def test_ctrl_c_in_the_search(slow_model, prompts_file, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_ctrl_c_at_the_start(slow_model, prompts_file, tmp_path):
-    """While torch and the model are being loaded."""
-    code = TALKATIVE.replace("main()", "import os, signal, threading\n" + (
-        "threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()\nmain()"
-    ))  # fmt: skip
+@pytest.mark.parametrize("seconds", [0.02, 0.1, 0.3, 0.6])
+def test_ctrl_c_at_the_start(slow_model, prompts_file, tmp_path, seconds):
+    """While torch and the model are being loaded: imports run code of their own, which Ctrl-C may hit."""
+    timer = f"threading.Timer({seconds}, os.kill, (os.getpid(), signal.SIGINT)).start()"
+    code = f"import os, signal, threading\nfrom kcircuits.cli import main\n{timer}\nmain()"
     arguments = ["discover", "--model", slow_model, "--prompts", prompts_file, "--threshold", "0"]
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments), "--out", str(tmp_path / "out")],
         capture_output=True,
         text=True,
+        cwd=ROOT,
         timeout=60,
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
     )

@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ def model(tiny_folder) -> Model:
 
 
 PROMPTS = random_prompts_of([5, 3])
+ROOT = Path(__file__).resolve().parents[2]  # where another process finds the package, installed or not
 
 
 def test_what_a_circuit_records(model, tmp_path):
@@ -140,4 +142,4 @@ def test_the_package_is_the_function():
 )
 def test_the_package_can_be_called_whatever_was_imported_before(first):
     code = f"{first}\nimport kcircuits\nassert callable(kcircuits.discover) and callable(kcircuits.evaluate)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
