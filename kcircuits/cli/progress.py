@@ -74,7 +74,9 @@ class _Lines:
     def update(self, done: Progress) -> None:
         if self.clock.seconds >= self.next:
             self.next = self.clock.seconds + SECONDS_BETWEEN_LINES
-            print(f"{_place(done)}, {_figures(done, self.clock)}", file=sys.stderr, flush=True)
+            # One write: print makes two, and Ctrl-C between them would leave the line without its end.
+            sys.stderr.write(f"{_place(done)}, {_figures(done, self.clock)}\n")
+            sys.stderr.flush()
 
 
 def _place(done: Progress) -> str:
