@@ -1,10 +1,10 @@
-"""The compiled engine, typed: masked runs of many circuits at once, and the exact ACDC search."""
+"""The compiled engine, typed: masked runs of many circuits at once, ACDC, and the scores of all edges."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,53 +14,47 @@ from kcircuits._native import C
 from kcircuits.data.prompts import Prompt, batch, check_fits
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
+from kcircuits.memory import memory_bytes
 from kcircuits.model.spec import ModelSpec
+from kcircuits.portions import portions
 from kcircuits.task import Task
 
-DTYPES = (torch.float32, torch.float64)
+CHUNK_LIMIT = 512
+"""More hypotheses in one batch gain nothing, even where the memory allows them."""
+
+Rule = Literal["gradient", "relevance"]
+Counter = Callable[[int, int], None]
+"""Told how many of how many steps are done; an exception ends the work, and so does Ctrl-C."""
 
 
 class Engine:
     """One task on one model, ready for masked runs (DESIGN: the masked run).
 
     Building it runs the model once, and once more on the corrupt prompts. N prompts, S senders, R receivers,
-    D the width.
+    D the width. Activations are float32 (float64 in a float64 model) whatever the weights' dtype.
 
     Parameters
     ----------
     spec
-        The model, in float32 or float64.
+        The model.
     task
         The prompts, the ablation and the metric.
+    means
+        What `mean_activations` gives for this task; computed here if it is not given.
 
     Raises
     ------
     KCircuitsError
-        If a prompt does not fit the model, or its weights have another type.
+        If a prompt does not fit the model.
     """
 
-    def __init__(self, spec: ModelSpec, task: Task) -> None:
-        if spec.embedding.dtype not in DTYPES:
-            raise KCircuitsError(
-                "circuits are searched and measured in float32 or float64, the model is "
-                f"{spec.embedding.dtype}: load it with dtype=torch.float32"
-            )
-        for number, prompt in enumerate(task.prompts, start=1):
-            try:
-                check_fits(prompt, spec.vocab_size, spec.max_positions)
-            except KCircuitsError as error:
-                raise KCircuitsError(f"prompt {number}: {error}") from error
-        padded = batch([_what_is_needed(prompt, task) for prompt in task.prompts])
+    def __init__(self, spec: ModelSpec, task: Task, means: Tensor | None = None) -> None:
+        _check_all_fit(spec, task.prompts)
+        if task.is_mean and means is None:
+            means = mean_activations(spec, task, memory_bytes(None))
         self.graph: Graph = spec.graph
-        self._session = C.Session(
-            spec=spec,
-            clean=padded.clean,
-            lengths=padded.lengths,
-            answers=padded.answers,
-            wrong=padded.wrong,
-            corrupt=padded.corrupt,
-            metric=task.metric,
-        )
+        self.num_prompts = len(task.prompts)
+        self._session = _session(spec, task, means)
 
     def full_rows(self) -> Tensor:
         """The full model's final-normed rows at each prompt's last position, [N, D]."""
@@ -96,8 +90,8 @@ class Engine:
         *,
         absolute: bool,
         memory: int,
-        chunk_limit: int,
         progress: Callable[[Any], None] | None,
+        chunk_limit: int = CHUNK_LIMIT,
     ) -> Any:
         """Run the compiled search; `kcircuits.discover.acdc` says what it does.
 
@@ -105,6 +99,112 @@ class Engine:
         raises ends the search, and so does Ctrl-C. Returns an `AcdcResult`.
         """
         return self._session.acdc(threshold, absolute, memory, chunk_limit, progress)
+
+    def path_scores(
+        self, points: Sequence[float], *, rule: Rule, qk_fix: bool, memory: int, progress: Counter | None
+    ) -> Tensor:
+        """Gradient scores averaged over runs between ablated and clean input, [S, R].
+
+        score(s→r) = Σ (ã_s − a_s) · ∂metric/∂x_r over positions and prompts, with the gradient at the run
+        whose `input` is ã + point·(a − ã): 1 is the clean run.
+
+        Parameters
+        ----------
+        points
+            At least one.
+        rule
+            How the gradient passes nonlinearities: by their derivative, or by RelP's rules.
+        qk_fix
+            Compute queries' and keys' patterns anew instead (AtP*).
+        memory
+            Bytes for runs that are kept at a time, at least one of which is.
+        """
+        scores: Tensor = self._session.path_scores(list(points), rule, qk_fix, memory, progress)
+        return scores
+
+    def activation_scores(self, steps: int, *, qk_fix: bool, memory: int, progress: Counter | None) -> Tensor:
+        """EAP-IG on activations: averaged over runs that hold one node between ã and a, [S, R]."""
+        scores: Tensor = self._session.activation_scores(steps, qk_fix, memory, progress)
+        return scores
+
+    def exact_scores(
+        self,
+        wanted: np.ndarray,
+        *,
+        memory: int,
+        progress: Counter | None,
+        chunk_limit: int = CHUNK_LIMIT,
+    ) -> Tensor:
+        """Metric without the edge minus the full model's, averaged over prompts, float64 [S, R].
+
+        `wanted`, bool [S, R], says of which edges; the others are 0.
+        """
+        mask = torch.from_numpy(np.ascontiguousarray(wanted & self.graph.valid))
+        scores: Tensor = self._session.exact_scores(mask, memory, chunk_limit, progress)
+        return scores
+
+    def flow_scores(self) -> Tensor:
+        """Information-flow routes: shares summed over prompts, [S, R]. For a task of zero ablation."""
+        scores: Tensor = self._session.flow_scores()
+        return scores
+
+
+def engines(spec: ModelSpec, task: Task, memory: int) -> Iterator[Engine]:
+    """Engines for consecutive portions of a task's prompts, one at a time, each fit for `memory` bytes."""
+    _check_all_fit(spec, task.prompts)
+    means = mean_activations(spec, task, memory) if task.is_mean else None
+    reference = task.reference or task.prompts
+    for portion in portions(spec, task.prompts, memory):
+        yield Engine(spec, replace(task, prompts=portion, reference=reference), means)
+
+
+def mean_activations(spec: ModelSpec, task: Task, memory: int) -> Tensor:
+    """Mean sender outputs in plain runs on the clean prompts of the task's reference.
+
+    Returns
+    -------
+    Tensor
+        [S, 1, D] over all tokens; or, for `mean-positional`, [S, T, D] over those at each position, T the
+        longest prompt's tokens.
+    """
+    by_position = task.ablation == "mean-positional"
+    reference = task.reference or task.prompts
+    _check_all_fit(spec, reference)
+    lengths = torch.tensor([len(prompt.clean_ids) for prompt in reference])
+    longest = int(lengths.max()) if by_position else 1
+    sums: Tensor | None = None
+    for portion in portions(spec, reference, memory):
+        part = _session(spec, Task(portion), None).sender_sums(by_position)
+        if sums is None:
+            sums = part.new_zeros(part.shape[0], longest, part.shape[2])
+        sums[:, : part.shape[1]] += part
+    assert sums is not None
+    if not by_position:
+        return sums / lengths.sum()
+    counts = (lengths[None, :] > torch.arange(longest)[:, None]).sum(dim=1)  # [T]
+    return sums / counts.to(sums.device)[:, None]
+
+
+def _session(spec: ModelSpec, task: Task, means: Tensor | None) -> Any:
+    padded = batch([_what_is_needed(prompt, task) for prompt in task.prompts])
+    return C.Session(
+        spec=spec,
+        clean=padded.clean,
+        lengths=padded.lengths,
+        answers=padded.answers,
+        wrong=padded.wrong,
+        corrupt=padded.corrupt,
+        mean=means,
+        metric=task.metric,
+    )
+
+
+def _check_all_fit(spec: ModelSpec, prompts: Sequence[Prompt]) -> None:
+    for number, prompt in enumerate(prompts, start=1):
+        try:
+            check_fits(prompt, spec.vocab_size, spec.max_positions)
+        except KCircuitsError as error:
+            raise KCircuitsError(f"prompt {number}: {error}") from error
 
 
 def _what_is_needed(prompt: Prompt, task: Task) -> Prompt:

@@ -11,7 +11,7 @@ from kcircuits.metrics import Metric
 if TYPE_CHECKING:
     from kcircuits.data.prompts import Prompt
 
-Ablation = Literal["zero", "corrupt"]
+Ablation = Literal["zero", "corrupt", "mean", "mean-positional"]
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,25 @@ class Task:
     prompts
         At least one; they may differ in length.
     ablation
-        What an absent edge carries: `zero`, or its sender's output in a plain run on the `corrupt` prompt.
+        What an absent edge carries: `zero`; its sender's output in a plain run on the `corrupt` prompt; or
+        its sender's `mean` output in plain runs on the reference's clean prompts, over all their tokens, or
+        over those at the same position, counted from the prompt's start (`mean-positional`).
     metric
         See `kcircuits.metrics`.
+    reference
+        Prompts for the mean ablations; none: those of the task.
 
     Raises
     ------
     KCircuitsError
-        If a name is unknown, there is no prompt, or a prompt lacks what the ablation or the metric needs.
+        If a name is unknown, there is no prompt, or a prompt lacks what the ablation or the metric needs,
+        or is longer than all of the reference.
     """
 
     prompts: tuple[Prompt, ...]
     ablation: Ablation = "zero"
     metric: Metric = "nll"
+    reference: tuple[Prompt, ...] = ()
 
     def __post_init__(self) -> None:
         _check_name("ablation", self.ablation, get_args(Ablation))
@@ -53,6 +59,20 @@ class Task:
                     "the metric logit-diff needs a wrong answer for every prompt, and prompt "
                     f"{number} has none: give one, or use nll or kl"
                 )
+
+        if self.ablation == "mean-positional" and self.reference:
+            known = max(len(prompt.clean_ids) for prompt in self.reference)
+            longest = max(len(prompt.clean_ids) for prompt in self.prompts)
+            if longest > known:
+                raise KCircuitsError(
+                    f"mean-positional ablation has means for {known} positions, the reference's longest "
+                    f"prompt, and a prompt has {longest} tokens: give a longer reference, or use mean"
+                )
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether absent edges carry a mean."""
+        return self.ablation in ("mean", "mean-positional")
 
 
 def _check_name(kind: str, value: str, known: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ Models and specs are cached and shared: tests read them and never write to them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from transformers import (
 )
 
 from kcircuits.model.families import spec_of
-from kcircuits.model.spec import ModelSpec
+from kcircuits.model.spec import ModelSpec, Rotary
 
 VOCABULARY = 61
 SPECIAL_TOKENS = {"bos_token_id": 0, "eos_token_id": 0}
@@ -121,6 +122,24 @@ def tiny_model(name: str) -> PreTrainedModel:
 def tiny_spec(name: str) -> ModelSpec:
     """The description of `tiny_model(name)`."""
     return spec_of(tiny_model(name))
+
+
+def as_dtype(spec: ModelSpec, dtype: torch.dtype) -> ModelSpec:
+    """A description with every weight in another dtype; the angles of the rotary embedding stay."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(dtype)
+        if isinstance(value, tuple):
+            return tuple(map(convert, value))
+        if is_dataclass(value) and not isinstance(value, Rotary | type):
+            return replace(
+                value, **{field.name: convert(getattr(value, field.name)) for field in fields(value)}
+            )
+        return value
+
+    converted: ModelSpec = convert(spec)
+    return converted
 
 
 def save(model: PreTrainedModel, folder: Path, *, shard_size: str = "1GB") -> Path:

@@ -35,18 +35,47 @@ def padded_prompts(task: Task) -> tuple[PromptBatch, Tensor]:
     return padded, torch.arange(longest) >= longest - padded.lengths[:, None]
 
 
-def reference_runs(spec: ModelSpec, task: Task) -> Callable[[np.ndarray], Tensor]:
-    """A function from a mask, bool [S, R], to the logits at the last position, [N, V]."""
+def reference_runs(spec: ModelSpec, task: Task) -> Callable[[np.ndarray | Tensor], Tensor]:
+    """A function from a mask [S, R], bool or of floating weights, to the last position's logits, [N, V]."""
     padded, mask = padded_prompts(task)
-    ablated = None
-    if task.ablation == "corrupt":
-        assert padded.corrupt is not None
-        ablated = forward_senders(spec, padded.corrupt, mask).senders
+    ablated = ablated_values(spec, task)
 
-    def run(edges: np.ndarray) -> Tensor:
-        return masked_forward(spec, padded.clean, mask, torch.from_numpy(edges), ablated)[:, -1]
+    def run(edges: np.ndarray | Tensor) -> Tensor:
+        return masked_forward(spec, padded.clean, mask, torch.as_tensor(edges), ablated)[:, -1]
 
     return run
+
+
+def ablated_values(spec: ModelSpec, task: Task) -> Tensor:
+    """What absent edges carry, [S, N, T, D], prompt by prompt and position by position."""
+    padded, mask = padded_prompts(task)
+    count, longest = padded.clean.shape
+    values = torch.zeros(len(spec.graph.senders), count, longest, spec.width, dtype=spec.embedding.dtype)
+    known = [outputs(spec, prompt.clean_ids) for prompt in task.reference or task.prompts]
+    for n, prompt in enumerate(task.prompts):
+        length = len(prompt.clean_ids)
+        if task.ablation == "corrupt":
+            assert prompt.corrupt_ids is not None
+            values[:, n, -length:] = outputs(spec, prompt.corrupt_ids)
+        elif task.ablation == "mean":
+            values[:, n, -length:] = torch.cat(known, dim=1).mean(dim=1, keepdim=True)
+        elif task.ablation == "mean-positional":
+            for t in range(length):
+                at_t = torch.stack([x[:, t] for x in known if x.shape[1] > t])
+                values[:, n, longest - length + t] = at_t.mean(dim=0)
+        if spec.positions is not None and not spec.ablate_positions:
+            values[0, n, -length:] += spec.positions[:length]
+    return values
+
+
+def outputs(spec: ModelSpec, ids: tuple[int, ...]) -> Tensor:
+    """What every sender puts out in a plain run, [S, T, D]; `input` without positions that are kept."""
+    senders = forward_senders(spec, torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool)).senders[
+        :, 0
+    ]
+    if spec.positions is not None and not spec.ablate_positions:
+        senders[0] -= spec.positions[: len(ids)]
+    return senders
 
 
 def reference_metric(spec: ModelSpec, task: Task) -> Callable[[Tensor], Tensor]:

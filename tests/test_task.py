@@ -29,7 +29,7 @@ def test_what_is_needed(ablation, metric):
     ("arguments", "message"),
     [
         (((),), "there are no prompts"),
-        ((FULL, "noise"), "ablation must be one of zero, corrupt; got 'noise'"),
+        ((FULL, "noise"), "ablation must be one of zero, corrupt, mean, mean-positional; got 'noise'"),
         ((FULL, "zero", None), "metric must be one of nll, kl, logit-diff; got None"),
     ],
 )

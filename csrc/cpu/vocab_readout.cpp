@@ -307,7 +307,7 @@ VocabReadout vocab_readout(const at::Tensor& rows, const at::Tensor& unembedding
   const VocabReadoutProblem problem = make_vocab_readout_problem(arguments);
   const VocabReadout out = empty_vocab_readout(check_vocab_readout(arguments), arguments);
   AT_DISPATCH_FLOATING_TYPES_AND2(
-      at::kBFloat16, at::kHalf, rows.scalar_type(), "vocab_readout", [&] {
+      at::kBFloat16, at::kHalf, unembedding.scalar_type(), "vocab_readout", [&] {
         for (int64_t first = 0; first < problem.rows; first += kRowsPerChunk) {
           const int64_t count = std::min(kRowsPerChunk, problem.rows - first);
           Reader<scalar_t>(problem, first, count).run(out);

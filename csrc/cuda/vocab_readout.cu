@@ -6,6 +6,7 @@
 
 #include "cuda/device.h"
 #include "cuda/vocab_readout.cuh"
+#include "ops/arguments.h"
 #include "ops/vocab_readout.h"
 
 namespace kcircuits::cuda {
@@ -69,6 +70,8 @@ VocabReadout vocab_readout(const at::Tensor& rows, const at::Tensor& unembedding
                            const std::optional<at::Tensor>& norm_bias, double eps, bool unit_offset,
                            const std::optional<at::Tensor>& scale) {
   const c10::cuda::CUDAGuard guard(rows.device());
+  // The tensor cores multiply one dtype with itself.
+  check_same_dtype("unembedding", unembedding, "rows", rows);
   const VocabReadoutArguments arguments = {rows,      unembedding, targets,     bias,
                                            topk,      soft_cap,    norm,        weight,
                                            norm_bias, eps,         unit_offset, scale};

@@ -9,6 +9,9 @@
 
 #include "cpu/gemm.h"
 #include "engine/acdc.h"
+#include "engine/attribution.h"
+#include "engine/exact.h"
+#include "engine/flow.h"
 #include "engine/masked_run.h"
 #include "engine/session.h"
 
@@ -66,6 +69,7 @@ Model read_model(const py::object& spec) {
               spec.attr("head_dim").cast<int64_t>(),
               spec.attr("embedding").cast<at::Tensor>(),
               optional_tensor(spec, "positions"),
+              spec.attr("ablate_positions").cast<bool>(),
               {},
               read_norm(spec.attr("final_norm")),
               spec.attr("unembedding").cast<at::Tensor>(),
@@ -76,6 +80,45 @@ Model read_model(const py::object& spec) {
                             read_norm(part("mlp_norm")), read_mlp(part("mlp"))});
   }
   return model;
+}
+
+// For long work without the GIL: hears Ctrl-C, and tells the caller how far it is.
+std::function<void(int64_t, int64_t)> counter(const py::object& progress) {
+  return [&progress](int64_t done, int64_t total) {
+    const py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (!progress.is_none()) progress(done, total);
+  };
+}
+
+AttributionOptions attribution_options(const std::string& rule, bool fix_attention, int64_t memory,
+                                       const py::object& progress) {
+  TORCH_CHECK_VALUE(rule == "gradient" || rule == "relevance",
+                    "rule: expected gradient or relevance, got ", rule);
+  return {rule == "gradient" ? Rule::kGradient : Rule::kRelevance, fix_attention, memory,
+          counter(progress)};
+}
+
+at::Tensor run_path_scores(const Session& session, const std::vector<double>& points,
+                           const std::string& rule, bool fix_attention, int64_t memory,
+                           const py::object& progress) {
+  const auto options = attribution_options(rule, fix_attention, memory, progress);
+  const py::gil_scoped_release no_gil;
+  return path_scores(session, points, options);
+}
+
+at::Tensor run_activation_scores(const Session& session, int64_t steps, bool fix_attention,
+                                 int64_t memory, const py::object& progress) {
+  const auto options = attribution_options("gradient", fix_attention, memory, progress);
+  const py::gil_scoped_release no_gil;
+  return activation_scores(session, steps, options);
+}
+
+at::Tensor run_exact_scores(const Session& session, const at::Tensor& wanted, int64_t memory,
+                            int64_t chunk_limit, const py::object& progress) {
+  const ExactOptions options = {memory, chunk_limit, counter(progress)};
+  const py::gil_scoped_release no_gil;
+  return exact_scores(session, wanted, options);
 }
 
 // Without the GIL, but Ctrl-C and the caller's progress function are heard after every chunk.
@@ -96,16 +139,27 @@ void bind(py::module_& m) {
   py::class_<Session>(m, "Session")
       .def(py::init([](const py::object& spec, const at::Tensor& clean, const at::Tensor& lengths,
                        const at::Tensor& answers, const std::optional<at::Tensor>& wrong,
-                       const std::optional<at::Tensor>& corrupt, const std::string& metric) {
+                       const std::optional<at::Tensor>& corrupt,
+                       const std::optional<at::Tensor>& mean, const std::string& metric) {
              Model model = read_model(spec);
              const py::gil_scoped_release no_gil;
              const c10::NoGradGuard no_grad;
              return std::make_unique<Session>(
-                 std::move(model), SessionOptions{clean, lengths, answers, wrong, corrupt, metric});
+                 std::move(model),
+                 SessionOptions{clean, lengths, answers, wrong, corrupt, mean, metric});
            }),
            py::arg("spec"), py::arg("clean"), py::arg("lengths"), py::arg("answers"),
-           py::arg("wrong"), py::arg("corrupt"), py::arg("metric"))
+           py::arg("wrong"), py::arg("corrupt"), py::arg("mean"), py::arg("metric"))
       .def("full_rows", &Session::full_rows)
+      .def("sender_sums", &Session::sender_sums, py::arg("by_position"),
+           py::call_guard<py::gil_scoped_release>())
+      .def("path_scores", &run_path_scores, py::arg("points"), py::arg("rule"),
+           py::arg("fix_attention"), py::arg("memory"), py::arg("progress"))
+      .def("activation_scores", &run_activation_scores, py::arg("steps"), py::arg("fix_attention"),
+           py::arg("memory"), py::arg("progress"))
+      .def("exact_scores", &run_exact_scores, py::arg("wanted"), py::arg("memory"),
+           py::arg("chunk_limit"), py::arg("progress"))
+      .def("flow_scores", &flow_scores, py::call_guard<py::gil_scoped_release>())
       .def(
           "metric",
           [](const Session& session, const at::Tensor& rows) {

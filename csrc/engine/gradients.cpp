@@ -154,10 +154,13 @@ void Gradients::pull_back_attention(int64_t layer) {
     const int64_t j = i / graph_.group_size();
     const bool last_only = state_.need(graph_.head(layer, i)) == Need::kLast;
     if (!keys.count(j)) {
-      keys[j] = session_.key(layer, j, normed.at(graph_.key(layer, j)));
-      values[j] = session_.value(layer, j, normed.at(graph_.value(layer, j)));
+      const int64_t key = graph_.key(layer, j);
+      const int64_t value = graph_.value(layer, j);
+      keys[j] = session_.project_head(key, normed.at(key), false);
+      values[j] = session_.project_head(value, normed.at(value), false);
     }
-    const at::Tensor q = session_.query(layer, i, normed.at(graph_.query(layer, i)), last_only);
+    const int64_t query = graph_.query(layer, i);
+    const at::Tensor q = session_.project_head(query, normed.at(query), last_only);
     outputs.push_back(session_.head_output(layer, i, q, keys.at(j), values.at(j), last_only));
     at_outputs.push_back(at_output(graph_.head(layer, i), last_only));
   }

@@ -31,8 +31,9 @@ class Run {
     for (int64_t l = 0; l < graph_.num_layers; ++l) {
       run_attention(l);
       if (live_[graph_.mlp(l)]) {
-        store(graph_.mlp(l),
-              apply_mlp(inputs({graph_.mlp_input(l)})[0], session_.model().layers[l].mlp));
+        slot(graph_.mlp(l))
+            .copy_(apply_mlp(inputs({graph_.mlp_input(l)})[0], session_.model().layers[l].mlp));
+        finish(graph_.mlp(l));
       }
     }
     return inputs({graph_.logits()})[0].index_select(1, session_.tokens().last);
@@ -79,29 +80,32 @@ class Run {
     for (int64_t j = 0; j < graph_.num_kv_heads; ++j) add(graph_.key(l, j));
     for (int64_t j = 0; j < graph_.num_kv_heads; ++j) add(graph_.value(l, j));
     if (receivers.empty()) return;
-    const at::Tensor x = inputs(receivers);
-    const auto input_of = [&](int64_t receiver) {
-      return x[std::find(receivers.begin(), receivers.end(), receiver) - receivers.begin()];
-    };
-    for (int64_t j = 0; j < graph_.num_kv_heads; ++j) {
-      if (!receiver_is_live(graph_.key(l, j))) continue;
-      const at::Tensor k = session_.key(l, j, input_of(graph_.key(l, j)));
-      const at::Tensor v = session_.value(l, j, input_of(graph_.value(l, j)));
-      for (int64_t i = j * graph_.group_size(); i < (j + 1) * graph_.group_size(); ++i) {
-        if (!live_[graph_.head(l, i)]) continue;
-        const at::Tensor q = session_.query(l, i, input_of(graph_.query(l, i)), false);
-        store(graph_.head(l, i), session_.head_output(l, i, q, k, v, false));
-      }
+    const at::Tensor inputs_of = inputs(receivers);
+    std::vector<Session::HeadInput> x;
+    for (size_t r = 0; r < receivers.size(); ++r) {
+      x.push_back({receivers[r], /*last_only=*/false, inputs_of[static_cast<int64_t>(r)]});
     }
+    const std::vector<at::Tensor> projected = session_.project_heads(x);
+    const auto of = [&](int64_t receiver) {
+      return projected[std::find(receivers.begin(), receivers.end(), receiver) - receivers.begin()];
+    };
+    std::vector<Session::HeadCall> calls;
+    for (int64_t i = 0; i < graph_.num_heads; ++i) {
+      if (!live_[graph_.head(l, i)]) continue;
+      const int64_t j = i / graph_.group_size();
+      calls.push_back({i, /*last_only=*/false, of(graph_.query(l, i)), of(graph_.key(l, j)),
+                       of(graph_.value(l, j)), slot(graph_.head(l, i))});
+    }
+    session_.write_heads(l, calls);
+    for (const Session::HeadCall& call : calls) finish(graph_.head(l, call.head));
   }
 
-  void store(int64_t sender, const at::Tensor& out) {
-    at::Tensor slot = delta_.select(0, sender).squeeze(1);  // [M, P, D]
-    if (const auto ablated = session_.ablated(sender)) {
-      at::sub_out(slot, out, *ablated);
-    } else {
-      slot.copy_(out);
-    }
+  // Where a sender's output goes, [M, P, D].
+  at::Tensor slot(int64_t sender) const { return delta_.select(0, sender).squeeze(1); }
+
+  // The output becomes the difference to the ablated value.
+  void finish(int64_t sender) const {
+    if (const auto& ablated = session_.ablated(sender)) slot(sender).sub_(*ablated);
   }
 
   const Session& session_;

@@ -26,8 +26,8 @@ at::Tensor Metric::gradient(const at::Tensor& rows) const {
   const c10::NoGradGuard no_grad;
   at::Tensor out = direction.neg().expand(rows.sizes());
   if (needs_lse) {
-    const at::Tensor p = project(rows, unembedding, bias).to(at::kFloat).softmax(-1);  // [B, N, V]
-    out = out + at::matmul(p.to(unembedding.scalar_type()), unembedding);
+    const at::Tensor p = project(rows, unembedding, bias).softmax(-1);  // [B, N, V]
+    out = out + project(p, unembedding.t(), std::nullopt);
   }
   return out.to(rows.scalar_type());
 }
@@ -55,12 +55,13 @@ Metric make_metric(const std::string& kind, const Model& model, const at::Tensor
   }
   TORCH_CHECK_VALUE(kind == "kl", "metric: expected nll, kl or logit-diff, got ", kind);
   // KL(full ‖ run) = Σ p log p − Σ p·logit_run + lse_run, and Σ p·logit_run = ⟨row, Σ p W⟩ + Σ p b.
-  const at::Tensor logits = at::linear(full_rows, w, bias.value_or(at::Tensor())).to(at::kDouble);
+  const at::Tensor logits = project(full_rows, w, bias).to(at::kDouble);
   const at::Tensor log_p = at::log_softmax(logits, -1);
   const at::Tensor p = log_p.exp();
   at::Tensor offset = (p * log_p).sum(-1);
   if (bias) offset = offset - at::mv(p, bias->to(at::kDouble));
-  return {w, bias, at::mm(p.to(at::kFloat), w.to(at::kFloat)).to(at::kDouble), offset, true, {}};
+  return {w,      bias, project(p.to(full_rows.scalar_type()), w.t(), std::nullopt).to(at::kDouble),
+          offset, true, {}};
 }
 
 }  // namespace kcircuits::engine

@@ -11,13 +11,23 @@
 
 namespace kcircuits::engine {
 
+// How gradients pass what is not linear: by its derivative, or by RelP's rules (arXiv 2508.21258),
+// which keep a product's relevance in its factors: a norm's scale and the attention pattern are
+// constants, f(x) is x times the constant f(x) / x, and each factor of a gated product gets half.
+enum class Rule { kGradient, kRelevance };
+
 // x [..., D] -> [..., D]
 at::Tensor apply_norm(const at::Tensor& x, const Norm& norm);
 
-// x [..., K] times w [N, K] transposed, plus b [N].
+// The gradient at the stream x [..., D], from those at its norm's output, [receivers, ..., D].
+at::Tensor norm_gradient(const at::Tensor& at_normed, const at::Tensor& x, const Norm& norm,
+                         Rule rule);
+
+// x [..., K] times w [N, K] transposed, plus b [N]. Weights of a narrower type are widened for the
+// product, and again for its gradient, never kept.
 at::Tensor project(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& b);
 
-// out = x · wᵀ + b of several products at once. No autograd.
+// out = x · wᵀ + b of several products at once; weights may be narrower than x. No autograd.
 using cpu::Product;
 void project_into(const std::vector<Product>& products);
 
@@ -36,8 +46,15 @@ at::Tensor rotate(const at::Tensor& x, const Rotation& rotation);
 at::Tensor attend(const Tokens& tokens, const at::Tensor& q, const at::Tensor& k,
                   const at::Tensor& v, double scale, bool last_only);
 
+// The two halves of it, differentiable where gradients are on: the weights with which every query
+// sees the keys, [B * N, rows of a prompt, max_length], and the values that they mix.
+at::Tensor attention_pattern(const Tokens& tokens, const at::Tensor& q, const at::Tensor& k,
+                             double scale, bool last_only);
+at::Tensor mix_values(const Tokens& tokens, const at::Tensor& pattern, const at::Tensor& v,
+                      bool last_only);
+
 // x [..., D] normed -> [..., D]
-at::Tensor apply_mlp(const at::Tensor& x, const Mlp& mlp);
+at::Tensor apply_mlp(const at::Tensor& x, const Mlp& mlp, Rule rule = Rule::kGradient);
 
 // What one head, or one key/value head, owns of the layer's weights: views, never copies.
 struct HeadWeights {

@@ -87,13 +87,13 @@ void Propagation::plan_attention(int64_t layer) {
       return !reached(receiver) && !unchanged_.count(receiver);
     };
     if (const int64_t q = graph_.query(layer, i); unreached(q)) {
-      unchanged_[q] = session_.query(layer, i, unchanged_input(q, last_only), last_only);
+      unchanged_[q] = session_.project_head(q, unchanged_input(q, last_only), last_only);
     }
     if (const int64_t k = graph_.key(layer, j); unreached(k)) {
-      unchanged_[k] = session_.key(layer, j, unchanged_input(k, false));
+      unchanged_[k] = session_.project_head(k, unchanged_input(k, false), false);
     }
     if (const int64_t v = graph_.value(layer, j); unreached(v)) {
-      unchanged_[v] = session_.value(layer, j, unchanged_input(v, false));
+      unchanged_[v] = session_.project_head(v, unchanged_input(v, false), false);
     }
   }
   for (const int64_t i : heads) add_node(graph_.head(layer, i), step);
@@ -232,7 +232,7 @@ void Propagation::run_heads(const Step& step) {
   for (const auto& [receiver, x] : x_) {
     inputs.push_back({receiver, state_.receiver_need(receiver) == Need::kLast, x});
   }
-  const std::vector<at::Tensor> projected = session_.project_heads(step.layer, inputs);
+  const std::vector<at::Tensor> projected = session_.project_heads(inputs);
   std::map<int64_t, at::Tensor> of = unchanged_;
   for (size_t i = 0; i < inputs.size(); ++i) of[inputs[i].receiver] = projected[i];
 

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 namespace kcircuits::engine {
 
 Session::Session(Model model, const SessionOptions& options)
@@ -20,13 +22,10 @@ Session::Session(Model model, const SessionOptions& options)
 
   auto [clean, stream] = plain_run(tokens_.ids);
   full_rows_ = apply_norm(stream.index_select(0, tokens_.last), model_.final_norm);
-  if (options.corrupt) {
-    TORCH_CHECK_VALUE(options.corrupt->sizes() == options.clean.sizes(), "corrupt: expected ",
-                      options.clean.sizes(), ", got ", options.corrupt->sizes());
-    ablated_ = plain_run(pack_tokens(*options.corrupt, options.lengths, device).ids).first;
-    clean_delta_ = clean - *ablated_;
-  } else {
-    clean_delta_ = clean;
+  build_ablated(options);
+  clean_delta_ = clean;
+  for (int64_t s = 0; s < graph().num_senders(); ++s) {
+    if (ablated_[s]) clean_delta_.select(0, s).sub_(*ablated_[s]);
   }
   build_constants();
 
@@ -37,8 +36,48 @@ Session::Session(Model model, const SessionOptions& options)
                         to_device(options.wrong), full_rows_);
 }
 
-std::optional<at::Tensor> Session::ablated(int64_t sender) const {
-  return ablated_ ? std::optional(ablated_->select(0, sender)) : std::nullopt;
+void Session::build_ablated(const SessionOptions& options) {
+  at::Tensor values;  // [S, P, D]
+  if (options.corrupt) {
+    TORCH_CHECK_VALUE(options.corrupt->sizes() == options.clean.sizes(), "corrupt: expected ",
+                      options.clean.sizes(), ", got ", options.corrupt->sizes());
+    values =
+        plain_run(pack_tokens(*options.corrupt, options.lengths, model_.embedding.device()).ids)
+            .first;
+  } else if (options.mean) {
+    const at::Tensor& mean = *options.mean;
+    TORCH_CHECK_VALUE(mean.dim() == 3 && mean.size(0) == graph().num_senders() &&
+                          (mean.size(1) == 1 || mean.size(1) >= tokens_.max_length) &&
+                          mean.size(2) == model_.width(),
+                      "mean: expected [", graph().num_senders(), ", 1 or >= ", tokens_.max_length,
+                      ", ", model_.width(), "], got ", mean.sizes());
+    values = mean.size(1) == 1 ? mean.expand({-1, tokens_.num_tokens, -1}).clone()
+                               : mean.index_select(1, tokens_.positions);
+    if (!model_.ablate_positions) values.select(0, 0).add_(position_rows());
+  }
+  ablated_.resize(graph().num_senders());
+  for (int64_t s = 0; values.defined() && s < graph().num_senders(); ++s) ablated_[s] = values[s];
+  if (!values.defined() && model_.positions && !model_.ablate_positions)
+    ablated_[0] = position_rows();
+}
+
+// The part of `input` that stays where ablation takes only the tokens away, [P, D].
+at::Tensor Session::position_rows() const {
+  if (!model_.positions) {
+    return at::zeros({tokens_.num_tokens, model_.width()},
+                     model_.embedding.options().dtype(model_.dtype()));
+  }
+  return model_.positions->index_select(0, tokens_.positions).to(model_.dtype());
+}
+
+at::Tensor Session::sender_sums(bool by_position) const {
+  TORCH_CHECK(std::none_of(ablated_.begin() + 1, ablated_.end(), [](const auto& a) { return a; }),
+              "sender_sums: the session ablates");
+  // Where positions are kept, clean_delta is without them already.
+  if (!by_position) return clean_delta_.sum(1, /*keepdim=*/true);
+  at::Tensor sums = at::zeros({graph().num_senders(), tokens_.max_length, model_.width()},
+                              clean_delta_.options());
+  return sums.index_add_(1, tokens_.positions, clean_delta_);
 }
 
 std::optional<at::Tensor> Session::constant(int64_t receiver, bool last_only) const {
@@ -55,25 +94,28 @@ const Norm& Session::norm_of(int64_t receiver) const {
   return r.kind == Kind::kMlp ? layer.mlp_norm : layer.attention_norm;
 }
 
-at::Tensor Session::query(int64_t layer, int64_t head, const at::Tensor& x, bool last_only) const {
-  const Attention& attention = model_.layers[layer].attention;
-  const HeadWeights w = head_rows(attention.w_q, attention.b_q, head, model_.head_dim);
-  const at::Tensor q = project(x, w.weight, w.bias);
-  const auto& rotation = last_only ? rotation_last_[layer] : rotation_[layer];
-  return rotation ? rotate(q, *rotation) : q;
+HeadWeights Session::weights_of(int64_t receiver) const {
+  const Receiver r = graph().describe(receiver);
+  const Attention& a = model_.layers[r.layer].attention;
+  switch (r.kind) {
+    case Kind::kQuery:
+      return head_rows(a.w_q, a.b_q, r.head, model_.head_dim);
+    case Kind::kKey:
+      return head_rows(a.w_k, a.b_k, r.head, model_.head_dim);
+    default:
+      return head_rows(a.w_v, a.b_v, r.head, model_.head_dim);
+  }
 }
 
-at::Tensor Session::key(int64_t layer, int64_t kv_head, const at::Tensor& x) const {
-  const Attention& attention = model_.layers[layer].attention;
-  const HeadWeights w = head_rows(attention.w_k, attention.b_k, kv_head, model_.head_dim);
-  const at::Tensor k = project(x, w.weight, w.bias);
-  return rotation_[layer] ? rotate(k, *rotation_[layer]) : k;
+at::Tensor Session::rotated(int64_t receiver, const at::Tensor& x, bool last_only) const {
+  const Receiver r = graph().describe(receiver);
+  const auto& angles = rotation(r.layer, last_only);
+  return r.kind == Kind::kValue || !angles ? x : rotate(x, *angles);
 }
 
-at::Tensor Session::value(int64_t layer, int64_t kv_head, const at::Tensor& x) const {
-  const Attention& attention = model_.layers[layer].attention;
-  const HeadWeights w = head_rows(attention.w_v, attention.b_v, kv_head, model_.head_dim);
-  return project(x, w.weight, w.bias);
+at::Tensor Session::project_head(int64_t receiver, const at::Tensor& x, bool last_only) const {
+  const HeadWeights w = weights_of(receiver);
+  return rotated(receiver, project(x, w.weight, w.bias), last_only);
 }
 
 at::Tensor Session::head_output(int64_t layer, int64_t head, const at::Tensor& q,
@@ -83,31 +125,18 @@ at::Tensor Session::head_output(int64_t layer, int64_t head, const at::Tensor& q
   return project(mixed, head_output_weight(attention, head, model_.head_dim), std::nullopt);
 }
 
-std::vector<at::Tensor> Session::project_heads(int64_t layer,
-                                               const std::vector<HeadInput>& inputs) const {
-  const Attention& attention = model_.layers[layer].attention;
+std::vector<at::Tensor> Session::project_heads(const std::vector<HeadInput>& inputs) const {
   std::vector<Product> products;
   std::vector<at::Tensor> out;
   for (const HeadInput& input : inputs) {
-    const Receiver r = graph().describe(input.receiver);
-    const bool is_query = r.kind == Kind::kQuery;
-    const bool is_key = r.kind == Kind::kKey;
-    const HeadWeights w = head_rows(is_query ? attention.w_q
-                                    : is_key ? attention.w_k
-                                             : attention.w_v,
-                                    is_query ? attention.b_q
-                                    : is_key ? attention.b_k
-                                             : attention.b_v,
-                                    r.head, model_.head_dim);
+    const HeadWeights w = weights_of(input.receiver);
     out.push_back(
         at::empty({input.x.size(0), input.x.size(1), model_.head_dim}, input.x.options()));
     products.push_back({input.x.flatten(0, 1), w.weight, w.bias, out.back().flatten(0, 1)});
   }
   project_into(products);
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (graph().describe(inputs[i].receiver).kind == Kind::kValue) continue;
-    const auto& rotation = inputs[i].last_only ? rotation_last_[layer] : rotation_[layer];
-    if (rotation) out[i] = rotate(out[i], *rotation);
+    out[i] = rotated(inputs[i].receiver, out[i], inputs[i].last_only);
   }
   return out;
 }
@@ -127,23 +156,16 @@ void Session::write_heads(int64_t layer, const std::vector<HeadCall>& calls) con
 
 std::pair<at::Tensor, at::Tensor> Session::plain_run(const at::Tensor& ids) const {
   const Graph& g = graph();
-  at::Tensor stream = model_.embedding.index_select(0, ids);
-  if (model_.positions) stream = stream + model_.positions->index_select(0, tokens_.positions);
+  at::Tensor stream = model_.embedding.index_select(0, ids).to(model_.dtype());
+  if (model_.positions) stream = stream + position_rows();
   at::Tensor senders =
       at::empty({g.num_senders(), stream.size(0), stream.size(1)}, stream.options());
   senders.select(0, 0).copy_(stream);
   for (int64_t l = 0; l < g.num_layers; ++l) {
     const Layer& layer = model_.layers[l];
-    const at::Tensor x = apply_norm(stream, layer.attention_norm).unsqueeze(0);
-    for (int64_t j = 0; j < g.num_kv_heads; ++j) {
-      const at::Tensor k = key(l, j, x);
-      const at::Tensor v = value(l, j, x);
-      for (int64_t i = j * g.group_size(); i < (j + 1) * g.group_size(); ++i) {
-        const at::Tensor out = head_output(l, i, query(l, i, x, false), k, v, false).squeeze(0);
-        senders.select(0, g.head(l, i)).copy_(out);
-      }
-    }
-    at::Tensor after = stream + senders.slice(0, g.head(l, 0), g.mlp(l)).sum(0);
+    const at::Tensor heads = senders.slice(0, g.head(l, 0), g.mlp(l));
+    plain_attention(l, apply_norm(stream, layer.attention_norm), heads);
+    at::Tensor after = stream + heads.sum(0);
     if (layer.attention.b_o) after = after + *layer.attention.b_o;
     const at::Tensor out =
         apply_mlp(apply_norm(g.parallel ? stream : after, layer.mlp_norm), layer.mlp);
@@ -153,11 +175,35 @@ std::pair<at::Tensor, at::Tensor> Session::plain_run(const at::Tensor& ids) cons
   return {senders, stream};
 }
 
+void Session::plain_attention(int64_t layer, const at::Tensor& x, const at::Tensor& out) const {
+  const Graph& g = graph();
+  const Attention& a = model_.layers[layer].attention;
+  const auto heads = [&](const at::Tensor& w, const std::optional<at::Tensor>& b) {
+    return project(x, w, b).unflatten(-1, {-1, model_.head_dim}).transpose(0, 1).contiguous();
+  };
+  at::Tensor q = heads(a.w_q, a.b_q);
+  at::Tensor k = heads(a.w_k, a.b_k);
+  if (rotation_[layer]) {
+    q = rotate(q, *rotation_[layer]);
+    k = rotate(k, *rotation_[layer]);
+  }
+  const at::Tensor v = heads(a.w_v, a.b_v);
+  const at::Tensor mixed = attend(tokens_, q, k.repeat_interleave(g.group_size(), 0),
+                                  v.repeat_interleave(g.group_size(), 0), a.scale, false);
+  std::vector<Product> products;
+  for (int64_t i = 0; i < g.num_heads; ++i) {
+    products.push_back({mixed[i], head_output_weight(a, i, model_.head_dim), std::nullopt, out[i]});
+  }
+  project_into(products);
+}
+
 void Session::build_constants() {
   const Graph& g = graph();
   std::optional<at::Tensor> sum;
   const auto add = [&](const std::optional<at::Tensor>& term) {
-    if (term) sum = sum ? *sum + *term : term->expand({tokens_.num_tokens, model_.width()});
+    if (!term) return;
+    const at::Tensor rows = term->to(model_.dtype());
+    sum = sum ? *sum + rows : rows.expand({tokens_.num_tokens, model_.width()});
   };
   add(ablated(0));
   for (int64_t l = 0; l < g.num_layers; ++l) {

@@ -20,8 +20,9 @@ struct SessionOptions {
   at::Tensor lengths;               // int64 [N]
   at::Tensor answers;               // int64 [N]
   std::optional<at::Tensor> wrong;  // int64 [N]
-  std::optional<at::Tensor>
-      corrupt;         // int64 [N, T]; given: the corrupt run's values are the ablated ones
+  // What an absent edge carries: the sender's output in a plain run on these ids, int64 [N, T]; or
+  // these values, [S, 1, D], or [S, longest, D] by position; or, if neither is given, nothing.
+  std::optional<at::Tensor> corrupt, mean;
   std::string metric;  // "nll", "kl", "logit-diff"
 };
 
@@ -38,7 +39,10 @@ class Session {
   // edge carries this difference; `constant` holds the ablated values of all its senders already.
   const at::Tensor& clean_delta() const { return clean_delta_; }
   // The ablated value of a sender, [P, D]; nothing when it is zero.
-  std::optional<at::Tensor> ablated(int64_t sender) const;
+  const std::optional<at::Tensor>& ablated(int64_t sender) const { return ablated_[sender]; }
+  // Sums of the plain run's sender outputs over prompts: [S, longest, D] by position, or over all
+  // positions, too, [S, 1, D]. A mean divides them by the number of terms. Without ablation alone.
+  at::Tensor sender_sums(bool by_position) const;
   // Σ ã + Σ b_O before a receiver, [1, 1, P, D], or [1, 1, N, D] for last rows; nothing when it is
   // zero.
   std::optional<at::Tensor> constant(int64_t receiver, bool last_only) const;
@@ -46,6 +50,10 @@ class Session {
   const at::Tensor& full_rows() const { return full_rows_; }
 
   const Norm& norm_of(int64_t receiver) const;
+  // The angles of a layer's queries and keys; nothing where it does not rotate.
+  const std::optional<Rotation>& rotation(int64_t layer, bool last_only) const {
+    return (last_only ? rotation_last_ : rotation_)[layer];
+  }
 
   // What one receiver of an attention reads, normed, [B, rows, D]; rows = P, or N when last_only.
   struct HeadInput {
@@ -54,7 +62,7 @@ class Session {
     at::Tensor x;
   };
   // The queries, keys and values of several heads of one layer, each [B, rows, d]. No autograd.
-  std::vector<at::Tensor> project_heads(int64_t layer, const std::vector<HeadInput>& inputs) const;
+  std::vector<at::Tensor> project_heads(const std::vector<HeadInput>& inputs) const;
 
   // One head's queries, keys and values (any B may be 1), and where its output goes, [B, rows, D].
   struct HeadCall {
@@ -66,11 +74,9 @@ class Session {
   // What several heads of one layer add to the stream, without b_O. No autograd.
   void write_heads(int64_t layer, const std::vector<HeadCall>& calls) const;
 
-  // The same for one head, differentiable where gradients are on: from the normed inputs [B, rows,
-  // D] of its receivers, rows = P, or N when last_only.
-  at::Tensor query(int64_t layer, int64_t head, const at::Tensor& x, bool last_only) const;
-  at::Tensor key(int64_t layer, int64_t kv_head, const at::Tensor& x) const;
-  at::Tensor value(int64_t layer, int64_t kv_head, const at::Tensor& x) const;
+  // The same for one receiver and one head, differentiable where gradients are on. x as in
+  // HeadInput.
+  at::Tensor project_head(int64_t receiver, const at::Tensor& x, bool last_only) const;
   // q, k, v -> what the head adds to the stream [B, rows, D], without b_O.
   at::Tensor head_output(int64_t layer, int64_t head, const at::Tensor& q, const at::Tensor& k,
                          const at::Tensor& v, bool last_only) const;
@@ -78,13 +84,20 @@ class Session {
  private:
   // Every sender's output [S, P, D] and the final stream [P, D].
   std::pair<at::Tensor, at::Tensor> plain_run(const at::Tensor& ids) const;
+  // What the heads of a layer add to the stream: normed x [P, D] -> out [H, P, D].
+  void plain_attention(int64_t layer, const at::Tensor& x, const at::Tensor& out) const;
+  // A query's, key's or value's weights, and its rotation where it has one.
+  HeadWeights weights_of(int64_t receiver) const;
+  at::Tensor rotated(int64_t receiver, const at::Tensor& x, bool last_only) const;
+  void build_ablated(const SessionOptions& options);
   void build_constants();
+  at::Tensor position_rows() const;
 
   Model model_;
   Tokens tokens_;
   std::vector<std::optional<Rotation>> rotation_, rotation_last_;  // per layer
   at::Tensor clean_delta_;
-  std::optional<at::Tensor> ablated_;                 // [S, P, D]
+  std::vector<std::optional<at::Tensor>> ablated_;    // [S] times [P, D]
   std::vector<std::optional<at::Tensor>> constants_;  // 2 L + 1, per sub-block input
   at::Tensor full_rows_;
   Metric metric_;

@@ -50,12 +50,17 @@ struct Model {
   int64_t head_dim;
   at::Tensor embedding;  // [V, D]
   std::optional<at::Tensor> positions;
+  bool ablate_positions;  // whether ablating `input` takes the position embedding away, too
   std::vector<Layer> layers;
   Norm final_norm;
   at::Tensor unembedding;  // [V, D]
   std::optional<at::Tensor> unembedding_bias;
 
   int64_t width() const { return embedding.size(1); }
+  // What activations are computed in, whatever the weights are kept in.
+  at::ScalarType dtype() const {
+    return embedding.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  }
 };
 
 }  // namespace kcircuits::engine

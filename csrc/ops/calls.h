@@ -15,6 +15,10 @@ at::Tensor edge_mix(const at::Tensor& senders, const at::Tensor& mask,
                     const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias,
                     double eps, bool unit_offset = false);
 
+// scores [S, R], float32 (float64 for float64), any strides: adds Σ_t ⟨delta[s, t], grad[r, t]⟩.
+// delta [S, T, D], grad [R, T, D]; all pairs are edges.
+void add_edge_scores(const at::Tensor& scores, const at::Tensor& delta, const at::Tensor& grad);
+
 // Logits of rows [N, D] times unembedding [V, D] (+ bias [V]) -> log-sum-exp over the vocabulary
 // double [N], and the logits of targets int64 [N] where they are given.
 struct Readout {

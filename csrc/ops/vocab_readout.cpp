@@ -61,7 +61,10 @@ VocabReadoutShape check_vocab_readout(const VocabReadoutArguments& arguments) {
   check_dtype("rows", rows);
   TORCH_CHECK_VALUE(rows.dim() == 2, "rows must be [N, D], got ", rows.sym_sizes());
   check_device("unembedding", unembedding, "rows", rows);
-  check_same_dtype("unembedding", unembedding, "rows", rows);
+  check_dtype("unembedding", unembedding);
+  if (unembedding.scalar_type() == at::kDouble || rows.scalar_type() != at::kFloat) {
+    check_same_dtype("unembedding", unembedding, "rows", rows);
+  }
   TORCH_CHECK_VALUE(unembedding.dim() == 2 && unembedding.sym_size(1) == rows.sym_size(1),
                     "unembedding must be [V, D] with D = ", rows.sym_size(1), ", got ",
                     unembedding.sym_sizes());

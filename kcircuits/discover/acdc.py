@@ -11,9 +11,6 @@ from kcircuits.discover.method import Found, Progress, ProgressCallback
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
 
-CHUNK_LIMIT = 512
-"""More hypotheses in one batch gain nothing, even where the memory allows them."""
-
 
 @dataclass(frozen=True)
 class Acdc:
@@ -66,7 +63,6 @@ class Acdc:
             self.threshold,
             absolute=self.absolute,
             memory=memory,
-            chunk_limit=CHUNK_LIMIT,
             progress=report,
         )
         edges = tuple(

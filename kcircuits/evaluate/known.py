@@ -8,10 +8,10 @@ import torch
 
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import Engine
-from kcircuits.evaluate.portions import portions
 from kcircuits.evaluate.readout import read_answers
 from kcircuits.memory import memory_bytes
 from kcircuits.model.loading import Model
+from kcircuits.portions import portions
 from kcircuits.task import Task
 
 

@@ -14,13 +14,13 @@ from kcircuits.data.prompts import Prompt
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate.evaluation import Evaluation, RunMeasures
-from kcircuits.evaluate.portions import portions
 from kcircuits.evaluate.readout import read_answers
 from kcircuits.memory import memory_bytes
 from kcircuits.metrics import Metric
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.model.transforms import fold_value_biases
+from kcircuits.portions import portions
 from kcircuits.random_circuits import random_connected_mask
 from kcircuits.task import Ablation, Task
 

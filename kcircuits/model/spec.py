@@ -91,7 +91,8 @@ class ModelSpec:
     """A whole decoder.
 
     embedding and unembedding [V, D] (the same tensor where they are tied); `positions` [n, D] are
-    learned position embeddings or None; `max_positions` bounds the prompt length.
+    learned position embeddings or None; `max_positions` bounds the prompt length. `ablate_positions`:
+    whether ablating `input` takes the position embedding away with the tokens'.
     """
 
     family: str
@@ -105,11 +106,17 @@ class ModelSpec:
     max_positions: int
     positions: Tensor | None = None
     unembedding_bias: Tensor | None = None
+    ablate_positions: bool = True
 
     @property
     def width(self) -> int:
         """Width D of the residual stream."""
         return self.embedding.shape[1]
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of one number of an activation: float64 in a float64 model, float32 in any other."""
+        return max(4, self.embedding.element_size())
 
     @property
     def vocab_size(self) -> int:

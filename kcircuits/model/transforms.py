@@ -18,6 +18,15 @@ def fold_value_biases(spec: ModelSpec) -> ModelSpec:
     return replace(spec, layers=tuple(layers))
 
 
+def keep_positions(spec: ModelSpec) -> ModelSpec:
+    """Keep the learned position embedding in every stream, whatever is ablated.
+
+    Ablating `input` then takes the token embedding away alone. EAP-IG's library does this, ACDC does not; it
+    makes a difference to zero and mean ablation of models with learned positions (GPT-2, OPT).
+    """
+    return replace(spec, ablate_positions=False)
+
+
 def _fold(spec: ModelSpec, attention: Attention) -> Attention:
     if attention.b_v is None:
         return attention

@@ -47,7 +47,7 @@ def vocab_readout(
     rows
         [N, D]: float32, float64, bfloat16 or float16.
     unembedding
-        [V, D] in the rows' dtype.
+        [V, D] in the rows' dtype; on the CPU it may be bfloat16 or float16 where rows are float32.
     targets
         int64 [N] or [N, K]: ids whose logits and ranks are wanted; None for none.
     bias

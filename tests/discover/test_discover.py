@@ -98,7 +98,7 @@ def test_a_search_that_contradicts_itself_is_an_error(model, monkeypatch):
     ("changes", "message"),
     [
         ({"method": "magic"}, r"method must be one of acdc; got 'magic'"),
-        ({"ablation": "mean"}, r"ablation must be one of zero, corrupt; got 'mean'"),
+        ({"ablation": "noise"}, r"ablation must be one of zero, corrupt, mean, mean-positional; got 'noise'"),
         ({"metric": "accuracy"}, r"metric must be one of nll, kl, logit-diff; got 'accuracy'"),
         ({"threshold": -0.1}, r"threshold must be a finite number, at least 0; got -0\.1"),
         ({"threshold": float("nan")}, r"threshold must be a finite number, at least 0; got nan"),

@@ -10,24 +10,30 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kcircuits.engine import Engine
+from kcircuits.engine import Engine, engines
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import normalise
 from kcircuits.model.spec import ModelSpec
+from kcircuits.model.transforms import keep_positions
 from kcircuits.task import Task
 from tests.circuits import masks
-from tests.models import BUILDERS, tiny_spec
+from tests.models import BUILDERS, as_dtype, tiny_spec
 from tests.tasks import random_prompts_of, reference_metric, reference_runs
 
 LARGE, TINY = 2**30, 1
 LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=3)
 
 
+@pytest.fixture(params=[torch.bfloat16, torch.float16], ids=str)
+def narrow_spec(request) -> ModelSpec:
+    return as_dtype(tiny_spec("llama_biases"), request.param)
+
+
 def logits_of(spec: ModelSpec, rows: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.linear(rows, spec.unembedding, spec.unembedding_bias)
 
 
-@pytest.mark.parametrize("ablation", ["zero", "corrupt"])
+@pytest.mark.parametrize("ablation", ["zero", "corrupt", "mean", "mean-positional"])
 @pytest.mark.parametrize("name", BUILDERS)
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
@@ -108,7 +114,38 @@ def test_prompts_that_do_not_fit_the_model():
         Engine(spec, Task(random_prompts_of([65])))
 
 
-def test_half_precision_is_refused():
-    spec = tiny_spec("llama")
-    with pytest.raises(KCircuitsError, match=r"float32 or float64, the model is torch\.bfloat16"):
-        Engine(replace(spec, embedding=spec.embedding.bfloat16()), Task(random_prompts_of([4])))
+@pytest.mark.parametrize("ablation", ["zero", "corrupt", "mean", "mean-positional"])
+def test_positions_that_are_kept(ablation):
+    spec = keep_positions(tiny_spec("gpt2"))
+    task = Task(random_prompts_of([5, 3]), ablation, reference=random_prompts_of([6, 4, 5], seed=1))
+    edges = spec.graph.valid & (np.random.default_rng(0).random(spec.graph.valid.shape) < 0.6)
+    edges[0] = False
+    rows = Engine(spec, task).masked_rows(edges[None], LARGE)[0]
+    expected = reference_runs(spec, task)(edges)
+    torch.testing.assert_close(logits_of(spec, rows), expected, atol=1e-4, rtol=1e-4)
+    # The corrupt run and the mean of a position have the same position embedding anyhow.
+    same = torch.allclose(reference_runs(tiny_spec("gpt2"), task)(edges), expected, atol=1e-3)
+    assert same == (ablation in ("corrupt", "mean-positional"))
+
+
+def test_means_do_not_depend_on_portions():
+    spec = tiny_spec("llama_gqa")
+    task = Task(
+        random_prompts_of([5, 2, 4]), "mean-positional", reference=random_prompts_of([3, 6, 5], seed=2)
+    )
+    edges = np.zeros_like(spec.graph.valid)[None]
+    together = Engine(spec, task).masked_rows(edges, LARGE)
+    portions = [engine.masked_rows(edges, LARGE) for engine in engines(spec, task, TINY)]
+    assert len(portions) == 3
+    torch.testing.assert_close(torch.cat(portions, dim=1), together, atol=1e-5, rtol=1e-5)
+
+
+def test_half_precision_weights_are_computed_with_in_float32(narrow_spec):
+    wide = as_dtype(narrow_spec, torch.float32)
+    task = Task(random_prompts_of([4, 3]), "corrupt", "kl")
+    edges = narrow_spec.graph.valid & (np.random.default_rng(0).random(narrow_spec.graph.valid.shape) < 0.7)
+    narrow_rows = Engine(narrow_spec, task).masked_rows(edges[None], LARGE)
+    wide_rows = Engine(wide, task).masked_rows(edges[None], LARGE)
+    torch.testing.assert_close(narrow_rows, wide_rows, atol=1e-5, rtol=1e-5)
+    narrow, wide = (Engine(spec, task).measure(edges[None], LARGE) for spec in (narrow_spec, wide))
+    assert narrow == pytest.approx(wide, abs=1e-5)

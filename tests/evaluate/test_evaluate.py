@@ -14,9 +14,9 @@ from kcircuits.circuit import Circuit, Edge
 from kcircuits.discover import discover
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate import RunMeasures, answer_ranks, evaluate
-from kcircuits.evaluate.portions import portions
 from kcircuits.metrics import faithfulness
 from kcircuits.model.loading import Model, load_model
+from kcircuits.portions import portions
 from kcircuits.random_circuits import random_connected_mask
 from kcircuits.task import Task
 from tests.tasks import random_prompts_of, reference_metric, reference_runs
@@ -125,8 +125,10 @@ def test_bad_input(model, circuit, tiny_folder):
         evaluate(circuit, model, [])
     with pytest.raises(KCircuitsError, match="random_circuits must be a whole number, at least 0; got -1"):
         evaluate(circuit, model, PROMPTS, random_circuits=-1)
-    with pytest.raises(KCircuitsError, match="ablation must be one of zero, corrupt; got 'mean'"):
-        evaluate(replace(circuit, settings={"ablation": "mean"}), model, PROMPTS)
+    with pytest.raises(
+        KCircuitsError, match="ablation must be one of zero, corrupt, mean, mean-positional; got 'noise'"
+    ):
+        evaluate(replace(circuit, settings={"ablation": "noise"}), model, PROMPTS)
 
 
 def test_numbers_that_overflow_are_refused(model, circuit, monkeypatch):

@@ -28,6 +28,18 @@ def test_matches_reference_anywhere(case):
     check_readout(case, torch.float32, CPU)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_narrow_unembedding_of_wide_rows(dtype):
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(9, 72, generator=generator)
+    unembedding = torch.randn(300, 72, generator=generator).to(dtype)
+    targets = torch.randint(300, (9,), generator=generator)
+    out = vocab_readout(rows, unembedding, targets, topk=5)
+    expected = vocab_readout(rows, unembedding.float(), targets, topk=5)
+    for ours, theirs in zip(out, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows, vocabulary", [(1, 50), (7, 2000), (100, 777)])
 def test_ties_are_exact(dtype, rows, vocabulary):
@@ -136,7 +148,7 @@ UNEMBEDDING = torch.zeros(10, 8)
     [
         ({"rows": ROWS[0]}, "rows must be [N, D], got [8]"),
         ({"rows": ROWS.long()}, "rows must be float32, float64, bfloat16 or float16, got Long"),
-        ({"unembedding": UNEMBEDDING.half()}, "unembedding is Half but rows is Float"),
+        ({"unembedding": UNEMBEDDING.double()}, "unembedding is Double but rows is Float"),
         ({"unembedding": UNEMBEDDING[:, :4]}, "unembedding must be [V, D] with D = 8, got [10, 4]"),
         ({"targets": torch.zeros(3).int()}, "targets must be int64, got Int"),
         ({"targets": torch.zeros(2).long()}, "targets must be [N] or [N, K] with N = 3, got [2]"),

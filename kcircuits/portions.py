@@ -12,7 +12,7 @@ _COPIES = 8  # of the senders' outputs, that an engine and a masked run hold at 
 
 def portions(spec: ModelSpec, prompts: Sequence[Prompt], memory: int) -> Iterator[tuple[Prompt, ...]]:
     """Consecutive portions of the prompts, each small enough for `memory` bytes, or of one prompt."""
-    bytes_per_token = _COPIES * len(spec.graph.senders) * spec.width * spec.embedding.element_size()
+    bytes_per_token = _COPIES * len(spec.graph.senders) * spec.width * spec.activation_bytes
     tokens = memory // bytes_per_token
     portion: list[Prompt] = []
     used = 0

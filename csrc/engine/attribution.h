@@ -1,0 +1,35 @@
+// First-order scores of every edge, (ã − a) · ∂metric/∂stream summed over tokens and prompts: EAP
+// (arXiv 2310.10348), EAP-IG (arXiv 2403.17806) and RelP (arXiv 2508.21258).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "engine/session.h"
+
+namespace kcircuits::engine {
+
+struct AttributionOptions {
+  Rule rule = Rule::kGradient;
+  bool fix_attention = false;  // engine/attention_fix.h
+  int64_t memory = 0;          // bytes for runs that are kept at a time
+  // Called with the runs done and their number; may throw to stop.
+  std::function<void(int64_t done, int64_t total)> progress;
+};
+
+// Mean over runs whose `input` is ã + point (a − ã): point 1 is the plain run. -> [S, R], float32
+// (float64 in a float64 model), summed over prompts.
+at::Tensor path_scores(const Session& session, const std::vector<double>& points,
+                       const AttributionOptions& options);
+
+// Mean over runs in which one node, or all heads of one layer, is held at ã + k/steps (a − ã), for
+// k = 1 … steps: EAP-IG on activations. The same result. As in EAP-IG's own library, runs that hold
+// `input` say nothing of the first layer's queries, keys and values, unless learned positions are
+// added behind it: its autograd graph begins with what those compute.
+at::Tensor activation_scores(const Session& session, int64_t steps,
+                             const AttributionOptions& options);
+
+}  // namespace kcircuits::engine

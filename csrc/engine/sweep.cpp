@@ -1,0 +1,176 @@
+#include "engine/sweep.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/autograd.h>
+
+namespace kcircuits::engine {
+
+Sweep::Sweep(const Session& session, Rule rule, int64_t first_layer, at::Tensor stream,
+             std::optional<Cut> cut)
+    : session_(session), rule_(rule), first_layer_(first_layer), cut_(std::move(cut)) {
+  const c10::NoGradGuard no_grad;
+  const Model& model = session.model();
+  for (int64_t l = first_layer; l < session.graph().num_layers; ++l) {
+    const Layer& layer = model.layers[l];
+    Block block;
+    block.before = stream;
+    at::Tensor after = stream + (is_cut(l, false) ? cut_->output : attend(l, block));
+    if (layer.attention.b_o) after = after + *layer.attention.b_o;
+    block.middle = session.graph().parallel ? stream : after;
+    if (is_cut(l, true)) {
+      stream = after + cut_->output;
+    } else {
+      block.mlp_input = apply_norm(block.middle, layer.mlp_norm).requires_grad_();
+      const at::AutoGradMode grad(true);
+      block.mlp_output = apply_mlp(block.mlp_input, layer.mlp, rule);
+      stream = after + block.mlp_output.detach();
+    }
+    blocks_.push_back(std::move(block));
+  }
+  final_stream_ = stream.index_select(1, session.tokens().last);
+  rows_ = apply_norm(final_stream_, model.final_norm);
+}
+
+const at::Tensor& Sweep::stream_before(int64_t layer) const {
+  return blocks_.at(layer - first_layer_).before;
+}
+
+bool Sweep::is_cut(int64_t layer, bool is_mlp) const {
+  return cut_ && layer == first_layer_ && cut_->is_mlp == is_mlp;
+}
+
+// [B, P, heads * d] -> [B * heads, P, d]
+at::Tensor Sweep::heads(const at::Tensor& x) const {
+  return x.unflatten(-1, {-1, session_.model().head_dim}).transpose(1, 2).flatten(0, 1);
+}
+
+// What the attention adds to the stream, without b_O.
+at::Tensor Sweep::attend(int64_t layer, Block& block) const {
+  const Graph& g = session_.graph();
+  const Attention& a = session_.model().layers[layer].attention;
+  const at::Tensor x = apply_norm(block.before, session_.model().layers[layer].attention_norm);
+  block.q = project(x, a.w_q, a.b_q).requires_grad_();
+  block.k = project(x, a.w_k, a.b_k).requires_grad_();
+  block.v = project(x, a.w_v, a.b_v).requires_grad_();
+  {
+    const at::AutoGradMode grad(true);
+    const auto& angles = session_.rotation(layer, /*last_only=*/false);
+    const auto turned = [&](const at::Tensor& y) { return angles ? rotate(y, *angles) : y; };
+    const auto repeated = [&](const at::Tensor& y) {
+      return y.repeat_interleave(g.group_size(), 0);
+    };
+    block.q_turned = turned(heads(block.q));
+    block.k_turned = repeated(turned(heads(block.k)));
+    block.pattern =
+        attention_pattern(session_.tokens(), block.q_turned, block.k_turned, a.scale, false);
+    if (rule_ == Rule::kRelevance) block.pattern = block.pattern.detach().requires_grad_();
+    const at::Tensor mixed =
+        mix_values(session_.tokens(), block.pattern, repeated(heads(block.v)), false);
+    block.mixed = mixed.unflatten(0, {-1, g.num_heads}).transpose(1, 2).flatten(2);
+  }
+  return project(block.mixed.detach(), a.w_o, std::nullopt);
+}
+
+at::Tensor Sweep::pull_back(const at::Tensor& at_rows, const GradientUse& use,
+                            const std::vector<at::Tensor>& joining) {
+  const c10::NoGradGuard no_grad;
+  const Model& model = session_.model();
+  const Graph& g = session_.graph();
+  const at::Tensor& last = blocks_.back().before;
+  at::Tensor gradient = at::zeros_like(last);
+  gradient.index_copy_(
+      1, session_.tokens().last,
+      norm_gradient(at_rows.unsqueeze(0), final_stream_, model.final_norm, rule_)[0]);
+  use.receivers(g.logits(), gradient.unsqueeze(0));
+  for (int64_t l = g.num_layers - 1; l >= first_layer_; --l) {
+    at::Tensor at_before = gradient;  // what the layer's stream receives
+    if (!is_cut(l, true)) at_before = at_before + pull_mlp(l, gradient, use);
+    if (!is_cut(l, false)) {
+      at_before = at_before + pull_attention(l, g.parallel ? gradient : at_before, use);
+    }
+    if (!joining.empty() && joining[l].defined()) at_before = at_before + joining[l];
+    gradient = at_before;
+    blocks_[l - first_layer_] = {};
+  }
+  return gradient;
+}
+
+// The gradient at the stream that the MLP reads.
+at::Tensor Sweep::pull_mlp(int64_t layer, const at::Tensor& at_output, const GradientUse& use) {
+  const Block& block = blocks_[layer - first_layer_];
+  const at::Tensor at_normed =
+      torch::autograd::grad({block.mlp_output}, {block.mlp_input}, {at_output})[0];
+  const at::Tensor at_stream = norm_gradient(at_normed.unsqueeze(0), block.middle,
+                                             session_.model().layers[layer].mlp_norm, rule_);
+  use.receivers(session_.graph().mlp_input(layer), at_stream);
+  return at_stream[0];
+}
+
+at::Tensor Sweep::pull_attention(int64_t layer, const at::Tensor& at_output,
+                                 const GradientUse& use) {
+  const Block& block = blocks_[layer - first_layer_];
+  const Layer& weights = session_.model().layers[layer];
+  const Attention& a = weights.attention;
+  const at::Tensor at_mixed = project(at_output, a.w_o.t(), std::nullopt);
+  const bool relevance = rule_ == Rule::kRelevance;
+  std::vector<at::Tensor> wanted = {block.v};
+  if (!relevance) wanted.insert(wanted.end(), {block.q, block.k});
+  if (use.attention) wanted.push_back(block.pattern);
+  const auto gradients = torch::autograd::grad({block.mixed}, wanted, {at_mixed});
+  if (use.attention) {
+    use.attention({layer, block.before, block.q_turned.detach(), block.k_turned.detach(),
+                   block.pattern.detach(), gradients.back()});
+  }
+
+  // Each receiver's share at the normed input, then through the norm.
+  const Graph& g = session_.graph();
+  const int64_t d = session_.model().head_dim;
+  const auto sizes = block.before.sizes();
+  const int64_t rows = sizes[0] * sizes[1];
+  if (!scratch_.defined()) {
+    scratch_ =
+        at::empty({g.num_heads + 2 * g.num_kv_heads, rows, sizes[2]}, block.before.options());
+  }
+  std::vector<Product> products;
+  int64_t receiver = 0;
+  const auto add = [&](const at::Tensor& at_heads, const at::Tensor& w, int64_t count) {
+    for (int64_t i = 0; i < count; ++i, ++receiver) {
+      products.push_back({at_heads.reshape({rows, -1}).slice(1, i * d, (i + 1) * d),
+                          w.slice(0, i * d, (i + 1) * d).t(), std::nullopt, scratch_[receiver]});
+    }
+  };
+  if (relevance) {
+    scratch_.slice(0, 0, receiver = g.num_heads + g.num_kv_heads).zero_();
+  } else {
+    add(gradients[1], a.w_q, g.num_heads);
+    add(gradients[2], a.w_k, g.num_kv_heads);
+  }
+  add(gradients[0], a.w_v, g.num_kv_heads);
+  project_into(products);
+  const at::Tensor at_streams = norm_gradient(scratch_.view({-1, sizes[0], sizes[1], sizes[2]}),
+                                              block.before, weights.attention_norm, rule_);
+  use.receivers(g.query(layer, 0), at_streams);
+  return at_streams.sum(0);
+}
+
+int64_t Sweep::bytes_per_variant(const Session& session) {
+  const Model& model = session.model();
+  const Graph& g = session.graph();
+  const Tokens& tokens = session.tokens();
+  const int64_t width = model.width();
+  const int64_t heads = g.num_heads * model.head_dim;
+  int64_t numbers = 0;
+  for (const Layer& layer : model.layers) {
+    const int64_t hidden = layer.mlp.w_up.size(0);
+    // Streams and the MLP's input; queries, keys, values and what they mix to, as they are and
+    // repeated or padded; the MLP's insides; the attention pattern before and after the softmax.
+    numbers += tokens.num_tokens * (4 * width + 10 * heads + 4 * hidden);
+    numbers += 2 * g.num_heads * tokens.num_prompts * tokens.max_length * tokens.max_length;
+  }
+  // Gradients of one attention's receivers, before and behind the norm, and one temporary.
+  numbers += 3 * (g.num_heads + 2 * g.num_kv_heads) * tokens.num_tokens * width;
+  return numbers * session.clean_delta().element_size();
+}
+
+}  // namespace kcircuits::engine
