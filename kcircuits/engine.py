@@ -143,6 +143,22 @@ class Engine:
         scores: Tensor = self._session.exact_scores(mask, memory, chunk_limit, progress)
         return scores
 
+    def soft_run(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """A masked run whose edges have weights: Σ w a_s + (1 − w) ã_s reaches each receiver.
+
+        Parameters
+        ----------
+        weights
+            Floating [S, R]; only those of edges count.
+
+        Returns
+        -------
+        tuple of Tensor
+            The metric of each prompt, float64 [N]; and the gradient of its mean at the weights, [S, R].
+        """
+        metric, gradient = self._session.soft_run(weights)
+        return metric, gradient
+
     def flow_scores(self) -> Tensor:
         """Information-flow routes: shares summed over prompts, [S, R]. For a task of zero ablation."""
         scores: Tensor = self._session.flow_scores()

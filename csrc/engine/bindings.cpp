@@ -14,6 +14,7 @@
 #include "engine/flow.h"
 #include "engine/masked_run.h"
 #include "engine/session.h"
+#include "engine/soft_run.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -159,6 +160,13 @@ void bind(py::module_& m) {
            py::arg("memory"), py::arg("progress"))
       .def("exact_scores", &run_exact_scores, py::arg("wanted"), py::arg("memory"),
            py::arg("chunk_limit"), py::arg("progress"))
+      .def(
+          "soft_run",
+          [](const Session& session, const at::Tensor& weights) {
+            const SoftRun run = soft_run(session, weights);
+            return std::make_pair(run.metric, run.gradient);
+          },
+          py::arg("weights"), py::call_guard<py::gil_scoped_release>())
       .def("flow_scores", &flow_scores, py::call_guard<py::gil_scoped_release>())
       .def(
           "metric",

@@ -183,6 +183,7 @@ def test_engine_agrees_with_the_cpu(metric, corrupted):
             answers=answers,
             wrong=wrong if metric == "logit-diff" else None,
             corrupt=corrupt if corrupted else None,
+            mean=None,
             metric=metric,
         )
         result = session.acdc(threshold=0.02, absolute=False, memory=1 << 28, chunk_limit=64, progress=None)
