@@ -174,6 +174,15 @@ def engines(spec: ModelSpec, task: Task, memory: int) -> Iterator[Engine]:
         yield Engine(spec, replace(task, prompts=portion, reference=reference), means)
 
 
+def measure(spec: ModelSpec, task: Task, masks: np.ndarray, memory: int) -> list[float]:
+    """The metric of M circuits, bool [M, S, R], averaged over all prompts of a task, portion by portion."""
+    sums = np.zeros(len(masks))
+    for engine in engines(spec, task, memory):
+        sums += np.array(engine.measure(masks, memory)) * engine.num_prompts
+    values: list[float] = (sums / len(task.prompts)).tolist()
+    return values
+
+
 def mean_activations(spec: ModelSpec, task: Task, memory: int) -> Tensor:
     """Mean sender outputs in plain runs on the clean prompts of the task's reference.
 

@@ -48,7 +48,7 @@ def reference_runs(spec: ModelSpec, task: Task) -> Callable[[np.ndarray | Tensor
 
 def ablated_values(spec: ModelSpec, task: Task) -> Tensor:
     """What absent edges carry, [S, N, T, D], prompt by prompt and position by position."""
-    padded, mask = padded_prompts(task)
+    padded, _ = padded_prompts(task)
     count, longest = padded.clean.shape
     values = torch.zeros(len(spec.graph.senders), count, longest, spec.width, dtype=spec.embedding.dtype)
     known = [outputs(spec, prompt.clean_ids) for prompt in task.reference or task.prompts]

@@ -4,10 +4,27 @@ The package itself can be called like `discover`.
 """
 
 from kcircuits.callable_package import make_callable
-from kcircuits.discover.method import Found, Method, Progress
-from kcircuits.discover.methods import METHODS, method_of
-from kcircuits.discover.run import StaleMetricError, discover
+from kcircuits.discover.exact import exact_scores
+from kcircuits.discover.method import Found, Method, Scorer
+from kcircuits.discover.methods import METHODS, SCORERS, method_of, scorer_of
+from kcircuits.discover.progress import Progress, ProgressCallback, Steps
+from kcircuits.discover.run import StaleMetricError, attribute, discover
 
-__all__ = ["METHODS", "Found", "Method", "Progress", "StaleMetricError", "discover", "method_of"]
+__all__ = [
+    "METHODS",
+    "SCORERS",
+    "Found",
+    "Method",
+    "Progress",
+    "ProgressCallback",
+    "Scorer",
+    "StaleMetricError",
+    "Steps",
+    "attribute",
+    "discover",
+    "exact_scores",
+    "method_of",
+    "scorer_of",
+]
 
 make_callable(__name__, discover)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from kcircuits.circuit import Edge
-from kcircuits.discover.method import Found, Progress, ProgressCallback
+from kcircuits.discover.method import Found
+from kcircuits.discover.progress import Progress, ProgressCallback
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.spec import ModelSpec
+from kcircuits.task import Task
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,22 @@ class Acdc:
             raise KCircuitsError(f"threshold must be a finite number, at least 0; got {self.threshold}")
         object.__setattr__(self, "threshold", float(self.threshold))
 
-    def search(self, engine: Engine, memory: int, progress: ProgressCallback | None) -> Found:
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The options."""
+        return asdict(self)
+
+    def check(self, task: Task) -> None:
+        """Any task will do."""
+
+    def search(
+        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
+    ) -> Found:
         """Run the search; the score of an edge is its effect when it was tested, m(without) − m(with)."""
+        return self.search_with(Engine(spec, task), memory, progress)
+
+    def search_with(self, engine: Engine, memory: int, progress: ProgressCallback | None) -> Found:
+        """The same on an engine that is there."""
         graph = engine.graph
 
         def report(done: Any) -> None:

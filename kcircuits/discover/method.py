@@ -1,47 +1,16 @@
-"""What a method of discovery is, what it reports while it runs, and what it returns."""
+"""What a method of discovery is, and what it returns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
 
 from kcircuits.circuit import Edge
-from kcircuits.engine import Engine
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a search has come.
-
-    Parameters
-    ----------
-    layer
-        Whose receivers are being tested; `num_layers` while it is `logits`.
-    num_layers, num_edges
-        Sizes of the full graph.
-    edges_settled
-        Edges that have been decided, kept or removed.
-    edges_removed
-        Edges that have been removed.
-    tests
-        Sequential tests decided so far.
-    """
-
-    layer: int
-    num_layers: int
-    num_edges: int
-    edges_settled: int
-    edges_removed: int
-    tests: int
-
-    @property
-    def edges_left(self) -> int:
-        """Edges that are in the circuit at this moment."""
-        return self.num_edges - self.edges_removed
-
-
-ProgressCallback = Callable[[Progress], None]
+from kcircuits.discover.progress import ProgressCallback
+from kcircuits.model.spec import ModelSpec
+from kcircuits.task import Task
 
 
 @dataclass(frozen=True)
@@ -56,18 +25,51 @@ class Found:
         The circuit's metric as the search knows it, or None if it does not.
     stats
         What it cost: `tests`, `evaluations` and more.
+    scores
+        The scores of all edges, float32 [S, R], or None if the method has none.
     """
 
     edges: tuple[Edge, ...]
     metric: float | None
     stats: dict[str, int]
+    scores: np.ndarray | None = None
 
 
 class Method(Protocol):
-    """A method with its options: a frozen dataclass whose fields are the options, checked when it is made."""
+    """A method with its options, checked when it is made."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The options as JSON values."""
+        ...
+
+    def check(self, task: Task) -> None:
+        """Raise KCircuitsError if the method cannot do this task."""
+        ...
+
+    def search(
+        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
+    ) -> Found:
+        """Find the circuit, with `memory` bytes for what is evaluated together."""
+        ...
+
+
+class Scorer(Protocol):
+    """A method that scores all edges: a frozen dataclass whose fields are its options."""
 
     name: ClassVar[str]
 
-    def search(self, engine: Engine, memory: int, progress: ProgressCallback | None) -> Found:
-        """Find the circuit, with `memory` bytes for what is evaluated together."""
+    def check(self, task: Task) -> None:
+        """Raise KCircuitsError if the method cannot do this task."""
+        ...
+
+    def scores(
+        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
+    ) -> np.ndarray:
+        """Score every edge, averaged over prompts, [S, R]; positive: ablating it makes the metric worse."""
         ...

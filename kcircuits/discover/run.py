@@ -1,10 +1,11 @@
-"""From a model and prompts to a circuit, measured."""
+"""From a model and prompts to a circuit, measured, or to the scores of all edges."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -12,13 +13,16 @@ import numpy as np
 
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
-from kcircuits.discover.method import ProgressCallback
-from kcircuits.discover.methods import method_of
-from kcircuits.engine import Engine
+from kcircuits.discover.by_scores import check_differences, checked_scores
+from kcircuits.discover.methods import method_of, scorer_of
+from kcircuits.discover.progress import ProgressCallback
+from kcircuits.engine import measure
+from kcircuits.errors import KCircuitsError
 from kcircuits.memory import memory_bytes
 from kcircuits.metrics import Metric
 from kcircuits.model.loading import Model
-from kcircuits.model.transforms import fold_value_biases as folded
+from kcircuits.model.transforms import changed
+from kcircuits.scores import Scores
 from kcircuits.task import Ablation, Task
 
 TOLERANCE = 1e-4
@@ -35,9 +39,12 @@ def discover(
     *,
     ablation: Ablation = "zero",
     metric: Metric = "nll",
+    reference: Sequence[Prompt] = (),
     fold_value_biases: bool = False,
+    keep_positions: bool = False,
     memory: int | str | None = None,
     progress: ProgressCallback | None = None,
+    scores: str | Path | None = None,
     **options: Any,
 ) -> Circuit:
     """Find the circuit of a model for some prompts.
@@ -49,61 +56,119 @@ def discover(
     prompts
         One or more; they may differ in length.
     method
-        One of `kcircuits.discover.METHODS`: "acdc" (`kcircuits.discover.acdc.Acdc`).
+        One of `kcircuits.discover.METHODS` (docs/methods.md compares them): "acdc"
+        (`kcircuits.discover.acdc.Acdc`); "edge-pruning" (`.edge_pruning.EdgePruning`); or one that scores
+        all edges and selects the best, "eap", "eap-ig-inputs", "eap-ig-activations", "clean-corrupted",
+        "relp" (all in `.eap`), "ifr" (`.ifr.Ifr`), "exact" (`.exact.Exact`).
     ablation
-        What an absent edge carries: "zero", or the activation on the "corrupt" prompt.
+        What an absent edge carries: "zero"; the activation on the "corrupt" prompt; or its "mean", or
+        "mean-positional", over the reference (`kcircuits.task.Task`).
     metric
         "nll", "kl" or "logit-diff" (`kcircuits.metrics`), averaged over prompts; lower is better.
+    reference
+        Prompts whose clean runs are averaged by the mean ablations; by default the prompts themselves.
     fold_value_biases
         Move value biases into the attention output's, which no ablation touches, as TransformerLens does.
+    keep_positions
+        Keep learned position embeddings in every stream, so that ablating `input` takes only the token
+        embedding away, as EAP-IG's library does.
     memory
-        Bytes, or a size such as "8GiB", for the hypotheses that are evaluated together; it decides how
-        many these are, and never the result. By default a quarter of the memory that is available, at most
-        4 GiB (`kcircuits.memory`). The model's weights come on top, and a few times (about six) S·P·D
-        numbers for the prompts' own activations: S senders, P tokens of all prompts together, D the width.
+        Bytes, or a size such as "8GiB", for what is evaluated together; it decides how much that is, and
+        never the result. By default a quarter of the memory that is available, at most 4 GiB
+        (`kcircuits.memory`). The model's weights come on top, and for "acdc" and "edge-pruning" a few times
+        (about six) S·P·D numbers for the prompts' own activations: S senders, P tokens of all prompts
+        together, D the width.
     progress
-        Called with a `kcircuits.discover.Progress` several times a second; an exception ends the search.
+        Called several times a second with a `kcircuits.discover.Progress` or `Steps`; an exception ends the
+        search.
+    scores
+        Where to write the scores of all edges (`kcircuits.scores.Scores.save`); not for "acdc".
     **options
-        The method's options. For "acdc": `threshold` (required) and `absolute` (default False).
+        The method's options. Methods that score all edges take those of `kcircuits.selection.Selection`,
+        too: `top_n` or `threshold`, `absolute`, `greedy`, `level`.
 
     Returns
     -------
     Circuit
-        With its metric from fresh masked runs ("full", "circuit", "empty"), and stats: "tests" (what one
-        forward per edge would have run), "evaluations" (hypotheses evaluated), "chunks" (batches of them),
-        "seconds" (of the search alone).
+        With its metric from fresh masked runs ("full", "circuit", "empty"), and stats: "seconds" (of the
+        search alone); for "acdc" also "tests" (what one forward per edge would have run), "evaluations"
+        (hypotheses evaluated) and "chunks" (batches of them); for "edge-pruning" "steps".
 
     Raises
     ------
     KCircuitsError
-        If anything of the input cannot be used; always before the search begins.
+        If anything of the input cannot be used, before the search begins; or if no edge is left in the end.
     StaleMetricError
         If the fresh run of the circuit contradicts the search.
     """
     chosen = method_of(method, options)
-    task = Task(tuple(prompts), ablation, metric)
+    task = Task(tuple(prompts), ablation, metric, tuple(reference))
+    chosen.check(task)
+    if scores is not None and method == "acdc":
+        raise KCircuitsError("acdc does not score all edges, so there are no scores to write")
     budget = memory_bytes(memory)
-    spec = folded(model.spec) if fold_value_biases else model.spec
+    spec = changed(model.spec, fold_value_biases=fold_value_biases, keep_positions=keep_positions)
 
     start = perf_counter()
-    engine = Engine(spec, task)
-    found = chosen.search(engine, budget, progress)
+    found = chosen.search(spec, task, budget, progress)
     seconds = perf_counter() - start
 
-    settings = {
-        **asdict(chosen),  # type: ignore[call-overload]  # a dataclass, which a protocol cannot say
-        "ablation": ablation,
-        "metric": metric,
-        "fold_value_biases": fold_value_biases,
-        "num_prompts": len(task.prompts),
-    }
+    settings = {**chosen.settings, **_how(task, fold_value_biases, keep_positions)}
     stats = {**found.stats, "seconds": round(seconds, 3)}
     circuit = Circuit(spec.graph, model.identity, chosen.name, settings, {}, found.edges, stats)
     masks = np.stack([spec.graph.valid, circuit.mask(), np.zeros_like(spec.graph.valid)])
-    values = engine.measure(masks, budget)
+    values = measure(spec, task, masks, budget)
     if found.metric is not None:
         _check_agreement(found.metric, values[1])
+    if scores is not None and found.scores is not None:
+        Scores(spec.graph, model.identity, chosen.name, settings, found.scores).save(scores)
     return replace(circuit, metric=dict(zip(("full", "circuit", "empty"), values, strict=True)))
+
+
+def attribute(
+    model: Model,
+    prompts: Sequence[Prompt],
+    method: str = "eap",
+    *,
+    ablation: Ablation = "corrupt",
+    metric: Metric = "nll",
+    reference: Sequence[Prompt] = (),
+    fold_value_biases: bool = False,
+    keep_positions: bool = False,
+    memory: int | str | None = None,
+    progress: ProgressCallback | None = None,
+    **options: Any,
+) -> Scores:
+    """Score every edge of a model's graph for some prompts.
+
+    Parameters are those of `discover`, for the methods that score all edges; `options` are the method's
+    own (`qk_fix`, `ig_steps`), without a selection. Circuits of any size come from the result by
+    `kcircuits.selection`.
+
+    Raises
+    ------
+    KCircuitsError
+        If anything of the input cannot be used, or every score is 0.
+    """
+    scorer = scorer_of(method, options)
+    task = Task(tuple(prompts), ablation, metric, tuple(reference))
+    check_differences(task)
+    scorer.check(task)
+    budget = memory_bytes(memory)
+    spec = changed(model.spec, fold_value_biases=fold_value_biases, keep_positions=keep_positions)
+    matrix = checked_scores(scorer, spec, task, budget, progress)
+    settings = {**vars(scorer), **_how(task, fold_value_biases, keep_positions)}
+    return Scores(spec.graph, model.identity, method, settings, matrix)
+
+
+def _how(task: Task, fold_value_biases: bool, keep_positions: bool) -> dict[str, Any]:
+    return {
+        "ablation": task.ablation,
+        "metric": task.metric,
+        "fold_value_biases": fold_value_biases,
+        "keep_positions": keep_positions,
+        "num_prompts": len(task.prompts),
+    }
 
 
 def _check_agreement(running: float, fresh: float) -> None:

@@ -7,7 +7,14 @@ from dataclasses import replace
 from kcircuits.model.spec import Attention, ModelSpec
 
 
-def fold_value_biases(spec: ModelSpec) -> ModelSpec:
+def changed(spec: ModelSpec, *, fold_value_biases: bool, keep_positions: bool) -> ModelSpec:
+    """The model with the changes of this file that are asked for."""
+    if fold_value_biases:
+        spec = with_folded_value_biases(spec)
+    return with_kept_positions(spec) if keep_positions else spec
+
+
+def with_folded_value_biases(spec: ModelSpec) -> ModelSpec:
     """Move every value bias b_V into the attention output bias b_O.
 
     The attention weights of a position sum to one, so b_V adds the constant W_O b_V to the stream:
@@ -18,7 +25,7 @@ def fold_value_biases(spec: ModelSpec) -> ModelSpec:
     return replace(spec, layers=tuple(layers))
 
 
-def keep_positions(spec: ModelSpec) -> ModelSpec:
+def with_kept_positions(spec: ModelSpec) -> ModelSpec:
     """Keep the learned position embedding in every stream, whatever is ablated.
 
     Ablating `input` then takes the token embedding away alone. EAP-IG's library does this, ACDC does not; it

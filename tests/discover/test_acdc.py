@@ -93,7 +93,7 @@ def test_chunks_of_one_waste_nothing():
 def test_progress_counts_up_to_the_end():
     spec = tiny_spec("llama_gqa")
     seen: list[Progress] = []
-    found = Acdc(0.05).search(Engine(spec, Task(random_prompts_of([5]))), LARGE, seen.append)
+    found = Acdc(0.05).search_with(Engine(spec, Task(random_prompts_of([5]))), LARGE, seen.append)
     assert [done.layer for done in seen] == sorted((done.layer for done in seen), reverse=True)
     assert seen[0].layer == seen[0].num_layers == 3
     for before, after in pairwise(seen):
@@ -111,8 +111,8 @@ def test_an_exception_in_the_callback_ends_the_search(error):
 
     engine = Engine(tiny_spec("llama"), Task(random_prompts_of([5])))
     with pytest.raises(error if isinstance(error, type) else type(error)):
-        Acdc(0.05).search(engine, LARGE, stop)
-    assert Acdc(0.05).search(engine, LARGE, None).edges  # the engine is as good as before
+        Acdc(0.05).search_with(engine, LARGE, stop)
+    assert Acdc(0.05).search_with(engine, LARGE, None).edges  # the engine is as good as before
 
 
 @pytest.mark.parametrize("threshold", [-1e-9, float("nan"), float("inf"), "0.1", None, True])
@@ -125,7 +125,7 @@ def test_a_threshold_of_zero_keeps_what_has_no_effect():
     """At the only position of a prompt, queries and keys change nothing: the metric does not rise by < 0."""
     spec = tiny_spec("llama")
     engine = Engine(spec, Task(random_prompts_of([1])))
-    kept = {edge.receiver for edge in Acdc(0).search(engine, LARGE, None).edges}
+    kept = {edge.receiver for edge in Acdc(0).search_with(engine, LARGE, None).edges}
     assert any(receiver.endswith("<q>") for receiver in kept)
-    removed = {edge.receiver for edge in Acdc(1e-4).search(engine, LARGE, None).edges}
+    removed = {edge.receiver for edge in Acdc(1e-4).search_with(engine, LARGE, None).edges}
     assert not any(receiver.endswith(("<q>", "<k>")) for receiver in removed)

@@ -305,8 +305,8 @@ def test_qk_fix_by_hand(name):
         a = layer.attention
 
         def pattern(q_stream: Tensor, k_stream: Tensor, layer=layer, a=a) -> Tensor:
-            def heads(stream: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
-                x = torch.nn.functional.linear(normalise(layer.attention_norm, stream), w, b)
+            def heads(at: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+                x = torch.nn.functional.linear(normalise(layer.attention_norm, at), w, b)
                 x = split_heads(x, spec.head_dim)
                 return x if a.rotary is None else rotate(a.rotary, x, positions)
 
@@ -333,7 +333,7 @@ def test_qk_fix_by_hand(name):
 
 def pattern_slope(spec: ModelSpec, task: Task, senders: Tensor, index: int, pattern: Tensor) -> Tensor:
     """∂metric/∂(attention pattern of a layer), [H, T, T], of the only prompt."""
-    padded, mask = padded_prompts(task)
+    _, mask = padded_prompts(task)
     pattern = pattern.clone().requires_grad_()
     group = spec.num_heads // spec.num_kv_heads
     before = int(spec.graph.num_senders_of[spec.graph.receiver_index(f"a{index}.h0<q>")])

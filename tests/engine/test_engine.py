@@ -14,7 +14,7 @@ from kcircuits.engine import Engine, engines
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import normalise
 from kcircuits.model.spec import ModelSpec
-from kcircuits.model.transforms import keep_positions
+from kcircuits.model.transforms import with_kept_positions
 from kcircuits.task import Task
 from tests.circuits import masks
 from tests.models import BUILDERS, as_dtype, tiny_spec
@@ -116,7 +116,7 @@ def test_prompts_that_do_not_fit_the_model():
 
 @pytest.mark.parametrize("ablation", ["zero", "corrupt", "mean", "mean-positional"])
 def test_positions_that_are_kept(ablation):
-    spec = keep_positions(tiny_spec("gpt2"))
+    spec = with_kept_positions(tiny_spec("gpt2"))
     task = Task(random_prompts_of([5, 3]), ablation, reference=random_prompts_of([6, 4, 5], seed=1))
     edges = spec.graph.valid & (np.random.default_rng(0).random(spec.graph.valid.shape) < 0.6)
     edges[0] = False

@@ -1,0 +1,89 @@
+"""Circuits of the edges that score best."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from kcircuits.circuit import Edge
+from kcircuits.discover.method import Found, Scorer
+from kcircuits.discover.progress import ProgressCallback
+from kcircuits.errors import KCircuitsError
+from kcircuits.graph import Graph
+from kcircuits.model.spec import ModelSpec
+from kcircuits.selection import Selection, select
+from kcircuits.task import Task
+
+
+@dataclass(frozen=True)
+class ByScores:
+    """A method of two steps: all edges are scored, and those are selected that score best.
+
+    Parameters
+    ----------
+    scorer
+        How to score.
+    selection
+        How to select; dead ends are pruned.
+    """
+
+    scorer: Scorer
+    selection: Selection
+
+    @property
+    def name(self) -> str:
+        """The scorer's."""
+        return self.scorer.name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The options of both."""
+        return {**asdict(self.scorer), **asdict(self.selection)}  # type: ignore[call-overload]
+
+    def check(self, task: Task) -> None:
+        """Raise KCircuitsError if the task has nothing to tell edges apart by."""
+        check_differences(task)
+        self.scorer.check(task)
+
+    def search(
+        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
+    ) -> Found:
+        """Score and select."""
+        scores = checked_scores(self.scorer, spec, task, memory, progress)
+        mask = select(spec.graph, scores, self.selection)
+        return Found(edges_of(spec.graph, mask, scores), None, {}, scores)
+
+
+def checked_scores(
+    scorer: Scorer, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
+) -> np.ndarray:
+    """The scorer's scores, float32 [S, R].
+
+    Raises KCircuitsError if they are not finite, or all of them are 0.
+    """
+    scores = np.asarray(scorer.scores(spec, task, memory, progress), dtype=np.float32)
+    if not np.isfinite(scores).all():
+        raise KCircuitsError(f"{scorer.name}: a score is not finite, the numbers overflow")
+    if not scores.any():
+        raise KCircuitsError(
+            f"{scorer.name}: every score is 0, as ablation changes nothing on these prompts: "
+            "give corrupt prompts that differ, more prompts for a mean, or use zero ablation"
+        )
+    return scores
+
+
+def check_differences(task: Task) -> None:
+    """Raise KCircuitsError if every corrupt prompt is its clean one."""
+    if task.ablation == "corrupt" and all(p.clean_ids == p.corrupt_ids for p in task.prompts):
+        raise KCircuitsError(
+            "every corrupt prompt is the same as its clean prompt, so no edge makes a difference: "
+            "give corrupt prompts that differ"
+        )
+
+
+def edges_of(graph: Graph, mask: np.ndarray, scores: np.ndarray) -> tuple[Edge, ...]:
+    """The edges of a mask with their scores."""
+    senders, receivers = graph.senders, graph.receivers
+    return tuple(Edge(senders[s], receivers[r], float(scores[s, r])) for s, r in np.argwhere(mask))

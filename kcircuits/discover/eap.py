@@ -1,0 +1,232 @@
+"""Gradient scores: EAP and its relatives, (ã − a) · ∂metric/∂x summed over positions (DESIGN: gradient scores)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from kcircuits.discover.progress import ProgressCallback, Steps
+from kcircuits.engine import Counter, Engine, engines
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.spec import ModelSpec
+from kcircuits.task import Task
+
+IG_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Eap:
+    """Edge attribution patching (arXiv 2310.10348): the gradient of the clean run.
+
+    Parameters
+    ----------
+    qk_fix
+        For queries and keys, compute the attention pattern anew with the edge ablated and contract its
+        change with the gradient there, instead of going through the softmax's slope (AtP*, arXiv 2403.00745).
+    """
+
+    name: ClassVar[str] = "eap"
+
+    qk_fix: bool = False
+
+    def check(self, task: Task) -> None:
+        """Refuse kl, which has no slope at the full model."""
+        _check_slope(self.name, task)
+
+    def scores(
+        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
+    ) -> np.ndarray:
+        """One forward and one backward pass."""
+        return _mean(spec, task, memory, progress, 1, self._scores)
+
+    def _scores(self, engine: Engine, memory: int, count: Counter) -> Tensor:
+        return engine.path_scores(
+            [1.0], rule="gradient", qk_fix=self.qk_fix, memory=memory, progress=count
+        )
+
+
+@dataclass(frozen=True)
+class Relp:
+    """EAP with relevance propagation's backward rules (RelP, arXiv 2508.21258).
+
+    A norm's scale and the attention pattern are held constant, f(x) passes the gradient times f(x) / x, and
+    each factor of a gated product gets half. Queries and keys score 0, unless `qk_fix` computes their
+    patterns anew.
+
+    Parameters
+    ----------
+    qk_fix
+        As for `Eap`.
+    """
+
+    name: ClassVar[str] = "relp"
+
+    qk_fix: bool = False
+
+    def check(self, task: Task) -> None:
+        """Refuse kl, which has no slope at the full model."""
+        _check_slope(self.name, task)
+
+    def scores(
+        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
+    ) -> np.ndarray:
+        """One forward and one backward pass."""
+        return _mean(spec, task, memory, progress, 1, self._scores)
+
+    def _scores(self, engine: Engine, memory: int, count: Counter) -> Tensor:
+        return engine.path_scores(
+            [1.0], rule="relevance", qk_fix=self.qk_fix, memory=memory, progress=count
+        )
+
+
+@dataclass(frozen=True)
+class CleanCorrupted:
+    """The mean of the gradients at the clean and at the corrupt run (arXiv 2403.17806).
+
+    Parameters
+    ----------
+    qk_fix
+        As for `Eap`.
+    """
+
+    name: ClassVar[str] = "clean-corrupted"
+
+    qk_fix: bool = False
+
+    def check(self, task: Task) -> None:
+        """Refuse other ablations than corrupt, which have no second run."""
+        if task.ablation != "corrupt":
+            raise KCircuitsError(
+                f"clean-corrupted needs corrupt ablation, got {task.ablation}: give --ablation corrupt and "
+                "corrupt prompts, or use eap-ig-inputs"
+            )
+
+    def scores(
+        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
+    ) -> np.ndarray:
+        """Two forward and two backward passes."""
+        return _mean(spec, task, memory, progress, 2, self._scores)
+
+    def _scores(self, engine: Engine, memory: int, count: Counter) -> Tensor:
+        return engine.path_scores(
+            [1.0, 0.0], rule="gradient", qk_fix=self.qk_fix, memory=memory, progress=count
+        )
+
+
+@dataclass(frozen=True)
+class EapIgInputs:
+    """EAP with integrated gradients over the input (arXiv 2403.17806).
+
+    The gradient is averaged over runs whose `input` is ã + k/n (a − ã) for k = 0 … n − 1, as in EAP-IG's
+    library.
+
+    Parameters
+    ----------
+    ig_steps
+        n, at least 1.
+    qk_fix
+        As for `Eap`, in each of the runs.
+    """
+
+    name: ClassVar[str] = "eap-ig-inputs"
+
+    ig_steps: int = IG_STEPS
+    qk_fix: bool = False
+
+    def __post_init__(self) -> None:
+        _check_steps(self.ig_steps)
+
+    def check(self, task: Task) -> None:
+        """Any task will do."""
+
+    def scores(
+        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
+    ) -> np.ndarray:
+        """As many forward and backward passes as there are steps, many in one batch."""
+        return _mean(spec, task, memory, progress, self.ig_steps, self._scores)
+
+    def _scores(self, engine: Engine, memory: int, count: Counter) -> Tensor:
+        points = [k / self.ig_steps for k in range(self.ig_steps)]
+        return engine.path_scores(
+            points, rule="gradient", qk_fix=self.qk_fix, memory=memory, progress=count
+        )
+
+
+@dataclass(frozen=True)
+class EapIgActivations:
+    """EAP with integrated gradients over activations.
+
+    The gradient is averaged over runs that hold one node's output (all heads of a layer together) at
+    ã + k/n (a − ã) for k = 1 … n, for all nodes in turn.
+
+    Parameters
+    ----------
+    ig_steps
+        n, at least 1.
+    qk_fix
+        As for `Eap`, in each of the runs.
+    """
+
+    name: ClassVar[str] = "eap-ig-activations"
+
+    ig_steps: int = IG_STEPS
+    qk_fix: bool = False
+
+    def __post_init__(self) -> None:
+        _check_steps(self.ig_steps)
+
+    def check(self, task: Task) -> None:
+        """Any task will do."""
+
+    def scores(
+        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
+    ) -> np.ndarray:
+        """n passes for each of 2 L + 1 nodes, from the node on."""
+        runs = self.ig_steps * (2 * len(spec.layers) + 1)
+        return _mean(spec, task, memory, progress, runs, self._scores)
+
+    def _scores(self, engine: Engine, memory: int, count: Counter) -> Tensor:
+        return engine.activation_scores(
+            self.ig_steps, qk_fix=self.qk_fix, memory=memory, progress=count
+        )
+
+
+def _mean(
+    spec: ModelSpec,
+    task: Task,
+    memory: int,
+    progress: ProgressCallback | None,
+    runs: int,
+    scores_of: Callable[[Engine, int, Counter], Tensor],
+) -> np.ndarray:
+    """The mean over all prompts, from sums over portions of them; progress counts prompts times runs."""
+    total: np.ndarray = np.zeros(spec.graph.valid.shape)
+    before = 0
+
+    def count(done: int, _: int) -> None:
+        if progress is not None:
+            steps = before + done * engine.num_prompts
+            progress(Steps(steps, runs * len(task.prompts), "runs"))
+
+    for engine in engines(spec, task, memory):
+        total += scores_of(engine, memory, count).double().cpu().numpy()
+        before += runs * engine.num_prompts
+    mean: np.ndarray = total / len(task.prompts)
+    return mean
+
+
+def _check_slope(name: str, task: Task) -> None:
+    if task.metric == "kl":
+        raise KCircuitsError(
+            f"{name} cannot use the metric kl: it is least at the full model, where its slope is 0. "
+            "Use nll or logit-diff, or the method eap-ig-inputs"
+        )
+
+
+def _check_steps(steps: object) -> None:
+    if type(steps) is not int or steps < 1:
+        raise KCircuitsError(f"ig_steps must be a whole number, at least 1; got {steps!r}")

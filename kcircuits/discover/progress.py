@@ -1,0 +1,60 @@
+"""What long work tells its caller while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an ACDC search has come.
+
+    Parameters
+    ----------
+    layer
+        Whose receivers are being tested; `num_layers` while it is `logits`.
+    num_layers, num_edges
+        Sizes of the full graph.
+    edges_settled
+        Edges that have been decided, kept or removed.
+    edges_removed
+        Edges that have been removed.
+    tests
+        Sequential tests decided so far.
+    """
+
+    layer: int
+    num_layers: int
+    num_edges: int
+    edges_settled: int
+    edges_removed: int
+    tests: int
+
+    @property
+    def edges_left(self) -> int:
+        """Edges that are in the circuit at this moment."""
+        return self.num_edges - self.edges_removed
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How far work has come whose steps all take about as long.
+
+    Parameters
+    ----------
+    done, total
+        Steps.
+    unit
+        What a step is, in the plural: "runs", "edges", "training steps".
+    note
+        What else there is to say, such as the present loss.
+    """
+
+    done: int
+    total: int
+    unit: str
+    note: str = ""
+
+
+ProgressCallback = Callable[[Progress | Steps], None]
