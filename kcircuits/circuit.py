@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kcircuits import circuit_json
-from kcircuits.circuit_json import is_number, shown
+from kcircuits.documents import is_number, shown
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
 from kcircuits.graph import Graph
-from kcircuits.identity import called, graph_of
+from kcircuits.identity import called, check_same_weights, graph_of
 from kcircuits.paths import on_paths
 
 if TYPE_CHECKING:
@@ -167,12 +167,7 @@ class Circuit:
         KCircuitsError
             If the weights are not those that the circuit was found in, or either does not say.
         """
-        ours, theirs = self.model.get("weights_hash"), identity.get("weights_hash")
-        if ours is None or ours != theirs:
-            raise KCircuitsError(
-                f"the circuit was found in the model {called(self.model)}, and this is {called(identity)}: "
-                "use the model that it was found in"
-            )
+        check_same_weights("the circuit was", self.model, identity)
 
     def save(self, path: str | Path) -> None:
         """Write circuit.json, atomically.

@@ -6,15 +6,14 @@ What is checked here is the document: JSON, its keys and types. Whether the edge
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from kcircuits.documents import check_format, dump_json, is_number, parse_json, read_text, shown
 from kcircuits.errors import KCircuitsError
 
 FORMAT = "kcircuits/1"
+_WHAT = "circuit"
 
 _TYPES = {
     "model": (dict, "an object"),
@@ -37,13 +36,13 @@ def to_text(document: dict[str, Any]) -> str:
     KCircuitsError
         If a value is not JSON (a tensor, a path, NaN, infinity).
     """
-    lines = [f'"format": {json.dumps(FORMAT)}']
+    lines = [f'"format": {dump_json(FORMAT, "format", _WHAT)}']
     for key in _TYPES:
         if key == "edges":
-            edges = ",\n".join(_dump(edge, "edges") for edge in document[key])
+            edges = ",\n".join(dump_json(edge, "edges", _WHAT) for edge in document[key])
             lines.append(f'"edges": [\n{edges}\n]')
         else:
-            lines.append(f'"{key}": {_dump(document[key], key)}')
+            lines.append(f'"{key}": {dump_json(document[key], key, _WHAT)}')
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
@@ -66,62 +65,15 @@ def read(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        return _check(_parse(_read_text(path)))
+        return _check(parse_json(read_text(path, _WHAT), _WHAT))
     except KCircuitsError as error:
         raise KCircuitsError(f"{path}: {error}") from error
-
-
-def shown(value: object) -> str:
-    """`repr` on one line and cut to a length that an error message can carry."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _dump(value: object, key: str) -> str:
-    try:
-        return json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise KCircuitsError(f"the circuit's {key!r} cannot be written as JSON: {error}") from error
-
-
-def _read_text(path: Path) -> str:
-    try:
-        # Not a device or a pipe, which may never end.
-        if path.exists() and not path.is_file():
-            raise KCircuitsError("not a file; give the path of a circuit.json")
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise KCircuitsError("not JSON: the file is not UTF-8 text") from error
-    except OSError as error:
-        raise KCircuitsError(f"cannot read the circuit: {error.strerror or error}") from error
-
-
-def _parse(text: str) -> object:
-    try:
-        return json.loads(text, parse_float=_finite, parse_constant=_refuse)
-    except json.JSONDecodeError as error:
-        raise KCircuitsError(f"not JSON: {error}") from error
-    except RecursionError as error:
-        raise KCircuitsError("not a circuit: the JSON is nested too deeply") from error
-    except KCircuitsError:
-        raise
-    except ValueError as error:  # an integer with thousands of digits
-        raise KCircuitsError(f"not a circuit: {error}") from error
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refuse(text)
-
-
-def _refuse(text: str) -> NoReturn:
-    raise KCircuitsError(f"every number must be finite, got {shown(text)}")
 
 
 def _check(document: object) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise KCircuitsError(f"not a circuit: expected a JSON object, got {shown(document)}")
-    _check_format(document.get("format"))
+    check_format(document.get("format"), FORMAT, _WHAT)
     for key, (kind, article) in _TYPES.items():
         if key not in document:
             raise KCircuitsError(f"not a circuit: the key {key!r} is missing")
@@ -135,17 +87,6 @@ def _check(document: object) -> dict[str, Any]:
     return document
 
 
-def _check_format(value: object) -> None:
-    if value == FORMAT:
-        return
-    if isinstance(value, str) and re.fullmatch(r"kcircuits/[1-9]\d{0,8}", value):
-        raise KCircuitsError(
-            f"written in the format {value!r} by a newer kcircuits, and this one reads {FORMAT!r}: "
-            "update kcircuits"
-        )
-    raise KCircuitsError(f'not a circuit: "format" must be {FORMAT!r}, got {shown(value)}')
-
-
 def _check_edge(index: int, edge: object) -> None:
     if not isinstance(edge, dict):
         raise KCircuitsError(f"edge {index} must be an object, got {shown(edge)}")
@@ -156,13 +97,3 @@ def _check_edge(index: int, edge: object) -> None:
             raise KCircuitsError(f"edge {index}: {key!r} must be a name, got {shown(edge[key])}")
     if not is_number(edge["score"]):
         raise KCircuitsError(f"edge {index}: 'score' must be a number, got {shown(edge['score'])}")
-
-
-def is_number(value: object) -> bool:
-    """True for a finite float and for an int that a float can hold; a bool is not a number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False

@@ -120,3 +120,14 @@ class Graph:
         group = self.num_heads // self.num_kv_heads
         first = int(head) * group
         return tuple(f"{layer}.h{query}" for query in range(first, first + group))
+
+
+def layer_of(name: str) -> int | None:
+    """Layer of a node or receiver; None for `input` and `logits`, which stand outside the layers.
+
+    Examples
+    --------
+    >>> layer_of("a3.h0<v>"), layer_of("m12"), layer_of("logits")
+    (3, 12, None)
+    """
+    return None if name in ("input", "logits") else int(name[1:].partition(".")[0])

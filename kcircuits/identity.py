@@ -1,10 +1,10 @@
-"""What a circuit needs of its model's identity: the graph it describes, and what to call the model."""
+"""What circuits and scores need of their model's identity: its graph, its weights, and what to call it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from kcircuits.circuit_json import shown
+from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
 
@@ -39,6 +39,29 @@ def _size(identity: dict[str, Any], key: str) -> int:
     if type(value) is not int or not 1 <= value <= _MAX_NODES:
         raise KCircuitsError(f"the model's {key!r} must be a whole number from 1 on, got {shown(value)}")
     return value
+
+
+def check_same_weights(subject: str, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Make sure that something found in a model is used with that model.
+
+    Parameters
+    ----------
+    subject
+        What was found, for the message: "the circuit was", "the scores were".
+    ours, theirs
+        The identity that it was found in, and the one that it is to be used with.
+
+    Raises
+    ------
+    KCircuitsError
+        If their weights are not the same, or either does not say.
+    """
+    weights = ours.get("weights_hash")
+    if weights is None or weights != theirs.get("weights_hash"):
+        raise KCircuitsError(
+            f"{subject} found in the model {called(ours)}, and this is {called(theirs)}: "
+            "use the model that it was found in"
+        )
 
 
 def called(identity: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kcircuits.circuit import Circuit, Edge
 from kcircuits.graph import Graph
+from kcircuits.scores import Scores
 
 
 def identity_for(graph: Graph, name: str = "tiny", weights_hash: str = "0" * 64) -> dict[str, Any]:
@@ -48,6 +49,17 @@ def circuit_of_mask(graph: Graph, mask: np.ndarray, rng: np.random.Generator, **
         *(f"{graph.senders[s]}->{graph.receivers[r]} {rng.normal()!r}" for s, r in np.argwhere(mask)),
         **fields,
     )
+
+
+def scores_for(graph: Graph, rng: np.random.Generator, **fields: Any) -> Scores:
+    """Random scores of both signs for every edge of a graph."""
+    defaults: dict[str, Any] = {
+        "model": identity_for(graph),
+        "method": "eap",
+        "settings": {"metric": "nll", "ablation": "corrupt"},
+    }
+    matrix = np.where(graph.valid, rng.normal(size=graph.valid.shape), 0)
+    return Scores(graph=graph, matrix=matrix, **(defaults | fields))
 
 
 @st.composite

@@ -12,10 +12,12 @@ from kcircuits.discover import METHODS
 # From the ground up; modules of one line may import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "_native", "_C", "callable_package"),
-    ("files", "graph", "memory", "metrics"),
+    ("documents", "files", "graph", "memory", "metrics"),
     ("paths", "circuit_json"),
     ("identity", "random_circuits", "ops"),
-    ("circuit",),
+    ("circuit", "scores_file"),
+    ("edge_table", "selection"),
+    ("scores",),
     ("model",),
     ("data",),
     ("task",),

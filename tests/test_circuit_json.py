@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kcircuits.circuit import Circuit
-from kcircuits.circuit_json import read, shown, to_text
+from kcircuits.circuit_json import read, to_text
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
 from tests.circuits import circuit_of
@@ -176,8 +176,3 @@ def test_settings_that_are_not_json(path):
 def test_read_gives_the_document(path):
     path.write_text(json.dumps(DOCUMENT))
     assert read(path) == DOCUMENT
-
-
-def test_shown_is_short():
-    assert shown("short") == "'short'"
-    assert len(shown("x" * 1000)) == 80

@@ -1,0 +1,113 @@
+"""JSON and text that other programs or people wrote, read with distrust; `what` names the thing in errors."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import NoReturn
+
+from kcircuits.errors import KCircuitsError
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """The text of a file.
+
+    Raises
+    ------
+    KCircuitsError
+        If it is no regular file, cannot be read, or is not UTF-8.
+    """
+    path = check_regular(path, what)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise KCircuitsError("not JSON: the file is not UTF-8 text") from error
+    except (OSError, ValueError) as error:
+        raise KCircuitsError(
+            f"cannot read the {what}: {getattr(error, 'strerror', None) or error}"
+        ) from error
+
+
+def check_regular(path: str | Path, what: str) -> Path:
+    """Refuse folders, devices and pipes, which may never end; a missing file is the reader's business."""
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise KCircuitsError(f"not a file; give the path of a {what}")
+    except OSError as error:
+        raise KCircuitsError(f"cannot read the {what}: {error.strerror or error}") from error
+    return path
+
+
+def parse_json(text: str, what: str) -> object:
+    """Parse JSON in which every number is finite.
+
+    Raises
+    ------
+    KCircuitsError
+        If the text is not JSON, is nested too deeply, or has a number that no float can hold.
+    """
+    try:
+        return json.loads(text, parse_float=_finite, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        raise KCircuitsError(f"not JSON: {error}") from error
+    except RecursionError as error:
+        raise KCircuitsError(f"not a {what}: the JSON is nested too deeply") from error
+    except KCircuitsError:
+        raise
+    except ValueError as error:  # an integer with thousands of digits
+        raise KCircuitsError(f"not a {what}: {error}") from error
+
+
+def dump_json(value: object, key: str, what: str) -> str:
+    """Write a value as JSON on one line; `key` names it in the error if it is none."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise KCircuitsError(f"the {what}'s {key!r} cannot be written as JSON: {error}") from error
+
+
+def check_format(value: object, expected: str, what: str) -> None:
+    """Make sure that a document's format, such as "kcircuits/1", is the one that is read here.
+
+    Raises
+    ------
+    KCircuitsError
+        If it is another one; the message says so where it is a later one of the same name.
+    """
+    if value == expected:
+        return
+    family = re.escape(expected.partition("/")[0])
+    if isinstance(value, str) and re.fullmatch(rf"{family}/[1-9]\d{{0,8}}", value):
+        raise KCircuitsError(
+            f"written in the format {value!r} by a newer kcircuits, and this one reads {expected!r}: "
+            "update kcircuits"
+        )
+    raise KCircuitsError(f'not a {what}: "format" must be {expected!r}, got {shown(value)}')
+
+
+def shown(value: object) -> str:
+    """`repr` on one line and cut to a length that an error message can carry."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def is_number(value: object) -> bool:
+    """True for a finite float and for an int that a float can hold; a bool is not a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
+
+
+def _refuse(text: str) -> NoReturn:
+    raise KCircuitsError(f"every number must be finite, got {shown(text)}")
