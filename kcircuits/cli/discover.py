@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -34,6 +35,8 @@ def command(
     corrupt: options.CORRUPT = None,
     wrong: options.WRONG = None,
     first_token: options.FIRST_TOKEN = False,
+    half: options.HALF = None,
+    split_seed: options.SPLIT_SEED = None,
     method: Annotated[Method, typer.Option("--method", help="How to search.")] = "acdc",
     ablation: Annotated[Ablation, typer.Option("--ablation", help="What an absent edge carries.")] = "zero",
     metric: Annotated[Metric, typer.Option("--metric", help="What may not get worse.")] = "nll",
@@ -57,8 +60,9 @@ def command(
     Writes circuit.json, circuit.dot and, where graphviz is installed, circuit.svg into DIR.
     """
     source = Source(
-        prompts, relation, template, limit, shuffle_seed, top_k, prompt, answer, corrupt, wrong, first_token
-    )
+        prompts, relation, template, limit, shuffle_seed, top_k, prompt, answer, corrupt, wrong, first_token,
+        half=half, split_seed=split_seed,
+    )  # fmt: skip
     from kcircuits.cli.progress import shown_progress
     from kcircuits.cli.results import drawable, write_circuit
     from kcircuits.cli.setup import prepare
@@ -92,6 +96,7 @@ def command(
             progress=progress,
             **chosen_options,
         )
+    circuit = replace(circuit, settings=circuit.settings | source.half_settings)
     written = write_circuit(circuit, folder, with_picture)
     if as_json:
         json.dump(_summary(circuit, chosen, written), sys.stdout, indent=2)

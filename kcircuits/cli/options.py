@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from kcircuits.data.halves import Half
+
 MODEL = Annotated[
     str,
     typer.Option("--model", metavar="DIR|FILE.gguf|demo", help="Hugging Face folder, GGUF file, or `demo`."),
@@ -44,6 +46,12 @@ CORRUPT = Annotated[
 WRONG = Annotated[str | None, typer.Option("--wrong", metavar="TEXT", help="The wrong answer to --prompt.")]
 FIRST_TOKEN = Annotated[
     bool, typer.Option("--first-token", help="Take the first token of answers that have several.")
+]
+HALF = Annotated[
+    Half | None, typer.Option("--half", help="Use one half of the prompts, drawn at random. [default: all]")
+]
+SPLIT_SEED = Annotated[
+    int | None, typer.Option("--split-seed", min=0, metavar="S", help="Of the two halves. [default: 0]")
 ]
 MEMORY = Annotated[
     str | None,

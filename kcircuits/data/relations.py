@@ -169,7 +169,7 @@ def relation_prompts(
 
 
 def known_prompts(
-    prompts: Sequence[Prompt], ranks: Sequence[float] | Tensor, k: int = 10
+    prompts: Sequence[Prompt], ranks: Sequence[int] | Tensor, k: int = 10
 ) -> tuple[Prompt, ...]:
     """The prompts whose answer is among the model's k most probable tokens: facts that it knows.
 

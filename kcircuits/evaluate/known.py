@@ -14,11 +14,10 @@ from kcircuits.model.loading import Model
 from kcircuits.task import Task
 
 
-def answer_ranks(
-    model: Model, prompts: Sequence[Prompt], memory: int | str | None = None
-) -> tuple[float, ...]:
+def answer_ranks(model: Model, prompts: Sequence[Prompt], memory: int | str | None = None) -> tuple[int, ...]:
     """Rank of each prompt's answer in the full model's prediction, [N]; 1 is the most probable token.
 
+    Where tokens share their places (`read_answers`), half a place is rounded up.
     `kcircuits.data.relations.known_prompts` takes these. `memory` is as in `kcircuits.discover`.
     """
     if not prompts:
@@ -26,5 +25,5 @@ def answer_ranks(
     task = Task(tuple(prompts))
     rows = torch.cat([engine.full_rows() for engine in engines(model.spec, task, memory_bytes(memory))])
     answers = torch.tensor([prompt.answer_id for prompt in prompts])
-    ranks: list[float] = read_answers(model.spec, rows[None], answers).rank[0].tolist()
-    return tuple(ranks)
+    ranks = read_answers(model.spec, rows[None], answers).rank[0].ceil()
+    return tuple(ranks.long().tolist())

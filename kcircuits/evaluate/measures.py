@@ -74,6 +74,18 @@ class RunMeasures:
         """The same run on some of the prompts, given by their indices."""
         return RunMeasures(*(tuple(values[n] for n in prompts) for values in vars(self).values()))
 
+    def means(self, hit_k: int) -> dict[str, float]:
+        """Every mean by the name that it has in JSON."""
+        return {
+            "metric": self.mean_metric,
+            "hit_at_10": self.hit_at_10,
+            "hit_at_k": self.hit_at(hit_k),
+            "accuracy": self.accuracy,
+            "mean_rank": self.mean_rank,
+            "probability": self.mean_probability,
+            "kl": self.mean_kl,
+        }
+
     def intervals(self, weights: np.ndarray | None, hit_k: int) -> dict[str, Interval] | None:
         """Bootstrap interval of every mean; `weights` are those of `intervals.resampling_weights`."""
         if weights is None:
@@ -94,13 +106,7 @@ class RunMeasures:
         """Means first, then their intervals, then the values of every prompt."""
         intervals = self.intervals(weights, hit_k)
         return {
-            "metric": self.mean_metric,
-            "hit_at_10": self.hit_at_10,
-            "hit_at_k": self.hit_at(hit_k),
-            "accuracy": self.accuracy,
-            "mean_rank": self.mean_rank,
-            "probability": self.mean_probability,
-            "kl": self.mean_kl,
+            **self.means(hit_k),
             "intervals": intervals and {name: bounds(each) for name, each in intervals.items()},
             "per_prompt": {key: list(values) for key, values in asdict(self).items()},
         }
