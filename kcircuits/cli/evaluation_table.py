@@ -114,8 +114,8 @@ def _worth(minimality: Minimality, metric: str) -> str:
     return (
         f"Minimality ({sample} edges): removing one changes {metric} by {effect:+.4f} on average "
         f"{_interval(effects, '+.4f')};\n"
-        f"{_number(share, '.3f')} {_interval(shares, '.3f')} of them are redundant "
-        f"(they change it by less than {REDUNDANT_SHARE:.0%} of the range from empty to full)"
+        f"{_number(share, '.3f')} {_interval(shares, '.3f')} of them are redundant: they change it by less "
+        f"than {REDUNDANT_SHARE:.0%} of full − empty."
     )
 
 
@@ -146,8 +146,11 @@ def _areas(curve: SizeCurve, by_chance: SizeCurve | None) -> str:
 
 
 def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+    if value is None:
+        return "-"
+    text = format(value, form)
+    return text if text.strip("-0.") else text.lstrip("-")  # no negative zero
 
 
 def _interval(interval: Interval | None, form: str) -> str:
-    return "-" if interval is None else f"[{interval.low:{form}}, {interval.high:{form}}]"
+    return "-" if interval is None else f"[{_number(interval.low, form)}, {_number(interval.high, form)}]"
