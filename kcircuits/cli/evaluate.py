@@ -107,6 +107,7 @@ def command(
         greedy=greedy,
         memory=memory,
     )
+    source = source.split_as(settings)
     loaded, chosen = prepare(
         model,
         source,

@@ -51,7 +51,13 @@ HALF = Annotated[
     Half | None, typer.Option("--half", help="Use one half of the prompts, drawn at random. [default: all]")
 ]
 SPLIT_SEED = Annotated[
-    int | None, typer.Option("--split-seed", min=0, metavar="S", help="Of the two halves. [default: 0]")
+    int | None,
+    typer.Option(
+        "--split-seed",
+        min=0,
+        metavar="S",
+        help="Of the two halves. [default: 0; of a found circuit, its own]",
+    ),
 ]
 MEMORY = Annotated[
     str | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kcircuits.data.halves import Half, split_halves
@@ -63,6 +63,13 @@ class Source:
     def half_settings(self) -> dict[str, Any]:
         """Which half is used, as a result records it; nothing where all prompts are."""
         return {} if self.half is None else {"half": self.half, "split_seed": self.seed_of_halves}
+
+    def split_as(self, settings: dict[str, Any]) -> Source:
+        """Split as these settings of a circuit say, unless a seed was given: other halves would overlap."""
+        seed = settings.get("split_seed")
+        if self.split_seed is not None or type(seed) is not int or not (self.half or self.halves):
+            return self
+        return replace(self, split_seed=seed)
 
     def _belong(self, owner: str, *names: str) -> None:
         for name in names:

@@ -49,7 +49,7 @@ def measure_metric(spec: ModelSpec, task: Task, masks: Iterable[np.ndarray], mem
     spec, task
         The model and what is measured.
     masks
-        Each bool [S, R]; taken from the iterable `MASK_BYTES` at a time.
+        At least one, each bool [S, R]; taken from the iterable `MASK_BYTES` at a time.
     memory
         Bytes for what runs together.
 
@@ -60,7 +60,7 @@ def measure_metric(spec: ModelSpec, task: Task, masks: Iterable[np.ndarray], mem
     """
     size = max(1, MASK_BYTES // spec.graph.valid.size)
     remaining = iter(masks)
-    blocks = [np.empty((0, len(task.prompts)))]
+    blocks = []
     while block := list(islice(remaining, size)):
         together = np.stack(block)
         parts = [

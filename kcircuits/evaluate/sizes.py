@@ -132,10 +132,8 @@ def size_curve(
     _check_fractions(fractions)
     spec, task = spec_and_task(scores, model, prompts, ablation, metric)
     sizes = _sizes(scores.graph, fractions)
-    wanted = sorted({size for size in sizes if size})
-    selected = select_sizes(scores.graph, scores.matrix, wanted, absolute=absolute, greedy=greedy)
-    by_size = dict(zip(wanted, selected, strict=True)) | {0: np.zeros_like(scores.graph.valid)}
-    return _curve(spec, task, fractions, (by_size[size] for size in sizes), memory)
+    selected = select_sizes(scores.graph, scores.matrix, sizes, absolute=absolute, greedy=greedy)
+    return _curve(spec, task, fractions, selected, memory)
 
 
 def random_curve(

@@ -144,6 +144,16 @@ def test_one_half(measured, circuit_file, model, three_prompts, half):
     assert document == expected | {"half": half, "split_seed": 0}
 
 
+def test_the_halves_are_those_of_the_search(measured, circuit_file):
+    found = json.loads(circuit_file.read_text())
+    found["settings"] |= {"half": "validation", "split_seed": 2}
+    circuit_file.write_text(json.dumps(found))
+    assert half_indices(3, 2) != half_indices(3, 0)
+    assert measured("--halves", "--json").json["split_seed"] == 2
+    assert measured("--half", "test", "--split-seed", 0, "--json").json["split_seed"] == 0
+    assert "split_seed" not in measured("--json").json
+
+
 def test_reference(measured, circuit_file, tmp_path):
     circuit = Circuit.load(circuit_file)
     some = circuit.restricted(np.random.default_rng(0).random(circuit.graph.valid.shape) < 0.5)

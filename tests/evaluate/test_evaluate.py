@@ -100,6 +100,7 @@ def test_the_full_circuit_is_the_full_model(model, circuit):
     )
     assert whole.faithfulness == pytest.approx(1)
     assert whole.random_faithfulness == pytest.approx([1, 1], abs=1e-4)
+    assert whole.p_value == 1
 
 
 def _all_edges(circuit):

@@ -84,9 +84,8 @@ def test_every_size(model, selecting, memory):
     sizes = [int(fraction * graph.num_edges) for fraction in FRACTIONS]
     assert sizes[0] == 0  # a graph so small that the smallest circuit is empty
     assert curve.num_edges == tuple(sizes)
-    assert selecting == [{"sizes": sizes[1:], "absolute": True, "greedy": False}]
-    masks = [np.zeros_like(graph.valid), *strongest(graph, scores.matrix, sizes[1:])]
-    expected = np.stack([reference(model, task, mask) for mask in masks])
+    assert selecting == [{"sizes": sizes, "absolute": True, "greedy": False}]
+    expected = np.stack([reference(model, task, mask) for mask in strongest(graph, scores.matrix, sizes)])
     assert curve.metric == pytest.approx(expected, abs=1e-4)
     full, empty = reference(model, task, graph.valid).mean(), expected[0].mean()
     assert curve.faithfulness == pytest.approx(
@@ -194,7 +193,7 @@ def test_with_real_scores_and_selection(model):
     )
     curve = size_curve(scores, model, PROMPTS, fractions=FRACTIONS)
     sizes = [int(fraction * given.graph.num_edges) for fraction in FRACTIONS]
-    masks = selection.select_sizes(given.graph, given.matrix, sizes[1:])
-    assert curve.num_edges[1:] == tuple(int(mask.sum()) for mask in masks)
-    for row, mask in zip(curve.metric[1:], masks, strict=True):
+    masks = selection.select_sizes(given.graph, given.matrix, sizes)
+    assert curve.num_edges == tuple(int(mask.sum()) for mask in masks)
+    for row, mask in zip(curve.metric, masks, strict=True):
         assert row == pytest.approx(reference(model, Task(PROMPTS, "corrupt", "kl"), mask), abs=1e-4)
