@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from kcircuits.circuit import Circuit, Edge
     from kcircuits.data.prompts import Prompt, read_prompts, tokenise
     from kcircuits.data.relations import load_relation, relation_prompts
-    from kcircuits.discover import discover
+    from kcircuits.discover import attribute, discover
     from kcircuits.errors import KCircuitsError
     from kcircuits.evaluate import evaluate
     from kcircuits.graph import Graph
     from kcircuits.model.loading import Model, load_model
+    from kcircuits.scores import Scores
+    from kcircuits.selection import Selection, select
 
 __all__ = [
     "Circuit",
@@ -37,12 +39,16 @@ __all__ = [
     "KCircuitsError",
     "Model",
     "Prompt",
+    "Scores",
+    "Selection",
+    "attribute",
     "discover",
     "evaluate",
     "load_model",
     "load_relation",
     "read_prompts",
     "relation_prompts",
+    "select",
     "tokenise",
 ]
 
@@ -53,10 +59,14 @@ _HOMES = {
     "KCircuitsError": "kcircuits.errors",
     "Model": "kcircuits.model.loading",
     "Prompt": "kcircuits.data.prompts",
+    "Scores": "kcircuits.scores",
+    "Selection": "kcircuits.selection",
+    "attribute": "kcircuits.discover",
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",
     "read_prompts": "kcircuits.data.prompts",
     "relation_prompts": "kcircuits.data.relations",
+    "select": "kcircuits.selection",
     "tokenise": "kcircuits.data.prompts",
 }
 # Packages that can be called like the function of the same name in them (kcircuits.callable_package).

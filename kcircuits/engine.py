@@ -49,7 +49,7 @@ class Engine:
     """
 
     def __init__(self, spec: ModelSpec, task: Task, means: Tensor | None = None) -> None:
-        _check_all_fit(spec, task.prompts)
+        check_all_fit(spec, task.prompts)
         if task.is_mean and means is None:
             means = mean_activations(spec, task, memory_bytes(None))
         self.graph: Graph = spec.graph
@@ -167,7 +167,7 @@ class Engine:
 
 def engines(spec: ModelSpec, task: Task, memory: int) -> Iterator[Engine]:
     """Engines for consecutive portions of a task's prompts, one at a time, each fit for `memory` bytes."""
-    _check_all_fit(spec, task.prompts)
+    check_all_fit(spec, task.prompts)
     means = mean_activations(spec, task, memory) if task.is_mean else None
     reference = task.reference or task.prompts
     for portion in portions(spec, task.prompts, memory):
@@ -194,7 +194,7 @@ def mean_activations(spec: ModelSpec, task: Task, memory: int) -> Tensor:
     """
     by_position = task.ablation == "mean-positional"
     reference = task.reference or task.prompts
-    _check_all_fit(spec, reference)
+    check_all_fit(spec, reference)
     lengths = torch.tensor([len(prompt.clean_ids) for prompt in reference])
     longest = int(lengths.max()) if by_position else 1
     sums: Tensor | None = None
@@ -224,7 +224,8 @@ def _session(spec: ModelSpec, task: Task, means: Tensor | None) -> Any:
     )
 
 
-def _check_all_fit(spec: ModelSpec, prompts: Sequence[Prompt]) -> None:
+def check_all_fit(spec: ModelSpec, prompts: Sequence[Prompt]) -> None:
+    """Raise KCircuitsError if a prompt is too long for the model, or has ids that it does not know."""
     for number, prompt in enumerate(prompts, start=1):
         try:
             check_fits(prompt, spec.vocab_size, spec.max_positions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,13 +12,25 @@ import typer
 
 from kcircuits.cli import options
 from kcircuits.cli.prompts import Chosen, Source
+from kcircuits.errors import KCircuitsError
 from kcircuits.metrics import Metric
 from kcircuits.task import Ablation, Task
 
 if TYPE_CHECKING:
     from kcircuits.circuit import Circuit
 
-Method = Literal["acdc"]
+Method = Literal[
+    "acdc",
+    "edge-pruning",
+    "eap",
+    "eap-ig-inputs",
+    "eap-ig-activations",
+    "clean-corrupted",
+    "ifr",
+    "exact",
+    "relp",
+]
+Level = Literal["edge", "node"]
 
 
 def command(
@@ -34,19 +47,67 @@ def command(
     corrupt: options.CORRUPT = None,
     wrong: options.WRONG = None,
     first_token: options.FIRST_TOKEN = False,
+    half: options.HALF = None,
+    split_seed: options.SPLIT_SEED = None,
     method: Annotated[Method, typer.Option("--method", help="How to search.")] = "acdc",
     ablation: Annotated[Ablation, typer.Option("--ablation", help="What an absent edge carries.")] = "zero",
     metric: Annotated[Metric, typer.Option("--metric", help="What may not get worse.")] = "nll",
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", metavar="T", help="Remove edges whose effect on the metric is less."),
+        typer.Option(
+            "--threshold",
+            metavar="T",
+            help="Keep edges of at least this effect (acdc) or score.",
+        ),
+    ] = None,
+    top_n: Annotated[
+        int | None,
+        typer.Option(
+            "--top-n", metavar="N", help="Keep the N best edges; dead ends are pruned. Not for acdc."
+        ),
     ] = None,
     absolute: Annotated[
-        bool, typer.Option("--absolute", help="Keep edges that make the metric better, too.")
+        bool | None,
+        typer.Option(
+            "--absolute/--signed",
+            help="Whether edges count that make the metric better. [default: signed for acdc, else absolute]",
+            show_default=False,
+        ),
+    ] = None,
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Select from the logits backwards, with --top-n.")
     ] = False,
+    level: Annotated[
+        Level | None, typer.Option("--level", help="Select edges, or nodes with all edges. [default: edge]")
+    ] = None,
+    ig_steps: Annotated[
+        int | None,
+        typer.Option("--ig-steps", metavar="N", help="Steps of integrated gradients. [default: 5]"),
+    ] = None,
+    qk_fix: Annotated[
+        bool,
+        typer.Option("--qk-fix", help="Score queries and keys through the softmax itself, as AtP* does."),
+    ] = False,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", metavar="N", help="Training steps of edge-pruning at most. [default: 300]"),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="S", help="Of edge-pruning. [default: 0]")
+    ] = None,
+    reference_prompts: options.REFERENCE_PROMPTS = None,
     fold_value_biases: Annotated[
         bool, typer.Option("--fold-value-biases", help="Move value biases to where no ablation touches them.")
     ] = False,
+    keep_positions: Annotated[
+        bool,
+        typer.Option("--keep-positions", help="Never ablate learned position embeddings, as EAP-IG does."),
+    ] = False,
+    scores: Annotated[
+        str | None,
+        typer.Option("--scores", metavar="FILE", help="Write the scores of all edges, as .safetensors."),
+    ] = None,
+    dtype: options.DTYPE = "float32",
     memory: options.MEMORY = None,
     threads: options.THREADS = None,
     as_json: options.JSON = False,
@@ -57,26 +118,40 @@ def command(
     Writes circuit.json, circuit.dot and, where graphviz is installed, circuit.svg into DIR.
     """
     source = Source(
-        prompts, relation, template, limit, shuffle_seed, top_k, prompt, answer, corrupt, wrong, first_token
-    )
+        prompts, relation, template, limit, shuffle_seed, top_k, prompt, answer, corrupt, wrong, first_token,
+        half=half, split_seed=split_seed,
+    )  # fmt: skip
     from kcircuits.cli.progress import shown_progress
     from kcircuits.cli.results import drawable, write_circuit
-    from kcircuits.cli.setup import prepare
+    from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.discover import discover, method_of
     from kcircuits.files import check_output_folder
 
-    given = {"threshold": threshold, "absolute": absolute}
+    given = {
+        "threshold": threshold,
+        "top_n": top_n,
+        "absolute": absolute,
+        "greedy": greedy or None,
+        "level": level,
+        "ig_steps": ig_steps,
+        "qk_fix": qk_fix or None,
+        "steps": steps,
+        "seed": seed,
+    }
     chosen_options = {name: value for name, value in given.items() if value is not None}
-    method_of(method, chosen_options)
+    made = method_of(method, chosen_options)
+    _check_scores_file(method, scores)
     loaded, chosen = prepare(
         model,
         source,
         with_partners=ablation == "corrupt" or metric == "logit-diff",
         memory=memory,
         threads=threads,
+        dtype=dtype,
         say=not (quiet or as_json),
     )
-    Task(chosen.prompts, ablation, metric)
+    reference = read_reference(reference_prompts, ablation, loaded)
+    made.check(Task(chosen.prompts, ablation, metric, reference))
     folder = check_output_folder(out)
     with_picture = drawable()
 
@@ -87,17 +162,36 @@ def command(
             method,
             ablation=ablation,
             metric=metric,
+            reference=reference,
             fold_value_biases=fold_value_biases,
+            keep_positions=keep_positions,
             memory=memory,
             progress=progress,
+            scores=scores,
             **chosen_options,
         )
-    written = write_circuit(circuit, folder, with_picture)
+    circuit = replace(circuit, settings=circuit.settings | source.half_settings)
+    written = write_circuit(circuit, folder, with_picture) + ([Path(scores)] if scores else [])
     if as_json:
         json.dump(_summary(circuit, chosen, written), sys.stdout, indent=2)
         print()
     elif not quiet:
         print(_sentence(circuit, written))
+
+
+def _check_scores_file(method: str, path: str | None) -> None:
+    from kcircuits.files import check_output_folder
+
+    if path is None:
+        return
+    if method == "acdc":
+        raise KCircuitsError("acdc does not score all edges: --scores is for the other methods")
+    check_output_folder(Path(path).parent)
+
+
+def _cost(stats: dict[str, Any]) -> str:
+    counted = next((f"{stats[name]:,} {name} in " for name in ("tests", "steps") if name in stats), "")
+    return f"{counted}{stats['seconds']:.1f} s"
 
 
 def _summary(circuit: Circuit, chosen: Chosen, written: list[Path]) -> dict[str, Any]:
@@ -119,6 +213,6 @@ def _sentence(circuit: Circuit, written: list[Path]) -> str:
     return (
         f"{len(circuit.edges):,} of {circuit.graph.num_edges:,} edges, {len(circuit.nodes):,} nodes; "
         f"{name}: {values}\n"
-        f"{circuit.stats['tests']:,} tests in {circuit.stats['seconds']:.1f} s\n"
+        f"{_cost(circuit.stats)}\n"
         f"written: {', '.join(map(str, written))}"
     )

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import json
-from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kcircuits.cli import options
 from kcircuits.cli.prompts import Source
+from kcircuits.errors import KCircuitsError
 from kcircuits.metrics import Metric
 from kcircuits.task import Ablation, Task
 
 if TYPE_CHECKING:
-    from kcircuits.evaluate import Evaluation, RunMeasures
+    from kcircuits.cli.measured import Measured
 
 
 def command(
-    circuit: Annotated[str, typer.Option("--circuit", metavar="FILE", help="A circuit.json.")],
     model: options.MODEL,
+    circuit: Annotated[
+        str | None,
+        typer.Option("--circuit", metavar="FILE", help="A circuit.json; may be left out with --scores."),
+    ] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option("--scores", metavar="FILE", help="Scores of all edges: adds a curve over sizes."),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", metavar="FILE", help="A circuit.json that is taken for true: adds AUC."),
+    ] = None,
     prompts: options.PROMPTS = None,
     relation: options.RELATION = None,
     template: options.TEMPLATE = None,
@@ -31,15 +42,34 @@ def command(
     corrupt: options.CORRUPT = None,
     wrong: options.WRONG = None,
     first_token: options.FIRST_TOKEN = False,
+    half: options.HALF = None,
+    halves: Annotated[
+        bool, typer.Option("--halves", help="Measure on all prompts, and show both halves.")
+    ] = False,
+    split_seed: options.SPLIT_SEED = None,
     ablation: Annotated[
         Ablation | None, typer.Option("--ablation", help="[default: that of the circuit]")
     ] = None,
     metric: Annotated[Metric | None, typer.Option("--metric", help="[default: that of the circuit]")] = None,
+    hit_k: Annotated[
+        int, typer.Option("--hit-k", min=1, metavar="K", help="Among how many tokens an answer is a hit.")
+    ] = 10,
     random_circuits: Annotated[
         int,
         typer.Option("--random", min=0, metavar="N", help="Compare with N random circuits of the same size."),
     ] = 10,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Of the random circuits.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, metavar="S", help="Of random circuits and resampling.")
+    ] = 0,
+    minimality: Annotated[
+        bool, typer.Option("--minimality", help="Remove each edge in turn, of many edges a sample of 500.")
+    ] = False,
+    signed: Annotated[
+        bool, typer.Option("--signed", help="Select by the scores themselves, not their absolute values.")
+    ] = False,
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Select by scores from the logits backwards.")
+    ] = False,
     memory: options.MEMORY = None,
     threads: options.THREADS = None,
     out: Annotated[
@@ -48,76 +78,71 @@ def command(
     as_json: options.JSON = False,
     quiet: options.QUIET = False,
 ) -> None:
-    """Measure a circuit: the metric, Hit@10, rank and probability of the answer, and faithfulness."""
+    """Measure a circuit: how well it answers, how faithful, complete and minimal it is."""
     source = Source(
-        prompts, relation, template, limit, shuffle_seed, top_k, prompt, answer, corrupt, wrong, first_token
-    )
-    from kcircuits.circuit import Circuit
+        prompts, relation, template, limit, shuffle_seed, top_k, prompt, answer, corrupt, wrong, first_token,
+        half=half, halves=halves, split_seed=split_seed,
+    )  # fmt: skip
+    _check_what(circuit, scores, minimality=minimality, signed=signed, greedy=greedy)
+    from kcircuits.cli.evaluation_table import print_tables
+    from kcircuits.cli.measured import Wanted, load_circuit, load_scores, measure
     from kcircuits.cli.setup import prepare
-    from kcircuits.evaluate import evaluate
+    from kcircuits.data.halves import half_indices
     from kcircuits.files import check_output_folder, write_atomically
 
-    found = Circuit.load(circuit)
-    how = ablation or found.settings.get("ablation", "zero")
-    judged_by = metric or found.settings.get("metric", "nll")
+    found = None if circuit is None else load_circuit(circuit)
+    ranked = None if scores is None else load_scores(scores)
+    settings = {**(ranked.settings if ranked else {}), **(found.settings if found else {})}
+    wanted = Wanted(
+        circuit=found,
+        scores=ranked,
+        reference=None if reference is None else load_circuit(reference),
+        ablation=ablation or settings.get("ablation", "zero"),
+        metric=metric or settings.get("metric", "nll"),
+        random_circuits=random_circuits,
+        seed=seed,
+        hit_k=hit_k,
+        minimality=minimality,
+        absolute=not signed,
+        greedy=greedy,
+        memory=memory,
+    )
+    source = source.split_as(settings)
     loaded, chosen = prepare(
         model,
         source,
-        with_partners=how == "corrupt" or judged_by == "logit-diff",
+        with_partners=wanted.ablation == "corrupt" or wanted.metric == "logit-diff",
         memory=memory,
         threads=threads,
         say=not (quiet or as_json),
     )
-    found.check_model(loaded.identity)
-    Task(chosen.prompts, how, judged_by)
+    wanted.check_model(loaded.identity)
+    Task(chosen.prompts, wanted.ablation, wanted.metric)
+    halved = half_indices(len(chosen.prompts), source.seed_of_halves) if halves else None
     folder = None if out is None else check_output_folder(out)
-    evaluation = evaluate(
-        found,
-        loaded,
-        chosen.prompts,
-        ablation=how,
-        metric=judged_by,
-        random_circuits=random_circuits,
-        seed=seed,
-        memory=memory,
-    )
-    text = json.dumps(evaluation.to_json(), indent=2, allow_nan=False)
+
+    measured = measure(wanted, loaded, chosen.prompts)
+    document = measured.to_json() | source.half_settings
+    parts: dict[str, Measured] = {}
+    if halved is not None:
+        parts = {"validation": measured.on(halved[0]), "test": measured.on(halved[1])}
+        document["split_seed"] = source.seed_of_halves
+        document["halves"] = {name: part.to_json() for name, part in parts.items()}
+    text = json.dumps(document, indent=2, allow_nan=False)
     if folder is not None:
         write_atomically(folder / "evaluation.json", text + "\n")
     if as_json:
         print(text)
     elif not quiet:
-        _print_table(evaluation)
+        print_tables(measured, parts)
 
 
-def _print_table(evaluation: Evaluation) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    random_runs = len(evaluation.random)
-    size = f"{evaluation.num_edges:,} of {evaluation.num_graph_edges:,} edges, {evaluation.num_nodes:,} nodes"
-    title = f"{size}; prompts: {evaluation.num_prompts:,}; {evaluation.ablation} ablation"
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for heading in (evaluation.metric, "Hit@10", "mean rank", "P(answer)", "faithfulness"):
-        table.add_column(heading, justify="right")
-    full = 1.0 if evaluation.faithfulness is not None else None
-    empty = 0.0 if evaluation.faithfulness is not None else None
-    table.add_row("full model", *_cells((evaluation.full,), (full,)))
-    table.add_row("circuit", *_cells((evaluation.circuit,), (evaluation.faithfulness,)))
-    table.add_row("empty circuit", *_cells((evaluation.empty,), (empty,)))
-    if random_runs:
-        name = f"random circuits (mean of {random_runs})"
-        table.add_row(name, *_cells(evaluation.random, evaluation.random_faithfulness))
-    Console().print(table)
-
-
-def _cells(runs: tuple[RunMeasures, ...], faithfulness: tuple[float | None, ...]) -> list[str]:
-    known = [value for value in faithfulness if value is not None]
-    return [
-        f"{fmean(run.mean_metric for run in runs):.4f}",
-        f"{fmean(run.hit_at_10 for run in runs):.3f}",
-        f"{fmean(run.mean_rank for run in runs):,.1f}",
-        f"{fmean(run.mean_probability for run in runs):.4f}",
-        f"{fmean(known):.3f}" if known else "-",
-    ]
+def _check_what(
+    circuit: str | None, scores: str | None, *, minimality: bool, signed: bool, greedy: bool
+) -> None:
+    if circuit is None and scores is None:
+        raise KCircuitsError("nothing to measure: give '--circuit', '--scores' or both")
+    if minimality and circuit is None:
+        raise KCircuitsError("--minimality needs --circuit")
+    if (signed or greedy) and scores is None:
+        raise KCircuitsError(f"--{'signed' if signed else 'greedy'} is for --scores alone")

@@ -5,9 +5,13 @@ Nothing here may import torch before a command runs: `--help` must be quick.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+from kcircuits.data.halves import Half
+
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 MODEL = Annotated[
     str,
@@ -44,6 +48,29 @@ CORRUPT = Annotated[
 WRONG = Annotated[str | None, typer.Option("--wrong", metavar="TEXT", help="The wrong answer to --prompt.")]
 FIRST_TOKEN = Annotated[
     bool, typer.Option("--first-token", help="Take the first token of answers that have several.")
+]
+HALF = Annotated[
+    Half | None, typer.Option("--half", help="Use one half of the prompts, drawn at random. [default: all]")
+]
+SPLIT_SEED = Annotated[
+    int | None,
+    typer.Option(
+        "--split-seed",
+        min=0,
+        metavar="S",
+        help="Of the two halves. [default: 0; of a found circuit, its own]",
+    ),
+]
+REFERENCE_PROMPTS = Annotated[
+    str | None,
+    typer.Option(
+        "--reference-prompts",
+        metavar="F.jsonl",
+        help="Prompts that mean ablation averages over. [default: the prompts themselves]",
+    ),
+]
+DTYPE = Annotated[
+    Dtype, typer.Option("--dtype", help="In which the weights are kept; activations are float32.")
 ]
 MEMORY = Annotated[
     str | None,

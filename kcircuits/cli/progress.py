@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kcircuits.discover import Progress
+    from kcircuits.discover.progress import Progress, ProgressCallback, Steps
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def shown_progress(show: bool) -> Iterator[Callable[[Progress], None] | None]:
+def shown_progress(show: bool) -> Iterator[ProgressCallback | None]:
     """A callback for `kcircuits.discover` that shows progress while the context lasts; None to show none."""
     if not show:
         yield None
@@ -27,7 +27,7 @@ def shown_progress(show: bool) -> Iterator[Callable[[Progress], None] | None]:
 
 
 @contextmanager
-def _live_bar() -> Iterator[Callable[[Progress], None]]:
+def _live_bar() -> Iterator[ProgressCallback]:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
@@ -45,11 +45,11 @@ def _live_bar() -> Iterator[Callable[[Progress], None]]:
     with bar:
         task = bar.add_task("starting", total=100, figures="")
 
-        def update(done: Progress) -> None:
+        def update(done: Progress | Steps) -> None:
             bar.update(
                 task,
-                description=_place(done),
-                completed=100 * _share_done(done),
+                description=done.place,
+                completed=100 * done.share,
                 figures=_figures(done, clock),
             )
 
@@ -71,30 +71,19 @@ class _Lines:
     def __init__(self) -> None:
         self.clock, self.next = _Clock(), SECONDS_BETWEEN_LINES
 
-    def update(self, done: Progress) -> None:
+    def update(self, done: Progress | Steps) -> None:
         if self.clock.seconds >= self.next:
             self.next = self.clock.seconds + SECONDS_BETWEEN_LINES
             # One write: print makes two, and Ctrl-C between them would leave the line without its end.
-            sys.stderr.write(f"{_place(done)}, {_figures(done, self.clock)}\n")
+            sys.stderr.write(f"{done.place}, {_figures(done, self.clock)}\n")
             sys.stderr.flush()
 
 
-def _place(done: Progress) -> str:
-    return "logits" if done.layer == done.num_layers else f"layer {done.layer}"
-
-
-def _figures(done: Progress, clock: _Clock) -> str:
-    rate = done.tests / clock.seconds
-    text = f"{done.edges_left:,} edges left, {done.tests:,} tests, {rate:,.0f} tests/s"
-    share = _share_done(done)
-    if share == 0:
+def _figures(done: Progress | Steps, clock: _Clock) -> str:
+    text = done.figures(clock.seconds)
+    if done.share == 0:
         return text
-    return f"{text}, about {_duration(clock.seconds * (1 - share) / share)} to go"
-
-
-def _share_done(done: Progress) -> float:
-    """Share of the time that has passed, roughly: later layers have more edges, earlier ones dearer tests."""
-    return (done.num_layers - done.layer) / done.num_layers
+    return f"{text}, about {_duration(clock.seconds * (1 - done.share) / done.share)} to go"
 
 
 def _duration(seconds: float) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
+from kcircuits.data.halves import Half, split_halves
 from kcircuits.errors import KCircuitsError
 
 if TYPE_CHECKING:
@@ -12,11 +13,15 @@ if TYPE_CHECKING:
     from kcircuits.model.loading import Model
 
 TOP_K = 10
+SPLIT_SEED = 0
 
 
 @dataclass(frozen=True)
 class Source:
-    """The options that say which prompts; exactly one of `prompts`, `relation`, `prompt` is given."""
+    """The options that say which prompts; exactly one of `prompts`, `relation`, `prompt` is given.
+
+    `halves`: all prompts are used, and looked at by halves.
+    """
 
     prompts: str | None
     relation: str | None
@@ -29,6 +34,9 @@ class Source:
     corrupt: str | None
     wrong: str | None
     first_token: bool
+    half: Half | None = None
+    halves: bool = False
+    split_seed: int | None = None
 
     def __post_init__(self) -> None:
         given = [name for name in ("prompts", "relation", "prompt") if getattr(self, name) is not None]
@@ -41,6 +49,27 @@ class Source:
             raise KCircuitsError("--prompt needs --answer")
         if self.top_k is not None and self.top_k < 0:
             raise KCircuitsError(f"--top-k must be at least 0, got {self.top_k}")
+        if self.half is not None and self.halves:
+            raise KCircuitsError("--halves measures both halves; leave --half out")
+        if self.split_seed is not None and self.half is None and not self.halves:
+            raise KCircuitsError("--split-seed needs a half to choose")
+
+    @property
+    def seed_of_halves(self) -> int:
+        """The seed that the prompts are split with."""
+        return SPLIT_SEED if self.split_seed is None else self.split_seed
+
+    @property
+    def half_settings(self) -> dict[str, Any]:
+        """Which half is used, as a result records it; nothing where all prompts are."""
+        return {} if self.half is None else {"half": self.half, "split_seed": self.seed_of_halves}
+
+    def split_as(self, settings: dict[str, Any]) -> Source:
+        """Split as these settings of a circuit say, unless a seed was given: other halves would overlap."""
+        seed = settings.get("split_seed")
+        if self.split_seed is not None or type(seed) is not int or not (self.half or self.halves):
+            return self
+        return replace(self, split_seed=seed)
 
     def _belong(self, owner: str, *names: str) -> None:
         for name in names:
@@ -65,8 +94,18 @@ class Chosen:
 def choose(source: Source, model: Model, *, with_partners: bool, memory: str | None) -> Chosen:
     """The prompts that the options ask for.
 
-    `with_partners` gives the facts of a relation corrupt prompts and wrong answers.
+    `with_partners` gives the facts of a relation corrupt prompts and wrong answers. A half is one of the
+    prompts that would be used without it.
     """
+    chosen = _all_prompts(source, model, with_partners, memory)
+    if source.half is None:
+        return chosen
+    validation, test = split_halves(chosen.prompts, source.seed_of_halves)
+    half, other = (validation, test) if source.half == "validation" else (test, validation)
+    return Chosen(half, chosen.dropped | {"in the other half": len(other)})
+
+
+def _all_prompts(source: Source, model: Model, with_partners: bool, memory: str | None) -> Chosen:
     if source.relation is not None:
         return _of_relation(source, model, with_partners, memory)
     from kcircuits.data.prompts import read_prompts, tokenise

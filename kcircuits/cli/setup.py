@@ -6,8 +6,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from kcircuits.cli.prompts import Chosen, Source, choose
+from kcircuits.errors import KCircuitsError
 
 if TYPE_CHECKING:
+    from kcircuits.data.prompts import Prompt
     from kcircuits.model.loading import Model
 
 
@@ -19,6 +21,7 @@ def prepare(
     memory: str | None,
     threads: int | None,
     say: bool,
+    dtype: str = "float32",
 ) -> tuple[Model, Chosen]:
     """Load the model and choose the prompts; says on stderr how many these are."""
     import torch
@@ -29,8 +32,21 @@ def prepare(
     memory_bytes(memory)  # a bad size is told before a large model is loaded
     if threads is not None:
         torch.set_num_threads(threads)
-    loaded = load_model(model)
+    loaded = load_model(model, dtype=getattr(torch, dtype))
     chosen = choose(source, loaded, with_partners=with_partners, memory=memory)
     if say:
         print(chosen, file=sys.stderr)
     return loaded, chosen
+
+
+def read_reference(path: str | None, ablation: str, model: Model) -> tuple[Prompt, ...]:
+    """The prompts that mean ablation averages over; none where the task's own are meant."""
+    from kcircuits.data.prompts import read_prompts
+
+    if path is None:
+        return ()
+    if not ablation.startswith("mean"):
+        raise KCircuitsError(f"--reference-prompts is for mean ablation alone, got {ablation}")
+    spec = model.spec
+    # Their answers are not asked for, so it does not matter which token of one is taken.
+    return read_prompts(path, model.tokenizer, spec.vocab_size, spec.max_positions, allow_multi_token=True)

@@ -53,9 +53,7 @@ class Acdc:
     def check(self, task: Task) -> None:
         """Any task will do."""
 
-    def search(
-        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
-    ) -> Found:
+    def search(self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None) -> Found:
         """Run the search; the score of an edge is its effect when it was tested, m(without) − m(with)."""
         return self.search_with(Engine(spec, task), memory, progress)
 

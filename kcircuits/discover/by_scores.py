@@ -47,9 +47,7 @@ class ByScores:
         check_differences(task)
         self.scorer.check(task)
 
-    def search(
-        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
-    ) -> Found:
+    def search(self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None) -> Found:
         """Score and select."""
         scores = checked_scores(self.scorer, spec, task, memory, progress)
         mask = select(spec.graph, scores, self.selection)
@@ -75,11 +73,17 @@ def checked_scores(
 
 
 def check_differences(task: Task) -> None:
-    """Raise KCircuitsError if every corrupt prompt is its clean one."""
+    """Raise KCircuitsError if what ablation puts in is what was there."""
     if task.ablation == "corrupt" and all(p.clean_ids == p.corrupt_ids for p in task.prompts):
         raise KCircuitsError(
             "every corrupt prompt is the same as its clean prompt, so no edge makes a difference: "
             "give corrupt prompts that differ"
+        )
+    same = {prompt.clean_ids for prompt in (*task.prompts, *task.reference)}
+    if task.ablation == "mean-positional" and len(same) == 1:
+        raise KCircuitsError(
+            "all prompts are the same, so the mean of a position is what is there already: "
+            "give prompts that differ, or reference prompts"
         )
 
 

@@ -1,4 +1,4 @@
-"""Gradient scores: EAP and its relatives, (ã − a) · ∂metric/∂x summed over positions (DESIGN: gradient scores)."""
+"""EAP and its relatives: (ã − a) · ∂metric/∂x summed over positions (DESIGN: gradient scores)."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ class Eap:
         return _mean(spec, task, memory, progress, 1, self._scores)
 
     def _scores(self, engine: Engine, memory: int, count: Counter) -> Tensor:
-        return engine.path_scores(
-            [1.0], rule="gradient", qk_fix=self.qk_fix, memory=memory, progress=count
-        )
+        return engine.path_scores([1.0], rule="gradient", qk_fix=self.qk_fix, memory=memory, progress=count)
 
 
 @dataclass(frozen=True)
@@ -78,9 +76,7 @@ class Relp:
         return _mean(spec, task, memory, progress, 1, self._scores)
 
     def _scores(self, engine: Engine, memory: int, count: Counter) -> Tensor:
-        return engine.path_scores(
-            [1.0], rule="relevance", qk_fix=self.qk_fix, memory=memory, progress=count
-        )
+        return engine.path_scores([1.0], rule="relevance", qk_fix=self.qk_fix, memory=memory, progress=count)
 
 
 @dataclass(frozen=True)
@@ -151,9 +147,7 @@ class EapIgInputs:
 
     def _scores(self, engine: Engine, memory: int, count: Counter) -> Tensor:
         points = [k / self.ig_steps for k in range(self.ig_steps)]
-        return engine.path_scores(
-            points, rule="gradient", qk_fix=self.qk_fix, memory=memory, progress=count
-        )
+        return engine.path_scores(points, rule="gradient", qk_fix=self.qk_fix, memory=memory, progress=count)
 
 
 @dataclass(frozen=True)
@@ -190,9 +184,7 @@ class EapIgActivations:
         return _mean(spec, task, memory, progress, runs, self._scores)
 
     def _scores(self, engine: Engine, memory: int, count: Counter) -> Tensor:
-        return engine.activation_scores(
-            self.ig_steps, qk_fix=self.qk_fix, memory=memory, progress=count
-        )
+        return engine.activation_scores(self.ig_steps, qk_fix=self.qk_fix, memory=memory, progress=count)
 
 
 def _mean(

@@ -20,7 +20,7 @@ from kcircuits.selection import Selection, select
 from kcircuits.task import Task
 
 WARM_UP = 0.6
-"""Share of the steps in which the size goal falls from all edges to the wanted number, evenly in its logarithm."""
+"""Share of the steps in which the size goal falls from all edges to the wanted number, by equal factors."""
 
 PATIENCE = 40
 """Training ends early after so many steps at the wanted size without a better loss."""
@@ -75,9 +75,7 @@ class EdgePruning:
         """Refuse a task whose corrupt prompts are the clean ones."""
         check_differences(task)
 
-    def search(
-        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
-    ) -> Found:
+    def search(self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None) -> Found:
         """Train; the score of an edge is the probability that its gate is open."""
         engine = Engine(spec, task)
         goal = min(self.top_n, spec.graph.num_edges)

@@ -31,6 +31,8 @@ class Ifr:
     ) -> np.ndarray:
         """One forward pass."""
         plain = replace(task, ablation="zero")
-        total = sum(engine.flow_scores().double().cpu().numpy() for engine in engines(spec, plain, memory))
+        total = np.zeros(spec.graph.valid.shape)
+        for engine in engines(spec, plain, memory):
+            total += engine.flow_scores().double().cpu().numpy()
         mean: np.ndarray = total / len(task.prompts)
         return mean

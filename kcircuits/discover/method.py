@@ -52,9 +52,7 @@ class Method(Protocol):
         """Raise KCircuitsError if the method cannot do this task."""
         ...
 
-    def search(
-        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
-    ) -> Found:
+    def search(self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None) -> Found:
         """Find the circuit, with `memory` bytes for what is evaluated together."""
         ...
 

@@ -17,15 +17,14 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.selection import Selection
 
 SCORERS: dict[str, Callable[..., Scorer]] = {
-    scorer.name: scorer
-    for scorer in (Eap, EapIgInputs, EapIgActivations, CleanCorrupted, Ifr, Exact, Relp)
+    scorer.name: scorer for scorer in (Eap, EapIgInputs, EapIgActivations, CleanCorrupted, Ifr, Exact, Relp)
 }
 """Methods that score all edges; `kcircuits.attribute` takes these."""
 
 SEARCHES: dict[str, Callable[..., Method]] = {Acdc.name: Acdc, EdgePruning.name: EdgePruning}
 """Methods that find a circuit in another way."""
 
-METHODS = (*SEARCHES, *SCORERS)
+METHODS: dict[str, Callable[..., Method] | Callable[..., Scorer]] = {**SEARCHES, **SCORERS}
 
 
 def method_of(name: str, options: Mapping[str, Any]) -> Method:

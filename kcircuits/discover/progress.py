@@ -36,6 +36,21 @@ class Progress:
         """Edges that are in the circuit at this moment."""
         return self.num_edges - self.edges_removed
 
+    @property
+    def share(self) -> float:
+        """Share of the time that has passed, roughly: later layers have more edges, earlier dearer tests."""
+        return (self.num_layers - self.layer) / self.num_layers
+
+    @property
+    def place(self) -> str:
+        """Where the search is, in words."""
+        return "logits" if self.layer == self.num_layers else f"layer {self.layer}"
+
+    def figures(self, seconds: float) -> str:
+        """What has come of so many seconds, in words."""
+        rate = self.tests / seconds
+        return f"{self.edges_left:,} edges left, {self.tests:,} tests, {rate:,.0f} tests/s"
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -55,6 +70,20 @@ class Steps:
     total: int
     unit: str
     note: str = ""
+
+    @property
+    def share(self) -> float:
+        """Share of the steps that are done."""
+        return self.done / max(self.total, 1)
+
+    @property
+    def place(self) -> str:
+        """Where the work is, in words."""
+        return f"{self.done:,} of {self.total:,} {self.unit}"
+
+    def figures(self, seconds: float) -> str:
+        """What has come of so many seconds, in words."""
+        return self.note or f"{self.done / seconds:,.1f} {self.unit}/s"
 
 
 ProgressCallback = Callable[[Progress | Steps], None]

@@ -16,7 +16,7 @@ from kcircuits.data.prompts import Prompt
 from kcircuits.discover.by_scores import check_differences, checked_scores
 from kcircuits.discover.methods import method_of, scorer_of
 from kcircuits.discover.progress import ProgressCallback
-from kcircuits.engine import measure
+from kcircuits.engine import check_all_fit, measure
 from kcircuits.errors import KCircuitsError
 from kcircuits.memory import memory_bytes
 from kcircuits.metrics import Metric
@@ -106,6 +106,7 @@ def discover(
     chosen.check(task)
     if scores is not None and method == "acdc":
         raise KCircuitsError("acdc does not score all edges, so there are no scores to write")
+    check_all_fit(model.spec, (*task.prompts, *task.reference))
     budget = memory_bytes(memory)
     spec = changed(model.spec, fold_value_biases=fold_value_biases, keep_positions=keep_positions)
 
@@ -154,6 +155,7 @@ def attribute(
     task = Task(tuple(prompts), ablation, metric, tuple(reference))
     check_differences(task)
     scorer.check(task)
+    check_all_fit(model.spec, (*task.prompts, *task.reference))
     budget = memory_bytes(memory)
     spec = changed(model.spec, fold_value_biases=fold_value_biases, keep_positions=keep_positions)
     matrix = checked_scores(scorer, spec, task, budget, progress)

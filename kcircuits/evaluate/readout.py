@@ -2,43 +2,46 @@
 
 from __future__ import annotations
 
-import torch
+from typing import NamedTuple
+
 from torch import Tensor
 
 from kcircuits.model.spec import ModelSpec
-
-LOGITS_BYTES = 64 * 2**20
-"""Logits that exist at a time."""
+from kcircuits.ops import vocab_readout
 
 
-def read_answers(spec: ModelSpec, rows: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-    """Rank and probability of each prompt's answer in several runs.
+class AnswerReadout(NamedTuple):
+    """What M runs make of N answers; all float64 [M, N]."""
 
-    Rows are unembedded some at a time, so the logits never need more than `LOGITS_BYTES` (or one row's).
+    rank: Tensor  # the middle of the places that the answer shares with tokens of the same logit
+    probability: Tensor
+    log_sum_exp: Tensor  # of the logits
+
+
+def read_answers(spec: ModelSpec, rows: Tensor, answers: Tensor) -> AnswerReadout:
+    """Rank and probability of each prompt's answer in several runs; the logits never exist.
+
+    The rank is the mid-rank: 1 + the number of tokens with a greater logit + half the number of other tokens
+    with the same logit. Where all logits are equal (a model without edges, under zero ablation) no token is
+    predicted, and the answer is in the middle, at (V + 1) / 2, rather than first.
 
     Parameters
     ----------
     spec
-        The model.
+        The model, with V tokens.
     rows
         Final-normed rows at the prompts' last positions, [M, N, D].
     answers
         Answer ids, int64 [N].
-
-    Returns
-    -------
-    tuple of Tensor
-        Ranks int64 [M, N], 1 + the number of tokens with a greater logit, and probabilities float32 [M, N].
     """
-    num_runs, num_prompts, width = rows.shape
-    targets = answers.to(rows.device).repeat(num_runs)  # [M * N]
-    flat = rows.reshape(-1, width)
-    step = max(1, LOGITS_BYTES // (4 * spec.vocab_size))
-    ranks, probabilities = [], []
-    for some, wanted in zip(flat.split(step), targets.split(step), strict=True):
-        logits = torch.nn.functional.linear(some, spec.unembedding, spec.unembedding_bias).float()
-        answer = logits.gather(1, wanted[:, None])
-        ranks.append(1 + (logits > answer).sum(dim=1))
-        probabilities.append((answer[:, 0] - logits.logsumexp(dim=1)).exp())
-    shape = num_runs, num_prompts
-    return torch.cat(ranks).view(shape), torch.cat(probabilities).view(shape)
+    shape = rows.shape[:2]
+    targets = answers.to(rows.device).expand(shape).reshape(-1)  # [M * N]
+    flat = rows.reshape(-1, rows.shape[-1])
+    bias = spec.unembedding_bias
+    read = vocab_readout(flat, spec.unembedding, targets, bias)
+    # Negated rows have exactly the negated logits: what ranks above the answer there is below it here.
+    mirrored = vocab_readout(-flat, spec.unembedding, targets, None if bias is None else -bias)
+    greater, less = read.ranks - 1, mirrored.ranks - 1
+    rank = 1 + greater + (spec.vocab_size - 1 - greater - less) / 2
+    probability = (read.target_logits.double() - read.log_sum_exp).exp()
+    return AnswerReadout(rank.double().view(shape), probability.view(shape), read.log_sum_exp.view(shape))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from kcircuits.cli import main, run
 from kcircuits.discover.acdc import Acdc
+from kcircuits.graph import Graph
+from tests.circuits import circuit_of, identity_for
 
 RELATION = ["--relation", "RELATION"]
 TEXT = ["--prompt", "In France they speak", "--answer", "French"]
@@ -52,14 +55,34 @@ DISCOVER = [
     ([*RELATION, "--limit", 0], "--limit must be at least 1, got 0"),
     ([*RELATION, "--top-k", -1], "--top-k must be at least 0, got -1"),
     ([*RELATION, "--top-k", 1], "the model has none of the 4 answers"),
+    # Halves
+    (["--prompts", "PROMPTS", "--half", "training"], "'--half'"),
+    (["--prompts", "PROMPTS", "--split-seed", 1], "--split-seed needs a half to choose"),
+    (["--prompts", "PROMPTS", "--half", "test", "--split-seed", -1], "'--split-seed'"),
+    ([*TEXT, "--half", "test"], "two halves need at least 2 prompts, got 1"),
     # The search
     ([*TEXT, "--threshold", -0.5], "threshold must be a finite number, at least 0; got -0.5"),
     ([*TEXT, "--threshold", "nan"], "threshold must be a finite number, at least 0; got nan"),
     ([*TEXT, "--threshold", "inf"], "threshold must be a finite number, at least 0; got inf"),
     ([*TEXT, "--threshold", "small"], "'--threshold'"),
     ([*TEXT, "--metric", "accuracy"], "'--metric'"),
-    ([*TEXT, "--ablation", "mean"], "'--ablation'"),
-    ([*TEXT, "--method", "eap"], "'--method'"),
+    ([*TEXT, "--ablation", "noise"], "'--ablation'"),
+    ([*TEXT, "--method", "magic"], "'--method'"),
+    ([*TEXT, "--top-n", 5], "acdc has no option 'top_n'; its options are threshold, absolute"),
+    ([*TEXT, "--scores", "scores.safetensors"], "acdc does not score all edges"),
+    ([*TEXT, "--method", "eap", "--top-n", 5], "give a top-n or a threshold to select by"),
+    ([*TEXT, "--method", "eap", "--steps", 5], "eap has no option 'steps'; its options are qk_fix"),
+    ([*TEXT, "--method", "eap-ig-inputs", "--ig-steps", 0], "ig_steps must be a whole number, at least 1"),
+    ([*TEXT, "--method", "eap", "--metric", "kl"], "eap cannot use the metric kl"),
+    ([*TEXT, "--method", "clean-corrupted"], "clean-corrupted needs corrupt ablation, got zero"),
+    ([*TEXT, "--method", "edge-pruning", "--threshold", 1], "edge-pruning has no option 'threshold'"),
+    (
+        [*TEXT, "--method", "eap", "--ablation", "corrupt", "--corrupt", "In France they speak"],
+        "every corrupt prompt is the same as its clean prompt",
+    ),
+    ([*TEXT, "--method", "eap", "--ablation", "mean-positional"], "all prompts are the same, so the mean"),
+    ([*TEXT, "--reference-prompts", "PROMPTS"], "--reference-prompts is for mean ablation alone, got zero"),
+    ([*TEXT, "--dtype", "float8"], "'--dtype'"),
     ([*TEXT, "--memory", "lots"], "memory must be a number of bytes or a size such as 8GiB"),
     ([*TEXT, "--memory", "0"], "memory must be a number of bytes or a size such as 8GiB"),
     ([*TEXT, "--threads", 0], "'--threads'"),
@@ -119,7 +142,23 @@ def test_discover(kcircuits, filled, tmp_path, monkeypatch, arguments, message):
         (["--circuit", "CIRCUIT", "--model", "UNWORDED"], "use the model that it was found in"),
         (["--circuit", "CIRCUIT", "--random", -1], "'--random'"),
         (["--circuit", "CIRCUIT", "--seed", -1], "'--seed'"),
-        (["--circuit", "CIRCUIT", "--ablation", "mean"], "'--ablation'"),
+        (["--circuit", "CIRCUIT", "--ablation", "noise"], "'--ablation'"),
+        (["--circuit", "CIRCUIT", "--hit-k", 0], "'--hit-k'"),
+        (["--circuit", "CIRCUIT", "--halves", "--half", "test"], "leave --half out"),
+        (
+            ["--circuit", "CIRCUIT", "--halves", "--prompts", "ONE"],
+            "two halves need at least 2 prompts, got 1",
+        ),
+        (["--circuit", "CIRCUIT", "--greedy"], "--greedy is for --scores alone"),
+        (["--circuit", "CIRCUIT", "--signed"], "--signed is for --scores alone"),
+        (["--circuit", "CIRCUIT", "--reference", "nowhere.json"], "nowhere.json"),
+        (["--circuit", "CIRCUIT", "--reference", "OTHER"], "use the model that it was found in"),
+        (["--circuit", "NEWER"], "written in the format 'kcircuits/2' by a newer kcircuits"),
+        (
+            ["--circuit", "a.safetensors"],
+            "a.safetensors is a file of scores, not a circuit: give it as --scores",
+        ),
+        (["--scores", "a.safetensors", "--minimality"], "--minimality needs --circuit"),
         (["--circuit", "CIRCUIT", "--out", "file"], "cannot write into the output folder"),
         ([], "'--circuit'"),
     ],
@@ -140,12 +179,42 @@ def test_evaluate(kcircuits, worded, tiny_folder, prompts_file, tmp_path, monkey
         found,
         "--quiet",
     ).status
-    places = {"CIRCUIT": found / "circuit.json", "UNWORDED": tiny_folder("llama")}
+    text = (found / "circuit.json").read_text()
+    (tmp_path / "newer.json").write_text(text.replace("kcircuits/1", "kcircuits/2"))
+    weights = json.loads(text)["model"]["weights_hash"]
+    (tmp_path / "other.json").write_text(text.replace(weights, "0" * 64))
+    (tmp_path / "one.jsonl").write_text(prompts_file.read_text().splitlines()[0])
+    places = {
+        "CIRCUIT": found / "circuit.json",
+        "NEWER": tmp_path / "newer.json",
+        "OTHER": tmp_path / "other.json",
+        "ONE": tmp_path / "one.jsonl",
+        "UNWORDED": tiny_folder("llama"),
+    }
     filled_in = [places.get(argument, argument) for argument in arguments]
     for name, value in {"--model": worded, "--prompts": prompts_file, "--out": tmp_path / "out"}.items():
         if name not in filled_in:
             filled_in += [name, value]
     check(kcircuits("evaluate", *filled_in, "--json"), message)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"), [("circuit.json", "circuit.json"), ("other.safetensors", "the model that")]
+)
+def test_bad_scores(kcircuits, worded, prompts_file, tmp_path, scores, message):
+    module = pytest.importorskip("kcircuits.scores")
+    graph = Graph(2, 4, 2)
+    circuit_of(graph, "input->m0").save(tmp_path / "circuit.json")
+    module.Scores(
+        graph=graph,
+        model=identity_for(graph),
+        method="eap",
+        settings={},
+        matrix=graph.valid.astype(np.float32),
+    ).save(tmp_path / "other.safetensors")
+    arguments = ["--scores", tmp_path / scores, "--model", worded, "--prompts", prompts_file, "--json"]
+    check(kcircuits("evaluate", *arguments, "--out", tmp_path / "out"), message)
     assert not (tmp_path / "out").exists()
 
 

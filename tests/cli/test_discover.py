@@ -8,6 +8,7 @@ import pytest
 
 from kcircuits.circuit import Circuit
 from kcircuits.cli import results
+from kcircuits.data.halves import split_halves
 from kcircuits.data.prompts import read_prompts, tokenise
 from kcircuits.data.relations import load_relation, relation_prompts
 from kcircuits.discover import discover
@@ -101,6 +102,22 @@ def test_one_prompt_as_text(kcircuits, worded, tmp_path):
     )  # fmt: skip
     expected = discover(model, [prompt], threshold=0.05, ablation="corrupt", metric="logit-diff")
     assert Circuit.load(tmp_path / "circuit.json").mask().tolist() == expected.mask().tolist()
+
+
+@pytest.mark.parametrize("half", ["validation", "test"])
+def test_one_half(kcircuits, worded, prompts_file, tmp_path, half):
+    options = ["--half", half, "--split-seed", 1, "--threshold", 0.1, "--out", tmp_path]
+    done = kcircuits("discover", "--model", worded, "--prompts", prompts_file, *options)
+    assert done.status == 0
+    model = load_model(worded)
+    prompts = read_prompts(prompts_file, None, model.spec.vocab_size, model.spec.max_positions)
+    both = dict(zip(("validation", "test"), split_halves(prompts, 1), strict=True))
+    used = len(both[half])
+    expected = f"{used} prompt{'s' if used > 1 else ''}; left out: {3 - used} in the other half\n"
+    assert done.err == expected
+    circuit = Circuit.load(tmp_path / "circuit.json")
+    assert circuit.mask().tolist() == discover(model, both[half], threshold=0.1).mask().tolist()
+    assert (circuit.settings["half"], circuit.settings["split_seed"]) == (half, 1)
 
 
 def relation_options(worded, relation_file, tmp_path):

@@ -48,6 +48,7 @@ def test_what_a_circuit_records(model, tmp_path):
         "ablation": "corrupt",
         "metric": "logit-diff",
         "fold_value_biases": False,
+        "keep_positions": False,
         "num_prompts": 2,
     }
     assert circuit.model == model.identity
@@ -97,7 +98,7 @@ def test_a_search_that_contradicts_itself_is_an_error(model, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "magic"}, r"method must be one of acdc; got 'magic'"),
+        ({"method": "magic"}, r"method must be one of acdc, edge-pruning, eap, .*, relp; got 'magic'"),
         ({"ablation": "noise"}, r"ablation must be one of zero, corrupt, mean, mean-positional; got 'noise'"),
         ({"metric": "accuracy"}, r"metric must be one of nll, kl, logit-diff; got 'accuracy'"),
         ({"threshold": -0.1}, r"threshold must be a finite number, at least 0; got -0\.1"),

@@ -34,19 +34,20 @@ def circuit(model) -> Circuit:
     return discover(model, PROMPTS[:2], threshold=0.1, metric="kl", ablation="corrupt")
 
 
-def expected(model: Model, task: Task, mask: np.ndarray) -> tuple[list[float], list[int], list[float]]:
+def expected(model: Model, task: Task, mask: np.ndarray) -> RunMeasures:
     logits = reference_runs(model.spec, task)(mask)
     answers = torch.tensor([prompt.answer_id for prompt in task.prompts])[:, None]
     rank = 1 + (logits > logits.gather(1, answers)).sum(dim=1)
+    probability = logits.softmax(dim=-1).gather(1, answers)[:, 0]
     metric = reference_metric(model.spec, task)(logits)
-    return metric.tolist(), rank.tolist(), logits.softmax(dim=-1).gather(1, answers)[:, 0].tolist()
+    kl = reference_metric(model.spec, replace(task, metric="kl"))(logits)
+    return RunMeasures(*(tuple(values.tolist()) for values in (metric, rank, probability, kl)))
 
 
-def check(run: RunMeasures, reference: tuple[list[float], list[int], list[float]]) -> None:
-    metric, rank, probability = reference
-    assert list(run.metric) == pytest.approx(metric, abs=1e-4)
-    assert list(run.rank) == rank
-    assert list(run.probability) == pytest.approx(probability, abs=1e-4)
+def check(run: RunMeasures, reference: RunMeasures) -> None:
+    assert run.rank == reference.rank
+    for name in ("metric", "probability", "kl"):
+        assert getattr(run, name) == pytest.approx(getattr(reference, name), abs=1e-4)
 
 
 @pytest.mark.parametrize("memory", [1, "1GiB"], ids=["a prompt at a time", "together"])
@@ -55,6 +56,7 @@ def test_every_run(model, circuit, memory):
     task, graph = Task(PROMPTS, "corrupt", "kl"), circuit.graph
     check(result.full, expected(model, task, graph.valid))
     check(result.circuit, expected(model, task, circuit.mask()))
+    check(result.complement, expected(model, task, graph.valid & ~circuit.mask()))
     check(result.empty, expected(model, task, np.zeros_like(graph.valid)))
     assert len(result.random) == 3
     for index, run in enumerate(result.random):
@@ -98,6 +100,7 @@ def test_the_full_circuit_is_the_full_model(model, circuit):
     )
     assert whole.faithfulness == pytest.approx(1)
     assert whole.random_faithfulness == pytest.approx([1, 1], abs=1e-4)
+    assert whole.p_value == 1
 
 
 def _all_edges(circuit):
@@ -105,17 +108,56 @@ def _all_edges(circuit):
     return tuple(Edge(graph.senders[s], graph.receivers[r], 0.0) for s, r in np.argwhere(graph.valid))
 
 
+def test_the_complement_of_nothing_is_everything(model, circuit):
+    result = evaluate(replace(circuit, edges=()), model, PROMPTS)
+    assert result.complement == result.full
+    assert result.completeness == pytest.approx(1)
+
+
+def test_kl_is_the_metric_kl(model, circuit):
+    result = evaluate(circuit, model, PROMPTS, random_circuits=2, metric="kl")
+    for run in (result.full, result.circuit, result.complement, result.empty, *result.random):
+        assert run.kl == pytest.approx(run.metric, abs=1e-5)
+    assert result.full.kl == pytest.approx((0, 0, 0, 0), abs=1e-6)
+
+
+def test_without_edges_and_constants_nothing_is_predicted(tiny_folder):
+    """Zero ablation of everything leaves equal logits where a model has no biases."""
+    model = load_model(tiny_folder("llama"))
+    found = discover(model, PROMPTS, threshold=0.1)
+    empty = evaluate(found, model, PROMPTS, random_circuits=0).empty
+    assert empty.rank == ((model.spec.vocab_size + 1) / 2,) * 4
+    assert (empty.accuracy, empty.hit_at_10) == (0, 0)
+
+
 def test_json(model, circuit):
-    document = json.loads(json.dumps(evaluate(circuit, model, PROMPTS).to_json(), allow_nan=False))
+    result = evaluate(circuit, model, PROMPTS, hit_k=20)
+    document = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert document == result.to_json()
     assert document["num_prompts"] == len(document["full"]["per_prompt"]["rank"]) == 4
     assert document["num_edges"] == len(circuit.edges)
-    assert document["circuit"].keys() == {"metric", "hit_at_10", "mean_rank", "probability", "per_prompt"}
+    means = {"metric", "hit_at_10", "hit_at_k", "accuracy", "mean_rank", "probability", "kl"}
+    for run in ("full", "circuit", "complement", "empty"):
+        assert document[run].keys() == means | {"intervals", "per_prompt"}
+        assert document[run]["intervals"].keys() == means
+    assert document["circuit"]["hit_at_k"] == result.circuit.hit_at(20)
     assert len(document["random"]) == len(document["random_faithfulness"]) == 10
 
 
-def test_means():
-    run = RunMeasures(metric=(1.0, 2.0), rank=(10, 11), probability=(0.5, 0.25))
-    assert (run.mean_metric, run.hit_at_10, run.mean_rank, run.mean_probability) == (1.5, 0.5, 10.5, 0.375)
+def test_of_one_prompt_there_are_no_intervals(model, circuit):
+    document = evaluate(circuit, model, PROMPTS[:1], random_circuits=0).to_json()
+    assert document["circuit"]["intervals"] is None
+    assert document["faithfulness_interval"] is document["completeness_interval"] is None
+    assert document["p_value"] is None
+
+
+def test_some_of_the_prompts_are_an_evaluation_of_their_own(model, circuit):
+    whole = evaluate(circuit, model, PROMPTS, random_circuits=2).on([1, 3]).to_json()
+    alone = evaluate(circuit, model, (PROMPTS[1], PROMPTS[3]), random_circuits=2).to_json()
+    assert whole.keys() == alone.keys()
+    assert whole["circuit"]["per_prompt"]["rank"] == alone["circuit"]["per_prompt"]["rank"]
+    for name in ("faithfulness", "completeness", "faithfulness_interval", "random_faithfulness"):
+        assert whole[name] == pytest.approx(alone[name], abs=1e-4)
 
 
 def test_bad_input(model, circuit, tiny_folder):
@@ -125,9 +167,9 @@ def test_bad_input(model, circuit, tiny_folder):
         evaluate(circuit, model, [])
     with pytest.raises(KCircuitsError, match="random_circuits must be a whole number, at least 0; got -1"):
         evaluate(circuit, model, PROMPTS, random_circuits=-1)
-    with pytest.raises(
-        KCircuitsError, match="ablation must be one of zero, corrupt, mean, mean-positional; got 'noise'"
-    ):
+    with pytest.raises(KCircuitsError, match="hit_k must be a whole number, at least 1; got 0"):
+        evaluate(circuit, model, PROMPTS, hit_k=0)
+    with pytest.raises(KCircuitsError, match=r"ablation must be one of .*; got 'noise'"):
         evaluate(replace(circuit, settings={"ablation": "noise"}), model, PROMPTS)
 
 
@@ -139,8 +181,9 @@ def test_numbers_that_overflow_are_refused(model, circuit, monkeypatch):
 
 @pytest.mark.parametrize("memory", [1, "1GiB"])
 def test_answer_ranks(model, memory):
-    _, rank, _ = expected(model, Task(PROMPTS), model.spec.graph.valid)
-    assert answer_ranks(model, PROMPTS, memory) == tuple(rank)
+    known = expected(model, Task(PROMPTS), model.spec.graph.valid)
+    assert answer_ranks(model, PROMPTS, memory) == known.rank
+    assert answer_ranks(model, [], memory) == ()
 
 
 def test_portions_fit_and_keep_the_order(model):

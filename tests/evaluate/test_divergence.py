@@ -1,0 +1,40 @@
+"""KL to the full model against all logits in float64."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from kcircuits.evaluate import divergence as module
+from kcircuits.evaluate.divergence import divergence
+from kcircuits.evaluate.readout import read_answers
+from tests.models import VOCABULARY, tiny_spec
+
+
+@pytest.mark.parametrize("budget", [1, 8 * 40 * 7, 2**20], ids=["a token at a time", "some", "all"])
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("scale", [0.1, 3.0])
+def test_against_all_logits(monkeypatch, budget, with_bias, scale):
+    monkeypatch.setattr(module, "BLOCK_BYTES", budget)
+    spec = tiny_spec("llama")
+    if with_bias:
+        spec = replace(spec, unembedding_bias=torch.randn(VOCABULARY))
+    full, rows = scale * torch.randn(5, spec.width), scale * torch.randn(3, 5, spec.width)
+
+    def log_p(x):
+        bias = None if spec.unembedding_bias is None else spec.unembedding_bias.double()
+        return torch.nn.functional.linear(x.double(), spec.unembedding.double(), bias).log_softmax(-1)
+
+    lse = read_answers(spec, rows, torch.zeros(5, dtype=torch.int64)).log_sum_exp
+    expected = (log_p(full).exp() * (log_p(full) - log_p(rows))).sum(-1)
+    assert expected.min() > 1e-3
+    torch.testing.assert_close(divergence(spec, full, rows, lse), expected, atol=2e-5, rtol=1e-5)
+
+
+def test_of_the_full_model_itself_is_zero():
+    spec = tiny_spec("gpt2")
+    rows = torch.randn(4, spec.width)
+    lse = read_answers(spec, rows[None], torch.arange(4)).log_sum_exp
+    assert divergence(spec, rows, rows[None], lse).tolist() == [[0, 0, 0, 0]]
