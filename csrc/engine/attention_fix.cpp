@@ -4,6 +4,9 @@
 
 #include <algorithm>
 
+#include "engine/norm.h"
+#include "engine/project.h"
+
 namespace kcircuits::engine {
 namespace {
 
@@ -31,8 +34,8 @@ class Ablated {
   std::pair<at::Tensor, at::Tensor> contributions(const at::Tensor& delta) const {
     const Attention& a = layer_.attention;
     const at::Tensor x = apply_norm(stream_ - delta, layer_.attention_norm);  // [senders, P, D]
-    const at::Tensor q = heads(x, a.w_q, a.b_q);
-    const at::Tensor k = heads(x, a.w_k, a.b_k).repeat_interleave(graph_.group_size(), 0);
+    const at::Tensor q = heads(x, a.w_q, a.b_q, a.q_norm);
+    const at::Tensor k = heads(x, a.w_k, a.b_k, a.k_norm).repeat_interleave(graph_.group_size(), 0);
     const at::Tensor by_query = change(q, repeated(k_, delta.size(0)));
     const at::Tensor by_key = change(repeated(q_, delta.size(0)), k);
     return {by_query, by_key.unflatten(1, {graph_.num_kv_heads, -1}).sum(2)};
@@ -40,12 +43,11 @@ class Ablated {
 
  private:
   // [senders, P, D] -> [senders * heads, P, d], rotated
-  at::Tensor heads(const at::Tensor& x, const at::Tensor& w,
-                   const std::optional<at::Tensor>& b) const {
-    const at::Tensor y = project(x, w, b)
-                             .unflatten(-1, {-1, session_.model().head_dim})
-                             .transpose(1, 2)
-                             .flatten(0, 1);
+  at::Tensor heads(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& b,
+                   const std::optional<Norm>& norm) const {
+    at::Tensor y = project(x, w, b).unflatten(-1, {-1, session_.model().head_dim});
+    if (norm) y = apply_norm(y, *norm);
+    y = y.transpose(1, 2).flatten(0, 1);
     const auto& angles = session_.rotation(attended_.layer, /*last_only=*/false);
     return angles ? rotate(y, *angles) : y;
   }
@@ -57,7 +59,8 @@ class Ablated {
   // [senders * H, P, d] each -> [senders, H]
   at::Tensor change(const at::Tensor& q, const at::Tensor& k) const {
     const at::Tensor pattern =
-        attention_pattern(session_.tokens(), q, k, layer_.attention.scale, false);
+        attention_pattern(session_.tokens(), layer_.attention, q, k,
+                          sinks_of_heads(layer_.attention, q.size(0) / graph_.num_heads), false);
     const auto by_head = [&](const at::Tensor& x) {  // [senders or 1, H, everything else]
       return x.reshape(
           {-1, graph_.num_heads, session_.tokens().num_prompts * x.size(1) * x.size(2)});
@@ -87,6 +90,9 @@ int64_t senders_at_a_time(const Session& session, int64_t memory) {
 void add_attention_contributions(const Session& session, const Attended& attended, int64_t memory,
                                  const at::Tensor& sums) {
   const Graph& g = session.graph();
+  TORCH_CHECK_VALUE(
+      !session.model().layers[attended.layer].attention.joint_norms,
+      "the query/key correction is not defined where one norm spans all heads' queries");
   const int64_t query = g.query(attended.layer, 0);
   const int64_t key = g.key(attended.layer, 0);
   const int64_t num_senders = g.num_senders_of(query);

@@ -8,6 +8,7 @@
 #include <functional>
 #include <vector>
 
+#include "engine/norm.h"
 #include "engine/session.h"
 
 namespace kcircuits::engine {

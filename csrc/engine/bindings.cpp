@@ -26,21 +26,40 @@ std::optional<at::Tensor> optional_tensor(const py::object& owner, const char* n
   return value.is_none() ? std::nullopt : std::optional(value.cast<at::Tensor>());
 }
 
+double number_or_zero(const py::object& owner, const char* name) {
+  const py::object value = owner.attr(name);
+  return value.is_none() ? 0 : value.cast<double>();
+}
+
 Norm read_norm(const py::object& norm) {
-  return {norm.attr("kind").cast<std::string>() == "rmsnorm", norm.attr("eps").cast<double>(),
-          optional_tensor(norm, "weight"), optional_tensor(norm, "bias")};
+  const auto kind = norm.attr("kind").cast<std::string>();
+  return {kind == "rmsnorm"     ? NormKind::kRmsNorm
+          : kind == "layernorm" ? NormKind::kLayerNorm
+                                : NormKind::kNone,
+          norm.attr("eps").cast<double>(), optional_tensor(norm, "weight"),
+          optional_tensor(norm, "bias")};
+}
+
+std::optional<Norm> optional_norm(const py::object& owner, const char* name) {
+  const py::object value = owner.attr(name);
+  return value.is_none() ? std::nullopt : std::optional(read_norm(value));
 }
 
 Attention read_attention(const py::object& a) {
-  Attention attention{a.attr("w_q").cast<at::Tensor>(), a.attr("w_k").cast<at::Tensor>(),
-                      a.attr("w_v").cast<at::Tensor>(), a.attr("w_o").cast<at::Tensor>(),
-                      optional_tensor(a, "b_q"),        optional_tensor(a, "b_k"),
-                      optional_tensor(a, "b_v"),        optional_tensor(a, "b_o"),
-                      a.attr("scale").cast<double>(),   std::nullopt};
+  Attention attention{a.attr("w_q").cast<at::Tensor>(),   a.attr("w_k").cast<at::Tensor>(),
+                      a.attr("w_v").cast<at::Tensor>(),   a.attr("w_o").cast<at::Tensor>(),
+                      optional_tensor(a, "b_q"),          optional_tensor(a, "b_k"),
+                      optional_tensor(a, "b_v"),          optional_tensor(a, "b_o"),
+                      a.attr("scale").cast<double>(),     std::nullopt,
+                      optional_norm(a, "q_norm"),         optional_norm(a, "k_norm"),
+                      a.attr("joint_norms").cast<bool>(), std::nullopt,
+                      number_or_zero(a, "soft_cap"),      optional_tensor(a, "sinks")};
   if (const py::object rotary = a.attr("rotary"); !rotary.is_none()) {
     attention.rotary = {rotary.attr("inv_freq").cast<at::Tensor>(),
                         rotary.attr("scale").cast<double>()};
   }
+  if (const py::object window = a.attr("window"); !window.is_none())
+    attention.window = window.cast<int64_t>();
   return attention;
 }
 
@@ -48,8 +67,9 @@ Activation read_activation(const std::string& name) {
   if (name == "silu") return Activation::kSilu;
   if (name == "gelu") return Activation::kGelu;
   if (name == "gelu_tanh") return Activation::kGeluTanh;
-  TORCH_CHECK_VALUE(name == "relu", "activation: expected silu, gelu, gelu_tanh or relu, got ",
-                    name);
+  if (name == "quick_gelu") return Activation::kQuickGelu;
+  TORCH_CHECK_VALUE(name == "relu",
+                    "activation: expected silu, gelu, gelu_tanh, quick_gelu or relu, got ", name);
   return Activation::kRelu;
 }
 
@@ -60,7 +80,45 @@ Mlp read_mlp(const py::object& m) {
           optional_tensor(m, "w_gate"),
           optional_tensor(m, "b_up"),
           optional_tensor(m, "b_gate"),
-          optional_tensor(m, "b_down")};
+          optional_tensor(m, "b_down"),
+          number_or_zero(m, "limit"),
+          m.attr("up_offset").cast<double>()};
+}
+
+Experts read_experts(const py::object& e) {
+  Experts block{e.attr("router").cast<at::Tensor>(),
+                optional_tensor(e, "router_bias"),
+                e.attr("top_k").cast<int64_t>(),
+                e.attr("normalise").cast<bool>(),
+                {}};
+  for (const py::handle expert : e.attr("experts"))
+    block.experts.push_back(read_mlp(py::reinterpret_borrow<py::object>(expert)));
+  return block;
+}
+
+Layer read_layer(const py::handle& layer) {
+  const auto part = [&](const char* name) { return layer.attr(name).cast<py::object>(); };
+  const py::object owner = py::reinterpret_borrow<py::object>(layer);
+  Layer out{read_norm(part("attention_norm")),
+            read_attention(part("attention")),
+            optional_norm(owner, "attention_post_norm"),
+            read_norm(part("mlp_norm")),
+            std::nullopt,
+            std::nullopt,
+            optional_norm(owner, "mlp_post_norm")};
+  const py::object mlp = part("mlp");
+  if (py::hasattr(mlp, "experts")) {
+    out.experts = read_experts(mlp);
+  } else {
+    out.mlp = read_mlp(mlp);
+  }
+  if (out.attention_post_norm) {
+    TORCH_CHECK_VALUE(out.attention_post_norm->kind == NormKind::kRmsNorm &&
+                          !out.attention_post_norm->bias && !out.attention.b_o,
+                      "a norm behind the attention must be an RMSNorm without bias, and the "
+                      "attention's output must have no bias");
+  }
+  return out;
 }
 
 Model read_model(const py::object& spec) {
@@ -69,17 +127,15 @@ Model read_model(const py::object& spec) {
                graph.attr("num_kv_heads").cast<int64_t>(), graph.attr("parallel").cast<bool>()},
               spec.attr("head_dim").cast<int64_t>(),
               spec.attr("embedding").cast<at::Tensor>(),
+              spec.attr("embedding_scale").cast<double>(),
               optional_tensor(spec, "positions"),
               spec.attr("ablate_positions").cast<bool>(),
               {},
               read_norm(spec.attr("final_norm")),
               spec.attr("unembedding").cast<at::Tensor>(),
-              optional_tensor(spec, "unembedding_bias")};
-  for (const py::handle layer : spec.attr("layers")) {
-    const auto part = [&](const char* name) { return layer.attr(name).cast<py::object>(); };
-    model.layers.push_back({read_norm(part("attention_norm")), read_attention(part("attention")),
-                            read_norm(part("mlp_norm")), read_mlp(part("mlp"))});
-  }
+              optional_tensor(spec, "unembedding_bias"),
+              number_or_zero(spec, "logit_soft_cap")};
+  for (const py::handle layer : spec.attr("layers")) model.layers.push_back(read_layer(layer));
   return model;
 }
 

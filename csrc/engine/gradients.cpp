@@ -5,6 +5,8 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "engine/mix.h"
+#include "engine/mlp.h"
+#include "engine/norm.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -16,7 +18,7 @@ std::pair<at::Tensor, at::Tensor> removal_effects(const at::Tensor& senders,
                                                   const at::Tensor& streams,
                                                   const at::Tensor& gradients, const Norm& norm) {
   const auto centred = [&norm](const at::Tensor& x) {
-    return norm.rms ? x : x - x.mean(-1, /*keepdim=*/true);
+    return norm.kind == NormKind::kLayerNorm ? x - x.mean(-1, /*keepdim=*/true) : x;
   };
   const at::Tensor a = centred(senders).to(at::kFloat).transpose(0, 1);  // [rows, senders, D]
   const at::Tensor x = centred(streams).to(at::kFloat).transpose(0, 1);  // [rows, receivers, D]
@@ -28,6 +30,7 @@ std::pair<at::Tensor, at::Tensor> removal_effects(const at::Tensor& senders,
   const at::Tensor a_a = a.square().sum(-1).unsqueeze(1);    // [rows, 1, senders]
   const at::Tensor x_g = (x * g).sum(-1, /*keepdim=*/true);  // [rows, receivers, 1]
   const at::Tensor x_x = x.square().sum(-1, /*keepdim=*/true);
+  if (norm.kind == NormKind::kNone) return {a_g.neg().sum(0), x_g.neg().sum(0).squeeze(-1)};
   const at::Tensor before = x_g * at::rsqrt(x_x / width + norm.eps);
   const at::Tensor left = (x_x - 2 * a_x + a_a).clamp_min(0);  // squared length without the sender
   const at::Tensor after = (x_g - a_g) * at::rsqrt(left / width + norm.eps);
@@ -110,8 +113,8 @@ void Gradients::pull_back_mlp(int64_t layer) {
   const at::Tensor stream = state_.inputs({r}, last_only, nullptr)[0];
   const at::AutoGradMode grad(true);
   const at::Tensor leaf = stream.detach().requires_grad_();
-  const at::Tensor normed = apply_norm(leaf, session_.norm_of(r));
-  const at::Tensor out = apply_mlp(normed, session_.model().layers[layer].mlp);
+  const at::Tensor normed = apply_norm(leaf, session_.norm_of(r)).view_as(leaf);
+  const at::Tensor out = apply_mlp(normed, session_.model().layers[layer]);
   const auto gradients = torch::autograd::grad({out}, {leaf, normed}, {at_out});
   keep(r, stream, gradients[0], gradients[1]);
 }
@@ -135,7 +138,7 @@ void Gradients::pull_back_attention(int64_t layer) {
 
   std::vector<int64_t> order;
   std::vector<at::Tensor> leaves, normed_leaves;
-  std::map<int64_t, at::Tensor> normed;
+  std::vector<Session::HeadInput> inputs;
   const at::AutoGradMode grad(true);
   for (const bool last_only : {false, true}) {
     if (receivers[last_only].empty()) continue;
@@ -144,26 +147,25 @@ void Gradients::pull_back_attention(int64_t layer) {
       const int64_t r = receivers[last_only][i];
       order.push_back(r);
       leaves.push_back(streams[static_cast<int64_t>(i)].requires_grad_());
-      normed_leaves.push_back(apply_norm(leaves.back(), session_.norm_of(r)));
-      normed[r] = normed_leaves.back();
+      // Where there is no norm, what is behind it is another tensor all the same.
+      normed_leaves.push_back(
+          apply_norm(leaves.back(), session_.norm_of(r)).view_as(leaves.back()));
+      inputs.push_back({r, last_only, normed_leaves.back()});
     }
   }
-  std::map<int64_t, at::Tensor> keys, values;
-  std::vector<at::Tensor> outputs, at_outputs;
+  std::map<int64_t, at::Tensor> projected;
+  const std::vector<at::Tensor> of_inputs = session_.project_heads(inputs);
+  for (size_t i = 0; i < order.size(); ++i) projected[order[i]] = of_inputs[i];
+  std::vector<Session::HeadCall> calls;
+  std::vector<at::Tensor> at_outputs;
   for (const int64_t i : heads) {
     const int64_t j = i / graph_.group_size();
     const bool last_only = state_.need(graph_.head(layer, i)) == Need::kLast;
-    if (!keys.count(j)) {
-      const int64_t key = graph_.key(layer, j);
-      const int64_t value = graph_.value(layer, j);
-      keys[j] = session_.project_head(key, normed.at(key), false);
-      values[j] = session_.project_head(value, normed.at(value), false);
-    }
-    const int64_t query = graph_.query(layer, i);
-    const at::Tensor q = session_.project_head(query, normed.at(query), last_only);
-    outputs.push_back(session_.head_output(layer, i, q, keys.at(j), values.at(j), last_only));
+    calls.push_back({i, last_only, projected.at(graph_.query(layer, i)),
+                     projected.at(graph_.key(layer, j)), projected.at(graph_.value(layer, j))});
     at_outputs.push_back(at_output(graph_.head(layer, i), last_only));
   }
+  const std::vector<at::Tensor> outputs = session_.head_outputs(layer, calls);
   std::vector<at::Tensor> wanted = leaves;
   wanted.insert(wanted.end(), normed_leaves.begin(), normed_leaves.end());
   const auto gradients = torch::autograd::grad(outputs, wanted, at_outputs);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/mix.h"
+#include "engine/mlp.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -32,7 +33,7 @@ class Run {
       run_attention(l);
       if (live_[graph_.mlp(l)]) {
         slot(graph_.mlp(l))
-            .copy_(apply_mlp(inputs({graph_.mlp_input(l)})[0], session_.model().layers[l].mlp));
+            .copy_(apply_mlp(inputs({graph_.mlp_input(l)})[0], session_.model().layers[l]));
         finish(graph_.mlp(l));
       }
     }
@@ -46,9 +47,21 @@ class Run {
     const auto used = used_.accessor<bool, 2>();
     live_.assign(graph_.num_senders(), false);
     for (int64_t r = graph_.num_receivers() - 1; r >= 0; --r) {
-      if (!receiver_is_live(r)) continue;
-      for (int64_t s = 0; s < graph_.num_senders_of(r); ++s) live_[s] = live_[s] || used[s][r];
+      const bool is_live = receiver_is_live(r);
+      for (int64_t s = 0; is_live && s < graph_.num_senders_of(r); ++s)
+        live_[s] = live_[s] || used[s][r];
+      // Where heads are mixed, one that is live needs all of its layer; here all who read them are
+      // behind us.
+      const Receiver receiver = graph_.describe(r);
+      if (receiver.kind == Kind::kMlp) unite(receiver.layer);
     }
+  }
+
+  void unite(int64_t layer) {
+    if (!session_.model().layers[layer].mixes_heads()) return;
+    const auto begin = live_.begin() + graph_.head(layer, 0);
+    const auto end = begin + graph_.num_heads;
+    if (std::find(begin, end, true) != end) std::fill(begin, end, true);
   }
 
   bool receiver_is_live(int64_t receiver) const {
@@ -90,13 +103,15 @@ class Run {
       return projected[std::find(receivers.begin(), receivers.end(), receiver) - receivers.begin()];
     };
     std::vector<Session::HeadCall> calls;
+    std::vector<at::Tensor> out;
     for (int64_t i = 0; i < graph_.num_heads; ++i) {
       if (!live_[graph_.head(l, i)]) continue;
       const int64_t j = i / graph_.group_size();
       calls.push_back({i, /*last_only=*/false, of(graph_.query(l, i)), of(graph_.key(l, j)),
-                       of(graph_.value(l, j)), slot(graph_.head(l, i))});
+                       of(graph_.value(l, j))});
+      out.push_back(slot(graph_.head(l, i)));
     }
-    session_.write_heads(l, calls);
+    session_.write_heads(l, calls, out);
     for (const Session::HeadCall& call : calls) finish(graph_.head(l, call.head));
   }
 

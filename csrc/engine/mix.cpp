@@ -7,8 +7,9 @@ namespace kcircuits::engine {
 at::Tensor mix(const at::Tensor& senders, const at::Tensor& mask,
                const std::optional<at::Tensor>& constant, const Norm* norm) {
   if (norm == nullptr) return edge_mix(senders, mask, {}, constant, "none", {}, {}, 0.0);
-  return edge_mix(senders, mask, {}, constant, norm->rms ? "rmsnorm" : "layernorm", norm->weight,
-                  norm->bias, norm->eps);
+  const char* const names[] = {"none", "layernorm", "rmsnorm"};
+  return edge_mix(senders, mask, {}, constant, names[static_cast<int32_t>(norm->kind)],
+                  norm->weight, norm->bias, norm->eps);
 }
 
 }  // namespace kcircuits::engine

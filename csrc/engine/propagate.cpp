@@ -3,8 +3,11 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <numeric>
+#include <set>
 
 #include "engine/mix.h"
+#include "engine/mlp.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -43,6 +46,22 @@ bool Propagation::is_touched(int64_t receiver) const {
 
 bool Propagation::reached(int64_t receiver) const {
   if (state_.receiver_need(receiver) == Need::kNone) return false;
+  if (reached_itself(receiver)) return true;
+  const Receiver r = graph_.describe(receiver);
+  // One norm spans the queries, or the keys, of all heads: what reaches one reaches all.
+  if (r.kind == Kind::kLogits || !session_.model().layers[r.layer].attention.joint_norms)
+    return false;
+  const bool is_query = r.kind == Kind::kQuery;
+  if (!is_query && r.kind != Kind::kKey) return false;
+  const int64_t first = is_query ? graph_.query(r.layer, 0) : graph_.key(r.layer, 0);
+  const int64_t count = is_query ? graph_.num_heads : graph_.num_kv_heads;
+  for (int64_t other = first; other < first + count; ++other) {
+    if (reached_itself(other)) return true;
+  }
+  return false;
+}
+
+bool Propagation::reached_itself(int64_t receiver) const {
   if (is_touched(receiver)) return true;
   const auto& present = state_.senders_present(receiver);
   return std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
@@ -78,26 +97,32 @@ void Propagation::plan_attention(int64_t layer) {
     }
   }
   if (heads.empty()) return;
-  step.groups = group_inputs(inputs);
-  // What these heads also read, but the change does not reach.
-  for (const int64_t i : heads) {
-    const int64_t j = i / graph_.group_size();
-    const bool last_only = state_.need(graph_.head(layer, i)) == Need::kLast;
-    const auto unreached = [&](int64_t receiver) {
-      return !reached(receiver) && !unchanged_.count(receiver);
-    };
-    if (const int64_t q = graph_.query(layer, i); unreached(q)) {
-      unchanged_[q] = session_.project_head(q, unchanged_input(q, last_only), last_only);
-    }
-    if (const int64_t k = graph_.key(layer, j); unreached(k)) {
-      unchanged_[k] = session_.project_head(k, unchanged_input(k, false), false);
-    }
-    if (const int64_t v = graph_.value(layer, j); unreached(v)) {
-      unchanged_[v] = session_.project_head(v, unchanged_input(v, false), false);
-    }
+  if (session_.model().layers[layer].mixes_heads()) {
+    heads.resize(graph_.num_heads);
+    std::iota(heads.begin(), heads.end(), 0);
   }
+  step.groups = group_inputs(inputs);
+  keep_unreached(layer, heads);
   for (const int64_t i : heads) add_node(graph_.head(layer, i), step);
   finish_step(std::move(step));
+}
+
+// Queries, keys and values that these heads also read, but the change does not reach.
+void Propagation::keep_unreached(int64_t layer, const std::vector<int64_t>& heads) {
+  std::vector<Session::HeadInput> inputs;
+  std::set<int64_t> seen;
+  const auto add = [&](int64_t receiver, bool last_only) {
+    if (reached(receiver) || !seen.insert(receiver).second) return;
+    inputs.push_back({receiver, last_only, unchanged_input(receiver, last_only)});
+  };
+  for (const int64_t i : heads) {
+    const int64_t j = i / graph_.group_size();
+    add(graph_.query(layer, i), state_.need(graph_.head(layer, i)) == Need::kLast);
+    add(graph_.key(layer, j), false);
+    add(graph_.value(layer, j), false);
+  }
+  const std::vector<at::Tensor> projected = session_.project_heads(inputs);
+  for (size_t i = 0; i < inputs.size(); ++i) unchanged_[inputs[i].receiver] = projected[i];
 }
 
 void Propagation::plan_mlp(int64_t layer) {
@@ -120,7 +145,7 @@ void Propagation::finish_step(Step step) {
   }
   if (step.is_mlp) {
     const int64_t rows = nodes_[step.nodes[0]].last_only ? tokens.num_prompts : tokens.num_tokens;
-    bytes += 3 * rows * session_.model().layers[step.layer].mlp.w_up.size(0) * element;
+    bytes += 3 * rows * session_.model().layers[step.layer].hidden() * element;
   }
   bytes_ = std::max(bytes_, bytes);
   steps_.push_back(std::move(step));
@@ -223,7 +248,7 @@ void Propagation::compute_inputs(const std::vector<InputGroup>& groups) {
 void Propagation::run_mlp(const Step& step) {
   const Node& node = nodes_[step.nodes[0]];
   const at::Tensor out =
-      apply_mlp(x_.at(graph_.mlp_input(step.layer)), session_.model().layers[step.layer].mlp);
+      apply_mlp(x_.at(graph_.mlp_input(step.layer)), session_.model().layers[step.layer]);
   slot(node).copy_(out);
 }
 
@@ -237,15 +262,16 @@ void Propagation::run_heads(const Step& step) {
   for (size_t i = 0; i < inputs.size(); ++i) of[inputs[i].receiver] = projected[i];
 
   std::vector<Session::HeadCall> calls;
+  std::vector<at::Tensor> out;
   for (const size_t index : step.nodes) {
     const Node& node = nodes_[index];
     const int64_t i = node.sender - graph_.head(step.layer, 0);
     const int64_t j = i / graph_.group_size();
     calls.push_back({i, node.last_only, of.at(graph_.query(step.layer, i)),
-                     of.at(graph_.key(step.layer, j)), of.at(graph_.value(step.layer, j)),
-                     slot(node)});
+                     of.at(graph_.key(step.layer, j)), of.at(graph_.value(step.layer, j))});
+    out.push_back(slot(node));
   }
-  session_.write_heads(step.layer, calls);
+  session_.write_heads(step.layer, calls, out);
 }
 
 // Where a node's output goes, [B, rows, D].

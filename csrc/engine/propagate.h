@@ -55,6 +55,8 @@ class Propagation {
   void plan_mlp(int64_t layer);
   bool is_touched(int64_t receiver) const;
   bool reached(int64_t receiver) const;
+  bool reached_itself(int64_t receiver) const;
+  void keep_unreached(int64_t layer, const std::vector<int64_t>& heads);
   std::vector<InputGroup> group_inputs(const std::vector<int64_t>& receivers) const;
   void add_node(int64_t sender, Step& step);
   at::Tensor unchanged_input(int64_t receiver, bool last_only) const;

@@ -1,8 +1,13 @@
 #include "engine/session.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+
+#include "engine/mlp.h"
+#include "engine/norm.h"
+#include "engine/project.h"
 
 namespace kcircuits::engine {
 
@@ -107,56 +112,97 @@ HeadWeights Session::weights_of(int64_t receiver) const {
   }
 }
 
-at::Tensor Session::rotated(int64_t receiver, const at::Tensor& x, bool last_only) const {
-  const Receiver r = graph().describe(receiver);
-  const auto& angles = rotation(r.layer, last_only);
-  return r.kind == Kind::kValue || !angles ? x : rotate(x, *angles);
-}
-
-at::Tensor Session::project_head(int64_t receiver, const at::Tensor& x, bool last_only) const {
-  const HeadWeights w = weights_of(receiver);
-  return rotated(receiver, project(x, w.weight, w.bias), last_only);
-}
-
-at::Tensor Session::head_output(int64_t layer, int64_t head, const at::Tensor& q,
-                                const at::Tensor& k, const at::Tensor& v, bool last_only) const {
-  const Attention& attention = model_.layers[layer].attention;
-  const at::Tensor mixed = attend(tokens_, q, k, v, attention.scale, last_only);
-  return project(mixed, head_output_weight(attention, head, model_.head_dim), std::nullopt);
-}
-
 std::vector<at::Tensor> Session::project_heads(const std::vector<HeadInput>& inputs) const {
   std::vector<Product> products;
   std::vector<at::Tensor> out;
+  const bool grad = at::GradMode::is_enabled();
   for (const HeadInput& input : inputs) {
     const HeadWeights w = weights_of(input.receiver);
+    if (grad) {
+      out.push_back(project(input.x, w.weight, w.bias));
+      continue;
+    }
     out.push_back(
         at::empty({input.x.size(0), input.x.size(1), model_.head_dim}, input.x.options()));
     products.push_back({input.x.flatten(0, 1), w.weight, w.bias, out.back().flatten(0, 1)});
   }
   project_into(products);
+  for (const Kind kind : {Kind::kQuery, Kind::kKey}) norm_heads(inputs, kind, out);
   for (size_t i = 0; i < inputs.size(); ++i) {
-    out[i] = rotated(inputs[i].receiver, out[i], inputs[i].last_only);
+    const Receiver r = graph().describe(inputs[i].receiver);
+    const auto& angles = rotation(r.layer, inputs[i].last_only);
+    if (r.kind != Kind::kValue && angles) out[i] = rotate(out[i], *angles);
   }
   return out;
 }
 
-void Session::write_heads(int64_t layer, const std::vector<HeadCall>& calls) const {
-  const Attention& attention = model_.layers[layer].attention;
-  std::vector<Product> products;
+// The norm of queries or keys: each by itself, or all of a layer together.
+void Session::norm_heads(const std::vector<HeadInput>& inputs, Kind kind,
+                         std::vector<at::Tensor>& projected) const {
+  std::vector<size_t> those;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (graph().describe(inputs[i].receiver).kind == kind) those.push_back(i);
+  }
+  if (those.empty()) return;
+  const Receiver first = graph().describe(inputs[those[0]].receiver);
+  const Attention& a = model_.layers[first.layer].attention;
+  const auto& norm = kind == Kind::kQuery ? a.q_norm : a.k_norm;
+  if (!norm) return;
+  if (!a.joint_norms) {
+    for (const size_t i : those) projected[i] = apply_norm(projected[i], *norm);
+    return;
+  }
+  const int64_t count = kind == Kind::kQuery ? graph().num_heads : graph().num_kv_heads;
+  TORCH_INTERNAL_ASSERT(static_cast<int64_t>(those.size()) == count);
+  int64_t batch = 1;
+  for (const size_t i : those) batch = std::max(batch, projected[i].size(0));
+  std::vector<at::Tensor> parts;  // in the order of heads, which inputs may not be
+  parts.resize(count);
+  for (const size_t i : those) {
+    parts[graph().describe(inputs[i].receiver).head] = projected[i].expand({batch, -1, -1});
+  }
+  const at::Tensor normed = apply_norm(at::cat(parts, -1), *norm);
+  for (const size_t i : those) {
+    const int64_t head = graph().describe(inputs[i].receiver).head;
+    projected[i] = normed.slice(-1, head * model_.head_dim, (head + 1) * model_.head_dim);
+  }
+}
+
+std::vector<at::Tensor> Session::head_outputs(int64_t layer,
+                                              const std::vector<HeadCall>& calls) const {
+  const Layer& weights = model_.layers[layer];
+  std::vector<at::Tensor> out;
   for (const HeadCall& call : calls) {
-    const at::Tensor mixed =
-        attend(tokens_, call.q, call.k, call.v, attention.scale, call.last_only);
-    products.push_back({mixed.flatten(0, 1),
-                        head_output_weight(attention, call.head, model_.head_dim), std::nullopt,
-                        call.out.flatten(0, 1)});
+    const at::Tensor mixed = attend(tokens_, weights.attention, call.q, call.k, call.v,
+                                    sinks_of_head(weights.attention, call.head), call.last_only);
+    out.push_back(project(mixed, head_output_weight(weights.attention, call.head, model_.head_dim),
+                          std::nullopt));
+  }
+  return weights.attention_post_norm ? normed_shares(out, *weights.attention_post_norm) : out;
+}
+
+void Session::write_heads(int64_t layer, const std::vector<HeadCall>& calls,
+                          const std::vector<at::Tensor>& out) const {
+  const Layer& weights = model_.layers[layer];
+  std::vector<Product> products;
+  for (size_t i = 0; i < calls.size(); ++i) {
+    const HeadCall& call = calls[i];
+    const at::Tensor mixed = attend(tokens_, weights.attention, call.q, call.k, call.v,
+                                    sinks_of_head(weights.attention, call.head), call.last_only);
+    products.push_back({mixed.expand({out[i].size(0), -1, -1}).flatten(0, 1),
+                        head_output_weight(weights.attention, call.head, model_.head_dim),
+                        std::nullopt, out[i].flatten(0, 1)});
   }
   project_into(products);
+  if (!weights.attention_post_norm || calls.empty()) return;
+  const auto shares = normed_shares(out, *weights.attention_post_norm);
+  for (size_t i = 0; i < out.size(); ++i) at::Tensor(out[i]).copy_(shares[i]);
 }
 
 std::pair<at::Tensor, at::Tensor> Session::plain_run(const at::Tensor& ids) const {
   const Graph& g = graph();
-  at::Tensor stream = model_.embedding.index_select(0, ids).to(model_.dtype());
+  at::Tensor stream =
+      model_.embedding.index_select(0, ids).to(model_.dtype()) * model_.embedding_scale;
   if (model_.positions) stream = stream + position_rows();
   at::Tensor senders =
       at::empty({g.num_senders(), stream.size(0), stream.size(1)}, stream.options());
@@ -168,7 +214,7 @@ std::pair<at::Tensor, at::Tensor> Session::plain_run(const at::Tensor& ids) cons
     at::Tensor after = stream + heads.sum(0);
     if (layer.attention.b_o) after = after + *layer.attention.b_o;
     const at::Tensor out =
-        apply_mlp(apply_norm(g.parallel ? stream : after, layer.mlp_norm), layer.mlp);
+        apply_mlp(apply_norm(g.parallel ? stream : after, layer.mlp_norm), layer);
     senders.select(0, g.mlp(l)).copy_(out);
     stream = after + out;
   }
@@ -178,23 +224,29 @@ std::pair<at::Tensor, at::Tensor> Session::plain_run(const at::Tensor& ids) cons
 void Session::plain_attention(int64_t layer, const at::Tensor& x, const at::Tensor& out) const {
   const Graph& g = graph();
   const Attention& a = model_.layers[layer].attention;
-  const auto heads = [&](const at::Tensor& w, const std::optional<at::Tensor>& b) {
-    return project(x, w, b).unflatten(-1, {-1, model_.head_dim}).transpose(0, 1).contiguous();
+  const auto& angles = rotation_[layer];
+  const auto projected = [&](const at::Tensor& w, const std::optional<at::Tensor>& b,
+                             const std::optional<Norm>& norm, bool turned) {
+    at::Tensor y = project(x, w, b);
+    if (norm && a.joint_norms) y = apply_norm(y, *norm);
+    y = y.unflatten(-1, {-1, model_.head_dim}).transpose(0, 1).contiguous();  // [heads, P, d]
+    if (norm && !a.joint_norms) y = apply_norm(y, *norm);
+    return turned && angles ? rotate(y, *angles) : y;
   };
-  at::Tensor q = heads(a.w_q, a.b_q);
-  at::Tensor k = heads(a.w_k, a.b_k);
-  if (rotation_[layer]) {
-    q = rotate(q, *rotation_[layer]);
-    k = rotate(k, *rotation_[layer]);
-  }
-  const at::Tensor v = heads(a.w_v, a.b_v);
-  const at::Tensor mixed = attend(tokens_, q, k.repeat_interleave(g.group_size(), 0),
-                                  v.repeat_interleave(g.group_size(), 0), a.scale, false);
-  std::vector<Product> products;
+  const at::Tensor q = projected(a.w_q, a.b_q, a.q_norm, true);
+  const at::Tensor k = projected(a.w_k, a.b_k, a.k_norm, true);
+  const at::Tensor v = projected(a.w_v, a.b_v, std::nullopt, false);
+  std::vector<HeadCall> calls;
+  std::vector<at::Tensor> outputs;
   for (int64_t i = 0; i < g.num_heads; ++i) {
-    products.push_back({mixed[i], head_output_weight(a, i, model_.head_dim), std::nullopt, out[i]});
+    const auto of = [](const at::Tensor& heads, int64_t head) {
+      return heads.slice(0, head, head + 1);
+    };
+    const int64_t j = i / g.group_size();
+    calls.push_back({i, /*last_only=*/false, of(q, i), of(k, j), of(v, j)});
+    outputs.push_back(out.slice(0, i, i + 1));
   }
-  project_into(products);
+  write_heads(layer, calls, outputs);
 }
 
 void Session::build_constants() {

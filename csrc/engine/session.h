@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/attention.h"
 #include "engine/metric.h"
-#include "engine/nodes.h"
 #include "engine/spec.h"
 #include "engine/tokens.h"
 
@@ -61,34 +61,31 @@ class Session {
     bool last_only;
     at::Tensor x;
   };
-  // The queries, keys and values of several heads of one layer, each [B, rows, d]. No autograd.
+  // Queries, keys and values of one layer, each [B, rows, d]. Where queries or keys have one norm
+  // for all heads, all of them are there or none is. Differentiable where gradients are on.
   std::vector<at::Tensor> project_heads(const std::vector<HeadInput>& inputs) const;
 
-  // One head's queries, keys and values (any B may be 1), and where its output goes, [B, rows, D].
+  // One head's queries, keys and values; any B may be 1.
   struct HeadCall {
     int64_t head;
     bool last_only;
     at::Tensor q, k, v;
-    at::Tensor out;
   };
-  // What several heads of one layer add to the stream, without b_O. No autograd.
-  void write_heads(int64_t layer, const std::vector<HeadCall>& calls) const;
-
-  // The same for one receiver and one head, differentiable where gradients are on. x as in
-  // HeadInput.
-  at::Tensor project_head(int64_t receiver, const at::Tensor& x, bool last_only) const;
-  // q, k, v -> what the head adds to the stream [B, rows, D], without b_O.
-  at::Tensor head_output(int64_t layer, int64_t head, const at::Tensor& q, const at::Tensor& k,
-                         const at::Tensor& v, bool last_only) const;
+  // What several heads of one layer add to the stream, without b_O, each [B, rows, D]:
+  // differentiable, or written where it goes. Behind a post-norm all heads of the layer are there,
+  // and each one's output is its own share: what it writes times the scale of the sum.
+  std::vector<at::Tensor> head_outputs(int64_t layer, const std::vector<HeadCall>& calls) const;
+  void write_heads(int64_t layer, const std::vector<HeadCall>& calls,
+                   const std::vector<at::Tensor>& out) const;
 
  private:
   // Every sender's output [S, P, D] and the final stream [P, D].
   std::pair<at::Tensor, at::Tensor> plain_run(const at::Tensor& ids) const;
   // What the heads of a layer add to the stream: normed x [P, D] -> out [H, P, D].
   void plain_attention(int64_t layer, const at::Tensor& x, const at::Tensor& out) const;
-  // A query's, key's or value's weights, and its rotation where it has one.
   HeadWeights weights_of(int64_t receiver) const;
-  at::Tensor rotated(int64_t receiver, const at::Tensor& x, bool last_only) const;
+  void norm_heads(const std::vector<HeadInput>& inputs, Kind kind,
+                  std::vector<at::Tensor>& projected) const;
   void build_ablated(const SessionOptions& options);
   void build_constants();
   at::Tensor position_rows() const;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/mix.h"
+#include "engine/mlp.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -70,17 +71,19 @@ class Run {
     block.first_output = graph_.head(l, 0);
     {
       const at::AutoGradMode grad(true);
-      const auto projected = [&](int64_t receiver) {
-        return session_.project_head(receiver, block.x[receiver - block.first], false);
-      };
-      for (int64_t j = 0; j < graph_.num_kv_heads; ++j) {
-        const at::Tensor k = projected(graph_.key(l, j));
-        const at::Tensor v = projected(graph_.value(l, j));
-        for (int64_t i = j * graph_.group_size(); i < (j + 1) * graph_.group_size(); ++i) {
-          block.outputs.push_back(
-              session_.head_output(l, i, projected(graph_.query(l, i)), k, v, false));
-        }
+      std::vector<Session::HeadInput> inputs;
+      for (int64_t r = 0; r < block.x.size(0); ++r) {
+        inputs.push_back({block.first + r, /*last_only=*/false, block.x[r]});
       }
+      const std::vector<at::Tensor> projected = session_.project_heads(inputs);
+      const auto of = [&](int64_t receiver) { return projected[receiver - block.first]; };
+      std::vector<Session::HeadCall> calls;
+      for (int64_t i = 0; i < graph_.num_heads; ++i) {
+        const int64_t j = i / graph_.group_size();
+        calls.push_back({i, /*last_only=*/false, of(graph_.query(l, i)), of(graph_.key(l, j)),
+                         of(graph_.value(l, j))});
+      }
+      block.outputs = session_.head_outputs(l, calls);
     }
     close(std::move(block));
   }
@@ -90,7 +93,7 @@ class Run {
     block.first_output = graph_.mlp(l);
     {
       const at::AutoGradMode grad(true);
-      block.outputs = {apply_mlp(block.x[0], session_.model().layers[l].mlp)};
+      block.outputs = {apply_mlp(block.x[0], session_.model().layers[l])};
     }
     close(std::move(block));
   }

@@ -1,5 +1,5 @@
-// The model specification as the engine sees it; field for field kcircuits/model/spec.py.
-// Weights are the caller's tensors. Linear weights are [out, in].
+// The model specification as the engine sees it; field for field kcircuits/model/spec.py, which
+// says what each means. Weights are the caller's tensors. Linear weights are [out, in].
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,16 +8,17 @@
 #include <vector>
 
 #include "engine/graph.h"
+#include "norm_kind.h"
 
 namespace kcircuits::engine {
 
-enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };
+enum class Activation { kSilu, kGelu, kGeluTanh, kRelu, kQuickGelu };
 
 struct Norm {
-  bool rms;
+  NormKind kind;
   double eps;
-  std::optional<at::Tensor> weight;  // [D]
-  std::optional<at::Tensor> bias;    // [D]
+  std::optional<at::Tensor> weight;  // [D], or the size of what is normed
+  std::optional<at::Tensor> bias;
 };
 
 struct Rotary {
@@ -30,31 +31,58 @@ struct Attention {
   std::optional<at::Tensor> b_q, b_k, b_v, b_o;
   double scale;
   std::optional<Rotary> rotary;
+  std::optional<Norm> q_norm, k_norm;  // over a head's d, or over all heads together
+  bool joint_norms;
+  std::optional<int64_t> window;
+  double soft_cap;                  // 0: none
+  std::optional<at::Tensor> sinks;  // [H]
 };
 
 struct Mlp {
   Activation activation;
   at::Tensor w_up, w_down;  // [F, D], [D, F]
   std::optional<at::Tensor> w_gate, b_up, b_gate, b_down;
+  double limit;      // 0: none
+  double up_offset;  // added to the ungated factor
+};
+
+struct Experts {
+  at::Tensor router;  // [E, D]
+  std::optional<at::Tensor> router_bias;
+  int64_t top_k;
+  bool normalise;
+  std::vector<Mlp> experts;
 };
 
 struct Layer {
   Norm attention_norm;
   Attention attention;
+  std::optional<Norm> attention_post_norm;
   Norm mlp_norm;
-  Mlp mlp;
+  std::optional<Mlp> mlp;  // one of the two
+  std::optional<Experts> experts;
+  std::optional<Norm> mlp_post_norm;
+
+  // Whether what one head puts out depends on what others of its layer do.
+  bool mixes_heads() const { return attention_post_norm || attention.joint_norms; }
+  // Numbers of one token inside the MLP, or inside all experts that it is sent to.
+  int64_t hidden() const {
+    return mlp ? mlp->w_up.size(0) : experts->top_k * experts->experts.at(0).w_up.size(0);
+  }
 };
 
 struct Model {
   Graph graph;
   int64_t head_dim;
   at::Tensor embedding;  // [V, D]
+  double embedding_scale;
   std::optional<at::Tensor> positions;
   bool ablate_positions;  // whether ablating `input` takes the position embedding away, too
   std::vector<Layer> layers;
   Norm final_norm;
   at::Tensor unembedding;  // [V, D]
   std::optional<at::Tensor> unembedding_bias;
+  double logit_soft_cap;  // 0: none
 
   int64_t width() const { return embedding.size(1); }
   // What activations are computed in, whatever the weights are kept in.

@@ -4,6 +4,9 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "engine/mlp.h"
+#include "engine/project.h"
+
 namespace kcircuits::engine {
 
 Sweep::Sweep(const Session& session, Rule rule, int64_t first_layer, at::Tensor stream,
@@ -23,7 +26,7 @@ Sweep::Sweep(const Session& session, Rule rule, int64_t first_layer, at::Tensor 
     } else {
       block.mlp_input = apply_norm(block.middle, layer.mlp_norm).requires_grad_();
       const at::AutoGradMode grad(true);
-      block.mlp_output = apply_mlp(block.mlp_input, layer.mlp, rule);
+      block.mlp_output = apply_mlp(block.mlp_input, layer, rule);
       stream = after + block.mlp_output.detach();
     }
     blocks_.push_back(std::move(block));
@@ -41,8 +44,11 @@ bool Sweep::is_cut(int64_t layer, bool is_mlp) const {
 }
 
 // [B, P, heads * d] -> [B * heads, P, d]
-at::Tensor Sweep::heads(const at::Tensor& x) const {
-  return x.unflatten(-1, {-1, session_.model().head_dim}).transpose(1, 2).flatten(0, 1);
+at::Tensor Sweep::heads(const at::Tensor& x, const std::optional<Norm>& norm, bool joint) const {
+  at::Tensor y = norm && joint ? apply_norm(x, *norm) : x;
+  y = y.unflatten(-1, {-1, session_.model().head_dim});
+  if (norm && !joint) y = apply_norm(y, *norm);
+  return y.transpose(1, 2).flatten(0, 1);
 }
 
 // What the attention adds to the stream, without b_O.
@@ -60,16 +66,18 @@ at::Tensor Sweep::attend(int64_t layer, Block& block) const {
     const auto repeated = [&](const at::Tensor& y) {
       return y.repeat_interleave(g.group_size(), 0);
     };
-    block.q_turned = turned(heads(block.q));
-    block.k_turned = repeated(turned(heads(block.k)));
-    block.pattern =
-        attention_pattern(session_.tokens(), block.q_turned, block.k_turned, a.scale, false);
+    block.q_turned = turned(heads(block.q, a.q_norm, a.joint_norms));
+    block.k_turned = repeated(turned(heads(block.k, a.k_norm, a.joint_norms)));
+    block.pattern = attention_pattern(session_.tokens(), a, block.q_turned, block.k_turned,
+                                      sinks_of_heads(a, block.before.size(0)), false);
     if (rule_ == Rule::kRelevance) block.pattern = block.pattern.detach().requires_grad_();
-    const at::Tensor mixed =
-        mix_values(session_.tokens(), block.pattern, repeated(heads(block.v)), false);
+    const at::Tensor mixed = mix_values(session_.tokens(), block.pattern,
+                                        repeated(heads(block.v, std::nullopt, false)), false);
     block.mixed = mixed.unflatten(0, {-1, g.num_heads}).transpose(1, 2).flatten(2);
   }
-  return project(block.mixed.detach(), a.w_o, std::nullopt);
+  block.written = project(block.mixed.detach(), a.w_o, std::nullopt);
+  const auto& post_norm = session_.model().layers[layer].attention_post_norm;
+  return post_norm ? apply_norm(block.written, *post_norm) : block.written;
 }
 
 at::Tensor Sweep::pull_back(const at::Tensor& at_rows, const GradientUse& use,
@@ -112,7 +120,11 @@ at::Tensor Sweep::pull_attention(int64_t layer, const at::Tensor& at_output,
   const Block& block = blocks_[layer - first_layer_];
   const Layer& weights = session_.model().layers[layer];
   const Attention& a = weights.attention;
-  const at::Tensor at_mixed = project(at_output, a.w_o.t(), std::nullopt);
+  const at::Tensor at_written = weights.attention_post_norm
+                                    ? norm_gradient(at_output.unsqueeze(0), block.written,
+                                                    *weights.attention_post_norm, rule_)[0]
+                                    : at_output;
+  const at::Tensor at_mixed = project(at_written, a.w_o.t(), std::nullopt);
   const bool relevance = rule_ == Rule::kRelevance;
   std::vector<at::Tensor> wanted = {block.v};
   if (!relevance) wanted.insert(wanted.end(), {block.q, block.k});
@@ -162,10 +174,10 @@ int64_t Sweep::bytes_per_variant(const Session& session) {
   const int64_t heads = g.num_heads * model.head_dim;
   int64_t numbers = 0;
   for (const Layer& layer : model.layers) {
-    const int64_t hidden = layer.mlp.w_up.size(0);
+    const int64_t hidden = layer.hidden();
     // Streams and the MLP's input; queries, keys, values and what they mix to, as they are and
     // repeated or padded; the MLP's insides; the attention pattern before and after the softmax.
-    numbers += tokens.num_tokens * (4 * width + 10 * heads + 4 * hidden);
+    numbers += tokens.num_tokens * (5 * width + 10 * heads + 4 * hidden);
     numbers += 2 * g.num_heads * tokens.num_prompts * tokens.max_length * tokens.max_length;
   }
   // Gradients of one attention's receivers, before and behind the norm, and one temporary.

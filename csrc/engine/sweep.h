@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/norm.h"
 #include "engine/session.h"
 
 namespace kcircuits::engine {
@@ -60,11 +61,12 @@ class Sweep {
     at::Tensor before, middle;  // streams before the attention and before the MLP, [B, P, D]
     at::Tensor q, k, v;         // leaves [B, P, heads * d], before rotation
     at::Tensor q_turned, k_turned, pattern, mixed;  // mixed [B, P, H * d]
+    at::Tensor written;                             // by all heads, before a post-norm
     at::Tensor mlp_input, mlp_output;               // a leaf and its image
   };
 
   at::Tensor attend(int64_t layer, Block& block) const;
-  at::Tensor heads(const at::Tensor& x) const;
+  at::Tensor heads(const at::Tensor& x, const std::optional<Norm>& norm, bool joint) const;
   at::Tensor pull_mlp(int64_t layer, const at::Tensor& at_output, const GradientUse& use);
   at::Tensor pull_attention(int64_t layer, const at::Tensor& at_output, const GradientUse& use);
   bool is_cut(int64_t layer, bool is_mlp) const;

@@ -34,7 +34,7 @@ void add_edge_scores(const at::Tensor& scores, const at::Tensor& delta, const at
 
 Readout vocab_readout(const at::Tensor& rows, const at::Tensor& unembedding,
                       const std::optional<at::Tensor>& targets,
-                      const std::optional<at::Tensor>& bias) {
+                      const std::optional<at::Tensor>& bias, double soft_cap) {
   using Signature =
       VocabReadout(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
                    const std::optional<at::Tensor>&, int64_t, double, std::string_view,
@@ -43,8 +43,8 @@ Readout vocab_readout(const at::Tensor& rows, const at::Tensor& unembedding,
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("kcircuits::vocab_readout", "")
                              .typed<Signature>();
-  const VocabReadout out = op.call(rows, unembedding, targets, bias, /*topk=*/0, /*soft_cap=*/0.0,
-                                   "none", {}, {}, /*eps=*/0.0, /*unit_offset=*/false, {});
+  const VocabReadout out = op.call(rows, unembedding, targets, bias, /*topk=*/0, soft_cap, "none",
+                                   {}, {}, /*eps=*/0.0, /*unit_offset=*/false, {});
   return {std::get<2>(out), std::get<0>(out)};
 }
 

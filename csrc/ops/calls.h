@@ -19,13 +19,14 @@ at::Tensor edge_mix(const at::Tensor& senders, const at::Tensor& mask,
 // delta [S, T, D], grad [R, T, D]; all pairs are edges.
 void add_edge_scores(const at::Tensor& scores, const at::Tensor& delta, const at::Tensor& grad);
 
-// Logits of rows [N, D] times unembedding [V, D] (+ bias [V]) -> log-sum-exp over the vocabulary
-// double [N], and the logits of targets int64 [N] where they are given.
+// Logits of rows [N, D] times unembedding [V, D] (+ bias [V]), capped where soft_cap > 0 ->
+// log-sum-exp over the vocabulary double [N], and the logits of targets int64 [N] where they are
+// given.
 struct Readout {
   at::Tensor log_sum_exp, target_logits;
 };
 Readout vocab_readout(const at::Tensor& rows, const at::Tensor& unembedding,
                       const std::optional<at::Tensor>& targets,
-                      const std::optional<at::Tensor>& bias);
+                      const std::optional<at::Tensor>& bias, double soft_cap);
 
 }  // namespace kcircuits

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kcircuits.model.spec import Attention, Mlp, ModelSpec, Norm, Rotary
+from kcircuits.model.spec import Attention, Experts, Layer, Mlp, ModelSpec, Norm, Rotary
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,15 @@ def forward_senders(spec: ModelSpec, tokens: Tensor, mask: Tensor) -> SenderRun:
         v = split_heads(
             functional.linear(normed, attention.w_v, attention.b_v), spec.head_dim
         )  # [N, K, T, d]
-        heads = attention_outputs(attention, q, k, v, positions, mask)  # [H, N, T, D]
+        heads = attention_outputs(layer, q, k, v, positions, mask)  # [H, N, T, D]
         senders += heads.unbind()
+        before = x
         x = x + heads.sum(dim=0)
         if attention.b_o is not None:
             x = x + attention.b_o
-        streams.append(x)
-        mlp_output = run_mlp(layer.mlp, normalise(layer.mlp_norm, x))
+        read_by_mlp = before if spec.parallel else x
+        streams.append(read_by_mlp)
+        mlp_output = mlp_outputs(layer, normalise(layer.mlp_norm, read_by_mlp))
         senders.append(mlp_output)
         x = x + mlp_output
     streams.append(x)
@@ -99,11 +101,12 @@ def masked_forward(
     weights = edges.to(constant.dtype)
 
     def streams_of(receivers: list[str]) -> Tensor:
-        """The streams [r, N, T, D] of receivers that read all senders computed so far."""
-        present = weights[: len(senders), [graph.receiver_index(name) for name in receivers]]
-        streams = constant + torch.einsum("sr,sntd->rntd", present, torch.stack(senders))
+        """The streams [r, N, T, D] of receivers of one sub-block."""
+        count = int(graph.num_senders_of[graph.receiver_index(receivers[0])])
+        present = weights[:count, [graph.receiver_index(name) for name in receivers]]
+        streams = constant + torch.einsum("sr,sntd->rntd", present, torch.stack(senders[:count]))
         if ablated is not None:
-            absent = ablated[: len(senders)].expand(-1, *constant.shape)
+            absent = ablated[:count].expand(-1, *constant.shape)
             streams = streams + torch.einsum("sr,sntd->rntd", 1 - present, absent)
         return streams
 
@@ -119,11 +122,14 @@ def masked_forward(
         q = project(f"a{index}", "q", norm, attention.w_q, attention.b_q)
         k = project(f"a{index}", "k", norm, attention.w_k, attention.b_k)
         v = project(f"a{index}", "v", norm, attention.w_v, attention.b_v)
-        senders += attention_outputs(attention, q, k, v, positions, mask).unbind()
+        senders += attention_outputs(layer, q, k, v, positions, mask).unbind()
+        before = constant
         if attention.b_o is not None:
             constant = constant + attention.b_o
+        after, constant = constant, before if spec.parallel else constant
         (stream,) = streams_of([f"m{index}"])
-        senders.append(run_mlp(layer.mlp, normalise(layer.mlp_norm, stream)))
+        constant = after
+        senders.append(mlp_outputs(layer, normalise(layer.mlp_norm, stream)))
     (stream,) = streams_of(["logits"])
     return unembed(spec, stream)
 
@@ -135,12 +141,14 @@ def position_ids(mask: Tensor) -> Tensor:
 
 def embed(spec: ModelSpec, tokens: Tensor, positions: Tensor) -> Tensor:
     """The sender `input` [N, T, D]: token embedding, plus learned position embedding."""
-    x = spec.embedding[tokens]
+    x = spec.embedding[tokens] * spec.embedding_scale
     return x if spec.positions is None else x + spec.positions[positions]
 
 
 def normalise(norm: Norm, x: Tensor) -> Tensor:
-    """LayerNorm or RMSNorm over the last dimension, in float32 at least."""
+    """LayerNorm, RMSNorm or nothing over the last dimension, in float32 at least."""
+    if norm.kind == "none":
+        return x
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     if norm.kind == "layernorm":
         wide = wide - wide.mean(dim=-1, keepdim=True)
@@ -156,9 +164,27 @@ def split_heads(x: Tensor, head_dim: int) -> Tensor:
 
 
 def attention_outputs(
+    layer: Layer, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, mask: Tensor
+) -> Tensor:
+    """What each query head sends, [H, N, T, D], from q [N, H, T, d] and k, v [N, K, T, d], without b_O.
+
+    Behind a norm of the attention that is its own share, its term times the scale of the sum of all heads.
+    """
+    written = head_writes(layer.attention, q, k, v, positions, mask)
+    norm = layer.attention_post_norm
+    if norm is None:
+        return written
+    total = written.sum(dim=0)
+    share = written * torch.rsqrt(total.square().mean(dim=-1, keepdim=True) + norm.eps)
+    return share if norm.weight is None else share * norm.weight
+
+
+def head_writes(
     attention: Attention, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, mask: Tensor
 ) -> Tensor:
-    """What each query head writes, [H, N, T, D], from q [N, H, T, d] and k, v [N, K, T, d], without b_O."""
+    """z W_O of each head, [H, N, T, D]; arguments as in `attention_outputs`."""
+    q = norm_heads(attention.q_norm, q, attention.joint_norms)
+    k = norm_heads(attention.k_norm, k, attention.joint_norms)
     if attention.rotary is not None:
         q, k = rotate(attention.rotary, q, positions), rotate(attention.rotary, k, positions)
     num_heads, length = q.shape[1], q.shape[2]
@@ -167,12 +193,30 @@ def attention_outputs(
     causal = torch.ones(length, length, dtype=torch.bool, device=q.device).tril()
     # Every position sees itself: a padded one would have nothing to attend to, and NaN would spread.
     visible = (causal & mask[:, None, :]) | torch.eye(length, dtype=torch.bool, device=q.device)  # [N, T, T]
+    if attention.window is not None:
+        places = torch.arange(length, device=q.device)
+        visible &= places[None, :] > places[:, None] - attention.window
     logits = (q @ k.transpose(-1, -2)) * attention.scale
+    if attention.soft_cap is not None:
+        logits = torch.tanh(logits / attention.soft_cap) * attention.soft_cap
     logits = logits.masked_fill(~visible[:, None], float("-inf"))
+    if attention.sinks is not None:
+        sink = attention.sinks.view(-1, 1, 1).expand(*logits.shape[:-1], 1)
+        logits = torch.cat([logits, sink.to(logits.dtype)], dim=-1)
     wide = torch.promote_types(logits.dtype, torch.float32)
-    probabilities = logits.softmax(dim=-1, dtype=wide).to(q.dtype)  # [N, H, T, T]
+    probabilities = logits.softmax(dim=-1, dtype=wide).to(q.dtype)[..., :length]  # [N, H, T, T]
     w_o = attention.w_o.unflatten(-1, (num_heads, -1))  # [D, H, d]
     return torch.einsum("nhtd,Dhd->hntD", probabilities @ v, w_o)
+
+
+def norm_heads(norm: Norm | None, x: Tensor, joint: bool) -> Tensor:
+    """Norm queries or keys [N, heads, T, d]: each head by itself, or all of them together."""
+    if norm is None:
+        return x
+    if not joint:
+        return normalise(norm, x)
+    together = x.transpose(1, 2)  # [N, T, heads, d]
+    return normalise(norm, together.flatten(2)).view_as(together).transpose(1, 2)
 
 
 def rotate(rotary: Rotary, x: Tensor, positions: Tensor) -> Tensor:
@@ -185,14 +229,36 @@ def rotate(rotary: Rotary, x: Tensor, positions: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1)
 
 
+def mlp_outputs(layer: Layer, x: Tensor) -> Tensor:
+    """What the MLP or the experts send, bias included, for normed x [..., D]."""
+    run = run_experts if isinstance(layer.mlp, Experts) else run_mlp
+    written = run(layer.mlp, x)  # type: ignore[arg-type]
+    return written if layer.mlp_post_norm is None else normalise(layer.mlp_post_norm, written)
+
+
 def run_mlp(mlp: Mlp, x: Tensor) -> Tensor:
     """The MLP's output, bias included, for normed x [..., D]."""
     up = functional.linear(x, mlp.w_up, mlp.b_up)
     if mlp.w_gate is None:
         hidden = activate(mlp.activation, up)
     else:
-        hidden = activate(mlp.activation, functional.linear(x, mlp.w_gate, mlp.b_gate)) * up
+        gate = functional.linear(x, mlp.w_gate, mlp.b_gate)
+        if mlp.limit is not None:
+            gate, up = gate.clamp(max=mlp.limit), up.clamp(-mlp.limit, mlp.limit)
+        hidden = activate(mlp.activation, gate) * (up + mlp.up_offset)
     return functional.linear(hidden, mlp.w_down, mlp.b_down)
+
+
+def run_experts(block: Experts, x: Tensor) -> Tensor:
+    """The experts' weighted sum for normed x [..., D]; every expert is run on every row."""
+    logits = functional.linear(x, block.router, block.router_bias)  # [..., E]
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    weights, chosen = wide.softmax(dim=-1).topk(block.top_k, dim=-1)
+    if block.normalise:
+        weights = weights / weights.sum(dim=-1, keepdim=True)
+    share = torch.zeros_like(logits, dtype=weights.dtype).scatter(-1, chosen, weights).to(x.dtype)
+    outputs = torch.stack([run_mlp(expert, x) for expert in block.experts], dim=-1)  # [..., D, E]
+    return (outputs * share.unsqueeze(-2)).sum(dim=-1)
 
 
 def activate(name: str, x: Tensor) -> Tensor:
@@ -206,9 +272,18 @@ def activate(name: str, x: Tensor) -> Tensor:
             return functional.gelu(x, approximate="tanh")
         case "relu":
             return functional.relu(x)
+        case "quick_gelu":
+            return x * torch.sigmoid(1.702 * x)
     raise AssertionError(f"unknown activation {name!r}")
 
 
 def unembed(spec: ModelSpec, x: Tensor) -> Tensor:
-    """Logits [..., V] of a final residual stream x [..., D]: final norm, then unembedding."""
-    return functional.linear(normalise(spec.final_norm, x), spec.unembedding, spec.unembedding_bias)
+    """Logits [..., V] of a final residual stream x [..., D]: final norm, unembedding, soft cap."""
+    return read_out(spec, normalise(spec.final_norm, x))
+
+
+def read_out(spec: ModelSpec, rows: Tensor) -> Tensor:
+    """Logits [..., V] of final-normed rows [..., D]."""
+    logits = functional.linear(rows, spec.unembedding, spec.unembedding_bias)
+    cap = spec.logit_soft_cap
+    return logits if cap is None else torch.tanh(logits / cap) * cap

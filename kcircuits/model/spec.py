@@ -16,13 +16,13 @@ from kcircuits.graph import Graph
 
 @dataclass(frozen=True)
 class Norm:
-    """LayerNorm or RMSNorm over the last dimension.
+    """LayerNorm or RMSNorm over the last dimension; or "none", which leaves everything as it is.
 
-    `weight` and `bias` are [D] or None.
+    `weight` and `bias` are [D] (or the size of what is normed) or None.
     """
 
-    kind: Literal["layernorm", "rmsnorm"]
-    eps: float
+    kind: Literal["layernorm", "rmsnorm", "none"]
+    eps: float = 0.0
     weight: Tensor | None = None
     bias: Tensor | None = None
 
@@ -46,6 +46,11 @@ class Attention:
 
     w_q [H*d, D], w_k and w_v [K*d, D], w_o [D, H*d]; biases b_q [H*d], b_k and b_v [K*d], b_o [D] or
     None. `scale` multiplies q·k.
+
+    q_norm, k_norm: before the rotation, over each head's d; or, with `joint_norms`, over all heads together.
+    window: a query sees so many keys, itself included, and none before; None for all.
+    soft_cap: c tanh(logits / c) before the softmax, or None.
+    sinks: [H], a logit for each head that takes part in the softmax and has no value, or None.
     """
 
     w_q: Tensor
@@ -58,41 +63,74 @@ class Attention:
     b_v: Tensor | None = None
     b_o: Tensor | None = None
     rotary: Rotary | None = None
+    q_norm: Norm | None = None
+    k_norm: Norm | None = None
+    joint_norms: bool = False
+    window: int | None = None
+    soft_cap: float | None = None
+    sinks: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Mlp:
-    """Plain (`w_gate` is None) or gated MLP: w_down(act(w_gate x) * w_up x).
+    """Plain (`w_gate` is None) or gated MLP: w_down(act(w_gate x) * (w_up x + up_offset)).
 
-    w_up and w_gate [F, D], w_down [D, F]; biases [F], [F], [D] or None.
+    w_up and w_gate [F, D], w_down [D, F]; biases [F], [F], [D] or None. With a `limit`, w_gate x is cut
+    above it, and w_up x on both sides.
     """
 
-    activation: Literal["silu", "gelu", "gelu_tanh", "relu"]
+    activation: Literal["silu", "gelu", "gelu_tanh", "relu", "quick_gelu"]
     w_up: Tensor
     w_down: Tensor
     w_gate: Tensor | None = None
     b_up: Tensor | None = None
     b_gate: Tensor | None = None
     b_down: Tensor | None = None
+    limit: float | None = None
+    up_offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Experts:
+    """A mixture of experts, all of it one node: Σ weight_e(x) expert_e(x) over the top experts of each row.
+
+    router [E, D] and router_bias [E] or None give the logits; weights are their softmax over all experts,
+    of which the `top_k` largest count, divided by their sum where `normalise` is true.
+    """
+
+    router: Tensor
+    top_k: int
+    normalise: bool
+    experts: tuple[Mlp, ...]
+    router_bias: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One block: x += attention(attention_norm(x)); x += mlp(mlp_norm(x))."""
+    """One block: x += post(attention(attention_norm(x))); x += post(mlp(mlp_norm(x))).
+
+    In a parallel block both read the same x. A norm behind the attention is taken of the sum of its heads:
+    what one head sends is its own term times that common scale, so where there is one, or one norm for the
+    queries of all heads, what a head sends depends on its whole layer, in the very run it is in.
+    """
 
     attention_norm: Norm
     attention: Attention
     mlp_norm: Norm
-    mlp: Mlp
+    mlp: Mlp | Experts
+    attention_post_norm: Norm | None = None
+    mlp_post_norm: Norm | None = None
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """A whole decoder.
 
-    embedding and unembedding [V, D] (the same tensor where they are tied); `positions` [n, D] are
+    embedding and unembedding [V, D] (the same tensor where they are tied); `embedding_scale` multiplies
+    what is looked up; `positions` [n, D] are
     learned position embeddings or None; `max_positions` bounds the prompt length. `ablate_positions`:
-    whether ablating `input` takes the position embedding away with the tokens'.
+    whether ablating `input` takes the position embedding away with the tokens'. `parallel`: attention and
+    MLP of a block read the same stream. `logit_soft_cap`: logits are c tanh(logits / c), or None.
     """
 
     family: str
@@ -107,6 +145,9 @@ class ModelSpec:
     positions: Tensor | None = None
     unembedding_bias: Tensor | None = None
     ablate_positions: bool = True
+    parallel: bool = False
+    embedding_scale: float = 1.0
+    logit_soft_cap: float | None = None
 
     @property
     def width(self) -> int:
@@ -126,4 +167,4 @@ class ModelSpec:
     @property
     def graph(self) -> Graph:
         """The residual-stream graph of this model."""
-        return Graph(len(self.layers), self.num_heads, self.num_kv_heads)
+        return Graph(len(self.layers), self.num_heads, self.num_kv_heads, self.parallel)

@@ -264,7 +264,7 @@ def relevance_scores(spec: ModelSpec, task: Task) -> Tensor:
             w = a.w_v.unflatten(0, (-1, spec.head_dim))[j]
             b = 0 if a.b_v is None else a.b_v.unflatten(0, (-1, spec.head_dim))[j]
             values.append(norm(layer.attention_norm, x + leaf) @ w.t() + b)
-        heads = attention_outputs(a, q, k, torch.stack(values, dim=1), positions, mask)
+        heads = attention_outputs(layer, q, k, torch.stack(values, dim=1), positions, mask)
         x = x + heads.sum(0) + (0 if a.b_o is None else a.b_o)
         y = norm(layer.mlp_norm, x + leaves[graph.receiver_index(f"m{index}")])
         up = torch.nn.functional.linear(y, layer.mlp.w_up, layer.mlp.b_up)
@@ -352,7 +352,7 @@ def pattern_slope(spec: ModelSpec, task: Task, senders: Tensor, index: int, patt
             w_o = a.w_o.unflatten(-1, (spec.num_heads, -1))
             heads = torch.einsum("htd,Dhd->htD", pattern @ v[0].repeat_interleave(group, dim=0), w_o)[:, None]
         else:
-            heads = attention_outputs(a, q, k, v, position_ids(mask), mask)
+            heads = attention_outputs(layer, q, k, v, position_ids(mask), mask)
         x = x + heads.sum(0) + (0 if a.b_o is None else a.b_o)
         x = x + run_mlp(layer.mlp, normalise(layer.mlp_norm, x))
     final = normalise(spec.final_norm, x)[:, -1]

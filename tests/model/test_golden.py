@@ -14,7 +14,7 @@ from kcircuits.graph import Graph
 from kcircuits.model.forward import forward, forward_senders, masked_forward
 from kcircuits.model.loading import load_model
 from kcircuits.model.spec import ModelSpec
-from kcircuits.model.transforms import fold_value_biases
+from kcircuits.model.transforms import with_folded_value_biases
 from tests.golden import GOLDEN, acdc_golden, eap_golden
 
 MODELS = ["gpt2", "llama", "llama_gqa"]
@@ -45,7 +45,7 @@ def everywhere(tokens: Tensor) -> Tensor:
 @pytest.mark.parametrize(("name", "case"), CASES)
 def test_metric_of_acdc_circuits(specs, name, case):
     golden = acdc_golden(name)
-    spec = fold_value_biases(specs[name]) if case["fold_value_biases"] else specs[name]
+    spec = with_folded_value_biases(specs[name]) if case["fold_value_biases"] else specs[name]
     clean, corrupt = torch.tensor([golden["clean_ids"]]), torch.tensor([golden["corrupt_ids"]])
     ablated = None
     if case["ablation"] == "corrupt":

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from kcircuits.model.forward import forward, forward_senders
-from kcircuits.model.transforms import fold_value_biases
+from kcircuits.model.transforms import with_folded_value_biases
 from tests.models import BUILDERS, random_prompts, tiny_spec
 
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_logits_stay(name):
     spec = tiny_spec(name)
-    folded = fold_value_biases(spec)
+    folded = with_folded_value_biases(spec)
     assert all(layer.attention.b_v is None for layer in folded.layers)
     prompts = random_prompts([4, 7])
     torch.testing.assert_close(forward(folded, *prompts), forward(spec, *prompts), atol=1e-4, rtol=0)
@@ -24,7 +24,7 @@ def test_logits_stay(name):
 @pytest.mark.parametrize("name", ["gpt2", "llama_biases"])
 def test_heads_lose_a_constant_that_the_stream_keeps(name):
     spec = tiny_spec(name)
-    folded = fold_value_biases(spec)
+    folded = with_folded_value_biases(spec)
     prompts = random_prompts([5])
     before, after = forward_senders(spec, *prompts), forward_senders(folded, *prompts)
     for layer, (old, new) in enumerate(zip(spec.layers, folded.layers, strict=True)):
@@ -39,14 +39,14 @@ def test_heads_lose_a_constant_that_the_stream_keeps(name):
 
 def test_a_model_without_value_biases_is_untouched():
     spec = tiny_spec("llama")
-    assert fold_value_biases(spec) == spec
+    assert with_folded_value_biases(spec) == spec
 
 
 def test_an_output_bias_is_made_where_there_was_none():
     spec = tiny_spec("llama_biases")
     layers = tuple(replace(layer, attention=replace(layer.attention, b_o=None)) for layer in spec.layers)
     spec = replace(spec, layers=layers)
-    folded = fold_value_biases(spec)
+    folded = with_folded_value_biases(spec)
     prompts = random_prompts([5])
     torch.testing.assert_close(forward(folded, *prompts), forward(spec, *prompts), atol=1e-4, rtol=0)
 
@@ -55,6 +55,6 @@ def test_the_given_model_is_not_written_to():
     attention = tiny_spec("gpt2").layers[0].attention
     assert attention.b_v is not None and attention.b_o is not None
     b_v, b_o = attention.b_v.clone(), attention.b_o.clone()
-    fold_value_biases(tiny_spec("gpt2"))
+    with_folded_value_biases(tiny_spec("gpt2"))
     assert torch.equal(attention.b_v, b_v)
     assert torch.equal(attention.b_o, b_o)
