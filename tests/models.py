@@ -15,13 +15,31 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from transformers import (
+    AutoModelForCausalLM,
+    FalconConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTJConfig,
+    GPTNeoXConfig,
+    GptOssConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MixtralConfig,
+    Olmo2Config,
+    OPTConfig,
+    Phi3Config,
+    PhiConfig,
+    PretrainedConfig,
     PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+    Qwen3MoeConfig,
+    StableLmConfig,
 )
 
 from kcircuits.model.families import spec_of
@@ -70,6 +88,45 @@ def mistral(**changes: Any) -> MistralForCausalLM:
     )
 
 
+def like_llama(config: type[PretrainedConfig], **changes: Any) -> PreTrainedModel:
+    """A model of another family with `llama_sizes`, two key/value heads and heads of 8."""
+    sizes = llama_sizes(num_key_value_heads=2, head_dim=8, pad_token_id=None, **changes)
+    return AutoModelForCausalLM.from_config(config(**sizes), attn_implementation="eager")
+
+
+def of_family(config: type[PretrainedConfig], **sizes: Any) -> PreTrainedModel:
+    """A model of another family."""
+    return AutoModelForCausalLM.from_config(config(**SPECIAL_TOKENS | sizes), attn_implementation="eager")
+
+
+def gpt_neox(**changes: Any) -> PreTrainedModel:
+    sizes = llama_sizes() | {"rotary_pct": 0.5} | changes
+    del sizes["num_key_value_heads"]
+    return of_family(GPTNeoXConfig, **sizes)
+
+
+def falcon(**changes: Any) -> PreTrainedModel:
+    sizes = {"num_hidden_layers": 3, "num_attention_heads": 4, "hidden_size": 32, "vocab_size": VOCABULARY}
+    return of_family(FalconConfig, **sizes | {"max_position_embeddings": 64} | changes)
+
+
+GPTJ = {
+    "n_layer": 3, "n_head": 4, "n_embd": 32, "n_positions": 64, "vocab_size": VOCABULARY, "rotary_dim": 4
+}  # fmt: skip
+OPT = {
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "hidden_size": 32,
+    "word_embed_proj_dim": 32,
+    "ffn_dim": 48,
+    "max_position_embeddings": 64,
+    "vocab_size": VOCABULARY,
+}
+ALTERNATING = ["sliding_attention", "full_attention", "sliding_attention"]
+EXPERTS = {"num_experts_per_tok": 2}
+GPT_OSS_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+
+
 ROPE_LINEAR = {"rope_type": "linear", "factor": 2.0}
 ROPE_YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 ROPE_LLAMA3 = {
@@ -95,6 +152,66 @@ BUILDERS: dict[str, Callable[[], PreTrainedModel]] = {
     "llama_rope_llama3": partial(llama, rope_scaling=ROPE_LLAMA3),
     "llama_rope_yarn": partial(llama, rope_scaling=ROPE_YARN),
     "mistral": mistral,
+    "mistral_window": partial(mistral, sliding_window=3),
+    "gptj": partial(of_family, GPTJConfig, **GPTJ),
+    "gptj_all_rotated": partial(of_family, GPTJConfig, **GPTJ | {"rotary_dim": 8}),
+    "gpt_neox": gpt_neox,
+    "gpt_neox_sequential": partial(gpt_neox, use_parallel_residual=False, attention_bias=False),
+    "opt": partial(of_family, OPTConfig, **OPT),
+    "phi": partial(of_family, PhiConfig, **llama_sizes(num_key_value_heads=2)),
+    "phi3": partial(like_llama, Phi3Config, sliding_window=4),
+    "qwen2": partial(like_llama, Qwen2Config),
+    "qwen2_window": partial(
+        like_llama, Qwen2Config, use_sliding_window=True, sliding_window=3, layer_types=ALTERNATING
+    ),
+    "qwen3": partial(like_llama, Qwen3Config),
+    "gemma": partial(like_llama, GemmaConfig, tie_word_embeddings=True),
+    "gemma2": partial(
+        like_llama,
+        Gemma2Config,
+        sliding_window=3,
+        layer_types=ALTERNATING,
+        attn_logit_softcapping=2.0,
+        final_logit_softcapping=3.0,
+        query_pre_attn_scalar=16,
+        tie_word_embeddings=True,
+    ),
+    "gemma3": partial(
+        like_llama,
+        Gemma3TextConfig,
+        sliding_window=3,
+        layer_types=ALTERNATING,
+        query_pre_attn_scalar=16,
+        tie_word_embeddings=True,
+    ),
+    "olmo2": partial(like_llama, Olmo2Config),
+    "falcon": falcon,
+    "falcon_biases": partial(falcon, bias=True, multi_query=False, parallel_attn=False),
+    "falcon_new": partial(falcon, new_decoder_architecture=True, num_kv_heads=2),
+    "falcon_one_norm": partial(
+        falcon, new_decoder_architecture=True, num_kv_heads=2, num_ln_in_parallel_attn=1
+    ),
+    "stablelm": partial(like_llama, StableLmConfig, use_qkv_bias=True, partial_rotary_factor=0.5),
+    "stablelm_parallel": partial(like_llama, StableLmConfig, use_parallel_residual=True),
+    "mixtral": partial(like_llama, MixtralConfig, num_local_experts=4, **EXPERTS),
+    "qwen3_moe": partial(like_llama, Qwen3MoeConfig, num_experts=4, moe_intermediate_size=24, **EXPERTS),
+    "qwen3_moe_unnormalised": partial(
+        like_llama,
+        Qwen3MoeConfig,
+        num_experts=4,
+        moe_intermediate_size=24,
+        norm_topk_prob=False,
+        **EXPERTS,
+    ),
+    "gpt_oss": partial(
+        like_llama,
+        GptOssConfig,
+        num_local_experts=4,
+        sliding_window=3,
+        layer_types=ALTERNATING,
+        rope_parameters=GPT_OSS_ROPE,
+        **EXPERTS,
+    ),
 }
 """Name -> builder of a model with PyTorch's global random state."""
 

@@ -20,7 +20,12 @@ at::Tensor visibility(const Tokens& tokens, const std::optional<int64_t>& window
   const at::Tensor key = at::arange(tokens.max_length, options);
   const at::Tensor query =
       last_only ? tokens.positions.index_select(0, tokens.last).unsqueeze(1) : key.unsqueeze(0);
-  const at::Tensor hidden = key <= query.unsqueeze(-1) - *window;
+  at::Tensor hidden = key <= query.unsqueeze(-1) - *window;
+  // A query that is padding still has to see something, so that its softmax is finite.
+  if (!last_only && !tokens.equal_lengths) {
+    const at::Tensor lengths = tokens.positions.index_select(0, tokens.last) + 1;  // [N]
+    hidden = hidden & (query < lengths.unsqueeze(1)).unsqueeze(-1);
+  }
   return causal.masked_fill(hidden, -std::numeric_limits<float>::infinity());
 }
 

@@ -152,10 +152,10 @@ def normalise(norm: Norm, x: Tensor) -> Tensor:
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     if norm.kind == "layernorm":
         wide = wide - wide.mean(dim=-1, keepdim=True)
-    x = (wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + norm.eps)).to(x.dtype)
+    dtype, x = x.dtype, wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + norm.eps)
     if norm.weight is not None:
         x = x * norm.weight
-    return x if norm.bias is None else x + norm.bias
+    return (x if norm.bias is None else x + norm.bias).to(dtype)
 
 
 def split_heads(x: Tensor, head_dim: int) -> Tensor:
@@ -176,7 +176,7 @@ def attention_outputs(
         return written
     total = written.sum(dim=0)
     share = written * torch.rsqrt(total.square().mean(dim=-1, keepdim=True) + norm.eps)
-    return share if norm.weight is None else share * norm.weight
+    return share if norm.weight is None else (share * norm.weight).to(written.dtype)
 
 
 def head_writes(

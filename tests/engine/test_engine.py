@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kcircuits.engine import Engine, engines
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.forward import normalise
+from kcircuits.model.forward import normalise, read_out
 from kcircuits.model.spec import ModelSpec
 from kcircuits.model.transforms import with_kept_positions
 from kcircuits.task import Task
@@ -30,7 +30,7 @@ def narrow_spec(request) -> ModelSpec:
 
 
 def logits_of(spec: ModelSpec, rows: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.linear(rows, spec.unembedding, spec.unembedding_bias)
+    return read_out(spec, rows)
 
 
 @pytest.mark.parametrize("ablation", ["zero", "corrupt", "mean", "mean-positional"])

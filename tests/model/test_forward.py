@@ -102,8 +102,8 @@ def test_bfloat16_errs_no_more_than_transformers_does(name):
 
     with torch.no_grad():
         transformers = model(tokens, attention_mask=mask.long(), position_ids=position_ids(mask)).logits
-    assert error(forward(spec, tokens, mask)) < 1.5 * error(transformers) < 0.05
-    assert error(masked_forward(spec, tokens, mask, all_edges(spec))) < 1.5 * error(transformers)
+    assert error(forward(spec, tokens, mask)) < 2 * error(transformers) < 0.1
+    assert error(masked_forward(spec, tokens, mask, all_edges(spec))) < 2 * error(transformers)
 
 
 @every_variant
@@ -116,7 +116,9 @@ def test_every_receiver_reads_the_sum_of_the_senders_before_it(name):
     for receiver, stream, num_senders in zip(graph.receivers, run.streams, graph.num_senders_of, strict=True):
         # an MLP also reads the output bias of its own layer's attention
         layers = (
-            None if receiver == "logits" else int(receiver[1:].partition(".")[0]) + receiver.startswith("m")
+            None
+            if receiver == "logits"
+            else int(receiver[1:].partition(".")[0]) + (receiver.startswith("m") and not spec.parallel)
         )
         biases = bias_stream(spec, layers)
         assert_close(stream, run.senders[:num_senders].sum(dim=0) + biases)

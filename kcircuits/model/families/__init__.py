@@ -10,13 +10,41 @@ from collections.abc import Callable
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.families import gpt2, llama
+from kcircuits.model.families import (
+    falcon,
+    gemma,
+    gpt2,
+    gpt_neox,
+    gpt_oss,
+    gptj,
+    llama,
+    opt,
+    phi,
+    phi3,
+    stablelm,
+)
 from kcircuits.model.spec import ModelSpec
 
 FAMILIES: dict[str, Callable[[Any], ModelSpec]] = {
+    "falcon": falcon.spec,
+    "gemma": gemma.spec,
+    "gemma2": gemma.post_norm_spec,
+    "gemma3_text": gemma.post_norm_spec,
     "gpt2": gpt2.spec,
+    "gpt_neox": gpt_neox.spec,
+    "gpt_oss": gpt_oss.spec,
+    "gptj": gptj.spec,
     "llama": llama.spec,
     "mistral": llama.spec,
+    "mixtral": llama.spec,
+    "olmo2": llama.post_norm_spec,
+    "opt": opt.spec,
+    "phi": phi.spec,
+    "phi3": phi3.spec,
+    "qwen2": llama.spec,
+    "qwen3": llama.spec,
+    "qwen3_moe": llama.spec,
+    "stablelm": stablelm.spec,
 }
 """`model_type` of a Hugging Face configuration -> the function that reads such a model."""
 
@@ -25,7 +53,8 @@ def check_family(model_type: str) -> None:
     """Raise KCircuitsError, with the list of known families, unless `model_type` is one of them."""
     if model_type not in FAMILIES:
         raise KCircuitsError(
-            f"model family {model_type!r} is not known; known: {', '.join(sorted(FAMILIES))}"
+            f"model family {model_type!r} is not known; known: {', '.join(sorted(FAMILIES))} "
+            "(docs/adding-a-family.md says how to add one)"
         )
 
 

@@ -1,12 +1,16 @@
-"""What every family's file needs: the names of activations."""
+"""What families' files share: how norms, biases, rotations and the usual decoder are read."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
+
+from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.spec import Layer, Mlp, ModelSpec, Norm, Rotary
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "quick_gelu"]
 
 # Several Hugging Face names stand for one function that is written in several ways.
 ACTIVATIONS: dict[str, Activation] = {
@@ -19,7 +23,11 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_python_tanh": "gelu_tanh",
     "relu": "relu",
+    "quick_gelu": "quick_gelu",
 }
+
+# In these the frequencies do not depend on the length of the prompt.
+STATIC_ROPE = ("default", "linear", "llama3", "yarn", "proportional")
 
 
 def activation(name: str) -> Activation:
@@ -27,3 +35,98 @@ def activation(name: str) -> Activation:
     if name not in ACTIVATIONS:
         raise KCircuitsError(f"activation {name!r} is not known; known: {', '.join(sorted(ACTIVATIONS))}")
     return ACTIVATIONS[name]
+
+
+def weight(module: Any) -> Tensor:
+    """The module's weight."""
+    tensor: Tensor = module.weight.detach()
+    return tensor
+
+
+def bias(module: Any) -> Tensor | None:
+    """The module's bias, where it has one."""
+    return None if module.bias is None else module.bias.detach()
+
+
+def rms_norm(module: Any, unit_offset: bool = False) -> Norm:
+    """An RMSNorm module; with `unit_offset` its weight is what is added to 1 (Gemma), in float32."""
+    eps = module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps
+    scale = weight(module)
+    return Norm("rmsnorm", float(eps), 1 + scale.float() if unit_offset else scale)
+
+
+def layer_norm(module: Any) -> Norm:
+    """A LayerNorm module, with or without weight and bias."""
+    if module.weight is None:
+        return Norm("layernorm", float(module.eps))
+    return Norm("layernorm", float(module.eps), weight(module), bias(module))
+
+
+def rotary(module: Any, layer_type: str | None = None) -> Rotary:
+    """A rotary embedding module, or that of one type of layers.
+
+    Raises KCircuitsError where the frequencies change with the length of the prompt.
+    """
+    kind = module.rope_type if layer_type is None else module.rope_type[layer_type]
+    if kind not in STATIC_ROPE:
+        raise KCircuitsError(
+            f"rotary embedding of type {kind!r} is not supported; known: {', '.join(STATIC_ROPE)}"
+        )
+    prefix = "" if layer_type is None else f"{layer_type}_"
+    return Rotary(
+        inv_freq=getattr(module, f"{prefix}inv_freq").detach().float(),
+        scale=float(getattr(module, f"{prefix}attention_scaling")),
+    )
+
+
+def gated_mlp(mlp: Any, act: str) -> Mlp:
+    """An MLP of `gate_proj`, `up_proj` and `down_proj`."""
+    return Mlp(
+        activation=activation(act),
+        w_up=weight(mlp.up_proj),
+        w_gate=weight(mlp.gate_proj),
+        w_down=weight(mlp.down_proj),
+        b_up=bias(mlp.up_proj),
+        b_gate=bias(mlp.gate_proj),
+        b_down=bias(mlp.down_proj),
+    )
+
+
+def plain_mlp(up: Any, down: Any, act: str) -> Mlp:
+    """An MLP of two linear layers."""
+    return Mlp(
+        activation=activation(act),
+        w_up=weight(up),
+        b_up=bias(up),
+        w_down=weight(down),
+        b_down=bias(down),
+    )
+
+
+def decoder(
+    hf_model: Any, layer_of: Callable[[Any], Layer], norm: Norm | None = None, **more: Any
+) -> ModelSpec:
+    """A model built like LLaMA's: `model.embed_tokens`, `model.layers`, `model.norm` and `lm_head`.
+
+    Parameters
+    ----------
+    layer_of
+        Reads one of the layers.
+    norm
+        The final norm, where it is not an RMSNorm as it stands.
+    more
+        Further fields of the specification.
+    """
+    config, body = hf_model.config, hf_model.model
+    fields: dict[str, Any] = {
+        "family": config.model_type,
+        "num_heads": config.num_attention_heads,
+        "num_kv_heads": config.num_key_value_heads,
+        "head_dim": body.layers[0].self_attn.head_dim,
+        "embedding": weight(body.embed_tokens),
+        "layers": tuple(layer_of(block) for block in body.layers),
+        "final_norm": norm or rms_norm(body.norm),
+        "unembedding": weight(hf_model.lm_head),
+        "max_positions": config.max_position_embeddings,
+    }
+    return ModelSpec(**fields | more)

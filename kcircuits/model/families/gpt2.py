@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.families.common import activation
-from kcircuits.model.spec import Attention, Layer, Mlp, ModelSpec, Norm
+from kcircuits.model.families.common import activation, layer_norm
+from kcircuits.model.spec import Attention, Layer, Mlp, ModelSpec
 
 
 def spec(hf_model: Any) -> ModelSpec:
@@ -30,7 +28,7 @@ def spec(hf_model: Any) -> ModelSpec:
         embedding=body.wte.weight.detach(),
         positions=body.wpe.weight.detach(),
         layers=tuple(_layer(block, index, config) for index, block in enumerate(body.h)),
-        final_norm=_norm(body.ln_f),
+        final_norm=layer_norm(body.ln_f),
         unembedding=hf_model.lm_head.weight.detach(),
         max_positions=config.max_position_embeddings,
     )
@@ -43,7 +41,7 @@ def _layer(block: Any, index: int, config: Any) -> Layer:
     if config.scale_attn_by_inverse_layer_idx:
         scale /= index + 1
     return Layer(
-        attention_norm=_norm(block.ln_1),
+        attention_norm=layer_norm(block.ln_1),
         attention=Attention(
             w_q=w_q,
             w_k=w_k,
@@ -55,7 +53,7 @@ def _layer(block: Any, index: int, config: Any) -> Layer:
             b_o=block.attn.c_proj.bias.detach(),
             scale=scale,
         ),
-        mlp_norm=_norm(block.ln_2),
+        mlp_norm=layer_norm(block.ln_2),
         mlp=Mlp(
             activation=activation(config.activation_function),
             w_up=block.mlp.c_fc.weight.detach().t(),
@@ -64,7 +62,3 @@ def _layer(block: Any, index: int, config: Any) -> Layer:
             b_down=block.mlp.c_proj.bias.detach(),
         ),
     )
-
-
-def _norm(module: nn.LayerNorm) -> Norm:
-    return Norm("layernorm", module.eps, module.weight.detach(), module.bias.detach())

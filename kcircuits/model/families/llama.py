@@ -1,82 +1,95 @@
-"""LLaMA 1 to 3 and what is built like it (SmolLM2, Mistral)."""
+"""LLaMA 1 to 3 and what is built like it: SmolLM2, Mistral, Qwen 2 and 3, OLMo 2, Mixtral, Qwen 3 MoE."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from kcircuits.errors import KCircuitsError
-from kcircuits.model.families.common import activation
-from kcircuits.model.spec import Attention, Layer, Mlp, ModelSpec, Norm, Rotary
-
-# In these the frequencies do not depend on the length of the prompt.
-STATIC_ROPE = ("default", "linear", "llama3", "yarn")
+from kcircuits.model.families.common import (
+    activation,
+    bias,
+    decoder,
+    gated_mlp,
+    rms_norm,
+    rotary,
+    weight,
+)
+from kcircuits.model.spec import Attention, Experts, Layer, Mlp, ModelSpec, Norm, Rotary
 
 
 def spec(hf_model: Any) -> ModelSpec:
-    """Describe a `LlamaForCausalLM` or `MistralForCausalLM`.
+    """Describe a model of LLaMA's shape.
 
-    A sliding window bounds the length of prompts: within it, attention is plain causal attention.
-    Raises KCircuitsError for rotary embeddings whose frequencies change with the length of the prompt.
+    Options, each where the model has it: biases, grouped or single keys and values, a sliding window, norms
+    of each query and key (Qwen 3), experts (Mixtral, Qwen 3 MoE).
     """
-    config = hf_model.config
-    max_positions = config.max_position_embeddings
-    window = getattr(config, "sliding_window", None)
-    rotary = _rotary(hf_model.model.rotary_emb)
-    return ModelSpec(
-        family=config.model_type,
-        num_heads=config.num_attention_heads,
-        num_kv_heads=config.num_key_value_heads,
-        head_dim=hf_model.model.layers[0].self_attn.head_dim,
-        embedding=hf_model.model.embed_tokens.weight.detach(),
-        layers=tuple(_layer(block, rotary, config) for block in hf_model.model.layers),
-        final_norm=_norm(hf_model.model.norm),
-        unembedding=hf_model.lm_head.weight.detach(),
-        max_positions=max_positions if window is None else min(window, max_positions),
-    )
+    angles = rotary(hf_model.model.rotary_emb)
+    return decoder(hf_model, lambda block: layer(block, angles, hf_model.config))
 
 
-def _rotary(module: Any) -> Rotary:
-    if module.rope_type not in STATIC_ROPE:
-        raise KCircuitsError(
-            f"rotary embedding of type {module.rope_type!r} is not supported; known: {', '.join(STATIC_ROPE)}"
+def post_norm_spec(hf_model: Any) -> ModelSpec:
+    """Describe an `Olmo2ForCausalLM`: norms stand behind attention and MLP, and one spans all queries."""
+    angles, config = rotary(hf_model.model.rotary_emb), hf_model.config
+
+    def post_normed(block: Any) -> Layer:
+        return Layer(
+            attention_norm=Norm("none"),
+            attention=attention(block.self_attn, angles, config, joint_norms=True),
+            attention_post_norm=rms_norm(block.post_attention_layernorm),
+            mlp_norm=Norm("none"),
+            mlp=gated_mlp(block.mlp, config.hidden_act),
+            mlp_post_norm=rms_norm(block.post_feedforward_layernorm),
         )
-    return Rotary(inv_freq=module.inv_freq.detach().float(), scale=float(module.attention_scaling))
+
+    return decoder(hf_model, post_normed)
 
 
-def _layer(block: Any, rotary: Rotary, config: Any) -> Layer:
-    attention, mlp = block.self_attn, block.mlp
+def layer(block: Any, angles: Rotary, config: Any) -> Layer:
+    """A block with a norm before attention and one before the MLP."""
+    has_experts = hasattr(block.mlp, "experts")
     return Layer(
-        attention_norm=_norm(block.input_layernorm),
-        attention=Attention(
-            w_q=attention.q_proj.weight.detach(),
-            w_k=attention.k_proj.weight.detach(),
-            w_v=attention.v_proj.weight.detach(),
-            w_o=attention.o_proj.weight.detach(),
-            b_q=_bias(attention.q_proj),
-            b_k=_bias(attention.k_proj),
-            b_v=_bias(attention.v_proj),
-            b_o=_bias(attention.o_proj),
-            scale=float(attention.scaling),
-            rotary=rotary,
-        ),
-        mlp_norm=_norm(block.post_attention_layernorm),
-        mlp=Mlp(
-            activation=activation(config.hidden_act),
-            w_up=mlp.up_proj.weight.detach(),
-            w_gate=mlp.gate_proj.weight.detach(),
-            w_down=mlp.down_proj.weight.detach(),
-            b_up=_bias(mlp.up_proj),
-            b_gate=_bias(mlp.gate_proj),
-            b_down=_bias(mlp.down_proj),
+        attention_norm=rms_norm(block.input_layernorm),
+        attention=attention(block.self_attn, angles, config),
+        mlp_norm=rms_norm(block.post_attention_layernorm),
+        mlp=experts(block.mlp, config) if has_experts else gated_mlp(block.mlp, config.hidden_act),
+    )
+
+
+def attention(module: Any, angles: Rotary, config: Any, **more: Any) -> Attention:
+    """Attention of separate projections; its own `sliding_window` counts before the configuration's."""
+    norms = {name: rms_norm(getattr(module, name)) for name in ("q_norm", "k_norm") if hasattr(module, name)}
+    fields: dict[str, Any] = {
+        "w_q": weight(module.q_proj),
+        "w_k": weight(module.k_proj),
+        "w_v": weight(module.v_proj),
+        "w_o": weight(module.o_proj),
+        "b_q": bias(module.q_proj),
+        "b_k": bias(module.k_proj),
+        "b_v": bias(module.v_proj),
+        "b_o": bias(module.o_proj),
+        "scale": float(module.scaling),
+        "rotary": angles,
+        "window": getattr(module, "sliding_window", getattr(config, "sliding_window", None)),
+    }
+    return Attention(**fields | norms | more)
+
+
+def experts(module: Any, config: Any) -> Experts:
+    """A router `gate` and `experts` whose weights are stacked, gate over up."""
+    return Experts(
+        router=weight(module.gate),
+        top_k=config.num_experts_per_tok,
+        normalise=bool(getattr(config, "norm_topk_prob", True)),
+        experts=tuple(
+            _expert(gate_up, down, config.hidden_act)
+            for gate_up, down in zip(
+                module.experts.gate_up_proj.detach(), module.experts.down_proj.detach(), strict=True
+            )
         ),
     )
 
 
-def _norm(module: Any) -> Norm:
-    return Norm(kind="rmsnorm", eps=float(module.variance_epsilon), weight=module.weight.detach())
-
-
-def _bias(linear: nn.Linear) -> Tensor | None:
-    return None if linear.bias is None else linear.bias.detach()
+def _expert(gate_up: Tensor, down: Tensor, act: str) -> Mlp:
+    w_gate, w_up = gate_up.chunk(2)
+    return Mlp(activation=activation(act), w_up=w_up, w_gate=w_gate, w_down=down)

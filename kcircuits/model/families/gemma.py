@@ -1,0 +1,71 @@
+"""Gemma 1, 2 and 3 (text)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.families.common import decoder, gated_mlp, rms_norm, rotary
+from kcircuits.model.families.llama import attention
+from kcircuits.model.spec import Attention, Layer, ModelSpec, Norm, Rotary
+
+
+def spec(hf_model: Any) -> ModelSpec:
+    """Describe a `GemmaForCausalLM`: LLaMA's shape, norms whose weights are added to 1, scaled embeddings."""
+    angles, config = rotary(hf_model.model.rotary_emb), hf_model.config
+
+    def layer(block: Any) -> Layer:
+        return Layer(
+            attention_norm=_norm(block.input_layernorm),
+            attention=attention(block.self_attn, angles, config),
+            mlp_norm=_norm(block.post_attention_layernorm),
+            mlp=gated_mlp(block.mlp, config.hidden_act),
+        )
+
+    return _decoder(hf_model, layer)
+
+
+def post_norm_spec(hf_model: Any) -> ModelSpec:
+    """Describe a `Gemma2ForCausalLM` or `Gemma3ForCausalLM`.
+
+    They also have norms behind attention and MLP and windows in some layers; Gemma 2 has soft caps of
+    attention and logits, Gemma 3 norms of each query and key, and other angles in layers with a window.
+    Raises KCircuitsError for attention that sees the future.
+    """
+    config = hf_model.config
+    if getattr(config, "use_bidirectional_attention", False):
+        raise KCircuitsError("attention to later tokens is not supported: use_bidirectional_attention=true")
+
+    def layer(block: Any) -> Layer:
+        return Layer(
+            attention_norm=_norm(block.input_layernorm),
+            attention=_attention(block.self_attn, _angles(hf_model.model.rotary_emb, block), config),
+            attention_post_norm=_norm(block.post_attention_layernorm),
+            mlp_norm=_norm(block.pre_feedforward_layernorm),
+            mlp=gated_mlp(block.mlp, config.hidden_activation),
+            mlp_post_norm=_norm(block.post_feedforward_layernorm),
+        )
+
+    return _decoder(hf_model, layer, logit_soft_cap=config.final_logit_softcapping)
+
+
+def _decoder(hf_model: Any, layer: Any, **more: Any) -> ModelSpec:
+    scale = hf_model.config.hidden_size**0.5
+    return decoder(hf_model, layer, norm=_norm(hf_model.model.norm), embedding_scale=scale, **more)
+
+
+def _attention(module: Any, angles: Rotary, config: Any) -> Attention:
+    read = attention(module, angles, config, soft_cap=config.attn_logit_softcapping)
+    if not hasattr(module, "q_norm"):
+        return read
+    return replace(read, q_norm=_norm(module.q_norm), k_norm=_norm(module.k_norm))
+
+
+def _angles(module: Any, block: Any) -> Rotary:
+    by_type = isinstance(module.rope_type, dict)
+    return rotary(module, block.self_attn.layer_type if by_type else None)
+
+
+def _norm(module: Any) -> Norm:
+    return rms_norm(module, unit_offset=True)
