@@ -17,7 +17,8 @@ def divergence(spec: ModelSpec, full_rows: Tensor, rows: Tensor, log_sum_exp: Te
 
     As logits are linear in a row x, KL = Σ p (log p − log q) = ⟨Σ_v p_v W_v, x_full − x⟩ + lse − lse_full,
     where p is the full model's prediction, W the unembedding and lse the log-sum-exp of a row's logits (a
-    bias cancels out of the product). So what is kept for a prompt is one vector, not V logits.
+    bias cancels out of the product). So what is kept for a prompt is one vector, not V logits. Behind a soft
+    cap they are not linear, and Σ p (logit_full − logit) is summed over parts of the vocabulary.
 
     Parameters
     ----------
@@ -35,7 +36,13 @@ def divergence(spec: ModelSpec, full_rows: Tensor, rows: Tensor, log_sum_exp: Te
     Tensor
         float64 [M, N]; what rounding leaves below 0 is 0.
     """
-    full = vocab_readout(full_rows, spec.unembedding, None, spec.unembedding_bias).log_sum_exp  # [N]
+    cap = spec.logit_soft_cap or 0.0
+    full = vocab_readout(
+        full_rows, spec.unembedding, None, spec.unembedding_bias, soft_cap=cap
+    ).log_sum_exp  # [N]
+    if cap:
+        expected = torch.stack([_expected_gap(spec, full_rows, run, full) for run in rows])
+        return (expected + log_sum_exp - full).clamp(min=0)
     direction = _expected_unembedding(spec, full_rows, full)
     linear = ((full_rows.double() - rows.double()) * direction).sum(dim=-1)
     return (linear + log_sum_exp - full).clamp(min=0)
@@ -43,15 +50,34 @@ def divergence(spec: ModelSpec, full_rows: Tensor, rows: Tensor, log_sum_exp: Te
 
 def _expected_unembedding(spec: ModelSpec, rows: Tensor, log_sum_exp: Tensor) -> Tensor:
     """The mean of the unembedding's vectors under the rows' predictions, float64 [N, D]."""
-    wide = rows.double()
     step = max(1, BLOCK_BYTES // (8 * (len(rows) + spec.width)))
-    total, mean = wide.new_zeros(len(rows), 1), torch.zeros_like(wide)
+    total, mean = log_sum_exp.new_zeros(len(rows), 1), torch.zeros_like(rows, dtype=torch.float64)
     for start in range(0, spec.vocab_size, step):
-        block = spec.unembedding[start : start + step].double()
-        logits = wide @ block.t()
-        if spec.unembedding_bias is not None:
-            logits += spec.unembedding_bias[start : start + step].double()
+        part = slice(start, start + step)
+        block, logits = spec.unembedding[part].double(), _logits(spec, rows, part)
         p = (logits - log_sum_exp[:, None]).exp()
         total += p.sum(dim=1, keepdim=True)
         mean += p @ block
     return mean / total
+
+
+def _expected_gap(spec: ModelSpec, full_rows: Tensor, rows: Tensor, log_sum_exp: Tensor) -> Tensor:
+    """Σ p (logit_full − logit) of one run under the full model's predictions, float64 [N]; rows [N, D]."""
+    step = max(1, BLOCK_BYTES // (8 * (2 * len(rows) + spec.width)))
+    total = torch.zeros_like(log_sum_exp)
+    gap = torch.zeros_like(log_sum_exp)
+    for start in range(0, spec.vocab_size, step):
+        full, run = (_logits(spec, x, slice(start, start + step)) for x in (full_rows, rows))
+        p = (full - log_sum_exp[:, None]).exp()
+        total += p.sum(dim=1)
+        gap += (p * (full - run)).sum(dim=1)
+    return gap / total
+
+
+def _logits(spec: ModelSpec, rows: Tensor, part: slice) -> Tensor:
+    """Logits of part of the vocabulary, float64."""
+    logits = rows.double() @ spec.unembedding[part].double().t()
+    if spec.unembedding_bias is not None:
+        logits += spec.unembedding_bias[part].double()
+    cap = spec.logit_soft_cap
+    return logits if cap is None else torch.tanh(logits / cap) * cap

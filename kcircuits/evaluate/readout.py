@@ -38,8 +38,10 @@ def read_answers(spec: ModelSpec, rows: Tensor, answers: Tensor) -> AnswerReadou
     targets = answers.to(rows.device).expand(shape).reshape(-1)  # [M * N]
     flat = rows.reshape(-1, rows.shape[-1])
     bias = spec.unembedding_bias
-    read = vocab_readout(flat, spec.unembedding, targets, bias)
-    # Negated rows have exactly the negated logits: what ranks above the answer there is below it here.
+    cap = spec.logit_soft_cap or 0.0
+    read = vocab_readout(flat, spec.unembedding, targets, bias, soft_cap=cap)
+    # Negated rows have exactly the negated logits, which a cap does not reorder: what ranks above the answer
+    # there is below it here.
     mirrored = vocab_readout(-flat, spec.unembedding, targets, None if bias is None else -bias)
     greater, less = read.ranks - 1, mirrored.ranks - 1
     rank = 1 + greater + (spec.vocab_size - 1 - greater - less) / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from kcircuits.errors import KCircuitsError
 from kcircuits.model.spec import Attention, ModelSpec
 
 
@@ -20,6 +21,7 @@ def with_folded_value_biases(spec: ModelSpec) -> ModelSpec:
     The attention weights of a position sum to one, so b_V adds the constant W_O b_V to the stream:
     b_O += Σ_h W_O^h b_V^{group of h}, and b_V becomes None. The logits stay the same. What changes is zero
     ablation: b_O is never ablated, a head's output is. TransformerLens does this by default.
+    Raises KCircuitsError where the weights do not sum to one (attention sinks).
     """
     layers = [replace(layer, attention=_fold(spec, layer.attention)) for layer in spec.layers]
     return replace(spec, layers=tuple(layers))
@@ -37,6 +39,10 @@ def with_kept_positions(spec: ModelSpec) -> ModelSpec:
 def _fold(spec: ModelSpec, attention: Attention) -> Attention:
     if attention.b_v is None:
         return attention
+    if attention.sinks is not None:
+        raise KCircuitsError(
+            f"value biases cannot be folded in {spec.family}: with attention sinks, weights do not sum to one"
+        )
     group = spec.num_heads // spec.num_kv_heads
     per_head = attention.b_v.view(spec.num_kv_heads, spec.head_dim).repeat_interleave(group, dim=0)  # [H, d]
     constant = attention.w_o @ per_head.reshape(-1)  # [D]

@@ -12,12 +12,16 @@ from kcircuits.graph import Graph
 
 @dataclass
 class Naive:
-    """The search; `margin` is how close the closest of its decisions was to the threshold."""
+    """The search; `margin` is how close the closest of its decisions was to the threshold.
+
+    With `mixes_heads`, what a head sends depends on all heads of its layer, so that who reads one reads all.
+    """
 
     graph: Graph
     metric: Callable[[np.ndarray], float]
     threshold: float
     absolute: bool
+    mixes_heads: bool = False
     effects: dict[tuple[str, str], float] = field(default_factory=dict)
     tests: int = 0
     margin: float = np.inf
@@ -42,7 +46,11 @@ class Naive:
 
     def is_read(self, receiver: str) -> bool:
         """False, and all edges into the receiver removed, if nothing reads the node behind it."""
-        senders = [self.graph.sender_index(node) for node in self.graph.nodes_of(receiver)]
+        nodes = self.graph.nodes_of(receiver)
+        if self.mixes_heads and nodes[0].startswith("a"):
+            layer = nodes[0].partition(".")[0]
+            nodes = tuple(f"{layer}.h{head}" for head in range(self.graph.num_heads))
+        senders = [self.graph.sender_index(node) for node in nodes]
         if not self.mask[senders].any():
             self.mask[:, self.graph.receiver_index(receiver)] = False
             return False

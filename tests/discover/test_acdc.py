@@ -35,7 +35,24 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama_gqa", "llama_biases", "mistral"])
+# One of every kind of block.
+BLOCKS = [
+    "gpt2",
+    "llama_gqa",
+    "llama_biases",
+    "mistral_window",
+    "gpt_neox",
+    "falcon_new",
+    "qwen3",
+    "gemma2",
+    "gemma3",
+    "olmo2",
+    "mixtral",
+    "gpt_oss",
+]
+
+
+@pytest.mark.parametrize("name", BLOCKS)
 @pytest.mark.parametrize("metric", ["nll", "kl", "logit-diff"])
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
@@ -50,7 +67,11 @@ def test_makes_the_decisions_of_the_naive_search(name, metric, ablation, absolut
     task = Task(random_prompts_of(lengths, seed), ablation, metric)
     run, metric_of = reference_runs(spec, task), reference_metric(spec, task)
     naive = Naive(
-        spec.graph, lambda mask: metric_of(run(mask)).double().mean().item(), threshold, absolute
+        spec.graph,
+        lambda mask: metric_of(run(mask)).double().mean().item(),
+        threshold,
+        absolute,
+        mixes_heads=any(layer.attention_post_norm is not None for layer in spec.layers),
     ).run()
     assume(naive.margin > TIE)
 

@@ -35,6 +35,8 @@ from tests.tasks import (
 
 LARGE, TINY = 2**30, 1
 FAMILIES = ["gpt2", "llama", "llama_gqa", "llama_biases", "gpt2_untied"]
+# One of every kind of block, for what is computed by parts.
+BLOCKS = [*FAMILIES, "gpt_neox", "falcon_new", "qwen3", "gemma2", "gemma3", "olmo2", "mixtral", "gpt_oss"]
 
 
 def path(engine: Engine, points: Sequence[float] = (1.0,), **changes: Any) -> Tensor:
@@ -122,7 +124,7 @@ def test_double_precision():
 
 
 @pytest.mark.parametrize("ablation", ["zero", "corrupt", "mean"])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", BLOCKS)
 def test_exact_is_one_masked_run_per_edge(name, ablation):
     spec = tiny_spec(name)
     task = Task(random_prompts_of([4, 3], seed=5), ablation)
@@ -213,7 +215,7 @@ def test_flow_shares(name):
 # RelP and the query/key correction: one layer at a time, by hand.
 
 
-@pytest.mark.parametrize("name", ["llama_gqa", "llama_mqa"])
+@pytest.mark.parametrize("name", ["llama_gqa", "llama_mqa", "qwen3", "gemma", "gemma3", "mixtral"])
 def test_relp_conserves_the_metric(name):
     """Without biases nothing is created or lost: what reaches the logits, the senders' shares and the
     relevance of the input alone are all the logit difference."""

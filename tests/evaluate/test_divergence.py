@@ -16,16 +16,18 @@ from tests.models import VOCABULARY, tiny_spec
 @pytest.mark.parametrize("budget", [1, 8 * 40 * 7, 2**20], ids=["a token at a time", "some", "all"])
 @pytest.mark.parametrize("with_bias", [False, True])
 @pytest.mark.parametrize("scale", [0.1, 3.0])
-def test_against_all_logits(monkeypatch, budget, with_bias, scale):
+@pytest.mark.parametrize("cap", [None, 2.0])
+def test_against_all_logits(monkeypatch, budget, with_bias, scale, cap):
     monkeypatch.setattr(module, "BLOCK_BYTES", budget)
-    spec = tiny_spec("llama")
+    spec = replace(tiny_spec("llama"), logit_soft_cap=cap)
     if with_bias:
         spec = replace(spec, unembedding_bias=torch.randn(VOCABULARY))
     full, rows = scale * torch.randn(5, spec.width), scale * torch.randn(3, 5, spec.width)
 
     def log_p(x):
         bias = None if spec.unembedding_bias is None else spec.unembedding_bias.double()
-        return torch.nn.functional.linear(x.double(), spec.unembedding.double(), bias).log_softmax(-1)
+        logits = torch.nn.functional.linear(x.double(), spec.unembedding.double(), bias)
+        return (logits if cap is None else cap * torch.tanh(logits / cap)).log_softmax(-1)
 
     lse = read_answers(spec, rows, torch.zeros(5, dtype=torch.int64)).log_sum_exp
     expected = (log_p(full).exp() * (log_p(full) - log_p(rows))).sum(-1)

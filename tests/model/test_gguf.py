@@ -198,7 +198,7 @@ class TestBadFiles:
             load_model(tmp_path / "x.gguf")
         assert list(cache.iterdir()) == []
 
-    @pytest.mark.parametrize("architecture", ["qwen2", "no-such-architecture"])
+    @pytest.mark.parametrize("architecture", ["starcoder2", "no-such-architecture"])
     def test_another_family(self, architecture, model, cache, tmp_path):
         write_gguf(model, tmp_path / "x.gguf", architecture=architecture)
         with pytest.raises(KCircuitsError, match=architecture):
