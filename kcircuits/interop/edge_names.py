@@ -6,8 +6,8 @@ the ungrouped graph (`kcircuits.interop.groups.ungrouped`).
 * Hook names with an index, as ACDC has them on top of TransformerLens: senders are
   `blocks.1.attn.hook_result[:, :, 2]`, `blocks.2.hook_mlp_out[:]`, and `blocks.0.hook_resid_pre[:]` or
   `hook_embed[:]` and `hook_pos_embed[:]`, which are all `input` here; receivers are
-  `blocks.3.hook_q_input[:, :, 5]` (likewise k and v), `blocks.2.hook_mlp_in[:]` and the last layer's
-  `hook_resid_post[:]`. The index `[:]` may be left out.
+  `blocks.3.hook_q_input[:, :, 5]` (likewise k and v), `blocks.2.hook_mlp_in[:]` (in early versions
+  `hook_resid_mid[:]`) and the last layer's `hook_resid_post[:]`. The index `[:]` may be left out.
 * auto-circuit's: `Resid Start`, `A3.5`, `MLP 2` send; `A3.5.Q` (K, V), `MLP 2`, `Resid End` receive.
 """
 
@@ -32,7 +32,7 @@ _SENDERS = (
 )
 _RECEIVERS = (
     (rf"{_LAYER}\.hook_(?P<kind>[qkv])_input{_HEAD}", "a{layer}.h{head}<{kind}>"),
-    (rf"{_LAYER}\.hook_mlp_in{_ALL}", "m{layer}"),
+    (rf"{_LAYER}\.hook_(?:mlp_in|resid_mid){_ALL}", "m{layer}"),
     (r"A(?P<layer>\d{1,6})\.(?P<head>\d{1,6})\.(?P<kind>[QKV])", "a{layer}.h{head}<{kind}>"),
     (r"MLP (?P<layer>\d{1,6})", "m{layer}"),
     ("Resid End", "logits"),
@@ -43,7 +43,7 @@ _LAST = rf"{_LAYER}\.hook_resid_post{_ALL}"
 _INSIDE = (
     r"blocks\.(\d+)\.hook_([qkv])_input(\[:, :, \d+\]) -> blocks\.\1\.attn\.hook_\2\3",
     r"blocks\.(\d+)\.attn\.hook_[qkv](\[:, :, \d+\]) -> blocks\.\1\.attn\.hook_result\2",
-    rf"blocks\.(\d+)\.hook_mlp_in{_ALL} -> blocks\.\1\.hook_mlp_out{_ALL}",
+    rf"blocks\.(\d+)\.hook_(?:mlp_in|resid_mid){_ALL} -> blocks\.\1\.hook_mlp_out{_ALL}",
 )
 
 

@@ -39,6 +39,7 @@ def edges_of(circuit: Circuit) -> dict[str, float]:
         ("blocks.1.attn.hook_result[:, :, 2]", "blocks.3.hook_k_input[:, :, 5]", "a1.h2->a3.h5<k>"),
         ("blocks.2.hook_mlp_out[:]", "blocks.3.hook_v_input[:, :, 7]", "m2->a3.h7<v>"),
         ("blocks.2.hook_mlp_out", "blocks.10.hook_mlp_in", "m2->m10"),
+        ("blocks.2.attn.hook_result[:, :, 0]", "blocks.2.hook_resid_mid[:]", "a2.h0->m2"),
         ("blocks.0.hook_resid_pre[:]", "blocks.2.hook_mlp_in[:]", "input->m2"),
         ("hook_embed[:]", "blocks.11.hook_resid_post[:]", "input->logits"),
         ("hook_embed", "blocks.11.hook_resid_post", "input->logits"),
@@ -78,6 +79,7 @@ def test_edges_inside_a_node_carry_nothing(read):
         ["blocks.3.attn.hook_q[:, :, 5]", "blocks.3.attn.hook_result[:, :, 5]"],
         ["blocks.3.attn.hook_v[:, :, 0]", "blocks.3.attn.hook_result[:, :, 0]"],
         ["blocks.2.hook_mlp_in[:]", "blocks.2.hook_mlp_out[:]", 0.5],
+        ["blocks.1.hook_resid_mid[:]", "blocks.1.hook_mlp_out[:]"],
     ]
     circuit = read([*inside, ["blocks.3.attn.hook_result[:, :, 5]", "blocks.11.hook_resid_post[:]", 2]])
     assert edges_of(circuit) == {"a3.h5->logits": 2}
