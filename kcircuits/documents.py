@@ -23,7 +23,7 @@ def read_text(path: str | Path, what: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise KCircuitsError("not JSON: the file is not UTF-8 text") from error
+        raise KCircuitsError(f"not a {what}: the file is not UTF-8 text") from error
     except (OSError, ValueError) as error:
         raise KCircuitsError(
             f"cannot read the {what}: {getattr(error, 'strerror', None) or error}"

@@ -32,7 +32,7 @@ def test_help_costs_little():
     code = """
 import contextlib, io
 from kcircuits.cli import run
-for arguments in (["--help"], ["discover", "--help"], ["evaluate", "--help"]):
+for arguments in (["--help"], ["discover", "--help"], ["evaluate", "--help"], ["convert", "--help"]):
     with contextlib.redirect_stdout(io.StringIO()):
         assert run(arguments) == 0
 """

@@ -18,6 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("circuit", "scores_file"),
     ("edge_table", "selection"),
     ("scores",),
+    ("interop",),
     ("model",),
     ("data",),
     ("portions", "task"),

@@ -62,8 +62,8 @@ def test_text_is_one_line_per_edge():
     [
         (b"", "not JSON"),
         (b"{", "not JSON"),
-        (b"PK\x03\x04\xff", "not JSON: the file is not UTF-8"),
-        (b"\x80\x04]\x94.", "not JSON: the file is not UTF-8"),
+        (b"PK\x03\x04\xff", "not a circuit: the file is not UTF-8"),
+        (b"\x80\x04]\x94.", "not a circuit: the file is not UTF-8"),
         (b"[]", r"expected a JSON object, got \[\]"),
         (b"null", "expected a JSON object"),
         (b"[" * 100_000, "nested too deeply"),

@@ -15,6 +15,7 @@ from kcircuits.paths import on_paths
 from kcircuits.selection import Selection, select, select_sizes
 from tests.circuits import graphs
 from tests.golden import eap_golden
+from tests.shared import shared_path
 
 TINY = Graph(num_layers=1, num_heads=2, num_kv_heads=1)
 Place = tuple[int, int]
@@ -172,7 +173,18 @@ def test_selects_as_the_official_library(model, top_n, method):
     assert kept == set(golden[f"{method}_top{top_n}_edges"])
 
 
-def test_a_real_model_is_walked_quickly():
+@pytest.mark.parametrize("method", ["eap", "eap_ig_inputs_5"])
+def test_selects_as_the_official_library_on_a_real_model(method):
+    path = shared_path("golden", "smollm2", "eap_golden.npz")
+    graph = Graph(30, 9, 9)  # the library has one key and value per query head
+    with np.load(path, allow_pickle=False) as golden:
+        columns = [list(golden["dst"]).index(name) for name in graph.receivers]
+        mask = select(graph, golden[method][:, columns], Selection(top_n=500))
+        expected = set(golden[f"{method}_top500_edges"])
+    assert {f"{graph.senders[s]}->{graph.receivers[r]}" for s, r in np.argwhere(mask)} == expected
+
+
+def test_the_greedy_walk_of_a_big_graph():
     graph = Graph(30, 9, 3)
     matrix = np.random.default_rng(0).normal(size=graph.valid.shape)
     small, large = select_sizes(graph, matrix, [500, 5000], greedy=True)

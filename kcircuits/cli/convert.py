@@ -1,0 +1,125 @@
+"""`kcircuits convert`: a circuit from one format into another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from kcircuits.cli import options
+from kcircuits.errors import KCircuitsError
+
+if TYPE_CHECKING:
+    from kcircuits.circuit import Circuit
+    from kcircuits.interop.reading import Found
+
+From = Literal["circuit", "eap-ig", "edge-list"]
+To = Literal["circuit", "eap-ig", "graphml", "dot", "svg", "csv"]
+
+_BY_SUFFIX: dict[str, To] = {
+    ".json": "circuit",
+    ".graphml": "graphml",
+    ".dot": "dot",
+    ".gv": "dot",
+    ".svg": "svg",
+    ".csv": "csv",
+}
+
+
+def command(
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A circuit in any format that is read.")],
+    target: Annotated[str, typer.Argument(metavar="OUTPUT", help="Where to write it.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="DIR|FILE.gguf|demo",
+            help="The model it belongs to; needed where INPUT does not say.",
+        ),
+    ] = None,
+    from_format: Annotated[
+        From | None, typer.Option("--from", help="Format of INPUT. [default: by its content]")
+    ] = None,
+    to_format: Annotated[
+        To | None, typer.Option("--to", help="Format of OUTPUT. [default: by its suffix]")
+    ] = None,
+    as_json: options.JSON = False,
+    quiet: options.QUIET = False,
+) -> None:
+    """Convert a circuit.json, EAP-IG's graph JSON or a list of edges into another format."""
+    to = to_format or _format_by_suffix(target)
+    if not Path(target).parent.is_dir():
+        raise KCircuitsError(f"cannot write {target}: the folder {Path(target).parent} does not exist")
+    from kcircuits.interop.reading import format_of, read_any
+
+    read_as = from_format or format_of(source)
+    found = read_any(source, read_as, None if model is None else lambda: _identity(model))
+    _write(found, target, to)
+    notes = _notes(found.circuit, read_as, to)
+    if as_json:
+        print(json.dumps(_summary(found.circuit, target, read_as, to, notes), indent=2))
+    elif not quiet:
+        print("\n".join([f"{len(found.circuit.edges):,} edges: {target}", *notes]))
+
+
+def _format_by_suffix(target: str) -> To:
+    suffix = Path(target).suffix.lower()
+    if suffix not in _BY_SUFFIX:
+        known = ", ".join(_BY_SUFFIX)
+        raise KCircuitsError(f"the format of {target!r} is not clear: end it in {known}, or give --to")
+    return _BY_SUFFIX[suffix]
+
+
+def _identity(model: str) -> dict[str, Any]:
+    from kcircuits.model.loading import load_model
+
+    return load_model(model).identity
+
+
+def _write(found: Found, target: str, to: To) -> None:
+    from kcircuits.files import write_atomically
+    from kcircuits.interop.eap_ig import write_eap_ig
+    from kcircuits.interop.graphml import write_graphml
+    from kcircuits.interop.table import write_csv
+    from kcircuits.report.drawing import draw, to_dot
+
+    if to == "circuit":
+        found.circuit.save(target)
+    elif to == "eap-ig":
+        write_eap_ig(found.circuit, target, found.scores)
+    elif to == "graphml":
+        write_graphml(found.circuit, target)
+    elif to == "dot":
+        write_atomically(target, to_dot(found.circuit))
+    elif to == "svg":
+        draw(found.circuit, target)
+    else:
+        write_csv(found.circuit, target)
+
+
+def _notes(circuit: Circuit, read_as: From, to: To) -> list[str]:
+    """What the change of format did to shared keys and values, and to scores that are not there."""
+    graph = circuit.graph
+    notes = []
+    if graph.num_kv_heads < graph.num_heads:
+        group = f"each key and value is shared by {graph.num_heads // graph.num_kv_heads} heads"
+        if read_as != "circuit":
+            notes.append(f"{group}: the scores of a group were summed")
+        if to == "eap-ig":
+            notes.append(f"{group}: scores were spread evenly over the group")
+    if read_as == "edge-list" and not circuit.settings["scored"]:
+        notes.append("no scores in the list: every edge has the score 1")
+    return notes
+
+
+def _summary(circuit: Circuit, target: str, read_as: From, to: To, notes: list[str]) -> dict[str, Any]:
+    return {
+        "file": target,
+        "from": read_as,
+        "to": to,
+        "num_edges": len(circuit.edges),
+        "num_nodes": len(circuit.nodes),
+        "notes": notes,
+    }

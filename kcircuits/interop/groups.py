@@ -1,0 +1,72 @@
+"""Keys and values once per query head, as other tools have them, and once per key/value head, as here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from kcircuits.graph import Graph
+
+
+def ungrouped(graph: Graph) -> Graph:
+    """The graph in which every query head has its own key and value; `graph` itself where that is so."""
+    return replace(graph, num_kv_heads=graph.num_heads)
+
+
+def merged(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From one key and value per query head to the graph's own.
+
+    Parameters
+    ----------
+    graph
+        The model's graph.
+    matrix, mask
+        Scores, and present edges, bool; both [S, receivers of `ungrouped(graph)`].
+
+    Returns
+    -------
+    matrix, mask : np.ndarray
+        Scores, float64 [S, R]: the sum over each group of heads that share a key or value. Present edges,
+        bool [S, R]: those of which any member is present.
+    """
+    columns = _own_receivers(graph)
+    scores = np.zeros(graph.valid.shape)
+    present = np.zeros(graph.valid.shape, dtype=bool)
+    np.add.at(scores.T, columns, matrix.T)
+    np.logical_or.at(present.T, columns, mask.T)
+    return scores, present
+
+
+def spread(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From the graph's own keys and values to one per query head: the way back from `merged`.
+
+    Parameters
+    ----------
+    graph
+        The model's graph.
+    matrix, mask
+        Scores, and present edges, bool; both [S, R].
+
+    Returns
+    -------
+    matrix, mask : np.ndarray
+        Scores, float64, spread evenly over each group, so that their sum is the score given; and present
+        edges: all members of a present one. Both [S, receivers of `ungrouped(graph)`].
+    """
+    columns = _own_receivers(graph)
+    members = np.bincount(columns)
+    return matrix[:, columns].astype(np.float64) / members[columns], mask[:, columns]
+
+
+def _own_receivers(graph: Graph) -> np.ndarray:
+    """Index of the graph's receiver for each receiver of the ungrouped graph."""
+    size = graph.num_heads // graph.num_kv_heads
+    indices = []
+    for name in ungrouped(graph).receivers:
+        if name.endswith(("<k>", "<v>")):
+            head_name, _, kind = name.partition("<")
+            layer, _, head = head_name.partition(".h")
+            name = f"{layer}.h{int(head) // size}<{kind}"
+        indices.append(graph.receiver_index(name))
+    return np.array(indices)

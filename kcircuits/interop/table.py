@@ -1,0 +1,27 @@
+"""A circuit as a table, for pandas and spreadsheets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kcircuits.circuit import Circuit
+from kcircuits.edge_table import edge_table
+from kcircuits.files import write_atomically
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def circuit_table(circuit: Circuit) -> DataFrame:
+    """One row per edge; `kcircuits.edge_table.edge_table` says which columns."""
+    return edge_table(circuit.edges)
+
+
+def write_csv(circuit: Circuit, path: str | Path) -> None:
+    """Write `circuit_table` as CSV with a header, atomically; the layers of the two ends are empty.
+
+    Raises KCircuitsError if the place cannot be written.
+    """
+    text: str = circuit_table(circuit).to_csv(index=False, lineterminator="\n")
+    write_atomically(path, text)
