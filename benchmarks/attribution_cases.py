@@ -39,13 +39,15 @@ class Case:
     note: str = ""
 
 
-def attribution(method: str, **options: Any) -> Callable[[ModelSpec, Task], float]:
-    """The scores of all edges, with the default memory."""
+def attribution(
+    method: str, *, memory: str | None = None, **options: Any
+) -> Callable[[ModelSpec, Task], float]:
+    """The scores of all edges."""
     scorer = scorer_of(method, options)
 
     def seconds(spec: ModelSpec, task: Task) -> float:
         start = perf_counter()
-        scorer.scores(spec, task, memory_bytes(None), None)
+        scorer.scores(spec, task, memory_bytes(memory), None)
         return perf_counter() - start
 
     return seconds
@@ -77,6 +79,9 @@ def one_training_step(spec: ModelSpec, task: Task) -> float:
 CASES: dict[str, Case] = {
     "eap": Case(attribution("eap")),
     "eap-ig-inputs": Case(attribution("eap-ig-inputs", ig_steps=5), note="5 steps"),
+    "eap-ig-inputs-lean": Case(
+        attribution("eap-ig-inputs", ig_steps=5, memory="200MiB"), note="5 steps; --memory 200MiB"
+    ),
     "eap+qk_fix": Case(attribution("eap", qk_fix=True)),
     "relp": Case(attribution("relp")),
     "clean-corrupted": Case(attribution("clean-corrupted")),
