@@ -1,8 +1,8 @@
 """How well each method's scores agree with the exact effect of every edge.
 
-On the small golden models all edges are compared. SmolLM2-135M has 70,651, most of which have next to no effect,
-so two samples are drawn from a fixed seed: 1,000 edges uniformly, and 1,000 of those 10 % that all methods
-together rank highest by |score| (mean rank).
+On the small golden models all edges are compared. SmolLM2-135M has 70,651, most of which have next to no
+effect, so two samples are drawn from a fixed seed: 1,000 edges uniformly, and 1,000 of those 10 % that all
+methods together rank highest by |score| (mean rank).
 """
 
 from __future__ import annotations
@@ -98,9 +98,7 @@ def of_real_model() -> list[dict[str, Any]]:
     for name, mask in samples.items():
         sizes = np.abs(exact[mask])
         print(f"SmolLM2-135M, {name}: |effect| median {np.median(sizes):.1e}, greatest {sizes.max():.1e}")
-    return [
-        row for name, mask in samples.items() for row in rows("SmolLM2-135M", name, scores, exact, mask)
-    ]
+    return [row for name, mask in samples.items() for row in rows("SmolLM2-135M", name, scores, exact, mask)]
 
 
 def ranked_first(spec: ModelSpec, scores: Mapping[str, np.ndarray]) -> np.ndarray:

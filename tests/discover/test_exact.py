@@ -27,9 +27,7 @@ def test_effects_are_those_of_a_search_that_removes_nothing(name, ablation, metr
     """ACDC's tests see the full model as long as no edge has been removed: below −∞ none is."""
     spec, task = tiny_spec(name), task_of(ablation, metric)
     run, metric_of = reference_runs(spec, task), reference_metric(spec, task)
-    naive = Naive(
-        spec.graph, lambda mask: metric_of(run(mask)).double().mean().item(), -np.inf, False
-    ).run()
+    naive = Naive(spec.graph, lambda mask: metric_of(run(mask)).double().mean().item(), -np.inf, False).run()
     assert len(naive.effects) == spec.graph.num_edges
     scores = exact_scores(spec, task, spec.graph.valid, MEMORY)
     for (sender, receiver), effect in naive.effects.items():
