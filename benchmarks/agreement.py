@@ -15,9 +15,9 @@ def agreement(scores: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
     -------
     dict
         `spearman` of the scores; `spearman_absolute` of their sizes, by which circuits are selected;
-        `overlap`, how much of the fifth that is greatest by |exact| is in the greatest fifth by |score|; `sign`
-        and `sign_top`, the share of all edges, and of that fifth, whose score has the exact effect's sign.
-        None where the scores have no signs.
+        `overlap`, how much of the fifth that is greatest by |exact| is in the greatest fifth by |score|;
+        `sign` and `sign_top`, the share of all edges, and of that fifth, whose score has the exact effect's
+        sign. None where the scores have no signs.
     """
     fifth = len(exact) // 5
     top = np.argsort(-np.abs(exact), kind="stable")[:fifth]
