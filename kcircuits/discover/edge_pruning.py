@@ -15,6 +15,7 @@ from kcircuits.discover.method import Found
 from kcircuits.discover.progress import ProgressCallback, Steps
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
+from kcircuits.metrics import faithfulness
 from kcircuits.model.spec import ModelSpec
 from kcircuits.selection import Selection, select
 from kcircuits.task import Task
@@ -99,7 +100,7 @@ class _Training:
         self.prices = torch.zeros(2)
         both = np.stack([engine.graph.valid, np.zeros_like(engine.graph.valid)])
         full, empty = engine.measure(both, memory)
-        if full == empty:
+        if faithfulness(full, full, empty) is None:
             raise KCircuitsError("edge-pruning: ablating every edge changes nothing on these prompts")
         self.full, self.unit = full, abs(empty - full)
 

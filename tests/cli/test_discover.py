@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from kcircuits.circuit import Circuit
 from kcircuits.cli import results
 from kcircuits.data.halves import split_halves
 from kcircuits.data.prompts import read_prompts, tokenise
 from kcircuits.data.relations import load_relation, relation_prompts
-from kcircuits.discover import discover
+from kcircuits.discover import SCORERS, attribute, discover
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate import answer_ranks
 from kcircuits.model.loading import load_model
 from kcircuits.report.drawing import dot_available
+from kcircuits.scores import Scores
 
 FILES = ["circuit.dot", "circuit.json", *(["circuit.svg"] if dot_available() else [])]
 
@@ -201,3 +203,85 @@ def test_a_picture_that_cannot_be_drawn_costs_nothing_else(
     )
     assert (done.status, done.err) == (0, "kcircuits: warning: dot cannot draw the circuit\n")
     assert files_in(tmp_path) == ["circuit.dot", "circuit.json"]
+
+
+METHODS = {
+    "edge-pruning": ["--top-n", 120, "--steps", 8, "--seed", 2],
+    "eap": ["--top-n", 60],
+    "eap-ig-inputs": ["--top-n", 60, "--ig-steps", 3, "--qk-fix"],
+    "eap-ig-activations": ["--top-n", 60, "--ig-steps", 2],
+    "clean-corrupted": ["--threshold", 0.01],
+    "ifr": ["--top-n", 60, "--greedy"],
+    "exact": ["--top-n", 60, "--signed"],
+    "relp": ["--top-n", 6, "--level", "node"],
+}
+
+
+def test_no_method_is_forgotten():
+    assert METHODS.keys() == SCORERS.keys() | {"edge-pruning"}
+
+
+def as_options(arguments):
+    """What the command line's options are in Python."""
+    words = {"--signed": ("absolute", False), "--qk-fix": ("qk_fix", True), "--greedy": ("greedy", True)}
+    options = {}
+    for index, word in enumerate(arguments):
+        if word in words:
+            options |= [words[word]]
+        elif str(word).startswith("--"):
+            options[word.removeprefix("--").replace("-", "_")] = arguments[index + 1]
+    return options
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_that_score_all_edges(kcircuits, worded, prompts_file, tmp_path, method):
+    file = tmp_path / "all.safetensors"
+    done = kcircuits(
+        "discover", "--model", worded, "--prompts", prompts_file, "--method", method, *METHODS[method],
+        "--ablation", "corrupt", "--scores", file, "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert done.status == 0
+    model = load_model(worded)
+    prompts = read_prompts(prompts_file, None, model.spec.vocab_size, model.spec.max_positions)
+    expected = discover(model, prompts, method, ablation="corrupt", **as_options(METHODS[method]))
+    circuit = Circuit.load(tmp_path / "out" / "circuit.json")
+    assert (circuit.method, circuit.settings) == (method, expected.settings)
+    assert circuit.mask().tolist() == expected.mask().tolist()
+    assert done.json["files"][-1] == str(file)
+    assert done.json["num_edges"] == len(circuit.edges)
+    scores = Scores.load(file)
+    assert scores.edges(circuit.mask()) == circuit.edges
+    assert (scores.method, scores.settings, scores.model) == (method, circuit.settings, circuit.model)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_narrow_weights(kcircuits, worded, prompts_file, tmp_path, dtype):
+    options = ["--method", "eap", "--top-n", 60, "--ablation", "corrupt", "--dtype", dtype]
+    file = tmp_path / "scores.safetensors"
+    done = kcircuits(
+        "discover",
+        "--model",
+        worded,
+        "--prompts",
+        prompts_file,
+        *options,
+        "--scores",
+        file,
+        "--out",
+        tmp_path,
+    )
+    assert done.status == 0
+    model = load_model(worded, dtype=getattr(torch, dtype))
+    prompts = read_prompts(prompts_file, None, model.spec.vocab_size, model.spec.max_positions)
+    matrix = Scores.load(file).matrix
+    assert matrix.dtype == "float32"
+    assert (matrix == attribute(model, prompts, "eap").matrix).all()
+    wide = attribute(load_model(worded), prompts, "eap").matrix
+    assert 0 < abs(matrix - wide).max() < 0.2 * abs(wide).max()
+
+
+def test_the_cost_of_training_is_said_in_steps(kcircuits, worded, prompts_file, tmp_path):
+    options = ["--method", "edge-pruning", "--top-n", 120, "--steps", 3]
+    done = kcircuits("discover", "--model", worded, "--prompts", prompts_file, *options, "--out", tmp_path)
+    assert done.status == 0
+    assert "\n3 steps in " in done.out

@@ -1,0 +1,39 @@
+"""How far two scores of the same edges agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+def agreement(scores: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
+    """Compare a method's scores of E edges, [E], with the exact effects, [E].
+
+    Returns
+    -------
+    dict
+        `spearman` of the scores; `spearman_absolute` of their sizes, by which circuits are selected;
+        `overlap`, how much of the fifth that is greatest by |exact| is in the greatest fifth by |score|;
+        `sign` and `sign_top`, the share of all edges, and of that fifth, whose score has the exact effect's
+        sign. None where the scores have no signs.
+    """
+    fifth = len(exact) // 5
+    top = np.argsort(-np.abs(exact), kind="stable")[:fifth]
+    chosen = np.argsort(-np.abs(scores), kind="stable")[:fifth]
+    same = np.sign(scores) == np.sign(exact)
+    signed = bool((scores < 0).any())
+    return {
+        "spearman": _spearman(scores, exact) if signed else None,
+        "spearman_absolute": _spearman(np.abs(scores), np.abs(exact)),
+        "overlap": round(len(np.intersect1d(top, chosen)) / fifth, 3),
+        "sign": round(float(same.mean()), 3) if signed else None,
+        "sign_top": round(float(same[top].mean()), 3) if signed else None,
+    }
+
+
+def _spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's correlation of the ranks; equal values share their mean rank."""
+    ranks = [pd.Series(values).rank().to_numpy() for values in (a, b)]
+    return round(float(np.corrcoef(*ranks)[0, 1]), 3)

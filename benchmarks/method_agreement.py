@@ -1,0 +1,137 @@
+"""How well each method's scores agree with the exact effect of every edge.
+
+On the small golden models all edges are compared. SmolLM2-135M has 70,651, most of which have next to no
+effect, so two samples are drawn from a fixed seed: 1,000 edges uniformly, and 1,000 of those 10 % that all
+methods together rank highest by |score| (mean rank).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from agreement import agreement
+from demo_task import DESCRIPTION, language_task
+from machine import write_results
+
+import kcircuits
+from kcircuits.data.prompts import Prompt
+from kcircuits.discover import exact_scores, method_of, scorer_of
+from kcircuits.memory import memory_bytes
+from kcircuits.model.spec import ModelSpec
+from kcircuits.model.transforms import with_kept_positions
+from kcircuits.task import Task
+
+GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
+SMALL_MODELS = ("gpt2", "llama", "llama_gqa")
+SCORERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "eap": ("eap", {}),
+    "eap+qk_fix": ("eap", {"qk_fix": True}),
+    "eap-ig-inputs": ("eap-ig-inputs", {"ig_steps": 5}),
+    "eap-ig-inputs+qk_fix": ("eap-ig-inputs", {"ig_steps": 5, "qk_fix": True}),
+    "eap-ig-activations": ("eap-ig-activations", {"ig_steps": 5}),
+    "clean-corrupted": ("clean-corrupted", {}),
+    "relp": ("relp", {}),
+    "relp+qk_fix": ("relp", {"qk_fix": True}),
+    "ifr": ("ifr", {}),
+}
+SAMPLE = 1000
+TOP_SHARE = 0.1
+SEED = 0
+
+
+def all_scores(spec: ModelSpec, task: Task) -> dict[str, np.ndarray]:
+    """Every scorer's matrix, [S, R]."""
+    memory = memory_bytes(None)
+    return {
+        name: scorer_of(method, options).scores(spec, task, memory, None)
+        for name, (method, options) in SCORERS.items()
+    }
+
+
+def pruned_scores(spec: ModelSpec, task: Task) -> np.ndarray:
+    """How likely edge-pruning leaves each gate open where it keeps half of the edges, [S, R]."""
+    found = method_of("edge-pruning", {"top_n": spec.graph.num_edges // 2}).search(
+        spec, task, memory_bytes(None), None
+    )
+    assert found.scores is not None
+    return found.scores
+
+
+def rows(
+    model: str, edges: str, scores: Mapping[str, np.ndarray], exact: np.ndarray, mask: np.ndarray
+) -> list[dict[str, Any]]:
+    """A row per method for the edges in a mask, [S, R]."""
+    return [
+        {"model": model, "edges": edges, "number": int(mask.sum()), "method": name}
+        | agreement(np.asarray(matrix, dtype=float)[mask], exact[mask])
+        for name, matrix in scores.items()
+    ]
+
+
+def of_small_model(name: str) -> list[dict[str, Any]]:
+    spec = with_kept_positions(kcircuits.load_model(GOLDEN / name).spec)
+    with np.load(GOLDEN / name / "eap_golden.npz") as arrays:
+        pairs = zip(*(arrays[key].tolist() for key in ("clean", "corrupt", "labels")), strict=True)
+        prompts = tuple(
+            Prompt(tuple(clean), answer, tuple(corrupt), wrong) for clean, corrupt, (answer, wrong) in pairs
+        )
+    task = Task(prompts, "corrupt", "logit-diff")
+    scores = all_scores(spec, task) | {"edge-pruning": pruned_scores(spec, task)}
+    exact = exact_scores(spec, task, spec.graph.valid, memory_bytes(None))
+    return rows(name, "all", scores, exact, spec.graph.valid)
+
+
+def of_real_model() -> list[dict[str, Any]]:
+    model = kcircuits.load_model("demo")
+    spec, task = model.spec, language_task(model)
+    scores = all_scores(spec, task)
+    samples = {"uniform": sample(spec.graph.valid), "top 10 %": sample(ranked_first(spec, scores))}
+    wanted = np.logical_or(*samples.values())
+    exact = exact_scores(spec, task, wanted, memory_bytes(None))
+    for name, mask in samples.items():
+        sizes = np.abs(exact[mask])
+        print(f"SmolLM2-135M, {name}: |effect| median {np.median(sizes):.1e}, greatest {sizes.max():.1e}")
+    return [row for name, mask in samples.items() for row in rows("SmolLM2-135M", name, scores, exact, mask)]
+
+
+def ranked_first(spec: ModelSpec, scores: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The edges that all methods together rank highest, bool [S, R]."""
+    sizes = pd.DataFrame({name: np.abs(matrix[spec.graph.valid]) for name, matrix in scores.items()})
+    mean_rank = sizes.rank().mean(axis=1).to_numpy()
+    first = np.zeros_like(spec.graph.valid)
+    first[spec.graph.valid] = mean_rank >= np.quantile(mean_rank, 1 - TOP_SHARE)
+    return first
+
+
+def sample(mask: np.ndarray) -> np.ndarray:
+    """`SAMPLE` edges of a mask, bool [S, R]."""
+    places = np.random.default_rng(SEED).choice(np.flatnonzero(mask), SAMPLE, replace=False)
+    chosen = np.zeros_like(mask)
+    chosen.flat[places] = True
+    return chosen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    torch.set_num_threads(parser.parse_args().threads)
+    start = perf_counter()
+    measured = [row for name in SMALL_MODELS for row in of_small_model(name)] + of_real_model()
+    print(pd.DataFrame(measured).to_string(index=False, na_rep="-"))
+    results = {
+        "task": {"SmolLM2-135M": DESCRIPTION, "others": "8 golden pairs, corrupt ablation, logit-diff"},
+        "seconds": round(perf_counter() - start),
+        "rows": measured,
+    }
+    print(f"written: {write_results('methods', results)}")
+
+
+if __name__ == "__main__":
+    main()

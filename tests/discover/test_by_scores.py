@@ -1,0 +1,201 @@
+"""Circuits of the best-scored edges: what is recorded, what scores depend on, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, get_args
+
+import numpy as np
+import pytest
+
+from kcircuits.discover import SCORERS, attribute, discover, method_of
+from kcircuits.discover.by_scores import ByScores, checked_scores
+from kcircuits.discover.eap import Eap
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.loading import Model, load_model
+from kcircuits.paths import on_paths
+from kcircuits.scores import Scores
+from kcircuits.selection import Selection, select
+from kcircuits.task import Ablation, Task
+from tests.models import tiny_spec
+from tests.tasks import random_prompts_of
+
+PROMPTS = random_prompts_of([5, 2, 6])
+CASES = [
+    (method, ablation)
+    for method in SCORERS
+    for ablation in get_args(Ablation)
+    if method != "clean-corrupted" or ablation == "corrupt"
+]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder) -> Model:
+    return load_model(tiny_folder("llama_gqa"))
+
+
+@pytest.mark.parametrize(("method", "ablation"), CASES)
+def test_every_method_finds_a_circuit(model, tmp_path, method, ablation):
+    file = tmp_path / "scores.safetensors"
+    circuit = discover(model, PROMPTS, method, ablation=ablation, top_n=80, scores=file)
+    scores = attribute(model, PROMPTS, method, ablation=ablation)
+    assert (circuit.mask() == select(scores.graph, scores.matrix, Selection(top_n=80))).all()
+    assert 0 < len(circuit.edges) <= 80
+    assert (on_paths(circuit.graph, circuit.mask()) == circuit.mask()).all()
+    assert circuit.edges == scores.edges(circuit.mask())
+    assert circuit.metric["full"] != circuit.metric["empty"]
+    saved = Scores.load(file)
+    assert (saved.matrix == scores.matrix).all()
+    assert (saved.method, saved.model, saved.settings) == (method, model.identity, circuit.settings)
+
+
+def test_what_is_recorded(model):
+    circuit = discover(
+        model,
+        PROMPTS,
+        "eap-ig-inputs",
+        ablation="corrupt",
+        metric="logit-diff",
+        top_n=60,
+        ig_steps=3,
+        qk_fix=True,
+        greedy=True,
+    )
+    how = {"ablation": "corrupt", "metric": "logit-diff", "fold_value_biases": False, "keep_positions": False}
+    chosen = {"top_n": 60, "threshold": None, "absolute": True, "greedy": True, "level": "edge"}
+    assert circuit.method == "eap-ig-inputs"
+    assert circuit.settings == {"ig_steps": 3, "qk_fix": True, "num_prompts": 3} | chosen | how
+    assert circuit.stats.keys() == {"seconds"}
+    scores = attribute(model, PROMPTS, "eap-ig-inputs", ig_steps=3)
+    assert scores.settings == {"ig_steps": 3, "qk_fix": False, "num_prompts": 3} | how | {"metric": "nll"}
+    assert (scores.method, scores.model) == ("eap-ig-inputs", model.identity)
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        {"top_n": 40, "greedy": True},
+        {"top_n": 120, "absolute": False},
+        {"top_n": 5, "level": "node"},
+        {"threshold": 0.01},
+        {"threshold": 0.0, "absolute": False},
+    ],
+    ids=str,
+)
+def test_selections(model, selection):
+    options: dict[str, Any] = {"ablation": "corrupt"}
+    circuit = discover(model, PROMPTS, "eap", **options, **selection)
+    scores = attribute(model, PROMPTS, "eap", **options)
+    assert (circuit.mask() == select(scores.graph, scores.matrix, Selection(**selection))).all()
+    if selection.get("absolute") is False:
+        assert all(edge.score >= 0 for edge in circuit.edges)
+    if selection.get("level") == "node":
+        assert len(circuit.nodes) <= 5 + 2
+
+
+@pytest.mark.parametrize("method", SCORERS)
+def test_scores_are_means_over_prompts_of_any_lengths(model, method):
+    together = attribute(model, PROMPTS, method).matrix
+    alone = [attribute(model, [prompt], method).matrix for prompt in PROMPTS]
+    assert np.abs(together - np.mean(alone, axis=0)).max() < 1e-5 * np.abs(together).max()
+
+
+@pytest.mark.parametrize("ablation", ["zero", "corrupt", "mean", "mean-positional"])
+@pytest.mark.parametrize("method", ["eap", "eap-ig-activations", "exact", "ifr"])
+def test_scores_do_not_depend_on_memory(model, method, ablation):
+    """One byte is room for one prompt and one run at a time; the means are still those of all prompts."""
+    plenty = attribute(model, PROMPTS, method, ablation=ablation, memory="1GiB").matrix
+    scarce = attribute(model, PROMPTS, method, ablation=ablation, memory=1).matrix
+    assert np.abs(plenty - scarce).max() < 2e-5 * np.abs(plenty).max()
+
+
+def test_learned_positions_can_be_kept(tiny_folder):
+    """Only zero and mean ablation of `input` tell the difference: corrupt prompts have the same positions."""
+    gpt2 = load_model(tiny_folder("gpt2"))
+
+    def difference(ablation: str) -> np.ndarray:
+        matrices = [
+            attribute(gpt2, PROMPTS, "eap", ablation=ablation, keep_positions=kept).matrix
+            for kept in (False, True)
+        ]
+        return np.abs(matrices[0] - matrices[1]).max(axis=1) / np.abs(matrices[0]).max()  # [S]
+
+    assert difference("corrupt").max() < 1e-5
+    zero = difference("zero")
+    assert zero[0] > 1e-2
+    assert zero[1:].max() < 1e-5
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A scorer whose scores are all the same."""
+
+    name: ClassVar[str] = "constant"
+    value: float
+
+    def check(self, task: Task) -> None:
+        pass
+
+    def scores(self, spec: Any, task: Any, memory: Any, progress: Any) -> np.ndarray:
+        return np.where(spec.graph.valid, self.value, 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (0.0, "constant: every score is 0, as ablation changes nothing"),
+        (float("nan"), "constant: a score is not finite"),
+        (float("inf"), "constant: a score is not finite"),
+        (1e39, "constant: a score is not finite"),  # float32 ends before
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_scores_that_say_nothing_are_errors(value, message):
+    spec, task = tiny_spec("llama"), Task(PROMPTS)
+    with pytest.raises(KCircuitsError, match=message):
+        checked_scores(Constant(value), spec, task, 1, None)
+    with pytest.raises(KCircuitsError, match=message):
+        ByScores(Constant(value), Selection(top_n=5)).search(spec, task, 1, None)
+
+
+def test_nothing_left(model):
+    """The one best edge lies on no path, unless it is the edge from end to end."""
+    with pytest.raises(KCircuitsError, match=r"nothing is left: of the 1 edges chosen, none lies on a path"):
+        discover(model, PROMPTS, "eap", ablation="corrupt", top_n=1)
+
+
+SAME = [replace(prompt, corrupt_ids=prompt.clean_ids) for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ("eap", {"metric": "kl"}, "eap cannot use the metric kl: it is least at the full model"),
+        ("relp", {"metric": "kl"}, "relp cannot use the metric kl"),
+        ("clean-corrupted", {"ablation": "zero"}, "clean-corrupted needs corrupt ablation, got zero"),
+        ("exact", {"prompts": SAME}, "every corrupt prompt is the same as its clean prompt"),
+        (
+            "ifr",
+            {"prompts": PROMPTS[:1], "ablation": "mean-positional"},
+            "all prompts are the same, so the mean of a position",
+        ),
+        ("eap-ig-inputs", {"ig_steps": 0}, "ig_steps must be a whole number, at least 1; got 0"),
+        ("eap-ig-activations", {"ig_steps": 2.0}, r"ig_steps must be a whole number, at least 1; got 2\.0"),
+        ("ifr", {"qk_fix": True}, "ifr has no option 'qk_fix'; it has none|its options are"),
+        ("acdc", {}, "acdc does not score all edges; methods that do: eap"),
+        ("magic", {}, "method must be one of acdc"),
+    ],
+)
+def test_bad_input_is_refused(model, method, changes, message):
+    options = {"prompts": PROMPTS, "ablation": "corrupt"} | changes
+    with pytest.raises(KCircuitsError, match=message):
+        attribute(model, method=method, **options)
+
+
+def test_a_selection_is_needed():
+    with pytest.raises(KCircuitsError, match="eap needs a top_n or a threshold"):
+        method_of("eap", {"qk_fix": True})
+    with pytest.raises(KCircuitsError, match="eap has no option 'steps'; its options are qk_fix, absolute"):
+        method_of("eap", {"steps": 3, "top_n": 5})
+    made = method_of("eap", {"top_n": 5, "level": "node"})
+    assert made == ByScores(Eap(), Selection(top_n=5, level="node"))
