@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -268,6 +269,25 @@ def test_errors_in_this_package_keep_their_traceback(filled, monkeypatch):
     monkeypatch.setattr(Acdc, "search", fail)
     with pytest.raises(RuntimeError, match="index out of range"):
         run(["discover", *filled(TEXT)])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "2000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, None),
+    ],
+    ids=["by default", "limit given", "policy given"],
+)
+def test_threads_do_not_spin_for_long(monkeypatch, given, expected):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
 def test_main_exits_with_the_status(capsys):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import BloomConfig, BloomForCausalLM, OPTConfig, PhiConfig, StableLmConfig
+from transformers import BloomConfig, BloomForCausalLM, OPTConfig, PhiConfig, StableLmConfig, Starcoder2Config
 from transformers.activations import ACT2FN
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.families import FAMILIES, spec_of
 from kcircuits.model.families.common import ACTIVATIONS, activation
-from kcircuits.model.forward import activate
+from kcircuits.model.forward import activate, forward, position_ids
 from kcircuits.model.spec import Experts
 from tests.models import (
     BUILDERS,
@@ -26,6 +29,7 @@ from tests.models import (
     like_llama,
     llama,
     of_family,
+    random_prompts,
     tiny_model,
     tiny_spec,
 )
@@ -150,3 +154,17 @@ def test_variants_that_are_not_covered_are_refused(builder, message):
 def test_activations_compute_what_their_hugging_face_names_say(name):
     x = torch.linspace(-6, 6, 301)
     torch.testing.assert_close(activate(activation(name), x), ACT2FN[name](x), atol=1e-5, rtol=0)
+
+
+def test_the_documented_example_reads_a_new_family():
+    text = (Path(__file__).parents[2] / "docs" / "adding-a-family.md").read_text(encoding="utf-8")
+    match = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert match is not None and match[1].count("\n") < 60
+    names: dict[str, Any] = {}
+    exec(match[1], names)
+    model = build(partial(like_llama, Starcoder2Config))
+    tokens, mask = random_prompts([4, 9, 1])
+    with torch.no_grad():
+        expected = model(tokens, attention_mask=mask.long(), position_ids=position_ids(mask)).logits
+    logits = forward(names["spec"](model), tokens, mask)
+    torch.testing.assert_close(logits[mask], expected[mask], atol=1e-4, rtol=0)
