@@ -3,7 +3,8 @@
 On the small golden models all edges are compared. SmolLM2-135M has 70,651, most of which have next to no
 effect, so two samples are drawn from a fixed seed: 1,000 edges uniformly, and 1,000 of those 10 % that all
 methods together rank highest by |score| (mean rank). And what the scores are for: the faithfulness of
-circuits of their best edges, on the prompts that were scored.
+SmolLM2's circuits of their best edges, on the prompts that were scored. (The golden models have random weights
+and know nothing that a circuit could keep.)
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def circuits(model: str, spec: ModelSpec, task: Task, scores: Mapping[str, np.nd
     return made
 
 
-def of_small_model(name: str) -> tuple[Rows, Rows]:
+def of_small_model(name: str) -> Rows:
     spec = with_kept_positions(kcircuits.load_model(GOLDEN / name).spec)
     with np.load(GOLDEN / name / "eap_golden.npz") as arrays:
         pairs = zip(*(arrays[key].tolist() for key in ("clean", "corrupt", "labels")), strict=True)
@@ -109,10 +110,7 @@ def of_small_model(name: str) -> tuple[Rows, Rows]:
     task = Task(prompts, "corrupt", "logit-diff")
     scores = all_scores(spec, task) | {"edge-pruning": pruned_scores(spec, task)}
     exact = exact_scores(spec, task, spec.graph.valid, memory_bytes(None))
-    return (
-        rows(name, "all", scores, exact, spec.graph.valid),
-        circuits(name, spec, task, scores | {"exact": exact}),
-    )
+    return rows(name, "all", scores, exact, spec.graph.valid)
 
 
 def of_real_model() -> tuple[Rows, Rows]:
@@ -125,7 +123,10 @@ def of_real_model() -> tuple[Rows, Rows]:
     for name, mask in samples.items():
         sizes = np.abs(exact[mask])
         print(f"SmolLM2-135M, {name}: |effect| median {np.median(sizes):.1e}, greatest {sizes.max():.1e}")
-    return [row for name, mask in samples.items() for row in rows("SmolLM2-135M", name, scores, exact, mask)]
+    compared: Rows = []
+    for name, mask in samples.items():
+        compared += rows("SmolLM2-135M", name, scores, exact, mask)
+    return compared, circuits("SmolLM2-135M", spec, task, scores)
 
 
 def ranked_first(spec: ModelSpec, scores: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -150,8 +151,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     torch.set_num_threads(parser.parse_args().threads)
     start = perf_counter()
-    parts = [*map(of_small_model, SMALL_MODELS), of_real_model()]
-    compared, faithful = ([row for part in parts for row in part[index]] for index in (0, 1))
+    compared = [row for name in SMALL_MODELS for row in of_small_model(name)]
+    of_real, faithful = of_real_model()
+    compared += of_real
     print(pd.DataFrame(compared).to_string(index=False, na_rep="-"))
     print("\nFaithfulness of circuits of a method's best edges, by their share of the graph's edges")
     print(pd.DataFrame(faithful).to_string(index=False))
