@@ -3,8 +3,8 @@
 On the small golden models all edges are compared. SmolLM2-135M has 70,651, most of which have next to no
 effect, so two samples are drawn from a fixed seed: 1,000 edges uniformly, and 1,000 of those 10 % that all
 methods together rank highest by |score| (mean rank). And what the scores are for: the faithfulness of
-SmolLM2's circuits of their best edges, on the prompts that were scored. (The golden models have random weights
-and know nothing that a circuit could keep.)
+SmolLM2's circuits of their best edges, on the prompts that were scored. (The golden models have random
+weights and know nothing that a circuit could keep.)
 """
 
 from __future__ import annotations
