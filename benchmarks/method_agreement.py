@@ -2,7 +2,9 @@
 
 On the small golden models all edges are compared. SmolLM2-135M has 70,651, most of which have next to no
 effect, so two samples are drawn from a fixed seed: 1,000 edges uniformly, and 1,000 of those 10 % that all
-methods together rank highest by |score| (mean rank).
+methods together rank highest by |score| (mean rank). And what the scores are for: the faithfulness of
+SmolLM2's circuits of their best edges, on the prompts that were scored. (The golden models have random
+weights and know nothing that a circuit could keep.)
 """
 
 from __future__ import annotations
@@ -23,9 +25,12 @@ from machine import write_results
 import kcircuits
 from kcircuits.data.prompts import Prompt
 from kcircuits.discover import exact_scores, method_of, scorer_of
+from kcircuits.engine import measure
 from kcircuits.memory import memory_bytes
+from kcircuits.metrics import faithfulness
 from kcircuits.model.spec import ModelSpec
 from kcircuits.model.transforms import with_kept_positions
+from kcircuits.selection import select_sizes
 from kcircuits.task import Task
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
@@ -44,6 +49,9 @@ SCORERS: dict[str, tuple[str, dict[str, Any]]] = {
 SAMPLE = 1000
 TOP_SHARE = 0.1
 SEED = 0
+SIZES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+Rows = list[dict[str, Any]]
 
 
 def all_scores(spec: ModelSpec, task: Task) -> dict[str, np.ndarray]:
@@ -66,7 +74,7 @@ def pruned_scores(spec: ModelSpec, task: Task) -> np.ndarray:
 
 def rows(
     model: str, edges: str, scores: Mapping[str, np.ndarray], exact: np.ndarray, mask: np.ndarray
-) -> list[dict[str, Any]]:
+) -> Rows:
     """A row per method for the edges in a mask, [S, R]."""
     return [
         {"model": model, "edges": edges, "number": int(mask.sum()), "method": name}
@@ -75,7 +83,24 @@ def rows(
     ]
 
 
-def of_small_model(name: str) -> list[dict[str, Any]]:
+def circuits(model: str, spec: ModelSpec, task: Task, scores: Mapping[str, np.ndarray]) -> Rows:
+    """The faithfulness of each method's circuits, by their edges' share of the graph before pruning."""
+    graph, valid = spec.graph, spec.graph.valid
+    numbers = [int(size * graph.num_edges) for size in SIZES]
+    made: Rows = []
+    for name, matrix in scores.items():
+        masks = [valid, np.zeros_like(valid), *select_sizes(graph, np.asarray(matrix, dtype=float), numbers)]
+        full, empty, *values = measure(spec, task, np.stack(masks), memory_bytes(None))
+        row: dict[str, Any] = {"model": model, "method": name}
+        for size, value in zip(SIZES, values, strict=True):
+            found = faithfulness(full, value, empty)
+            assert found is not None
+            row[f"{size:.0%}"] = round(found, 3)
+        made.append(row)
+    return made
+
+
+def of_small_model(name: str) -> Rows:
     spec = with_kept_positions(kcircuits.load_model(GOLDEN / name).spec)
     with np.load(GOLDEN / name / "eap_golden.npz") as arrays:
         pairs = zip(*(arrays[key].tolist() for key in ("clean", "corrupt", "labels")), strict=True)
@@ -88,7 +113,7 @@ def of_small_model(name: str) -> list[dict[str, Any]]:
     return rows(name, "all", scores, exact, spec.graph.valid)
 
 
-def of_real_model() -> list[dict[str, Any]]:
+def of_real_model() -> tuple[Rows, Rows]:
     model = kcircuits.load_model("demo")
     spec, task = model.spec, language_task(model)
     scores = all_scores(spec, task)
@@ -98,7 +123,10 @@ def of_real_model() -> list[dict[str, Any]]:
     for name, mask in samples.items():
         sizes = np.abs(exact[mask])
         print(f"SmolLM2-135M, {name}: |effect| median {np.median(sizes):.1e}, greatest {sizes.max():.1e}")
-    return [row for name, mask in samples.items() for row in rows("SmolLM2-135M", name, scores, exact, mask)]
+    compared: Rows = []
+    for name, mask in samples.items():
+        compared += rows("SmolLM2-135M", name, scores, exact, mask)
+    return compared, circuits("SmolLM2-135M", spec, task, scores)
 
 
 def ranked_first(spec: ModelSpec, scores: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -123,12 +151,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     torch.set_num_threads(parser.parse_args().threads)
     start = perf_counter()
-    measured = [row for name in SMALL_MODELS for row in of_small_model(name)] + of_real_model()
-    print(pd.DataFrame(measured).to_string(index=False, na_rep="-"))
+    compared = [row for name in SMALL_MODELS for row in of_small_model(name)]
+    of_real, faithful = of_real_model()
+    compared += of_real
+    print(pd.DataFrame(compared).to_string(index=False, na_rep="-"))
+    print("\nFaithfulness of circuits of a method's best edges, by their share of the graph's edges")
+    print(pd.DataFrame(faithful).to_string(index=False))
     results = {
         "task": {"SmolLM2-135M": DESCRIPTION, "others": "8 golden pairs, corrupt ablation, logit-diff"},
         "seconds": round(perf_counter() - start),
-        "rows": measured,
+        "rows": compared,
+        "faithfulness": faithful,
     }
     print(f"written: {write_results('methods', results)}")
 
