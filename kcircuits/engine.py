@@ -55,6 +55,14 @@ class Engine:
         self.graph: Graph = spec.graph
         self.num_prompts = len(task.prompts)
         self._session = _session(spec, task, means)
+        self.bytes: int = self._session.bytes()
+        """Of the activations that the engine keeps."""
+        tokens = sum(len(prompt.clean_ids) for prompt in task.prompts)
+        self._bytes_of_node = (tokens + self.num_prompts) * spec.width * spec.activation_bytes
+
+    def _workspace(self, memory: int, nodes: int = 0) -> int:
+        """What of a budget is left for runs beside the engine and the outputs of so many nodes."""
+        return max(1, memory - self.bytes - nodes * self._bytes_of_node)
 
     def full_rows(self) -> Tensor:
         """The full model's final-normed rows at each prompt's last position, [N, D]."""
@@ -69,9 +77,11 @@ class Engine:
         masks
             Present edges, bool [M, S, R].
         memory
-            Bytes that may be used for circuits that run together.
+            Bytes for the engine and the circuits that run together, at least one of which does.
         """
-        rows: Tensor = self._session.masked_run(torch.from_numpy(np.ascontiguousarray(masks)), memory)
+        rows: Tensor = self._session.masked_run(
+            torch.from_numpy(np.ascontiguousarray(masks)), self._workspace(memory)
+        )
         return rows
 
     def metric(self, rows: Tensor) -> Tensor:
@@ -98,7 +108,9 @@ class Engine:
         `progress` is called after every chunk of hypotheses with an `AcdcProgress`; an exception that it
         raises ends the search, and so does Ctrl-C. Returns an `AcdcResult`.
         """
-        return self._session.acdc(threshold, absolute, memory, chunk_limit, progress)
+        # The search keeps the outputs of all senders and the gradients at all receivers.
+        workspace = self._workspace(memory, len(self.graph.senders) + len(self.graph.receivers))
+        return self._session.acdc(threshold, absolute, workspace, chunk_limit, progress)
 
     def path_scores(
         self, points: Sequence[float], *, rule: Rule, qk_fix: bool, memory: int, progress: Counter | None
@@ -117,14 +129,15 @@ class Engine:
         qk_fix
             Compute queries' and keys' patterns anew instead (AtP*).
         memory
-            Bytes for runs that are kept at a time, at least one of which is.
+            Bytes for the engine and the runs that are kept at a time, at least one of which is.
         """
-        scores: Tensor = self._session.path_scores(list(points), rule, qk_fix, memory, progress)
+        workspace = self._workspace(memory)
+        scores: Tensor = self._session.path_scores(list(points), rule, qk_fix, workspace, progress)
         return scores
 
     def activation_scores(self, steps: int, *, qk_fix: bool, memory: int, progress: Counter | None) -> Tensor:
         """EAP-IG on activations: averaged over runs that hold one node between ã and a, [S, R]."""
-        scores: Tensor = self._session.activation_scores(steps, qk_fix, memory, progress)
+        scores: Tensor = self._session.activation_scores(steps, qk_fix, self._workspace(memory), progress)
         return scores
 
     def exact_scores(
@@ -140,7 +153,8 @@ class Engine:
         `wanted`, bool [S, R], says of which edges; the others are 0.
         """
         mask = torch.from_numpy(np.ascontiguousarray(wanted & self.graph.valid))
-        scores: Tensor = self._session.exact_scores(mask, memory, chunk_limit, progress)
+        workspace = self._workspace(memory, len(self.graph.senders))
+        scores: Tensor = self._session.exact_scores(mask, workspace, chunk_limit, progress)
         return scores
 
     def soft_run(self, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,11 +180,11 @@ class Engine:
 
 
 def engines(spec: ModelSpec, task: Task, memory: int) -> Iterator[Engine]:
-    """Engines for consecutive portions of a task's prompts, one at a time, each fit for `memory` bytes."""
+    """Engines for consecutive portions of a task's prompts, one at a time, each of half of `memory` bytes."""
     check_all_fit(spec, task.prompts)
     means = mean_activations(spec, task, memory) if task.is_mean else None
     reference = task.reference or task.prompts
-    for portion in portions(spec, task.prompts, memory):
+    for portion in portions(spec, task.prompts, memory, kept=task.ablation != "zero"):
         yield Engine(spec, replace(task, prompts=portion, reference=reference), means)
 
 

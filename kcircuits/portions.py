@@ -7,13 +7,22 @@ from collections.abc import Iterator, Sequence
 from kcircuits.data.prompts import Prompt
 from kcircuits.model.spec import ModelSpec
 
-_COPIES = 8  # of the senders' outputs, that an engine and a masked run hold at once
+
+def engine_bytes_per_token(spec: ModelSpec, kept: bool) -> int:
+    """Bytes that an engine keeps for each token: all senders' outputs, and with `kept` their ablated values.
+
+    Those also come summed up before every sub-block.
+    """
+    senders = len(spec.graph.senders)
+    rows = 2 * senders + 2 * len(spec.layers) + 1 if kept else senders
+    return rows * spec.width * spec.activation_bytes
 
 
-def portions(spec: ModelSpec, prompts: Sequence[Prompt], memory: int) -> Iterator[tuple[Prompt, ...]]:
-    """Consecutive portions of the prompts, each small enough for `memory` bytes, or of one prompt."""
-    bytes_per_token = _COPIES * len(spec.graph.senders) * spec.width * spec.activation_bytes
-    tokens = memory // bytes_per_token
+def portions(
+    spec: ModelSpec, prompts: Sequence[Prompt], memory: int, *, kept: bool = False
+) -> Iterator[tuple[Prompt, ...]]:
+    """Consecutive portions of the prompts, whose engines take half of `memory` bytes, or of one prompt."""
+    tokens = memory // (2 * engine_bytes_per_token(spec, kept))
     portion: list[Prompt] = []
     used = 0
     for prompt in prompts:

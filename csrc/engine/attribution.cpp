@@ -60,8 +60,18 @@ class Contributions {
   at::Tensor sums_;
 };
 
-int64_t variants_at_a_time(const Session& session, const AttributionOptions& options) {
-  return std::max<int64_t>(1, options.memory / Sweep::bytes_per_variant(session));
+// Products of more rows are hardly faster, and take memory.
+constexpr int64_t kEnoughRows = 192;
+
+// As many of `count` variants as the memory allows and products gain from; chunks alike in size.
+int64_t variants_at_a_time(const Session& session, const AttributionOptions& options,
+                           int64_t count) {
+  const int64_t fitting = options.memory / Sweep::bytes_per_variant(session);
+  const int64_t useful =
+      (kEnoughRows + session.tokens().num_tokens - 1) / session.tokens().num_tokens;
+  const int64_t most = std::max<int64_t>(1, std::min(fitting, useful));
+  const int64_t chunks = (count + most - 1) / most;
+  return (count + chunks - 1) / chunks;
 }
 
 // ã + points · (a − ã) for one or several senders together: [B, P, D].
@@ -106,7 +116,8 @@ at::Tensor path_scores(const Session& session, const std::vector<double>& points
   const c10::NoGradGuard no_grad;
   Contributions contributions(session, options);
   Report report(options, static_cast<int64_t>(points.size()));
-  by_chunks(points, variants_at_a_time(session, options), [&](const std::vector<double>& some) {
+  const int64_t chunk = variants_at_a_time(session, options, static_cast<int64_t>(points.size()));
+  by_chunks(points, chunk, [&](const std::vector<double>& some) {
     Sweep sweep(session, options.rule, 0, between(session, 0, 1, some));
     sweep.pull_back(session.metric().gradient(sweep.rows()), contributions.use());
     report.add(static_cast<int64_t>(some.size()));
@@ -125,7 +136,7 @@ at::Tensor activation_scores(const Session& session, int64_t steps,
   const int64_t runs = steps * (2 * g.num_layers + 1);
   Contributions contributions(session, options);
   Report report(options, runs);
-  const int64_t chunk = variants_at_a_time(session, options);
+  const int64_t chunk = variants_at_a_time(session, options, steps);
 
   Sweep plain(session, options.rule, 0, between(session, 0, 1, {1.0}));
   std::vector<at::Tensor> joining(g.num_layers);

@@ -207,6 +207,7 @@ void bind(py::module_& m) {
            }),
            py::arg("spec"), py::arg("clean"), py::arg("lengths"), py::arg("answers"),
            py::arg("wrong"), py::arg("corrupt"), py::arg("mean"), py::arg("metric"))
+      .def("bytes", &Session::bytes)
       .def("full_rows", &Session::full_rows)
       .def("sender_sums", &Session::sender_sums, py::arg("by_position"),
            py::call_guard<py::gil_scoped_release>())

@@ -66,6 +66,13 @@ void Session::build_ablated(const SessionOptions& options) {
     ablated_[0] = position_rows();
 }
 
+int64_t Session::bytes() const {
+  int64_t numbers = clean_delta_.numel();
+  for (const auto& rows : ablated_) numbers += rows ? rows->numel() : 0;
+  for (const auto& rows : constants_) numbers += rows ? rows->numel() : 0;
+  return numbers * clean_delta_.element_size();
+}
+
 // The part of `input` that stays where ablation takes only the tokens away, [P, D].
 at::Tensor Session::position_rows() const {
   if (!model_.positions) {

@@ -46,6 +46,8 @@ class Session {
   // Σ ã + Σ b_O before a receiver, [1, 1, P, D], or [1, 1, N, D] for last rows; nothing when it is
   // zero.
   std::optional<at::Tensor> constant(int64_t receiver, bool last_only) const;
+  // Bytes of the activations that the session keeps.
+  int64_t bytes() const;
   // Final-normed rows of the plain run, [N, D].
   const at::Tensor& full_rows() const { return full_rows_; }
 
