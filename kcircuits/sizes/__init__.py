@@ -1,0 +1,16 @@
+"""Methods side by side: how faithful the circuits of each are, over their sizes."""
+
+from kcircuits.sizes.comparison import MethodCurve, Point, SizeComparison
+from kcircuits.sizes.options import SizeOptions
+from kcircuits.sizes.progress import MethodProgress
+from kcircuits.sizes.run import DEFAULT_METHODS, compare_sizes
+
+__all__ = [
+    "DEFAULT_METHODS",
+    "MethodCurve",
+    "MethodProgress",
+    "Point",
+    "SizeComparison",
+    "SizeOptions",
+    "compare_sizes",
+]
