@@ -3,7 +3,7 @@
 from kcircuits.sizes.comparison import MethodCurve, Point, SizeComparison
 from kcircuits.sizes.options import SizeOptions
 from kcircuits.sizes.progress import MethodProgress
-from kcircuits.sizes.run import DEFAULT_METHODS, compare_sizes
+from kcircuits.sizes.run import DEFAULT_METHODS, check_methods, compare_sizes
 
 __all__ = [
     "DEFAULT_METHODS",
@@ -12,5 +12,6 @@ __all__ = [
     "Point",
     "SizeComparison",
     "SizeOptions",
+    "check_methods",
     "compare_sizes",
 ]
