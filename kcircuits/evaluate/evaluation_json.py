@@ -53,7 +53,7 @@ def evaluation_of(document: dict[str, Any]) -> Evaluation | None:
     """
     if "circuit" not in document:
         return None
-    runs = {name: _run_of(document[name]) for name in _RUNS}
+    runs: dict[str, Any] = {name: _run_of(document[name]) for name in _RUNS}
     rest = {key: document[key] for key in ("model", "ablation", "metric", "fold_value_biases", *_COUNTS)}
     return Evaluation(**rest, **runs, random=tuple(map(_run_of, document["random"])))
 

@@ -60,7 +60,7 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -
 
 
 def scrolling(content: Html, label: str) -> Html:
-    """A part of the page that scrolls by itself where it is too wide; it takes the focus, so that keys can."""
+    """A part of the page that scrolls by itself where it is too wide; it takes the focus, for keys."""
     return tag("div", content, class_="scrolls", role="region", aria_label=label, tabindex="0")
 
 

@@ -47,7 +47,7 @@ def _picture(circuit: Circuit) -> Html:
     label = f"The circuit as a graph of {len(circuit.nodes)} nodes, from input at the bottom to logits"
     drawn = inline_svg(circuit_svg(circuit), label, "circuit-")
     caption = tag(
-        "figcaption", "Layers from the bottom up. It scrolls; rest on a line to see its edges and scores."
+        "figcaption", "Layers from the bottom up. Rest on a line to see its edges and their scores."
     )
     return tag("figure", scrolling(drawn, "Picture of the circuit"), caption)
 

@@ -22,9 +22,7 @@ def repeat_section(results: Results, folder: str) -> Html:
     known = [command for command in commands if command is not None]
     parts: list[Html] = []
     if len(known) < len(commands):
-        text = (
-            "Some of the results do not say which model and prompts they were given: they were not made on "
-        )
+        text = "Some results do not say which model and prompts they came from: they were not made on "
         parts.append(tag("p", text + "the command line, or by an older version.", class_="note"))
     known.append(shlex.join(["kcircuits", "report", folder]))
     lines = [scrolling(tag("pre", tag("code", command)), "Command") for command in known]

@@ -20,9 +20,9 @@ def sizes_section(comparison: SizeComparison) -> Html:
         "Methods over sizes",
         tag(
             "p",
-            f"Faithfulness of the circuits that each method finds, over their sizes; prompts: "
-            f"{settings.get('num_prompts', 'unknown')}, {settings.get('ablation', 'unknown')} ablation, metric "
-            f"{settings.get('metric', 'unknown')} ({comparison.full:.4g} of the full model, "
+            "Faithfulness of the circuits that each method finds, over their sizes; prompts: "
+            f"{settings.get('num_prompts', 'unknown')}, {settings.get('ablation', 'unknown')} ablation, "
+            f"metric {settings.get('metric', 'unknown')} ({comparison.full:.4g} of the full model, "
             f"{comparison.empty:.4g} without edges). The prompts of the search are those of the measure. A "
             "method is the better the further up and to the left its line runs.",
         ),
