@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
 from kcircuits.report.html import Html
+from kcircuits.report.text import printable
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _LINK = "{http://www.w3.org/1999/xlink}"
@@ -38,7 +39,7 @@ def inline_svg(text: str, label: str, prefix: str) -> Html:
     source = ET.fromstring(text)
     root = _copied(source, prefix)
     root.set("role", "img")
-    root.set("aria-label", label)
+    root.set("aria-label", printable(label))
     # matplotlib says this in a style sheet, which would be one for the whole page.
     root.set("style", "stroke-linejoin: round")
     ET.register_namespace("", _SVG[1:-1])
