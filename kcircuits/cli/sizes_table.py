@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
-from kcircuits.sizes import MethodCurve, SizeComparison
-
-WIDTH = 100
-"""Where there is no terminal to ask, rich takes 80, which would break the table's lines."""
-LEVELS = (0.5, 0.9)
+from kcircuits.cli.console import table_console
+from kcircuits.sizes import LEVELS, MethodCurve, SizeComparison
 
 
 def print_table(comparison: SizeComparison) -> None:
     """Print what each method needs for how much, on stdout."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
+    console = table_console()
     settings = comparison.settings
     title = (
         f"{comparison.num_graph_edges:,} edges; prompts: {settings['num_prompts']:,}; "
@@ -32,8 +26,8 @@ def print_table(comparison: SizeComparison) -> None:
         table.add_row(*_cells(curve))
     console.print(table)
     console.print(
-        "edges for 0.9: the fewest edges of a circuit that is at least so faithful. CPR: greater is better, "
-        "CMD:\nless is. seconds: to find the circuits, without measuring them."
+        "edges for 0.9: the fewest edges of a circuit that is at least so faithful. CPR: greater is better,\n"
+        "CMD: less is. seconds: to find the circuits, without measuring them."
     )
 
 

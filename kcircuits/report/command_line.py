@@ -10,6 +10,7 @@ _INPUT = (
     *("model", "prompts", "relation", "template", "limit", "shuffle_seed", "top_k", "prompt", "answer"),
     *("corrupt", "wrong", "first_token", "reference_prompts", "dtype"),
 )
+_INPUT_OF_EVALUATE = ("scores", "reference", "signed", "greedy")
 _HALF = ("half", "split_seed")
 _MODEL = ("fold_value_biases", "keep_positions")
 _DISCOVER = (
@@ -43,8 +44,10 @@ def evaluate_command(evaluation: Mapping[str, Any], num_random: int, circuit: st
     given = _given(evaluation)
     if given is None:
         return None
-    more = ["--random", str(num_random)]
-    return _line(["evaluate", "--circuit", circuit, *given, *_options(evaluation, _EVALUATE), *more], folder)
+    words = ["evaluate", "--circuit", circuit, *given, *_options(evaluation["input"], _INPUT_OF_EVALUATE)]
+    words += [*_options(evaluation, _EVALUATE), "--random", str(num_random)]
+    words += [f"--{part}" for part in ("minimality", "halves") if part in evaluation]
+    return _line(words, folder)
 
 
 def sizes_command(methods: Sequence[str], settings: Mapping[str, Any], folder: str) -> str | None:

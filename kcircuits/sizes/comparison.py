@@ -11,6 +11,9 @@ from kcircuits.files import write_atomically
 from kcircuits.identity import graph_of
 from kcircuits.sizes import sizes_json
 
+LEVELS = (0.5, 0.9)
+"""Of the faithfulness: how many edges does a method need for each?"""
+
 
 @dataclass(frozen=True)
 class Point:

@@ -59,14 +59,25 @@ def test_the_command_repeats_the_search(kcircuits, worded, relation_file, prompt
     assert second.settings == first.settings
 
 
-def test_the_command_repeats_the_measures(kcircuits, worded, prompts_file, tmp_path):
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--random", 2, "--seed", 5, "--hit-k", 3, "--metric", "kl", "--half", "validation"],
+        ["--random", 0, "--halves", "--split-seed", 3, "--minimality", "--reference", "CIRCUIT"],
+        ["--scores", "SCORES", "--signed", "--greedy", "--ablation", "zero"],
+    ],
+)
+def test_the_command_repeats_the_measures(kcircuits, worded, prompts_file, tmp_path, options):
     given = ["--model", worded, "--prompts", prompts_file, "--out", tmp_path, "--quiet"]
-    assert not kcircuits("discover", *given, "--threshold", 0.1).status
-    more = ["--random", 2, "--seed", 5, "--hit-k", 3, "--metric", "kl", "--half", "validation"]
-    assert not kcircuits("evaluate", *given, "--circuit", tmp_path / "circuit.json", *more).status
+    places = {"CIRCUIT": tmp_path / "circuit.json", "SCORES": tmp_path / "scores.safetensors"}
+    search = ["--method", "eap", "--top-n", 30, "--ablation", "corrupt", "--scores", places["SCORES"]]
+    assert not kcircuits("discover", *given, *search).status
+    filled = [places.get(option, option) for option in options]
+    assert not kcircuits("evaluate", *given, "--circuit", places["CIRCUIT"], *filled).status
     first = json.loads((tmp_path / "evaluation.json").read_text())
-    command = evaluate_command(first, 2, str(tmp_path / "circuit.json"), str(tmp_path / "again"))
-    assert kcircuits(*shlex.split(command)[1:]).status == 0
+    command = evaluate_command(first, len(first["random"]), str(places["CIRCUIT"]), str(tmp_path / "again"))
+    done = kcircuits(*shlex.split(command)[1:])
+    assert done.status == 0, done.err
     assert json.loads((tmp_path / "again" / "evaluation.json").read_text()) == first
 
 

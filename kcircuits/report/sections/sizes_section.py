@@ -6,9 +6,7 @@ from kcircuits.report.html import Html, section, table, tag
 from kcircuits.report.inline_svg import inline_svg
 from kcircuits.report.sections.numbers import NOTHING, number
 from kcircuits.report.size_plot import sizes_svg
-from kcircuits.sizes import MethodCurve, SizeComparison
-
-LEVELS = (0.5, 0.9)
+from kcircuits.sizes import LEVELS, MethodCurve, SizeComparison
 
 
 def sizes_section(comparison: SizeComparison) -> Html:
