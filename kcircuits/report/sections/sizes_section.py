@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kcircuits.report.html import Html, section, table, tag
+from kcircuits.report.html import Html, scrolling, section, table, tag
 from kcircuits.report.inline_svg import inline_svg
 from kcircuits.report.sections.numbers import NOTHING, number
 from kcircuits.report.size_plot import sizes_svg
@@ -37,7 +37,7 @@ def _figure(comparison: SizeComparison, label: str) -> Html:
     caption = tag(
         "figcaption", "Dashed: the full model (1) and no edges (0). Random circuits: mean and range."
     )
-    return tag("figure", tag("div", drawn, class_="plot"), caption)
+    return tag("figure", scrolling(drawn, "Plot of methods over sizes"), caption)
 
 
 def _summary(comparison: SizeComparison) -> Html:
