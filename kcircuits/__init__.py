@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kcircuits.model.loading import Model, load_model
     from kcircuits.scores import Scores
     from kcircuits.selection import Selection, select
+    from kcircuits.sizes import compare_sizes
 
 __all__ = [
     "Circuit",
@@ -42,6 +43,7 @@ __all__ = [
     "Scores",
     "Selection",
     "attribute",
+    "compare_sizes",
     "discover",
     "evaluate",
     "load_model",
@@ -62,6 +64,7 @@ _HOMES = {
     "Scores": "kcircuits.scores",
     "Selection": "kcircuits.selection",
     "attribute": "kcircuits.discover",
+    "compare_sizes": "kcircuits.sizes",
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",
     "read_prompts": "kcircuits.data.prompts",

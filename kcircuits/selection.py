@@ -17,6 +17,10 @@ from kcircuits.paths import on_paths, shaping
 Level = Literal["edge", "node"]
 
 
+class EmptySelectionError(KCircuitsError):
+    """Of what was chosen, nothing lies on a path from `input` to `logits`."""
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which edges or nodes to take; exactly one of `top_n` and `threshold` is given.
@@ -89,7 +93,7 @@ def select(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray
     Raises
     ------
     KCircuitsError
-        If the scores do not fit the graph, or nothing is left.
+        If the scores do not fit the graph, or nothing is left (`EmptySelectionError`).
 
     References
     ----------
@@ -109,7 +113,7 @@ def select(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray
     chosen = (_of_nodes if selection.level == "node" else _of_edges)(graph, matrix, selection)
     mask = on_paths(graph, chosen)
     if not mask.any():
-        raise KCircuitsError(
+        raise EmptySelectionError(
             f"nothing is left: of the {int(chosen.sum())} edges chosen, none lies on a path from input to "
             "logits; take a larger top-n or a lower threshold, or select greedily"
         )

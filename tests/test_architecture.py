@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("portions", "task"),
     ("engine",),
     ("discover", "evaluate"),
+    ("sizes",),
     ("report",),
     ("cli",),
     ("__main__",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from kcircuits.cli import convert, discover, evaluate
+from kcircuits.cli import convert, discover, evaluate, report, sizes
 
 app = typer.Typer(
     help="Find and measure knowledge circuits in language models.",
@@ -16,6 +16,8 @@ app = typer.Typer(
 app.command("discover")(discover.command)
 app.command("evaluate")(evaluate.command)
 app.command("convert")(convert.command)
+app.command("sizes")(sizes.command)
+app.command("report")(report.command)
 
 
 @app.callback()

@@ -170,7 +170,11 @@ def command(
             scores=scores,
             **chosen_options,
         )
-    circuit = replace(circuit, settings=circuit.settings | source.half_settings)
+    given_input = source.given(
+        model, reference_prompts=reference_prompts, dtype=None if dtype == "float32" else dtype
+    )
+    recorded = source.half_settings | {"input": given_input}
+    circuit = replace(circuit, settings=circuit.settings | recorded)
     written = write_circuit(circuit, folder, with_picture) + ([Path(scores)] if scores else [])
     if as_json:
         json.dump(_summary(circuit, chosen, written), sys.stdout, indent=2)

@@ -122,7 +122,8 @@ def command(
     folder = None if out is None else check_output_folder(out)
 
     measured = measure(wanted, loaded, chosen.prompts)
-    document = measured.to_json() | source.half_settings
+    given = source.given(model, scores=scores, reference=reference, signed=signed, greedy=greedy)
+    document = measured.to_json() | source.half_settings | {"input": given}
     parts: dict[str, Measured] = {}
     if halved is not None:
         parts = {"validation": measured.on(halved[0]), "test": measured.on(halved[1])}

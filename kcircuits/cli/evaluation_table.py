@@ -8,19 +8,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from kcircuits.cli.console import table_console
 from kcircuits.cli.measured import Measured
 from kcircuits.evaluate import Evaluation, Interval, Minimality, RunMeasures, SizeCurve
 from kcircuits.evaluate.minimality import REDUNDANT_SHARE
 
-WIDTH = 100
-"""Where there is no terminal to ask, rich takes 80, which would break the tables' lines."""
-
 
 def print_tables(measured: Measured, halves: dict[str, Measured]) -> None:
     """Print all that was measured on stdout, or the same for each half where there are halves."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
+    console = table_console()
     for name, half in halves.items():
         console.print(f"{name} half", style="bold")
         _print(console, half)

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from kcircuits.discover.progress import Progress, ProgressCallback, Steps
+from typing import Protocol
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
+class Done(Protocol):
+    """How far long work has come, such as `kcircuits.discover.Progress`."""
+
+    @property
+    def share(self) -> float:
+        """Share of the work that is done."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where the work is, in words."""
+        ...
+
+    def figures(self, seconds: float) -> str:
+        """What has come of so many seconds, in words."""
+        ...
+
+
 @contextmanager
-def shown_progress(show: bool) -> Iterator[ProgressCallback | None]:
-    """A callback for `kcircuits.discover` that shows progress while the context lasts; None to show none."""
+def shown_progress(show: bool) -> Iterator[Callable[[Done], None] | None]:
+    """A callback for `kcircuits.discover` and the like that shows progress in the context; None for none."""
     if not show:
         yield None
     elif sys.stderr.isatty():
@@ -27,7 +42,7 @@ def shown_progress(show: bool) -> Iterator[ProgressCallback | None]:
 
 
 @contextmanager
-def _live_bar() -> Iterator[ProgressCallback]:
+def _live_bar() -> Iterator[Callable[[Done], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
@@ -45,7 +60,7 @@ def _live_bar() -> Iterator[ProgressCallback]:
     with bar:
         task = bar.add_task("starting", total=100, figures="")
 
-        def update(done: Progress | Steps) -> None:
+        def update(done: Done) -> None:
             bar.update(
                 task,
                 description=done.place,
@@ -71,7 +86,7 @@ class _Lines:
     def __init__(self) -> None:
         self.clock, self.next = _Clock(), SECONDS_BETWEEN_LINES
 
-    def update(self, done: Progress | Steps) -> None:
+    def update(self, done: Done) -> None:
         if self.clock.seconds >= self.next:
             self.next = self.clock.seconds + SECONDS_BETWEEN_LINES
             # One write: print makes two, and Ctrl-C between them would leave the line without its end.
@@ -79,7 +94,7 @@ class _Lines:
             sys.stderr.flush()
 
 
-def _figures(done: Progress | Steps, clock: _Clock) -> str:
+def _figures(done: Done, clock: _Clock) -> str:
     text = done.figures(clock.seconds)
     if done.share == 0:
         return text

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 TOP_K = 10
 SPLIT_SEED = 0
+_ABOUT_HALVES = ("half", "halves", "split_seed")  # recorded by themselves
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,15 @@ class Source:
     def half_settings(self) -> dict[str, Any]:
         """Which half is used, as a result records it; nothing where all prompts are."""
         return {} if self.half is None else {"half": self.half, "split_seed": self.seed_of_halves}
+
+    def given(self, model: str, **more: Any) -> dict[str, Any]:
+        """The model and the options that were given, as a result records them under "input"."""
+        own = {name: value for name, value in vars(self).items() if name not in _ABOUT_HALVES}
+        return {
+            name: value
+            for name, value in {"model": model, **own, **more}.items()
+            if value is not None and value is not False
+        }
 
     def split_as(self, settings: dict[str, Any]) -> Source:
         """Split as these settings of a circuit say, unless a seed was given: other halves would overlap."""

@@ -103,6 +103,7 @@ def size_curve(
     fractions: Sequence[float] = MIB_FRACTIONS,
     ablation: Ablation | None = None,
     metric: Metric | None = None,
+    reference: Sequence[Prompt] = (),
     absolute: bool = True,
     greedy: bool = False,
     memory: int | str | None = None,
@@ -113,7 +114,7 @@ def size_curve(
     ----------
     scores
         From an attribution method, or `Scores.load`.
-    model, prompts, memory
+    model, prompts, reference, memory
         As in `kcircuits.evaluate`.
     fractions
         Shares of the graph's edges, rising, above 0 and at most 1.
@@ -130,7 +131,7 @@ def size_curve(
     from kcircuits.selection import select_sizes
 
     _check_fractions(fractions)
-    spec, task = spec_and_task(scores, model, prompts, ablation, metric)
+    spec, task = spec_and_task(scores, model, prompts, ablation, metric, reference)
     sizes = _sizes(scores.graph, fractions)
     selected = select_sizes(scores.graph, scores.matrix, sizes, absolute=absolute, greedy=greedy)
     return _curve(spec, task, fractions, selected, memory)
@@ -145,6 +146,7 @@ def random_curve(
     fractions: Sequence[float] = MIB_FRACTIONS,
     ablation: Ablation | None = None,
     metric: Metric | None = None,
+    reference: Sequence[Prompt] = (),
     memory: int | str | None = None,
 ) -> SizeCurve:
     """Measure random connected circuits of the same sizes: what a curve is compared with.
@@ -157,7 +159,7 @@ def random_curve(
         The scores or the circuit to compare with: says how to measure.
     seeds
         At least one; each draws a circuit of each size.
-    model, prompts, fractions, ablation, metric, memory
+    model, prompts, fractions, ablation, metric, reference, memory
         As in `size_curve`.
     """
     _check_fractions(fractions)
@@ -165,7 +167,7 @@ def random_curve(
         raise KCircuitsError("random curves need at least one seed, got none")
     for seed in seeds:
         check_whole("each of seeds", seed)
-    spec, task = spec_and_task(found, model, prompts, ablation, metric)
+    spec, task = spec_and_task(found, model, prompts, ablation, metric, reference)
     return _curve(spec, task, fractions, _random_masks(spec.graph, fractions, seeds), memory)
 
 

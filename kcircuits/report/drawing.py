@@ -17,12 +17,12 @@ from kcircuits.circuit import Circuit, Edge, kind_of
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
 from kcircuits.report.strongest import strongest_part
+from kcircuits.report.text import printable
 
 MAX_EDGES = 150
 """More edges than this are hard to follow in one picture."""
 
 _FONT = "DejaVu Sans"
-_LONGEST_TEXT = 200
 _NODE_STYLES = {
     "head": {"shape": "ellipse", "fillcolor": "#dbe9f6", "color": "#4a7fb0"},
     "mlp": {"shape": "box", "fillcolor": "#fde8c8", "color": "#c08a2e"},
@@ -49,8 +49,17 @@ def draw(circuit: Circuit, path: str | Path, max_edges: int = MAX_EDGES) -> None
     kind = Path(path).suffix.lower().lstrip(".")
     if kind not in ("svg", "png"):
         raise KCircuitsError(f"a picture's name must end in .svg or .png, got {path}")
+    write_atomically(path, _picture(circuit, kind, max_edges))
+
+
+def circuit_svg(circuit: Circuit, max_edges: int = MAX_EDGES) -> str:
+    """The picture of a circuit as SVG; raises KCircuitsError if `dot` is not installed or fails."""
+    return _picture(circuit, "svg", max_edges).decode()
+
+
+def _picture(circuit: Circuit, kind: str, max_edges: int) -> bytes:
     try:
-        picture = _digraph(circuit, max_edges).pipe(format=kind, quiet=True)
+        picture: bytes = _digraph(circuit, max_edges).pipe(format=kind, quiet=True)
     except ExecutableNotFound:
         raise KCircuitsError(
             "drawing needs graphviz' program 'dot', which is not on PATH: install graphviz "
@@ -58,7 +67,7 @@ def draw(circuit: Circuit, path: str | Path, max_edges: int = MAX_EDGES) -> None
         ) from None
     except subprocess.CalledProcessError as error:
         raise KCircuitsError(f"dot cannot draw the circuit: {error}") from error
-    write_atomically(path, picture)
+    return picture
 
 
 def to_dot(circuit: Circuit, max_edges: int = MAX_EDGES) -> str:
@@ -191,4 +200,4 @@ def _legend(circuit: Circuit) -> list[str]:
 
 def _escaped(text: object) -> str:
     """Text for an HTML-like label: no markup, and no control characters, which XML cannot hold."""
-    return html.escape("".join(char if char.isprintable() else " " for char in str(text)[:_LONGEST_TEXT]))
+    return html.escape(printable(text))

@@ -40,7 +40,8 @@ def test_prompts_from_a_file(kcircuits, worded, prompts_file, tmp_path):
     expected = discover(model, prompts, **options)
     circuit = Circuit.load(tmp_path / "out" / "circuit.json")
     assert circuit.mask().tolist() == expected.mask().tolist()
-    assert circuit.settings == expected.settings
+    given = {"model": str(worded), "prompts": str(prompts_file)}
+    assert circuit.settings == expected.settings | {"input": given}
     assert f"{len(circuit.edges)} of {circuit.graph.num_edges} edges" in done.out
     assert (tmp_path / "out" / "circuit.dot").read_text().startswith("digraph")
 

@@ -49,6 +49,7 @@ def test_json_is_the_evaluation(kcircuits, worded, prompts_file, circuit_file, t
     model = load_model(worded)
     prompts = read_prompts(prompts_file, None, model.spec.vocab_size, model.spec.max_positions)
     expected = evaluate(Circuit.load(circuit_file), model, prompts, random_circuits=2, seed=5).to_json()
+    expected["input"] = {"model": str(worded), "prompts": str(prompts_file)}
     assert done.json == expected
     assert expected["ablation"] == "corrupt"
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == expected
@@ -141,6 +142,7 @@ def test_one_half(measured, circuit_file, model, three_prompts, half):
     document = measured("--half", half, "--json").json
     prompts = split_halves(three_prompts, 0)[half == "test"]
     expected = evaluate(Circuit.load(circuit_file), model, prompts, random_circuits=2).to_json()
+    del document["input"]
     assert document == expected | {"half": half, "split_seed": 0}
 
 

@@ -1,0 +1,26 @@
+"""Numbers as a report shows them."""
+
+from __future__ import annotations
+
+from kcircuits.evaluate import Interval
+
+NOTHING = "–"
+
+
+def number(value: float | None, form: str = ".3f") -> str:
+    """A number in a format, or a dash where there is none; never a negative zero.
+
+    Examples
+    --------
+    >>> number(-0.0001), number(None), number(1234.5, ",.0f")
+    ('0.000', '–', '1,234')
+    """
+    if value is None:
+        return NOTHING
+    text = format(value, form)
+    return text if text.strip("-0.") else text.lstrip("-")
+
+
+def interval(bounds: Interval | None, form: str = ".3f") -> str:
+    """An interval as "low to high"."""
+    return NOTHING if bounds is None else f"{number(bounds.low, form)} to {number(bounds.high, form)}"

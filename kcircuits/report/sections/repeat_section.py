@@ -1,0 +1,29 @@
+"""How to repeat it: the commands."""
+
+from __future__ import annotations
+
+import shlex
+
+from kcircuits.report.command_line import discover_command, evaluate_command, sizes_command
+from kcircuits.report.html import Html, scrolling, section, tag
+from kcircuits.report.results import Results
+
+
+def repeat_section(results: Results, folder: str) -> Html:
+    """The section with the command lines, as far as the results have recorded what they came from."""
+    circuit, evaluation, sizes = results.circuit, results.evaluation, results.sizes
+    commands = [discover_command(circuit.method, circuit.settings, folder)]
+    if evaluation is not None:
+        path = f"{folder.rstrip('/')}/circuit.json"
+        commands.append(evaluate_command(results.evaluated, len(evaluation.random), path, folder))
+    if sizes is not None:
+        methods = [curve.name for curve in sizes.curves]
+        commands.append(sizes_command(methods, sizes.settings, folder))
+    known = [command for command in commands if command is not None]
+    parts: list[Html] = []
+    if len(known) < len(commands):
+        text = "Some results do not say which model and prompts they came from: they were not made on "
+        parts.append(tag("p", text + "the command line, or by an older version.", class_="note"))
+    known.append(shlex.join(["kcircuits", "report", folder]))
+    lines = [scrolling(tag("pre", tag("code", command)), "Command") for command in known]
+    return section("repeat", "How to repeat", *parts, *lines)

@@ -1,0 +1,80 @@
+"""At which sizes methods are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+from kcircuits.documents import is_number, shown
+from kcircuits.errors import KCircuitsError
+from kcircuits.evaluate import MIB_FRACTIONS
+
+THRESHOLD_SHARES = (0.1, 0.03, 0.01, 0.003)
+"""ACDC's thresholds where none are given: shares of |m(∅) − m(M)|, what ablating everything does."""
+
+
+@dataclass(frozen=True)
+class SizeOptions:
+    """Sizes, thresholds and seeds.
+
+    Parameters
+    ----------
+    fractions
+        Sizes of methods that score all edges and of random circuits, as shares of the graph's edges; at
+        least two, rising, above 0 and at most 1.
+    thresholds
+        Those of "acdc", in units of the metric, any number in any order; None takes `THRESHOLD_SHARES`.
+    pruning_fractions
+        Sizes of "edge-pruning", which is trained anew for each.
+    steps
+        Training steps of "edge-pruning" at most, for each size.
+    ig_steps
+        Steps of integrated gradients, for the methods that have them.
+    random_circuits
+        Number of random connected circuits of each size, at least 1.
+    seed
+        Of "edge-pruning"; random circuit i is drawn with seed + i.
+
+    Raises
+    ------
+    KCircuitsError
+        If a value is out of range.
+    """
+
+    fractions: tuple[float, ...] = MIB_FRACTIONS
+    thresholds: tuple[float, ...] | None = None
+    pruning_fractions: tuple[float, ...] = (0.001, 0.005, 0.02, 0.1)
+    steps: int = 300
+    ig_steps: int = 5
+    random_circuits: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_rising("fractions", self.fractions, least=2)
+        _check_rising("pruning_fractions", self.pruning_fractions, least=1)
+        if self.thresholds is not None and not (
+            self.thresholds and all(is_number(each) and each >= 0 for each in self.thresholds)
+        ):
+            raise KCircuitsError(f"thresholds must be numbers, at least 0; got {shown(self.thresholds)}")
+        for name, smallest in (("steps", 1), ("ig_steps", 1), ("random_circuits", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if type(value) is not int or value < smallest:
+                raise KCircuitsError(
+                    f"{name} must be a whole number, at least {smallest}; got {shown(value)}"
+                )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All of them as JSON values."""
+        return {name: list(each) if isinstance(each, tuple) else each for name, each in asdict(self).items()}
+
+
+def _check_rising(name: str, values: Sequence[float], least: int) -> None:
+    numbers = all(map(is_number, values))
+    if not numbers or len(values) < least or not all(a < b for a, b in pairwise([0.0, *values, 1 + 1e-9])):
+        how_many = "at least two, " if least == 2 else "at least one, "
+        raise KCircuitsError(
+            f"{name} must be {how_many}rising, above 0 and at most 1; got {shown(list(values))}"
+        )

@@ -1,0 +1,31 @@
+"""A small comparison, made once."""
+
+from __future__ import annotations
+
+import pytest
+
+from kcircuits.model.loading import Model, load_model
+from kcircuits.sizes import SizeComparison, SizeOptions, compare_sizes
+from tests.tasks import random_prompts_of
+
+PROMPTS = random_prompts_of([4, 3, 5], seed=21)
+METHODS = ("eap", "acdc", "edge-pruning", "random", "eap-ig-inputs")
+OPTIONS = SizeOptions(
+    fractions=(0.05, 0.2, 1.0),
+    thresholds=(0.5, 0.01),
+    pruning_fractions=(0.1, 0.5),
+    steps=15,
+    ig_steps=2,
+    random_circuits=3,
+    seed=4,
+)
+
+
+@pytest.fixture(scope="session")
+def model(tiny_folder) -> Model:
+    return load_model(tiny_folder("llama_gqa"))
+
+
+@pytest.fixture(scope="session")
+def comparison(model) -> SizeComparison:
+    return compare_sizes(model, PROMPTS, METHODS, options=OPTIONS)

@@ -1,0 +1,177 @@
+"""Every curve of a comparison against the function that measures it alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kcircuits.discover import attribute, discover
+from kcircuits.errors import KCircuitsError
+from kcircuits.evaluate import evaluate, random_curve, size_curve
+from kcircuits.metrics import faithfulness
+from kcircuits.sizes import MethodProgress, SizeOptions, compare_sizes, methods
+from kcircuits.sizes.options import THRESHOLD_SHARES
+from tests.circuits import circuit_of
+from tests.sizes.conftest import METHODS, OPTIONS, PROMPTS
+from tests.tasks import random_prompts_of
+
+HOW = {"ablation": "corrupt", "metric": "nll"}
+
+
+def curve_of(comparison, name):
+    return next(curve for curve in comparison.curves if curve.name == name)
+
+
+def numbers(curve):
+    return [point.num_edges for point in curve.points], [point.faithfulness for point in curve.points]
+
+
+def test_curves_come_in_the_order_asked_for(comparison):
+    assert tuple(curve.name for curve in comparison.curves) == METHODS
+
+
+@pytest.mark.parametrize(("name", "own"), [("eap", {}), ("eap-ig-inputs", {"ig_steps": 2})])
+def test_methods_that_score_are_size_curves(model, comparison, name, own):
+    scores = attribute(model, PROMPTS, name, **HOW, **own)
+    expected = size_curve(scores, model, PROMPTS, fractions=OPTIONS.fractions)
+    curve = curve_of(comparison, name)
+    assert numbers(curve) == (list(expected.num_edges), list(expected.faithfulness))
+    assert (curve.cpr, curve.cmd) == (expected.cpr, expected.cmd)
+    assert curve.seconds > 0
+
+
+def test_random_is_the_mean_over_seeds_with_its_range(model, comparison):
+    graph = model.spec.graph
+    nothing = circuit_of(graph, model=model.identity, settings=HOW)
+    seeds = [4, 5, 6]
+    expected = random_curve(nothing, model, PROMPTS, seeds=seeds, fractions=OPTIONS.fractions)
+    curve = curve_of(comparison, "random")
+    assert numbers(curve)[0] == list(expected.num_edges)
+    assert numbers(curve)[1] == pytest.approx(expected.faithfulness, abs=1e-6)
+    assert curve.cpr == pytest.approx(expected.cpr, abs=1e-6)
+    singles = [
+        random_curve(nothing, model, PROMPTS, seeds=[seed], fractions=OPTIONS.fractions).faithfulness
+        for seed in seeds
+    ]
+    for point, values in zip(curve.points, zip(*singles, strict=True), strict=True):
+        assert point.spread == (min(values), max(values))
+    assert curve.seconds is None
+
+
+@pytest.mark.parametrize(
+    ("name", "searches"),
+    [
+        ("acdc", [{"threshold": 0.5}, {"threshold": 0.01}]),
+        ("edge-pruning", [{"fraction": 0.1}, {"fraction": 0.5}]),
+    ],
+)
+def test_each_search_is_a_point(model, comparison, name, searches):
+    curve = curve_of(comparison, name)
+    assert len(curve.points) == len(searches)
+    for point, search in zip(curve.points, searches, strict=True):
+        options = dict(search)
+        if "fraction" in search:
+            total = model.spec.graph.num_edges
+            options = {"top_n": int(search["fraction"] * total), "steps": 15, "seed": 4}
+        circuit = discover(model, PROMPTS, name, **HOW, **options)
+        assert point.num_edges == len(circuit.edges)
+        assert point.threshold == search.get("threshold")
+        measured = evaluate(circuit, model, PROMPTS, random_circuits=0)
+        assert point.faithfulness == pytest.approx(measured.faithfulness, abs=1e-4)
+    assert curve.cpr is curve.cmd is None
+
+
+def test_thresholds_follow_the_range_of_the_metric(model):
+    comparison = compare_sizes(model, PROMPTS, ["acdc"], ablation="zero")
+    span = abs(comparison.empty - comparison.full)
+    points = comparison.curves[0].points
+    assert [point.threshold for point in points] == pytest.approx([x * span for x in THRESHOLD_SHARES])
+
+
+def test_a_size_through_which_no_path_leads_is_an_empty_circuit(model):
+    options = replace(OPTIONS, pruning_fractions=(0.005,), steps=1)  # less than one edge, so one is asked for
+    with pytest.raises(KCircuitsError, match="nothing is left"):
+        discover(model, PROMPTS, "edge-pruning", ablation="corrupt", top_n=1, steps=1, seed=4)
+    (curve,) = compare_sizes(model, PROMPTS, ["edge-pruning"], options=options).curves
+    assert numbers(curve) == ([0], [0.0])
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_how_it_is_measured(model, tiny_folder, fold):
+    from kcircuits.model.loading import load_model
+
+    gpt2 = load_model(tiny_folder("gpt2"))
+    how = {"ablation": "mean", "metric": "logit-diff", "fold_value_biases": fold, "keep_positions": True}
+    reference = PROMPTS[:1]
+    options = SizeOptions(fractions=(0.1, 1.0), random_circuits=2)
+    made = compare_sizes(gpt2, PROMPTS, ["eap", "random"], **how, reference=reference, options=options)
+    scores = attribute(gpt2, PROMPTS, "eap", **how, reference=reference)
+    expected = size_curve(scores, gpt2, PROMPTS, fractions=(0.1, 1.0), reference=reference)
+    assert numbers(made.curves[0])[1] == list(expected.faithfulness)
+    assert (made.full, made.empty) == pytest.approx((expected.full.mean(), expected.empty.mean()), abs=1e-5)
+    chance = random_curve(scores, gpt2, PROMPTS, seeds=[0, 1], fractions=(0.1, 1.0), reference=reference)
+    assert numbers(made.curves[1])[1] == pytest.approx(chance.faithfulness, abs=1e-6)
+    assert made.settings["fold_value_biases"] is fold
+    assert made.settings["num_prompts"] == 3
+    assert faithfulness(made.full, made.full, made.empty) == 1
+
+
+def test_progress_rises_to_the_end(model):
+    seen: list[MethodProgress] = []
+    compare_sizes(model, PROMPTS, ["random", "acdc", "eap"], options=OPTIONS, progress=seen.append)
+    shares = [done.share for done in seen]
+    assert shares[0] == 0
+    assert shares == sorted(shares)
+    assert list(dict.fromkeys(done.method for done in seen)) == ["random", "acdc", "eap"]
+    assert seen[0].place == "random"
+    assert any(done.place.startswith("acdc: layer") for done in seen)
+    assert seen[-1].figures(1.0) == "2 of 3 methods"
+
+
+@pytest.mark.parametrize(
+    ("names", "how", "message"),
+    [
+        ([], {}, "there are no methods to compare"),
+        (["magic"], {}, "a method must be one of acdc, .*, random; got 'magic'"),
+        (["eap", "eap"], {}, "the method 'eap' is there twice"),
+        (["random", "eap"], {"metric": "kl"}, "eap cannot use the metric kl"),
+        (["random"], {"ablation": "noise"}, "ablation must be one of"),
+        (["random"], {"memory": "lots"}, "memory must be"),
+    ],
+)
+def test_bad_input(model, monkeypatch, names, how, message):
+    monkeypatch.setattr(methods, "random_curve", lambda *_, **__: pytest.fail("work has begun"))
+    with pytest.raises(KCircuitsError, match=message):
+        compare_sizes(model, PROMPTS, names, **how)
+
+
+def test_without_a_range_there_is_nothing_to_compare(model):
+    one_token = random_prompts_of([1])  # its mean is what is there already
+    with pytest.raises(KCircuitsError, match="ablating every edge leaves the metric kl at"):
+        compare_sizes(model, one_token, ["random", "acdc"], ablation="mean", metric="kl")
+    same = [replace(prompt, corrupt_ids=prompt.clean_ids) for prompt in PROMPTS]
+    with pytest.raises(KCircuitsError, match="every corrupt prompt is the same as its clean prompt"):
+        compare_sizes(model, same, ["random", "acdc"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fractions": (0.5,)}, "fractions must be at least two, rising"),
+        ({"fractions": (0.5, 0.2)}, "fractions must be at least two, rising"),
+        ({"fractions": (0.5, 1.5)}, "above 0 and at most 1"),
+        ({"fractions": (0.0, 0.5)}, "above 0 and at most 1"),
+        ({"pruning_fractions": ()}, "pruning_fractions must be at least one, rising"),
+        ({"thresholds": ()}, "thresholds must be numbers"),
+        ({"thresholds": (0.1, -1)}, "thresholds must be numbers"),
+        ({"thresholds": (float("nan"),)}, "thresholds must be numbers"),
+        ({"steps": 0}, "steps must be a whole number, at least 1"),
+        ({"ig_steps": 1.5}, "ig_steps must be a whole number"),
+        ({"random_circuits": 0}, "random_circuits must be a whole number, at least 1"),
+        ({"seed": -1}, "seed must be a whole number, at least 0"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(KCircuitsError, match=message):
+        SizeOptions(**options)
