@@ -16,7 +16,6 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate import RunMeasures, answer_ranks, evaluate
 from kcircuits.metrics import faithfulness
 from kcircuits.model.loading import Model, load_model
-from kcircuits.portions import portions
 from kcircuits.random_circuits import random_connected_mask
 from kcircuits.task import Task
 from tests.tasks import random_prompts_of, reference_metric, reference_runs
@@ -184,14 +183,6 @@ def test_answer_ranks(model, memory):
     known = expected(model, Task(PROMPTS), model.spec.graph.valid)
     assert answer_ranks(model, PROMPTS, memory) == known.rank
     assert answer_ranks(model, [], memory) == ()
-
-
-def test_portions_fit_and_keep_the_order(model):
-    spec = model.spec
-    token = 8 * len(spec.graph.senders) * spec.width * 4
-    sizes = [[len(p.clean_ids) for p in portion] for portion in portions(spec, PROMPTS, 8 * token)]
-    assert sizes == [[5, 3], [5, 2]]
-    assert [p for portion in portions(spec, PROMPTS, 0) for p in portion] == list(PROMPTS)
 
 
 def test_faithfulness_of_a_model_that_ablation_does_not_change():

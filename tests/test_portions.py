@@ -1,0 +1,32 @@
+"""Prompts in portions whose engines fit into half of the memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from kcircuits.engine import Engine
+from kcircuits.portions import engine_bytes_per_token, portions
+from kcircuits.task import Task
+from tests.models import tiny_spec
+from tests.tasks import random_prompts_of
+
+PROMPTS = random_prompts_of([5, 3, 5, 2])
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_portions_fit_and_keep_the_order(kept):
+    spec = tiny_spec("llama_gqa")
+    memory = 2 * 8 * engine_bytes_per_token(spec, kept)
+    sizes = [[len(p.clean_ids) for p in portion] for portion in portions(spec, PROMPTS, memory, kept=kept)]
+    assert sizes == [[5, 3], [5, 2]]
+    assert [p for portion in portions(spec, PROMPTS, 0) for p in portion] == list(PROMPTS)
+
+
+@pytest.mark.parametrize("ablation", ["zero", "corrupt", "mean"])
+@pytest.mark.parametrize("name", ["gpt2", "llama_gqa"])
+def test_an_engine_takes_what_is_said(name, ablation):
+    spec = tiny_spec(name)
+    said = 15 * engine_bytes_per_token(spec, ablation != "zero")
+    taken = Engine(spec, Task(PROMPTS, ablation)).bytes
+    # Without ablated values a model with output biases keeps their sums, and all others nothing.
+    assert said <= taken <= 1.1 * said + 15 * (2 * len(spec.layers) + 1) * spec.width * 4
