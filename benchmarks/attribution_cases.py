@@ -79,9 +79,6 @@ def one_training_step(spec: ModelSpec, task: Task) -> float:
 CASES: dict[str, Case] = {
     "eap": Case(attribution("eap")),
     "eap-ig-inputs": Case(attribution("eap-ig-inputs", ig_steps=5), note="5 steps"),
-    "eap-ig-inputs-lean": Case(
-        attribution("eap-ig-inputs", ig_steps=5, memory="200MiB"), note="5 steps; --memory 200MiB"
-    ),
     "eap+qk_fix": Case(attribution("eap", qk_fix=True)),
     "relp": Case(attribution("relp")),
     "clean-corrupted": Case(attribution("clean-corrupted")),

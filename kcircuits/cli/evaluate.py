@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,6 +52,7 @@ def command(
         Ablation | None, typer.Option("--ablation", help="[default: that of the circuit]")
     ] = None,
     metric: Annotated[Metric | None, typer.Option("--metric", help="[default: that of the circuit]")] = None,
+    reference_prompts: options.REFERENCE_PROMPTS = None,
     hit_k: Annotated[
         int, typer.Option("--hit-k", min=1, metavar="K", help="Among how many tokens an answer is a hit.")
     ] = 10,
@@ -86,7 +88,7 @@ def command(
     _check_what(circuit, scores, minimality=minimality, signed=signed, greedy=greedy)
     from kcircuits.cli.evaluation_table import print_tables
     from kcircuits.cli.measured import Wanted, load_circuit, load_scores, measure
-    from kcircuits.cli.setup import prepare
+    from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.data.halves import half_indices
     from kcircuits.files import check_output_folder, write_atomically
 
@@ -117,7 +119,8 @@ def command(
         say=not (quiet or as_json),
     )
     wanted.check_model(loaded.identity)
-    Task(chosen.prompts, wanted.ablation, wanted.metric)
+    wanted = replace(wanted, reference_prompts=read_reference(reference_prompts, wanted.ablation, loaded))
+    Task(chosen.prompts, wanted.ablation, wanted.metric, wanted.reference_prompts)
     halved = half_indices(len(chosen.prompts), source.seed_of_halves) if halves else None
     folder = None if out is None else check_output_folder(out)
 

@@ -43,11 +43,17 @@ class Wanted:
     absolute: bool
     greedy: bool
     memory: str | None
+    reference_prompts: tuple[Prompt, ...] = ()
 
     @property
     def how(self) -> dict[str, Any]:
         """The arguments that all measures have."""
-        return {"ablation": self.ablation, "metric": self.metric, "memory": self.memory}
+        return {
+            "ablation": self.ablation,
+            "metric": self.metric,
+            "reference": self.reference_prompts,
+            "memory": self.memory,
+        }
 
     def check_model(self, identity: dict[str, Any]) -> None:
         """Raise KCircuitsError if any of it belongs to another model."""

@@ -121,6 +121,7 @@ def minimality(
     *,
     ablation: Ablation | None = None,
     metric: Metric | None = None,
+    reference: Sequence[Prompt] = (),
     limit: int = EDGE_LIMIT,
     seed: int = 0,
     memory: int | str | None = None,
@@ -129,7 +130,7 @@ def minimality(
 
     Parameters
     ----------
-    circuit, model, prompts, ablation, metric, memory
+    circuit, model, prompts, ablation, metric, reference, memory
         As in `kcircuits.evaluate`.
     limit
         Of a circuit with more edges, a random sample of so many is removed.
@@ -141,7 +142,7 @@ def minimality(
     KCircuitsError
         If the circuit has no edges, belongs to another model, or anything else of the input cannot be used.
     """
-    spec, task = spec_and_task(circuit, model, prompts, ablation, metric)
+    spec, task = spec_and_task(circuit, model, prompts, ablation, metric, reference)
     check_whole("limit", limit, least=1)
     check_whole("seed", seed)
     if not circuit.edges:

@@ -207,3 +207,29 @@ def test_relation(kcircuits, worded, relation_file, circuit_file):
     assert done.status == 0
     assert done.json["num_prompts"] == 4
     assert done.json["random"] == []
+
+
+def test_reference_prompts_are_what_mean_ablation_averages_over(
+    kcircuits, worded, prompts_file, circuit_file, tmp_path
+):
+    model = load_model(worded)
+    sizes = model.spec.vocab_size, model.spec.max_positions
+    reference_file = tmp_path / "reference.jsonl"
+    reference_file.write_text(
+        "".join(
+            json.dumps({"clean_ids": ids, "answer_id": 1}) + "\n"
+            for ids in ([3, 4, 5, 6, 7, 8], [9, 1, 2, 2, 2, 2])
+        )
+    )
+    done = kcircuits(
+        "evaluate", "--circuit", circuit_file, "--model", worded, "--prompts", prompts_file,
+        "--ablation", "mean", "--reference-prompts", reference_file, "--random", 0, "--minimality", "--json",
+    )  # fmt: skip
+    prompts = read_prompts(prompts_file, None, *sizes)
+    how = {"ablation": "mean", "reference": read_prompts(reference_file, None, *sizes)}
+    circuit = Circuit.load(circuit_file)
+    expected = evaluate(circuit, model, prompts, random_circuits=0, **how)
+    assert done.json["circuit"]["metric"] == expected.circuit.mean_metric
+    assert done.json["minimality"] == minimality(circuit, model, prompts, **how).to_json()
+    without = evaluate(circuit, model, prompts, random_circuits=0, ablation="mean")
+    assert without.circuit.mean_metric != pytest.approx(expected.circuit.mean_metric, abs=1e-3)
