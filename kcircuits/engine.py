@@ -108,8 +108,9 @@ class Engine:
         `progress` is called after every chunk of hypotheses with an `AcdcProgress`; an exception that it
         raises ends the search, and so does Ctrl-C. Returns an `AcdcResult`.
         """
-        # The search keeps the outputs of all senders and the gradients at all receivers.
-        workspace = self._workspace(memory, len(self.graph.senders) + len(self.graph.receivers))
+        # The search keeps the outputs of all senders, the gradients at all receivers, and what of the
+        # receivers' inputs no hypothesis changes.
+        workspace = self._workspace(memory, len(self.graph.senders) + 2 * len(self.graph.receivers))
         return self._session.acdc(threshold, absolute, workspace, chunk_limit, progress)
 
     def path_scores(
@@ -153,7 +154,7 @@ class Engine:
         `wanted`, bool [S, R], says of which edges; the others are 0.
         """
         mask = torch.from_numpy(np.ascontiguousarray(wanted & self.graph.valid))
-        workspace = self._workspace(memory, len(self.graph.senders))
+        workspace = self._workspace(memory, len(self.graph.senders) + len(self.graph.receivers))
         scores: Tensor = self._session.exact_scores(mask, workspace, chunk_limit, progress)
         return scores
 

@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("portions", "task"),
     ("engine",),
     ("discover", "evaluate"),
-    ("sizes",),
+    ("sizes", "planning"),
     ("report",),
     ("cli",),
     ("__main__",),

@@ -63,15 +63,12 @@ class Contributions {
 // Products of more rows are hardly faster, and take memory.
 constexpr int64_t kEnoughRows = 192;
 
-// As many of `count` variants as the memory allows and products gain from; chunks alike in size.
 int64_t variants_at_a_time(const Session& session, const AttributionOptions& options,
                            int64_t count) {
-  const int64_t fitting = options.memory / Sweep::bytes_per_variant(session);
-  const int64_t useful =
-      (kEnoughRows + session.tokens().num_tokens - 1) / session.tokens().num_tokens;
-  const int64_t most = std::max<int64_t>(1, std::min(fitting, useful));
-  const int64_t chunks = (count + most - 1) / most;
-  return (count + chunks - 1) / chunks;
+  const Tokens& tokens = session.tokens();
+  return plan_runs(session.model(), tokens.num_tokens, tokens.num_prompts, tokens.max_length, count,
+                   options.memory)
+      .at_a_time;
 }
 
 // ã + points · (a − ã) for one or several senders together: [B, P, D].
@@ -110,6 +107,16 @@ void by_chunks(const std::vector<double>& points, int64_t chunk, const F& f) {
 }
 
 }  // namespace
+
+RunPlan plan_runs(const Model& model, int64_t tokens, int64_t prompts, int64_t longest,
+                  int64_t count, int64_t memory) {
+  const int64_t bytes = Sweep::bytes_per_variant(model, tokens, prompts, longest);
+  const int64_t useful = (kEnoughRows + tokens - 1) / tokens;
+  const int64_t most = std::max<int64_t>(1, std::min(memory / bytes, useful));
+  const int64_t chunks = (count + most - 1) / most;
+  const int64_t at_a_time = (count + chunks - 1) / chunks;
+  return {at_a_time, at_a_time * bytes};
+}
 
 at::Tensor path_scores(const Session& session, const std::vector<double>& points,
                        const AttributionOptions& options) {

@@ -21,6 +21,15 @@ struct AttributionOptions {
   std::function<void(int64_t done, int64_t total)> progress;
 };
 
+// How `count` runs of prompts (so many tokens, prompts, and tokens of the longest) are cut into
+// chunks alike in size: as many at a time as the memory allows and products gain from, and what
+// they take.
+struct RunPlan {
+  int64_t at_a_time, bytes;
+};
+RunPlan plan_runs(const Model& model, int64_t tokens, int64_t prompts, int64_t longest,
+                  int64_t count, int64_t memory);
+
 // Mean over runs whose `input` is ã + point (a − ã): point 1 is the plain run. -> [S, R], float32
 // (float64 in a float64 model), summed over prompts.
 at::Tensor path_scores(const Session& session, const std::vector<double>& points,

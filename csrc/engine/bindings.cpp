@@ -242,6 +242,14 @@ void bind(py::module_& m) {
       .def("acdc", &run_acdc, py::arg("threshold"), py::arg("absolute"), py::arg("memory"),
            py::arg("chunk_limit"), py::arg("progress"));
 
+  m.def(
+      "bytes_of_runs",
+      [](const py::object& spec, int64_t tokens, int64_t prompts, int64_t longest, int64_t count,
+         int64_t memory) {
+        return plan_runs(read_model(spec), tokens, prompts, longest, count, memory).bytes;
+      },
+      py::arg("spec"), py::arg("tokens"), py::arg("prompts"), py::arg("longest"), py::arg("count"),
+      py::arg("memory"), "Bytes of the runs that gradients are taken back through at a time.");
   m.def("cpu_linear", &cpu::linear, py::arg("x"), py::arg("w"), py::arg("bias") = py::none(),
         "The engine's float32 product x wᵀ + bias, for its tests and benchmarks.");
 

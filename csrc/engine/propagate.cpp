@@ -197,6 +197,7 @@ at::Tensor Propagation::run(const at::Tensor& masks) {
   const Tokens& tokens = session_.tokens();
   const int64_t width = session_.model().width();
   const auto options = state_.delta().options();
+  slots_last_ = slots_all_ = at::Tensor();  // before the next ones are made
   slots_last_ =
       at::empty({static_cast<int64_t>(nodes_.size()), b, tokens.num_prompts, width}, options);
   slots_all_ = at::empty({num_slots_all_, b, tokens.num_tokens, width}, options);

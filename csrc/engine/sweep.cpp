@@ -166,10 +166,9 @@ at::Tensor Sweep::pull_attention(int64_t layer, const at::Tensor& at_output,
   return at_streams.sum(0);
 }
 
-int64_t Sweep::bytes_per_variant(const Session& session) {
-  const Model& model = session.model();
-  const Graph& g = session.graph();
-  const Tokens& tokens = session.tokens();
+int64_t Sweep::bytes_per_variant(const Model& model, int64_t tokens, int64_t prompts,
+                                 int64_t longest) {
+  const Graph& g = model.graph;
   const int64_t width = model.width();
   const int64_t heads = g.num_heads * model.head_dim;
   int64_t numbers = 0;
@@ -177,14 +176,14 @@ int64_t Sweep::bytes_per_variant(const Session& session) {
     // Streams, what attention and MLP write and what the MLP reads; queries, keys and values, as
     // they are, rotated and repeated, and what they mix to; the MLP's insides; the attention's
     // pattern.
-    numbers += tokens.num_tokens * (6 * width + 6 * heads + 3 * layer.hidden());
-    numbers += 2 * g.num_heads * tokens.num_prompts * tokens.max_length * tokens.max_length;
+    numbers += tokens * (6 * width + 6 * heads + 3 * layer.hidden());
+    numbers += 2 * g.num_heads * prompts * longest * longest;
   }
   // Gradients of one attention's receivers, before and behind the norm, and one temporary.
-  numbers += 3 * (g.num_heads + 2 * g.num_kv_heads) * tokens.num_tokens * width;
+  numbers += 3 * (g.num_heads + 2 * g.num_kv_heads) * tokens * width;
   // Temporaries, and what the allocator cannot use again: measured, about a fifth.
   numbers += numbers / 5;
-  return numbers * session.clean_delta().element_size();
+  return numbers * static_cast<int64_t>(c10::elementSize(model.dtype()));
 }
 
 }  // namespace kcircuits::engine

@@ -53,8 +53,9 @@ class Sweep {
   at::Tensor pull_back(const at::Tensor& at_rows, const GradientUse& use,
                        const std::vector<at::Tensor>& joining = {});
 
-  // Bytes that a variant of these prompts needs, from the first layer on.
-  static int64_t bytes_per_variant(const Session& session);
+  // Bytes that a variant of prompts needs: so many tokens, prompts, and tokens of the longest one.
+  static int64_t bytes_per_variant(const Model& model, int64_t tokens, int64_t prompts,
+                                   int64_t longest);
 
  private:
   struct Block {

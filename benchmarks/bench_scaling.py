@@ -1,0 +1,248 @@
+"""What large models take: a model of TinyLlama's shape in one process, the plan's memory against the peak,
+and how time grows with layers, heads, width, prompt length and prompts.
+
+All models are random and of LLaMA's shape. Seconds are medians; peaks are the kernel's high-water mark above
+what the process held before (Linux), each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import math
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from machine import write_results
+from shapes import LLAMA_2_7B, LLAMA_3_70B, TINY_LLAMA, Shape, random_prompts, random_spec
+
+from kcircuits.discover.method import Method
+from kcircuits.discover.methods import method_of
+from kcircuits.model.loading import Model
+from kcircuits.planning import plan
+from kcircuits.planning.memory import Sizes, acdc_workspace, gradient_workspace
+from kcircuits.task import Task
+
+BASE = Shape(layers=8, heads=8, kv_heads=8, head_dim=64, hidden=1408, vocabulary=8000)
+BASE_PROMPTS = {"count": 8, "length": 8}
+RUNS = 5
+GIB = 2**30
+IG = ("eap-ig-inputs", {"ig_steps": 5, "top_n": 100})
+TESTS = 2000
+
+# One size varied, all others as in BASE.
+VARIED: dict[str, list[tuple[Shape, dict[str, int]]]] = {
+    "layers": [(replace(BASE, layers=n), BASE_PROMPTS) for n in (4, 8, 16, 32)],
+    "heads (same width)": [
+        (replace(BASE, heads=n, kv_heads=n, head_dim=512 // n), BASE_PROMPTS) for n in (4, 8, 16, 32)
+    ],
+    "width (same heads)": [
+        (replace(BASE, head_dim=width // 8, hidden=11 * width // 4), BASE_PROMPTS)
+        for width in (256, 512, 1024, 2048)
+    ],
+    "prompt length": [(BASE, {"count": 8, "length": n}) for n in (4, 8, 16, 32)],
+    "prompts": [(BASE, {"count": n, "length": 8}) for n in (4, 8, 16, 32)],
+}
+MEASURED_PEAKS = {
+    "eap-ig-inputs, TinyLlama, 8 prompts of 7": (TINY_LLAMA, {"count": 8, "length": 7}, IG, "2GiB"),
+    "eap-ig-inputs, base, 64 prompts of 32": (BASE, {"count": 64, "length": 32}, IG, "1GiB"),
+    "edge-pruning, base, 16 prompts of 16": (
+        BASE,
+        {"count": 16, "length": 16},
+        ("edge-pruning", {"top_n": 4000, "steps": 2}),
+        "2GiB",
+    ),
+    "exact, base, 8 prompts of 16": (BASE, {"count": 8, "length": 16}, ("exact", {"top_n": 100}), "1GiB"),
+    "acdc, base, 8 prompts of 16": (BASE, {"count": 8, "length": 16}, ("acdc", {"threshold": 0.01}), "1GiB"),
+}
+
+
+class Enough(Exception):
+    """Ends a search after as many tests as are measured."""
+
+
+def search(method: Method, spec: Any, task: Task, memory: int, tests: int | None = None) -> int:
+    """Run a search, or so many of its tests; returns the tests done."""
+    done = 0
+
+    def count(progress: Any) -> None:
+        nonlocal done
+        done = getattr(progress, "tests", 0)
+        if tests is not None and done >= tests:
+            raise Enough
+
+    with suppress(Enough):
+        method.search(spec, task, memory, count)
+    return done
+
+
+def task_of(shape: Shape, prompts: dict[str, int]) -> Task:
+    """Corrupt ablation, logit difference."""
+    made = random_prompts(prompts["count"], prompts["length"], shape.vocabulary)
+    return Task(made, "corrupt", "logit-diff")
+
+
+def seconds_of(method: Method, shape: Shape, prompts: dict[str, int]) -> float:
+    """Median of a search's seconds, after one that warms up."""
+    spec, task = random_spec(shape), task_of(shape, prompts)
+    times = []
+    for _ in range(RUNS + 1):
+        start = perf_counter()
+        search(method, spec, task, 2 * GIB)
+        times.append(perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def exponent(sizes: list[float], seconds: list[float]) -> float:
+    """Slope of log seconds over log size, least squares."""
+    x, y = [math.log(size) for size in sizes], [math.log(second) for second in seconds]
+    mean_x, mean_y = statistics.fmean(x), statistics.fmean(y)
+    top = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
+    return top / sum((a - mean_x) ** 2 for a in x)
+
+
+def cost_law() -> dict[str, Any]:
+    """Seconds of EAP-IG (5 steps) over each size, and the fitted exponents."""
+    law = {}
+    for name, cases in VARIED.items():
+        sizes = [size_of(name, shape, prompts) for shape, prompts in cases]
+        seconds = [seconds_of(method_of(*IG), shape, prompts) for shape, prompts in cases]
+        law[name] = {"sizes": sizes, "seconds": seconds, "exponent": round(exponent(sizes, seconds), 2)}
+        print(
+            f"{name:>20}: seconds ~ size^{law[name]['exponent']}", [f"{s:.3f}" for s in seconds], flush=True
+        )
+    return law
+
+
+def size_of(name: str, shape: Shape, prompts: dict[str, int]) -> float:
+    """The size that was varied."""
+    sizes = {"layers": shape.layers, "heads (same width)": shape.heads, "width (same heads)": shape.width}
+    return float(sizes.get(name) or prompts["count" if name == "prompts" else "length"])
+
+
+def peak_of(run: Callable[[], object]) -> tuple[object, int]:
+    """A function's result and the bytes that it needed above what was held before."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status("VmRSS")
+    result = run()
+    return result, status("VmHWM") - before
+
+
+def status(name: str) -> int:
+    """A size of this process in bytes."""
+    return int(Path("/proc/self/status").read_text().split(f"{name}:")[1].split()[0]) * 1024
+
+
+def measure_peak(name: str) -> dict[str, Any]:
+    """Plan and peak of one search, in this process."""
+    shape, prompts, (method, options), memory = MEASURED_PEAKS[name]
+    spec, task = random_spec(shape), task_of(shape, prompts)
+    model = Model(spec, None, {})
+    planned = plan(
+        model, task.prompts, method, ablation="corrupt", metric="logit-diff", memory=memory, calibrate=False,
+        **options,
+    )  # fmt: skip
+    chosen = method_of(method, options)
+    _, peak = peak_of(lambda: search(chosen, spec, task, planned.memory))
+    return {"planned": planned.engine + planned.workspace, "peak": peak, "weights": planned.weights}
+
+
+def large_model() -> dict[str, Any]:
+    """EAP-IG (5 steps, 8 prompts) and 2,000 ACDC tests of a model with 1.1 billion parameters."""
+    spec, task = random_spec(TINY_LLAMA), task_of(TINY_LLAMA, {"count": 8, "length": 7})
+    held = status("VmRSS")
+    start = perf_counter()
+    _, ig_peak = peak_of(lambda: search(method_of(*IG), spec, task, 2 * GIB))
+    ig_seconds = perf_counter() - start
+    start = perf_counter()
+    acdc = method_of("acdc", {"threshold": 0.01})
+    tests, acdc_peak = peak_of(lambda: search(acdc, spec, task, 2 * GIB, TESTS))
+    return {
+        "parameters": TINY_LLAMA.parameters,
+        "held_before": held,
+        "eap_ig_seconds": ig_seconds,
+        "eap_ig_peak": held + ig_peak,
+        "acdc_tests": tests,
+        "acdc_seconds": perf_counter() - start,
+        "acdc_peak": held + acdc_peak,
+    }
+
+
+def planned_on_gpus() -> dict[str, Any]:
+    """What the plan's formulas say of larger models, weights in bfloat16, activations in float32."""
+    planned = {}
+    for name, shape in (("LLaMA-2-7B", LLAMA_2_7B), ("LLaMA-3-70B", LLAMA_3_70B)):
+        spec = random_spec(shape, device="meta", dtype=torch.bfloat16)
+        graph = spec.graph
+        sizes = Sizes(spec, kept=True, tokens=8 * 16, prompts=8, longest=16)
+        budget = sizes.engine + 16 * GIB
+        edges, tokens = graph.num_edges, sizes.tokens
+        planned[name] = {
+            "edges": edges,
+            "weights": 2 * shape.parameters,
+            "senders": sizes.engine,
+            "eap_ig_workspace": gradient_workspace(sizes, 5, budget),
+            "acdc_workspace": acdc_workspace(sizes, budget),
+            # Two plain runs, and five times forward and back to the inputs; the scores once.
+            "eap_ig_flop": 2 * shape.parameters * tokens * (2 + 5 * 2) + 2 * edges * tokens * shape.width,
+        }
+    return planned
+
+
+def in_own_process(*arguments: str) -> Any:
+    """Run part of this benchmark in a process of its own; what it prints last is its result."""
+    command = [sys.executable, __file__, *arguments, "--threads", str(torch.get_num_threads())]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    parser.add_argument("--large", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.peak:
+        print(json.dumps(measure_peak(arguments.peak)))
+        return
+    if arguments.large:
+        print(json.dumps(large_model()))
+        return
+    results: dict[str, Any] = {"large": in_own_process("--large")}
+    large = results["large"]
+    print(f"{large['parameters'] / 1e9:.2f} billion parameters, float32:")
+    print(
+        f"  EAP-IG, 5 steps, 8 prompts: {large['eap_ig_seconds']:.1f} s, "
+        f"peak {large['eap_ig_peak'] / GIB:.1f} GiB"
+    )
+    print(
+        f"  {large['acdc_tests']:,} ACDC tests: {large['acdc_seconds']:.1f} s, "
+        f"peak {large['acdc_peak'] / GIB:.1f} GiB"
+    )
+    results["peaks"] = {name: in_own_process("--peak", name) for name in MEASURED_PEAKS}
+    for name, peak in results["peaks"].items():
+        print(
+            f"  {name}: planned {peak['planned'] / 2**20:,.0f} MiB, peak {peak['peak'] / 2**20:,.0f} MiB "
+            f"({peak['peak'] / peak['planned']:.2f} of it)"
+        )
+    results["law"] = cost_law()
+    results["planned"] = planned_on_gpus()
+    print(json.dumps(results["planned"], indent=2))
+    print("written:", write_results("scaling", results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""`kcircuits plan`: what a search will take."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kcircuits.cli import options
+from kcircuits.cli.discover import Method
+from kcircuits.cli.prompts import Source
+from kcircuits.metrics import Metric
+from kcircuits.task import Ablation
+
+if TYPE_CHECKING:
+    from kcircuits.planning import Plan
+
+
+def command(
+    model: options.MODEL,
+    prompts: options.PROMPTS = None,
+    relation: options.RELATION = None,
+    template: options.TEMPLATE = None,
+    limit: options.LIMIT = None,
+    shuffle_seed: options.SHUFFLE_SEED = None,
+    top_k: options.TOP_K = None,
+    prompt: options.PROMPT = None,
+    answer: options.ANSWER = None,
+    corrupt: options.CORRUPT = None,
+    wrong: options.WRONG = None,
+    first_token: options.FIRST_TOKEN = False,
+    method: Annotated[Method, typer.Option("--method", help="How to search.")] = "acdc",
+    ablation: Annotated[Ablation, typer.Option("--ablation", help="What an absent edge carries.")] = "zero",
+    metric: Annotated[Metric, typer.Option("--metric", help="What may not get worse.")] = "nll",
+    ig_steps: Annotated[
+        int | None,
+        typer.Option("--ig-steps", metavar="N", help="Steps of integrated gradients. [default: 5]"),
+    ] = None,
+    qk_fix: Annotated[bool, typer.Option("--qk-fix", help="As for discover.")] = False,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", metavar="N", help="Training steps of edge-pruning at most. [default: 300]"),
+    ] = None,
+    no_time: Annotated[
+        bool, typer.Option("--no-time", help="Run nothing: memory alone, and no estimate of the time.")
+    ] = False,
+    dtype: options.DTYPE = "float32",
+    memory: options.MEMORY = None,
+    threads: options.THREADS = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Say what a search will take: the graph's size, tests, memory, and time after a short measurement."""
+    source = Source(
+        prompts, relation, template, limit, shuffle_seed, top_k, prompt, answer, corrupt, wrong, first_token
+    )
+    from kcircuits.cli.setup import prepare
+    from kcircuits.planning import plan
+
+    given = {"ig_steps": ig_steps, "qk_fix": qk_fix or None, "steps": steps}
+    # What a search decides by in the end costs nothing.
+    needed: dict[str, float] = {}
+    if method in ("acdc", "edge-pruning"):
+        needed = {"threshold": 0.0} if method == "acdc" else {"top_n": 1}
+    loaded, chosen = prepare(
+        model,
+        source,
+        with_partners=ablation == "corrupt" or metric == "logit-diff",
+        memory=memory,
+        threads=threads,
+        dtype=dtype,
+        say=not as_json,
+    )
+    made = plan(
+        loaded,
+        chosen.prompts,
+        method,
+        ablation=ablation,
+        metric=metric,
+        memory=memory,
+        calibrate=not no_time,
+        **{name: value for name, value in given.items() if value is not None},
+        **needed,
+    )
+    if as_json:
+        json.dump(made.to_json(), sys.stdout, indent=2)
+        print()
+    else:
+        print(_lines(made))
+
+
+def _lines(plan: Plan) -> str:
+    work = {"runs": plan.runs, "tests at most": plan.tests_at_most, "training steps": plan.steps}
+    counted = ", ".join(f"{count:,} {name}" for name, count in work.items() if count) or "1 run"
+    lines = [
+        (
+            "graph",
+            f"{plan.num_edges:,} edges, {plan.num_senders:,} senders, {plan.num_receivers:,} receivers",
+        ),
+        ("prompts", f"{plan.num_prompts:,}, {plan.num_tokens:,} tokens; in portions: {plan.portions:,}"),
+        (plan.method, counted),
+        ("weights", _size(plan.weights)),
+        ("senders", f"{_size(plan.engine)}, kept for every portion"),
+        ("workspace", f"{_size(plan.workspace)}; with the senders within {_size(plan.memory)}"),
+        ("peak", _size(plan.peak)),
+    ]
+    if plan.seconds is not None:
+        at_most = "at most " if plan.method == "acdc" else "about "
+        lines.append(("time", f"{at_most}{_duration(plan.seconds)}"))
+    return "\n".join(f"{name:>14}  {text}" for name, text in lines)
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:,.2f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

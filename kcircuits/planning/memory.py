@@ -1,0 +1,163 @@
+"""Bytes of a model's weights, and of what each method keeps beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from torch import Tensor
+
+from kcircuits._native import C
+from kcircuits.data.prompts import Prompt
+from kcircuits.engine import CHUNK_LIMIT
+from kcircuits.model.spec import Experts, Mlp, ModelSpec
+from kcircuits.portions import engine_bytes_per_token
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A model and the prompts that are in memory together: one portion.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    kept
+        Whether absent edges carry something, whose values are kept.
+    tokens, prompts, longest
+        Tokens, prompts, and tokens of the longest one.
+    """
+
+    spec: ModelSpec
+    kept: bool
+    tokens: int
+    prompts: int
+    longest: int
+
+    @classmethod
+    def of(cls, spec: ModelSpec, kept: bool, portion: Sequence[Prompt]) -> Sizes:
+        """Those of some prompts."""
+        lengths = [len(prompt.clean_ids) for prompt in portion]
+        return cls(spec, kept, sum(lengths), len(lengths), max(lengths))
+
+    @property
+    def engine(self) -> int:
+        """What the engine keeps (`kcircuits.portions`)."""
+        return self.tokens * engine_bytes_per_token(self.spec, self.kept)
+
+    @property
+    def row(self) -> int:
+        """Bytes of one token's stream."""
+        return self.spec.width * self.spec.activation_bytes
+
+    @property
+    def node(self) -> int:
+        """A node's output, and once more at the last tokens."""
+        return (self.tokens + self.prompts) * self.row
+
+    @property
+    def hidden(self) -> int:
+        """Bytes inside the MLP of one token, in the layer where they are most."""
+        return max(_hidden(layer.mlp) for layer in self.spec.layers) * self.spec.activation_bytes
+
+
+def _hidden(block: Mlp | Experts) -> int:
+    if isinstance(block, Experts):
+        return block.top_k * _hidden(block.experts[0])
+    return block.w_up.shape[0]
+
+
+def weights_bytes(spec: ModelSpec) -> int:
+    """Bytes of all weights; a tensor that is used twice, or lies inside another, counts once."""
+    spans: dict[int, int] = {}
+    for tensor in tensors_of(spec):
+        storage = tensor.untyped_storage()
+        spans[storage.data_ptr()] = storage.nbytes()
+    return sum(spans.values())
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """All tensors of a specification, or of a part of it."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from tensors_of(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from tensors_of(getattr(value, field.name))
+
+
+def gradient_workspace(sizes: Sizes, runs: int, memory: int) -> int:
+    """Runs that gradients are taken back through, as many as go together."""
+    left = max(1, memory - sizes.engine)
+    together: int = C.bytes_of_runs(sizes.spec, sizes.tokens, sizes.prompts, sizes.longest, runs, left)
+    return together
+
+
+def hypothesis_bytes(sizes: Sizes, layer: int) -> int:
+    """One hypothesis that touches a receiver of a layer and reaches every node from there on.
+
+    Nodes of the last layer are read at the last tokens alone.
+    """
+    graph = sizes.spec.graph
+    layers, nodes = graph.num_layers - layer, graph.num_heads + 1
+    outputs = nodes * ((layers - 1) * sizes.tokens + layers * sizes.prompts) * sizes.row
+    receivers = graph.num_heads + 2 * graph.num_kv_heads
+    projected = (receivers + graph.num_heads) * sizes.spec.head_dim * sizes.spec.activation_bytes
+    return outputs + max(receivers * sizes.row + projected, 3 * sizes.hidden) * sizes.tokens
+
+
+def search_workspace(sizes: Sizes, memory: int, kept_nodes: int, receivers: int) -> int:
+    """Outputs or gradients of so many nodes, and the largest chunk of hypotheses.
+
+    A chunk holds edges of so many receivers at most.
+    """
+    kept = kept_nodes * sizes.node
+    left = max(1, memory - sizes.engine - kept)
+    chunks = []
+    for layer in range(sizes.spec.graph.num_layers):
+        one = hypothesis_bytes(sizes, layer)
+        senders = 1 + layer * (sizes.spec.graph.num_heads + 1)
+        chunks.append(one * min(CHUNK_LIMIT, max(1, left // one), receivers * senders))
+    return kept + max(chunks)
+
+
+def acdc_workspace(sizes: Sizes, memory: int) -> int:
+    """The present run's outputs, gradients and inputs of all receivers, and a chunk of hypotheses: at most.
+
+    What is still live when a layer's turn comes depends on what was removed before.
+    """
+    graph = sizes.spec.graph
+    receivers = graph.num_heads + 2 * graph.num_kv_heads
+    return search_workspace(sizes, memory, len(graph.senders) + 2 * len(graph.receivers), receivers)
+
+
+def exact_workspace(sizes: Sizes, memory: int) -> int:
+    """The full run's outputs, what no hypothesis changes, and a chunk of hypotheses of one receiver."""
+    graph = sizes.spec.graph
+    return search_workspace(sizes, memory, len(graph.senders) + len(graph.receivers), 1)
+
+
+def pruning_workspace(sizes: Sizes, memory: int) -> int:
+    """Outputs and their gradients, every receiver's input three times, and the insides of the blocks."""
+    graph = sizes.spec.graph
+    rows = 2 * len(graph.senders) + 3 * len(graph.receivers)
+    insides = len(sizes.spec.layers) * 3 * sizes.hidden
+    return sizes.tokens * (rows * sizes.row + insides)
+
+
+def flow_workspace(sizes: Sizes, memory: int) -> int:
+    """The run's outputs once more."""
+    return len(sizes.spec.graph.senders) * sizes.node
+
+
+Workspace = Callable[[Sizes, int], int]
+SEARCHES: dict[str, Workspace] = {
+    "acdc": acdc_workspace,
+    "exact": exact_workspace,
+    "edge-pruning": pruning_workspace,
+    "ifr": flow_workspace,
+}
+"""Methods that are not made of runs with gradients."""

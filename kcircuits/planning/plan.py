@@ -1,0 +1,205 @@
+"""The plan of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from time import perf_counter
+from typing import Any
+
+from kcircuits.data.prompts import Prompt
+from kcircuits.discover import SCORERS, method_of
+from kcircuits.discover.methods import METHODS
+from kcircuits.engine import Engine, check_all_fit
+from kcircuits.errors import KCircuitsError
+from kcircuits.memory import memory_bytes
+from kcircuits.metrics import Metric
+from kcircuits.model.loading import Model
+from kcircuits.model.spec import ModelSpec
+from kcircuits.planning import calibration
+from kcircuits.planning.memory import SEARCHES, Sizes, gradient_workspace, weights_bytes
+from kcircuits.portions import portions
+from kcircuits.task import Ablation, Task
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a search is made of and takes.
+
+    Parameters
+    ----------
+    method
+        Its name.
+    num_senders, num_receivers, num_edges
+        Sizes of the full graph.
+    num_prompts, num_tokens
+        Of the task.
+    portions
+        Into how many portions the prompts are cut; ACDC and edge pruning take all at once.
+    runs
+        Of scoring methods: runs with gradients, over all prompts together; else 0.
+    tests_at_most
+        Of "acdc" and "exact": masked runs if no edge, and no whole receiver, goes early; else 0.
+    steps
+        Of "edge-pruning": training steps at most; else 0.
+    weights, engine, workspace
+        Bytes: of the weights; of the activations that are kept for a portion; of what comes on top.
+    memory
+        The budget for `engine` and `workspace`.
+    seconds
+        The search's time, or None if it was not asked for. For "acdc" at most: it is decided by how many
+        tests are left out and drafted right.
+    """
+
+    method: str
+    num_senders: int
+    num_receivers: int
+    num_edges: int
+    num_prompts: int
+    num_tokens: int
+    portions: int
+    runs: int
+    tests_at_most: int
+    steps: int
+    weights: int
+    engine: int
+    workspace: int
+    memory: int
+    seconds: float | None
+
+    @property
+    def peak(self) -> int:
+        """Bytes of all three."""
+        return self.weights + self.engine + self.workspace
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return {**asdict(self), "peak": self.peak}
+
+
+def plan(
+    model: Model,
+    prompts: Sequence[Prompt],
+    method: str = "acdc",
+    *,
+    ablation: Ablation = "zero",
+    metric: Metric = "nll",
+    memory: int | str | None = None,
+    calibrate: bool = True,
+    **options: Any,
+) -> Plan:
+    """Say what `kcircuits.discover` with the same arguments will take.
+
+    Memory follows from sizes alone. The time is that of small pieces of the search, which are run for this
+    (a few seconds for small models), times how many there are.
+
+    Parameters
+    ----------
+    model, prompts, method, ablation, metric, memory, options
+        As in `kcircuits.discover`; a selection may be left out.
+    calibrate
+        Whether to run those pieces.
+
+    Raises
+    ------
+    KCircuitsError
+        If the search would refuse the input.
+    """
+    if method not in METHODS:
+        raise KCircuitsError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    chosen = method_of(method, _with_selection(method, options))
+    task = Task(tuple(prompts), ablation, metric)
+    chosen.check(task)
+    spec = model.spec
+    check_all_fit(spec, task.prompts)
+    budget = memory_bytes(memory)
+    kept = ablation != "zero"
+    cut = [task.prompts]
+    if method in SCORERS:
+        cut = list(portions(spec, task.prompts, budget, kept=kept))
+    largest = max(cut, key=lambda portion: sum(len(prompt.clean_ids) for prompt in portion))
+    sizes = Sizes.of(spec, kept, largest)
+    settings, graph = chosen.settings, spec.graph
+    work = _Work.of(method, settings, spec)
+    if method in SEARCHES:
+        workspace = SEARCHES[method](sizes, budget)
+    else:
+        workspace = gradient_workspace(sizes, settings.get("ig_steps", work.runs), budget)
+    seconds = None
+    if calibrate:
+        portion = replace(task, prompts=largest, reference=task.prompts)
+        seconds = _seconds(spec, portion, budget, settings, work) * len(task.prompts) / len(largest)
+    return Plan(
+        method=method,
+        num_senders=len(graph.senders),
+        num_receivers=len(graph.receivers),
+        num_edges=graph.num_edges,
+        num_prompts=len(task.prompts),
+        num_tokens=sum(len(prompt.clean_ids) for prompt in task.prompts),
+        portions=len(cut),
+        runs=work.runs * len(cut),
+        tests_at_most=work.tests,
+        steps=work.steps,
+        weights=weights_bytes(spec),
+        engine=sizes.engine,
+        workspace=workspace,
+        memory=budget,
+        seconds=seconds,
+    )
+
+
+def _with_selection(method: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Options that are complete; what is selected in the end costs nothing."""
+    if method in SCORERS and not options.keys() & {"top_n", "threshold"}:
+        return {**options, "top_n": 1}
+    return options
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a search over one portion is made of: runs with gradients, masked runs, or training steps."""
+
+    runs: int = 0
+    tests: int = 0
+    steps: int = 0
+    begins_anywhere: bool = False  # runs that hold a node begin there
+
+    @classmethod
+    def of(cls, method: str, settings: dict[str, Any], spec: ModelSpec) -> _Work:
+        graph = spec.graph
+        match method:
+            case "eap" | "relp":
+                return cls(runs=1)
+            case "clean-corrupted":
+                return cls(runs=2)
+            case "eap-ig-inputs":
+                return cls(runs=settings["ig_steps"])
+            case "eap-ig-activations":
+                return cls(runs=settings["ig_steps"] * (2 * graph.num_layers + 1), begins_anywhere=True)
+            case "exact":
+                return cls(tests=graph.num_edges)
+            case "acdc":
+                heads = graph.num_heads + 2 * graph.num_kv_heads
+                return cls(tests=graph.num_edges + graph.num_layers * heads)
+            case "edge-pruning":
+                return cls(steps=settings["steps"])
+        return cls()
+
+
+def _seconds(spec: ModelSpec, task: Task, memory: int, settings: dict[str, Any], work: _Work) -> float:
+    """Seconds of a search over one portion."""
+    Engine(spec, task)  # the first is slower
+    start = perf_counter()
+    engine = Engine(spec, task)
+    built = perf_counter() - start
+    if work.tests:
+        return built + work.tests * calibration.seconds_of_edge(engine, memory)
+    if work.steps:
+        return built + work.steps * calibration.seconds_of_step(engine)
+    if not work.runs:
+        return 2 * built
+    one = calibration.seconds_of_run(engine, memory)
+    if settings.get("qk_fix"):
+        passes = 2 if task.ablation == "corrupt" else 1
+        one += calibration.seconds_of_correction(spec, built / passes)
+    return built + one * work.runs * (0.5 if work.begins_anywhere else 1.0)
