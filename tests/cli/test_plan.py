@@ -1,0 +1,27 @@
+"""`kcircuits plan`: what it says."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize("method", ["acdc", "eap-ig-inputs", "edge-pruning", "ifr"])
+def test_lines(kcircuits, worded, prompts_file, method):
+    done = kcircuits("plan", "--model", worded, "--prompts", prompts_file, "--method", method)
+    assert (done.status, done.err) == (0, "3 prompts\n")
+    for text in ("190 edges", "weights", "senders", "workspace", "peak", "time"):
+        assert text in done.out
+
+
+def test_json_without_time(kcircuits, worded, prompts_file, tmp_path):
+    done = kcircuits(
+        "plan", "--model", worded, "--prompts", prompts_file, "--method", "eap-ig-inputs", "--ig-steps", 7,
+        "--no-time", "--json",
+    )  # fmt: skip
+    assert (done.json["runs"], done.json["seconds"], done.json["num_prompts"]) == (7, None, 3)
+
+
+def test_bad_input(kcircuits, worded, prompts_file):
+    done = kcircuits("plan", "--model", worded, "--prompts", prompts_file, "--memory", "lots")
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("kcircuits: memory must be a number of bytes or a size such as 8GiB")

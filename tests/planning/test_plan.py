@@ -1,0 +1,129 @@
+"""What is planned against what happens, and the command that says it."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+import torch
+
+from kcircuits.discover import METHODS, attribute, discover
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.families import spec_of
+from kcircuits.model.loading import Model
+from kcircuits.planning import plan
+from kcircuits.planning.memory import Sizes, weights_bytes
+from tests.circuits import identity_for
+from tests.models import build, llama, tiny_spec
+from tests.tasks import random_prompts_of
+
+OPTIONS = {"acdc": {"threshold": 0.05}, "edge-pruning": {"top_n": 100, "steps": 3}}
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """Large enough that activations, not the interpreter, are what takes memory."""
+    sizes = {
+        "num_hidden_layers": 6,
+        "hidden_size": 512,
+        "intermediate_size": 1024,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 8,
+    }
+    spec = spec_of(build(lambda: llama(**sizes)))
+    return Model(spec, None, identity_for(spec.graph))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_plan(method):
+    spec = tiny_spec("llama_gqa")
+    made = plan(
+        Model(spec, None, {}), random_prompts_of([5, 3]), method, ablation="corrupt", memory="64MiB",
+        **OPTIONS.get(method, {}),
+    )  # fmt: skip
+    assert (made.num_edges, made.num_senders, made.num_receivers) == (spec.graph.num_edges, 16, 28)
+    assert (made.num_prompts, made.num_tokens, made.portions) == (2, 8, 1)
+    assert sum(map(bool, (made.runs, made.tests_at_most, made.steps))) == (method != "ifr")
+    assert made.peak == made.weights + made.engine + made.workspace
+    assert made.engine + made.workspace < made.memory
+    assert made.seconds is not None and made.seconds > 0
+    assert made.to_json()["peak"] == made.peak
+
+
+def test_weights_count_once(model):
+    spec = tiny_spec("llama_tied")
+    numbers = sum(p.numel() for p in build(lambda: llama(tie_word_embeddings=True)).parameters())
+    rotary = 4 * spec.head_dim // 2
+    assert weights_bytes(spec) == 4 * numbers + rotary
+
+
+def test_more_prompts_than_fit_come_in_portions():
+    spec = tiny_spec("llama")
+    prompts = random_prompts_of([6] * 20)
+    one = Sizes.of(spec, True, prompts[:1])
+    made = plan(
+        Model(spec, None, {}), prompts, "eap", ablation="corrupt", memory=8 * one.engine, calibrate=False
+    )
+    assert made.portions == made.runs == 5
+    assert made.seconds is None
+    whole = plan(
+        Model(spec, None, {}), prompts, "edge-pruning", memory=8 * one.engine, calibrate=False, top_n=9
+    )
+    assert whole.portions == 1
+
+
+@pytest.mark.parametrize("method", ["eap-ig-inputs", "edge-pruning"])
+def test_the_peak_is_about_what_was_planned(model, method):
+    """Within a third here, where the interpreter's own few megabytes count; the benchmark has large cases."""
+    prompts = random_prompts_of([16] * 16)
+    options = OPTIONS.get(method, {"top_n": 400})
+    how = {"ablation": "corrupt", "memory": "256MiB"}
+    planned = plan(model, prompts, method, calibrate=False, **how, **options)
+    run = lambda: discover(model, prompts, method, **how, **options)  # noqa: E731
+    if method == "eap-ig-inputs":
+        run = lambda: attribute(model, prompts, method, **how)  # noqa: E731
+    if method == "edge-pruning":
+        options["top_n"] = model.spec.graph.num_edges
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status("VmRSS")
+    run()
+    peak = status("VmHWM") - before
+    assert 0.66 < peak / (planned.engine + planned.workspace) < 1.33
+
+
+def status(name: str) -> int:
+    return int(Path("/proc/self/status").read_text().split(f"{name}:")[1].split()[0]) * 1024
+
+
+def test_the_time_is_about_what_was_planned(model):
+    prompts = random_prompts_of([16] * 8)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        planned = plan(model, prompts, "eap-ig-inputs", ablation="corrupt", ig_steps=20)
+        start = perf_counter()
+        attribute(model, prompts, "eap-ig-inputs", ig_steps=20)
+        taken = perf_counter() - start
+    finally:
+        torch.set_num_threads(threads)
+    assert planned.seconds is not None
+    assert 0.2 < taken / planned.seconds < 5  # other programs may run beside either
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ("magic", {}, "method must be one of acdc"),
+        ("acdc", {}, "acdc needs a threshold"),
+        ("clean-corrupted", {}, "clean-corrupted needs corrupt ablation"),
+        ("eap", {"memory": "much"}, "memory must be a number of bytes"),
+    ],
+)
+def test_bad_input(method, changes, message):
+    with pytest.raises(KCircuitsError, match=message):
+        plan(Model(tiny_spec("llama"), None, {}), random_prompts_of([4]), method, **changes)
