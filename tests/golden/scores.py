@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+from torch import Tensor
 
 from kcircuits.data.prompts import Prompt
 from kcircuits.graph import Graph
+from kcircuits.model.loading import Model
+from kcircuits.model.spec import Layer
 from tests.golden import eap_golden
 
 MEANS = {"exact", "ifr"}
@@ -18,6 +23,25 @@ def golden_prompts(name: str) -> tuple[Prompt, ...]:
     return tuple(
         Prompt(tuple(clean), answer, tuple(corrupt), wrong) for clean, corrupt, (answer, wrong) in rows
     )
+
+
+def ungrouped(model: Model) -> Model:
+    """The same model with a key and a value of its own for every query head, as the golden graphs have it."""
+    spec = model.spec
+    times = spec.num_heads // spec.num_kv_heads
+
+    def repeated(weight: Tensor | None) -> Tensor | None:
+        if weight is None:
+            return None
+        return weight.unflatten(0, (-1, spec.head_dim)).repeat_interleave(times, dim=0).flatten(0, 1)
+
+    def changed(layer: Layer) -> Layer:
+        parts = {name: repeated(getattr(layer.attention, name)) for name in ("w_k", "w_v", "b_k", "b_v")}
+        return replace(layer, attention=replace(layer.attention, **parts))
+
+    layers = tuple(map(changed, spec.layers))
+    identity = {**model.identity, "num_kv_heads": spec.num_heads}
+    return Model(replace(spec, num_kv_heads=spec.num_heads, layers=layers), model.tokenizer, identity)
 
 
 def golden_scores(name: str, which: str, graph: Graph) -> np.ndarray:
