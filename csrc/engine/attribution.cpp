@@ -22,15 +22,16 @@ class Contributions {
         sums_(at::zeros({session.graph().num_senders(), session.graph().num_receivers()},
                         session.clean_delta().options())) {}
 
-  // first_attention: whether the first layer's queries, keys and values count.
-  GradientUse use(bool first_attention = true) {
+  // whole: whether what reads nothing but `input` counts: the first layer's queries, keys and
+  // values, and its MLP where that is beside the attention.
+  GradientUse use(bool whole = true) {
     GradientUse use;
-    use.receivers = [this, first_attention](int64_t first, const at::Tensor& gradients) {
-      if (first > 0 || first_attention) add(first, gradients);
+    use.receivers = [this, whole](int64_t first, const at::Tensor& gradients) {
+      if (whole || session_.graph().num_senders_of(first) > 1) add(first, gradients);
     };
     if (!fix_attention_) return use;
-    use.attention = [this, first_attention](const Attended& attended) {
-      if (attended.layer > 0 || first_attention) {
+    use.attention = [this, whole](const Attended& attended) {
+      if (whole || attended.layer > 0) {
         add_attention_contributions(session_, attended, memory_, sums_);
       }
     };
@@ -163,8 +164,7 @@ at::Tensor activation_scores(const Session& session, int64_t steps,
     }
   }
   plain.pull_back(at::zeros_like(plain.rows()), contributions.use(), joining);
-  const GradientUse use =
-      contributions.use(/*first_attention=*/session.model().positions.has_value());
+  const GradientUse use = contributions.use(/*whole=*/session.model().positions.has_value());
   by_chunks(points, chunk, [&](const std::vector<double>& some) {
     Sweep sweep(session, options.rule, 0, between(session, 0, 1, some));
     sweep.pull_back(session.metric().gradient(sweep.rows()), use);

@@ -37,8 +37,8 @@ at::Tensor path_scores(const Session& session, const std::vector<double>& points
 
 // Mean over runs in which one node, or all heads of one layer, is held at ã + k/steps (a − ã), for
 // k = 1 … steps: EAP-IG on activations. The same result. As in EAP-IG's own library, runs that hold
-// `input` say nothing of the first layer's queries, keys and values, unless learned positions are
-// added behind it: its autograd graph begins with what those compute.
+// `input` say nothing of receivers that read nothing else, unless learned positions are added
+// behind it: its autograd graph begins with what those compute.
 at::Tensor activation_scores(const Session& session, int64_t steps,
                              const AttributionOptions& options);
 
