@@ -189,6 +189,12 @@ def engines(spec: ModelSpec, task: Task, memory: int) -> Iterator[Engine]:
         yield Engine(spec, replace(task, prompts=portion, reference=reference), means)
 
 
+def engine_of(spec: ModelSpec, task: Task, memory: int) -> Engine:
+    """One engine for all prompts of a task; `memory` bounds what means are computed with."""
+    check_all_fit(spec, task.prompts)
+    return Engine(spec, task, mean_activations(spec, task, memory) if task.is_mean else None)
+
+
 def measure(spec: ModelSpec, task: Task, masks: np.ndarray, memory: int) -> list[float]:
     """The metric of M circuits, bool [M, S, R], averaged over all prompts of a task, portion by portion."""
     sums = np.zeros(len(masks))

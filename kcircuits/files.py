@@ -39,6 +39,19 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
         raise KCircuitsError(f"cannot write {path}: {_reason(error)}") from error
 
 
+def check_output_file(path: str | Path) -> None:
+    """Prove, before any work starts, that a file can be written; its folder must exist.
+
+    Raises KCircuitsError if it cannot.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise KCircuitsError(f"cannot write {path}: it exists and is not a regular file")
+    if not path.parent.is_dir():
+        raise KCircuitsError(f"cannot write {path}: there is no folder {path.parent}")
+    check_output_folder(path.parent)
+
+
 def check_output_folder(path: str | Path) -> Path:
     """Create an output folder if it is missing and prove, before any work starts, that it can be written.
 

@@ -11,10 +11,12 @@ from kcircuits.model.spec import ModelSpec
 def engine_bytes_per_token(spec: ModelSpec, kept: bool) -> int:
     """Bytes that an engine keeps for each token: all senders' outputs, and with `kept` their ablated values.
 
-    Those also come summed up before every sub-block.
+    What no mask changes, ablated values and output biases, also comes summed up before every sub-block.
     """
-    senders = len(spec.graph.senders)
-    rows = 2 * senders + 2 * len(spec.layers) + 1 if kept else senders
+    biased = any(layer.attention.b_o is not None for layer in spec.layers)
+    positions = spec.positions is not None and not spec.ablate_positions
+    sums = 2 * len(spec.layers) + 1 if kept or biased or positions else 0
+    rows = (2 if kept else 1) * len(spec.graph.senders) + sums
     return rows * spec.width * spec.activation_bytes
 
 

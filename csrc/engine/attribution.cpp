@@ -144,7 +144,11 @@ at::Tensor activation_scores(const Session& session, int64_t steps,
   const int64_t runs = steps * (2 * g.num_layers + 1);
   Contributions contributions(session, options);
   Report report(options, runs);
-  const int64_t chunk = variants_at_a_time(session, options, steps);
+  const Tokens& tokens = session.tokens();
+  AttributionOptions beside = options;  // the plain run, which is kept all the time
+  beside.memory -= Sweep::bytes_per_variant(session.model(), tokens.num_tokens, tokens.num_prompts,
+                                            tokens.max_length);
+  const int64_t chunk = variants_at_a_time(session, beside, steps);
 
   Sweep plain(session, options.rule, 0, between(session, 0, 1, {1.0}));
   std::vector<at::Tensor> joining(g.num_layers);

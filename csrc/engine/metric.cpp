@@ -55,19 +55,28 @@ at::Tensor Metric::logits(const at::Tensor& rows) const {
 
 at::Tensor Metric::gradient(const at::Tensor& rows) const {
   const c10::NoGradGuard no_grad;
+  if (soft_cap == 0 && !needs_lse)
+    return direction.neg().expand(rows.sizes()).to(rows.scalar_type());
+  // Few prompts at a time, as every row's logits are there at once.
+  const int64_t bytes = rows.size(0) * unembedding.size(0) * rows.element_size();
+  const int64_t chunk = std::max<int64_t>(1, kLogitBytes / bytes);
+  std::vector<at::Tensor> parts;
+  for (int64_t first = 0; first < rows.size(1); first += chunk) {
+    const int64_t end = std::min(first + chunk, rows.size(1));
+    parts.push_back(gradient_of(rows.slice(1, first, end), first, end));
+  }
+  return at::cat(parts, 1);
+}
+
+// Of prompts `first` to `end`.
+at::Tensor Metric::gradient_of(const at::Tensor& rows, int64_t first, int64_t end) const {
+  const at::Tensor values = logits(rows);  // [B, n, V]
+  at::Tensor at_logits = needs_lse ? values.softmax(-1) : at::zeros_like(values);
   if (soft_cap > 0) {
-    const at::Tensor values = logits(rows);  // [B, N, V]
-    at::Tensor at_logits = -*weights;
-    if (needs_lse) at_logits = at_logits + values.softmax(-1);
-    at_logits = at_logits * (1 - (values / soft_cap).square());
-    return project(at_logits.to(rows.scalar_type()), unembedding.t(), std::nullopt);
+    at_logits = (at_logits - weights->slice(0, first, end)) * (1 - (values / soft_cap).square());
   }
-  at::Tensor out = direction.neg().expand(rows.sizes());
-  if (needs_lse) {
-    const at::Tensor p = logits(rows).softmax(-1);  // [B, N, V]
-    out = out + project(p, unembedding.t(), std::nullopt);
-  }
-  return out.to(rows.scalar_type());
+  const at::Tensor out = project(at_logits.to(rows.scalar_type()), unembedding.t(), std::nullopt);
+  return soft_cap > 0 ? out : (out - direction.slice(0, first, end)).to(rows.scalar_type());
 }
 
 namespace {

@@ -34,6 +34,7 @@ struct Metric {
  private:
   at::Tensor logits(const at::Tensor& rows) const;  // [..., V], capped
   at::Tensor capped(const at::Tensor& rows) const;
+  at::Tensor gradient_of(const at::Tensor& rows, int64_t first, int64_t end) const;
 };
 
 // kind: "nll", "kl" (to the full model) or "logit-diff". answers, wrong: int64 [N]; `wrong` only

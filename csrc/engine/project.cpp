@@ -42,15 +42,13 @@ at::Tensor project(const at::Tensor& x, const at::Tensor& w, const std::optional
 
 void project_into(const std::vector<Product>& products) {
   if (products.empty()) return;
-  if (products[0].x.device().is_cpu()) {
-    std::vector<Product> wide = products;
-    for (Product& p : wide) {
-      p.w = p.w.to(p.x.scalar_type());
-      if (p.bias) p.bias = p.bias->to(p.x.scalar_type());
-    }
-    return cpu::multiply(wide);
+  std::vector<Product> wide = products;
+  for (Product& p : wide) {
+    p.w = p.w.to(p.x.scalar_type());
+    if (p.bias) p.bias = p.bias->to(p.x.scalar_type());
   }
-  for (const Product& p : products) {
+  if (products[0].x.device().is_cpu()) return cpu::multiply(wide);
+  for (const Product& p : wide) {
     at::Tensor out = p.out;
     out.copy_(at::linear(p.x, p.w, p.bias.value_or(at::Tensor())));
   }

@@ -70,7 +70,8 @@ int64_t Session::bytes() const {
   int64_t numbers = clean_delta_.numel();
   for (const auto& rows : ablated_) numbers += rows ? rows->numel() : 0;
   for (const auto& rows : constants_) numbers += rows ? rows->numel() : 0;
-  return numbers * clean_delta_.element_size();
+  const int64_t weights = metric_.weights ? metric_.weights->numel() * 8 : 0;
+  return numbers * clean_delta_.element_size() + weights;
 }
 
 // The part of `input` that stays where ablation takes only the tokens away, [P, D].

@@ -125,7 +125,7 @@ def command(
     from kcircuits.cli.results import drawable, write_circuit
     from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.discover import discover, method_of
-    from kcircuits.files import check_output_folder
+    from kcircuits.files import check_output_file, check_output_folder
 
     given = {
         "threshold": threshold,
@@ -140,7 +140,8 @@ def command(
     }
     chosen_options = {name: value for name, value in given.items() if value is not None}
     made = method_of(method, chosen_options)
-    _check_scores_file(method, scores)
+    if scores is not None and method == "acdc":
+        raise KCircuitsError("acdc does not score all edges: --scores is for the other methods")
     loaded, chosen = prepare(
         model,
         source,
@@ -151,8 +152,11 @@ def command(
         say=not (quiet or as_json),
     )
     reference = read_reference(reference_prompts, ablation, loaded)
-    made.check(Task(chosen.prompts, ablation, metric, reference))
+    made.check(loaded.spec, Task(chosen.prompts, ablation, metric, reference))
     folder = check_output_folder(out)
+    if scores is not None:
+        check_output_folder(Path(scores).parent)
+        check_output_file(scores)
     with_picture = drawable()
 
     with shown_progress(not (quiet or as_json)) as progress:
@@ -181,16 +185,6 @@ def command(
         print()
     elif not quiet:
         print(_sentence(circuit, written))
-
-
-def _check_scores_file(method: str, path: str | None) -> None:
-    from kcircuits.files import check_output_folder
-
-    if path is None:
-        return
-    if method == "acdc":
-        raise KCircuitsError("acdc does not score all edges: --scores is for the other methods")
-    check_output_folder(Path(path).parent)
 
 
 def _cost(stats: dict[str, Any]) -> str:

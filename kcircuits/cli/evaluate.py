@@ -125,7 +125,14 @@ def command(
     folder = None if out is None else check_output_folder(out)
 
     measured = measure(wanted, loaded, chosen.prompts)
-    given = source.given(model, scores=scores, reference=reference, signed=signed, greedy=greedy)
+    given = source.given(
+        model,
+        scores=scores,
+        reference=reference,
+        reference_prompts=reference_prompts,
+        signed=signed,
+        greedy=greedy,
+    )
     document = measured.to_json() | source.half_settings | {"input": given}
     parts: dict[str, Measured] = {}
     if halved is not None:

@@ -120,7 +120,7 @@ def command(
         say=not (quiet or as_json),
     )
     reference = read_reference(reference_prompts, ablation, loaded)
-    check_methods(names, Task(chosen.prompts, ablation, metric, reference))
+    check_methods(names, loaded.spec, Task(chosen.prompts, ablation, metric, reference))
     folder = check_output_folder(out)
 
     with shown_progress(not (quiet or as_json)) as progress:

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from kcircuits.circuit import Edge
+from kcircuits.discover.by_scores import check_differences
 from kcircuits.discover.method import Found
 from kcircuits.discover.progress import Progress, ProgressCallback
-from kcircuits.engine import Engine
+from kcircuits.engine import Engine, engine_of
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task
@@ -50,12 +51,13 @@ class Acdc:
         """The options."""
         return asdict(self)
 
-    def check(self, task: Task) -> None:
-        """Any task will do."""
+    def check(self, spec: ModelSpec, task: Task) -> None:
+        """Refuse a task in which ablation changes nothing."""
+        check_differences(task)
 
     def search(self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None) -> Found:
         """Run the search; the score of an edge is its effect when it was tested, m(without) − m(with)."""
-        return self.search_with(Engine(spec, task), memory, progress)
+        return self.search_with(engine_of(spec, task, memory), memory, progress)
 
     def search_with(self, engine: Engine, memory: int, progress: ProgressCallback | None) -> Found:
         """The same on an engine that is there."""

@@ -42,10 +42,10 @@ class ByScores:
         """The options of both."""
         return {**asdict(self.scorer), **asdict(self.selection)}  # type: ignore[call-overload]
 
-    def check(self, task: Task) -> None:
+    def check(self, spec: ModelSpec, task: Task) -> None:
         """Raise KCircuitsError if the task has nothing to tell edges apart by."""
         check_differences(task)
-        self.scorer.check(task)
+        self.scorer.check(spec, task)
 
     def search(self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None) -> Found:
         """Score and select."""

@@ -33,9 +33,10 @@ class Eap:
 
     qk_fix: bool = False
 
-    def check(self, task: Task) -> None:
+    def check(self, spec: ModelSpec, task: Task) -> None:
         """Refuse kl, which has no slope at the full model."""
         _check_slope(self.name, task)
+        _check_correction(spec, self.qk_fix)
 
     def scores(
         self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
@@ -65,9 +66,10 @@ class Relp:
 
     qk_fix: bool = False
 
-    def check(self, task: Task) -> None:
+    def check(self, spec: ModelSpec, task: Task) -> None:
         """Refuse kl, which has no slope at the full model."""
         _check_slope(self.name, task)
+        _check_correction(spec, self.qk_fix)
 
     def scores(
         self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
@@ -93,13 +95,14 @@ class CleanCorrupted:
 
     qk_fix: bool = False
 
-    def check(self, task: Task) -> None:
+    def check(self, spec: ModelSpec, task: Task) -> None:
         """Refuse other ablations than corrupt, which have no second run."""
         if task.ablation != "corrupt":
             raise KCircuitsError(
                 f"clean-corrupted needs corrupt ablation, got {task.ablation}: give --ablation corrupt and "
                 "corrupt prompts, or use eap-ig-inputs"
             )
+        _check_correction(spec, self.qk_fix)
 
     def scores(
         self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
@@ -136,8 +139,9 @@ class EapIgInputs:
     def __post_init__(self) -> None:
         _check_steps(self.ig_steps)
 
-    def check(self, task: Task) -> None:
+    def check(self, spec: ModelSpec, task: Task) -> None:
         """Any task will do."""
+        _check_correction(spec, self.qk_fix)
 
     def scores(
         self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
@@ -173,8 +177,9 @@ class EapIgActivations:
     def __post_init__(self) -> None:
         _check_steps(self.ig_steps)
 
-    def check(self, task: Task) -> None:
+    def check(self, spec: ModelSpec, task: Task) -> None:
         """Any task will do."""
+        _check_correction(spec, self.qk_fix)
 
     def scores(
         self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
@@ -216,6 +221,13 @@ def _check_slope(name: str, task: Task) -> None:
         raise KCircuitsError(
             f"{name} cannot use the metric kl: it is least at the full model, where its slope is 0. "
             "Use nll or logit-diff, or the method eap-ig-inputs"
+        )
+
+
+def _check_correction(spec: ModelSpec, qk_fix: bool) -> None:
+    if qk_fix and any(layer.attention.joint_norms for layer in spec.layers):
+        raise KCircuitsError(
+            f"qk_fix is not defined for {spec.family}, where one norm spans the queries of all heads"
         )
 
 

@@ -13,7 +13,7 @@ from kcircuits.discover import gates
 from kcircuits.discover.by_scores import check_differences, edges_of
 from kcircuits.discover.method import Found
 from kcircuits.discover.progress import ProgressCallback, Steps
-from kcircuits.engine import Engine
+from kcircuits.engine import Engine, engine_of
 from kcircuits.errors import KCircuitsError
 from kcircuits.metrics import faithfulness
 from kcircuits.model.spec import ModelSpec
@@ -72,13 +72,13 @@ class EdgePruning:
         """The options."""
         return asdict(self)
 
-    def check(self, task: Task) -> None:
+    def check(self, spec: ModelSpec, task: Task) -> None:
         """Refuse a task whose corrupt prompts are the clean ones."""
         check_differences(task)
 
     def search(self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None) -> Found:
         """Train; the score of an edge is the probability that its gate is open."""
-        engine = Engine(spec, task)
+        engine = engine_of(spec, task, memory)
         goal = min(self.top_n, spec.graph.num_edges)
         training = _Training(self, engine, goal, memory)
         steps = training.run(progress)
@@ -117,7 +117,7 @@ class _Training:
                 progress(Steps(step, self.options.steps, "training steps", note))
             if goal > self.goal or size > 1.1 * self.goal:
                 continue
-            since = 0 if average < 0.99 * best else since + 1
+            since = 0 if average < best - 0.01 * abs(best) or best == float("inf") else since + 1
             best = min(best, average)
             if since >= PATIENCE:
                 return step

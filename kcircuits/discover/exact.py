@@ -22,7 +22,7 @@ class Exact:
 
     name: ClassVar[str] = "exact"
 
-    def check(self, task: Task) -> None:
+    def check(self, spec: ModelSpec, task: Task) -> None:
         """Any task will do."""
 
     def scores(

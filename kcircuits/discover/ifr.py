@@ -18,12 +18,13 @@ class Ifr:
     """The share of each sender in its receiver's stream, by proximity; no metric and no ablation.
 
     proximity(s, x) = max(0, ‖x‖₁ − ‖x − a_s‖₁), divided by the sum over senders, averaged over positions
-    and prompts. A key or value that a group of heads shares counts once for each head.
+    and prompts. A key or value that a group of heads shares counts once for each head. Position embeddings
+    that are kept (`keep_positions`) are no part of `input`, and have no share.
     """
 
     name: ClassVar[str] = "ifr"
 
-    def check(self, task: Task) -> None:
+    def check(self, spec: ModelSpec, task: Task) -> None:
         """Any task will do."""
 
     def scores(

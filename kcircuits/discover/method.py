@@ -48,7 +48,7 @@ class Method(Protocol):
         """The options as JSON values."""
         ...
 
-    def check(self, task: Task) -> None:
+    def check(self, spec: ModelSpec, task: Task) -> None:
         """Raise KCircuitsError if the method cannot do this task."""
         ...
 
@@ -62,7 +62,7 @@ class Scorer(Protocol):
 
     name: ClassVar[str]
 
-    def check(self, task: Task) -> None:
+    def check(self, spec: ModelSpec, task: Task) -> None:
         """Raise KCircuitsError if the method cannot do this task."""
         ...
 

@@ -18,6 +18,7 @@ from kcircuits.discover.methods import method_of, scorer_of
 from kcircuits.discover.progress import ProgressCallback
 from kcircuits.engine import check_all_fit, measure
 from kcircuits.errors import KCircuitsError
+from kcircuits.files import check_output_file
 from kcircuits.memory import memory_bytes
 from kcircuits.metrics import Metric
 from kcircuits.model.loading import Model
@@ -75,9 +76,8 @@ def discover(
     memory
         Bytes, or a size such as "8GiB", for what is evaluated together; it decides how much that is, and
         never the result. By default a quarter of the memory that is available, at most 4 GiB
-        (`kcircuits.memory`). The model's weights come on top, and for "acdc" and "edge-pruning" a few times
-        (about six) S·P·D numbers for the prompts' own activations: S senders, P tokens of all prompts
-        together, D the width.
+        (`kcircuits.memory`). The model's weights come on top; and "acdc" and "edge-pruning" take all prompts
+        at once, whatever that needs (`kcircuits plan` says it).
     progress
         Called several times a second with a `kcircuits.discover.Progress` or `Steps`; an exception ends the
         search.
@@ -97,15 +97,18 @@ def discover(
     Raises
     ------
     KCircuitsError
-        If anything of the input cannot be used, before the search begins; or if no edge is left in the end.
+        If anything of the input cannot be used, before the search begins; or if a method that selects or
+        trains has no edge left in the end. (ACDC may remove them all, which is a result.)
     StaleMetricError
         If the fresh run of the circuit contradicts the search.
     """
     chosen = method_of(method, options)
     task = Task(tuple(prompts), ablation, metric, tuple(reference))
-    chosen.check(task)
+    chosen.check(model.spec, task)
     if scores is not None and method == "acdc":
         raise KCircuitsError("acdc does not score all edges, so there are no scores to write")
+    if scores is not None:
+        check_output_file(scores)
     check_all_fit(model.spec, (*task.prompts, *task.reference))
     budget = memory_bytes(memory)
     spec = changed(model.spec, fold_value_biases=fold_value_biases, keep_positions=keep_positions)
@@ -154,7 +157,7 @@ def attribute(
     scorer = scorer_of(method, options)
     task = Task(tuple(prompts), ablation, metric, tuple(reference))
     check_differences(task)
-    scorer.check(task)
+    scorer.check(model.spec, task)
     check_all_fit(model.spec, (*task.prompts, *task.reference))
     budget = memory_bytes(memory)
     spec = changed(model.spec, fold_value_biases=fold_value_biases, keep_positions=keep_positions)
@@ -170,6 +173,7 @@ def _how(task: Task, fold_value_biases: bool, keep_positions: bool) -> dict[str,
         "fold_value_biases": fold_value_biases,
         "keep_positions": keep_positions,
         "num_prompts": len(task.prompts),
+        **({"num_reference": len(task.reference)} if task.reference else {}),
     }
 
 

@@ -46,6 +46,11 @@ def spec_and_task(
     """
     found.check_model(model.identity)
     how = ablation or found.settings.get("ablation", "zero")
+    if how.startswith("mean") and found.settings.get("num_reference") and not reference:
+        raise KCircuitsError(
+            "it was found with reference prompts for mean ablation, and without them the means are others: "
+            "give them again (--reference-prompts)"
+        )
     task = Task(tuple(prompts), how, metric or found.settings.get("metric", "nll"), tuple(reference))
     spec = changed(
         model.spec,

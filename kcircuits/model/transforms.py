@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.spec import Attention, ModelSpec
 
@@ -44,6 +46,8 @@ def _fold(spec: ModelSpec, attention: Attention) -> Attention:
             f"value biases cannot be folded in {spec.family}: with attention sinks, weights do not sum to one"
         )
     group = spec.num_heads // spec.num_kv_heads
-    per_head = attention.b_v.view(spec.num_kv_heads, spec.head_dim).repeat_interleave(group, dim=0)  # [H, d]
-    constant = attention.w_o @ per_head.reshape(-1)  # [D]
+    wide = torch.promote_types(attention.b_v.dtype, torch.float32)  # a sum rounded to bfloat16 is another
+    per_head = attention.b_v.to(wide).view(spec.num_kv_heads, spec.head_dim)
+    per_head = per_head.repeat_interleave(group, dim=0)  # [H, d]
+    constant = attention.w_o.to(wide) @ per_head.reshape(-1)  # [D]
     return replace(attention, b_v=None, b_o=constant if attention.b_o is None else attention.b_o + constant)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -89,11 +90,23 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
             yield from tensors_of(getattr(value, field.name))
 
 
-def gradient_workspace(sizes: Sizes, runs: int, memory: int) -> int:
-    """Runs that gradients are taken back through, as many as go together."""
-    left = max(1, memory - sizes.engine)
-    together: int = C.bytes_of_runs(sizes.spec, sizes.tokens, sizes.prompts, sizes.longest, runs, left)
-    return together
+LOGIT_BYTES = 64 * 2**20
+"""Of logits that the gradient of a metric looks at a time; softmax and products take as much again, twice."""
+
+
+def gradient_workspace(sizes: Sizes, runs: int, memory: int, kept_runs: int = 0) -> int:
+    """Runs that gradients are taken back through, as many as go together, and `kept_runs`; and logits."""
+    spec = sizes.spec
+    together = partial(C.bytes_of_runs, spec, sizes.tokens, sizes.prompts, sizes.longest)
+    kept: int = together(kept_runs, 2**62) if kept_runs else 0
+    left = max(1, memory - sizes.engine - kept)
+    logits = 3 * min(LOGIT_BYTES, sizes.prompts * spec.vocab_size * spec.activation_bytes)
+    widened = 0
+    if spec.unembedding.element_size() < spec.activation_bytes:
+        widened = spec.unembedding.numel() * spec.activation_bytes
+    runs_together: int = together(runs, left)
+    # The logits come when the runs are there, and go before their gradients take room.
+    return kept + max(runs_together, runs_together * 3 // 4 + logits) + widened
 
 
 def hypothesis_bytes(sizes: Sizes, layer: int) -> int:

@@ -39,7 +39,7 @@ class Plan:
     runs
         Of scoring methods: runs with gradients, over all prompts together; else 0.
     tests_at_most
-        Of "acdc" and "exact": masked runs if no edge, and no whole receiver, goes early; else 0.
+        Of "acdc" and "exact": tests if no whole receiver goes early; else 0.
     steps
         Of "edge-pruning": training steps at most; else 0.
     weights, engine, workspace
@@ -47,8 +47,8 @@ class Plan:
     memory
         The budget for `engine` and `workspace`.
     seconds
-        The search's time, or None if it was not asked for. For "acdc" at most: it is decided by how many
-        tests are left out and drafted right.
+        The search's time, or None if it was not asked for. For "acdc" that of testing every edge in the full
+        model, which is far more than a sparse circuit takes.
     """
 
     method: str
@@ -84,19 +84,22 @@ def plan(
     *,
     ablation: Ablation = "zero",
     metric: Metric = "nll",
+    reference: Sequence[Prompt] = (),
     memory: int | str | None = None,
     calibrate: bool = True,
     **options: Any,
 ) -> Plan:
-    """Say what `kcircuits.discover` with the same arguments will take.
+    """Say what `kcircuits.discover` will take.
 
     Memory follows from sizes alone. The time is that of small pieces of the search, which are run for this
     (a few seconds for small models), times how many there are.
 
     Parameters
     ----------
-    model, prompts, method, ablation, metric, memory, options
-        As in `kcircuits.discover`; a selection may be left out.
+    model, prompts, method, ablation, metric, reference, memory
+        As in `kcircuits.discover`.
+    options
+        The method's; what it decides by in the end (`threshold`, `top_n`) costs nothing and may be left out.
     calibrate
         Whether to run those pieces.
 
@@ -108,8 +111,8 @@ def plan(
     if method not in METHODS:
         raise KCircuitsError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     chosen = method_of(method, _with_selection(method, options))
-    task = Task(tuple(prompts), ablation, metric)
-    chosen.check(task)
+    task = Task(tuple(prompts), ablation, metric, tuple(reference))
+    chosen.check(model.spec, task)
     spec = model.spec
     check_all_fit(spec, task.prompts)
     budget = memory_bytes(memory)
@@ -124,10 +127,11 @@ def plan(
     if method in SEARCHES:
         workspace = SEARCHES[method](sizes, budget)
     else:
-        workspace = gradient_workspace(sizes, settings.get("ig_steps", work.runs), budget)
+        steps = settings.get("ig_steps", work.runs)
+        workspace = gradient_workspace(sizes, steps, budget, kept_runs=int(work.begins_anywhere))
     seconds = None
     if calibrate:
-        portion = replace(task, prompts=largest, reference=task.prompts)
+        portion = replace(task, prompts=largest, reference=task.reference or task.prompts)
         seconds = _seconds(spec, portion, budget, settings, work) * len(task.prompts) / len(largest)
     return Plan(
         method=method,
@@ -149,10 +153,10 @@ def plan(
 
 
 def _with_selection(method: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Options that are complete; what is selected in the end costs nothing."""
-    if method in SCORERS and not options.keys() & {"top_n", "threshold"}:
-        return {**options, "top_n": 1}
-    return options
+    """Options that are complete; what decides in the end costs nothing."""
+    if options.keys() & {"top_n", "threshold"}:
+        return options
+    return {**options, **({"threshold": 0.0} if method == "acdc" else {"top_n": 1})}
 
 
 @dataclass(frozen=True)

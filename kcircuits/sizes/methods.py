@@ -90,24 +90,25 @@ def curve_of(job: Job, name: str, reports: Iterator[ProgressCallback]) -> Method
         return _by_scores(job, name, next(reports))
     points, seconds = [], 0.0
     for search in job.searches(name):
-        start = perf_counter()
-        points.append(_found(job, name, search, next(reports)))
-        seconds += perf_counter() - start
+        point, taken = _found(job, name, search, next(reports))
+        points.append(point)
+        seconds += taken
     return MethodCurve(name, tuple(points), round(seconds, 3), None, None)
 
 
-def _found(job: Job, name: str, search: dict[str, Any], report: ProgressCallback) -> Point:
-    """The circuit of one search as a point."""
+def _found(job: Job, name: str, search: dict[str, Any], report: ProgressCallback) -> tuple[Point, float]:
+    """The circuit of one search as a point, and the seconds of the search alone."""
     threshold = search.get("threshold")
+    start = perf_counter()
     try:
         circuit = discover(
             job.model, job.prompts, name, memory=job.memory, progress=report, **job.how, **search
         )
     except EmptySelectionError:  # no path through so few edges, which is a result like any other
-        return Point(0, 0.0, threshold=threshold)
+        return Point(0, 0.0, threshold=threshold), perf_counter() - start
     value = faithfulness(job.full, circuit.metric["circuit"], job.empty)
     assert value is not None  # full and empty differ
-    return Point(len(circuit.edges), value, threshold=threshold)
+    return Point(len(circuit.edges), value, threshold=threshold), circuit.stats["seconds"]
 
 
 def _by_scores(job: Job, name: str, report: ProgressCallback) -> MethodCurve:

@@ -17,6 +17,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.memory import memory_bytes
 from kcircuits.metrics import Metric, faithfulness
 from kcircuits.model.loading import Model
+from kcircuits.model.spec import ModelSpec
 from kcircuits.model.transforms import changed
 from kcircuits.sizes.comparison import SizeComparison
 from kcircuits.sizes.methods import NAMES, RANDOM, Job, curve_of
@@ -66,7 +67,7 @@ def compare_sizes(
     """
     options = options or SizeOptions()
     task = Task(tuple(prompts), ablation, metric, tuple(reference))
-    check_methods(methods, task)
+    check_methods(methods, model.spec, task)
     check_all_fit(model.spec, (*task.prompts, *task.reference))
     budget = memory_bytes(memory)
 
@@ -95,7 +96,7 @@ def compare_sizes(
     return SizeComparison(model.identity, settings, full, empty, tuple(curves))
 
 
-def check_methods(methods: Sequence[str], task: Task) -> None:
+def check_methods(methods: Sequence[str], spec: ModelSpec, task: Task) -> None:
     """Make sure that every method is known, there once, and can do the task.
 
     Raises KCircuitsError if not.
@@ -109,7 +110,7 @@ def check_methods(methods: Sequence[str], task: Task) -> None:
         if list(methods).count(name) > 1:
             raise KCircuitsError(f"the method {name!r} is there twice")
         if name in SCORERS:
-            scorer_of(name, {}).check(task)
+            scorer_of(name, {}).check(spec, task)
 
 
 def _reports(

@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ import pytest
 
 import kcircuits
 from kcircuits.circuit import Circuit
-from kcircuits.discover import METHODS, StaleMetricError, discover, method_of, run
+from kcircuits.discover import METHODS, StaleMetricError, attribute, discover, method_of, run
 from kcircuits.discover.acdc import Acdc
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
+from kcircuits.evaluate import evaluate
 from kcircuits.model.loading import Model, load_model
 from kcircuits.task import Task
+from tests.models import tiny_spec
 from tests.tasks import random_prompts_of
 
 
@@ -144,3 +147,40 @@ def test_the_package_is_the_function():
 def test_the_package_can_be_called_whatever_was_imported_before(first):
     code = f"{first}\nimport kcircuits\nassert callable(kcircuits.discover) and callable(kcircuits.evaluate)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_correction_of_queries_needs_a_query_of_its_own():
+    model = Model(tiny_spec("olmo2"), None, {})
+    for call in (partial(attribute, qk_fix=True), partial(discover, qk_fix=True, top_n=5)):
+        with pytest.raises(KCircuitsError, match="qk_fix is not defined for olmo2"):
+            call(model, PROMPTS, "eap", ablation="corrupt")
+
+
+@pytest.mark.parametrize("place", ["", "missing/scores.safetensors"])
+def test_a_place_for_scores_is_checked_before_the_search(model, tmp_path, place):
+    with pytest.raises(KCircuitsError, match="cannot write"):
+        discover(
+            model,
+            PROMPTS,
+            "eap",
+            ablation="corrupt",
+            top_n=20,
+            scores=tmp_path / place,
+            progress=lambda _: pytest.fail("the search has begun"),
+        )
+
+
+def test_acdc_refuses_corrupt_prompts_that_change_nothing(model):
+    same = [replace(prompt, corrupt_ids=prompt.clean_ids) for prompt in PROMPTS]
+    with pytest.raises(KCircuitsError, match="every corrupt prompt is the same"):
+        discover(model, same, threshold=0.1, ablation="corrupt")
+
+
+def test_a_circuit_of_reference_prompts_is_not_measured_without_them(model):
+    reference = random_prompts_of([6, 5], seed=9)
+    circuit = discover(model, PROMPTS, "eap", ablation="mean", reference=reference, top_n=60)
+    assert circuit.settings["num_reference"] == 2
+    with pytest.raises(KCircuitsError, match="was found with reference prompts"):
+        evaluate(circuit, model, PROMPTS)
+    found = evaluate(circuit, model, PROMPTS, reference=reference, random_circuits=0)
+    assert found.circuit.mean_metric == pytest.approx(circuit.metric["circuit"], abs=1e-4)

@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import BloomConfig, BloomForCausalLM, OPTConfig, PhiConfig, StableLmConfig, Starcoder2Config
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    Gemma2Config,
+    Olmo2Config,
+    OPTConfig,
+    PhiConfig,
+    StableLmConfig,
+    Starcoder2Config,
+)
 from transformers.activations import ACT2FN
 
 from kcircuits.errors import KCircuitsError
@@ -139,6 +148,8 @@ def test_every_family_is_tested():
         (lambda: gpt2(add_cross_attention=True), r"cross-attention is not supported"),
         (lambda: gpt2(activation_function="tanh"), r"'tanh' is not known; known: gelu, "),
         (lambda: falcon(alibi=True), r"ALiBi is not supported"),
+        (lambda: like_llama(Gemma2Config, attention_bias=True), r"before a norm is not supported"),
+        (lambda: like_llama(Olmo2Config, attention_bias=True), r"before a norm is not supported"),
         (lambda: of_family(OPTConfig, **OPT | {"word_embed_proj_dim": 16}), r"OPT-350M"),
         (lambda: like_llama(PhiConfig, qk_layernorm=True), r"not supported in Phi"),
         (lambda: like_llama(StableLmConfig, qk_layernorm=True), r"not supported in StableLM"),

@@ -10,7 +10,7 @@ import torch
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import forward, forward_senders
 from kcircuits.model.transforms import with_folded_value_biases
-from tests.models import BUILDERS, random_prompts, tiny_spec
+from tests.models import BUILDERS, as_dtype, random_prompts, tiny_spec
 
 
 @pytest.mark.parametrize("name", sorted(BUILDERS.keys() - {"gpt_oss"}))
@@ -36,6 +36,13 @@ def test_heads_lose_a_constant_that_the_stream_keeps(name):
         gained = new.attention.b_o - old.attention.b_o
         assert gained.abs().max() > 0.1
         torch.testing.assert_close(lost, gained.expand_as(lost), atol=1e-4, rtol=0)
+
+
+def test_narrow_biases_are_folded_without_rounding():
+    narrow = as_dtype(tiny_spec("gpt2"), torch.bfloat16)
+    wide = with_folded_value_biases(as_dtype(narrow, torch.float32))
+    for ours, exact in zip(with_folded_value_biases(narrow).layers, wide.layers, strict=True):
+        torch.testing.assert_close(ours.attention.b_o, exact.attention.b_o, atol=1e-6, rtol=0)
 
 
 def test_sinks_leave_no_constant():

@@ -75,7 +75,7 @@ def test_more_prompts_than_fit_come_in_portions():
     assert whole.portions == 1
 
 
-@pytest.mark.parametrize("method", ["eap-ig-inputs", "edge-pruning"])
+@pytest.mark.parametrize("method", ["eap-ig-inputs", "eap-ig-activations", "edge-pruning"])
 def test_the_peak_is_about_what_was_planned(model, method):
     """Within a third here, where the interpreter's own few megabytes count; the benchmark has large cases."""
     prompts = random_prompts_of([16] * 16)
@@ -83,7 +83,7 @@ def test_the_peak_is_about_what_was_planned(model, method):
     how = {"ablation": "corrupt", "memory": "256MiB"}
     planned = plan(model, prompts, method, calibrate=False, **how, **options)
     run = lambda: discover(model, prompts, method, **how, **options)  # noqa: E731
-    if method == "eap-ig-inputs":
+    if method != "edge-pruning":
         run = lambda: attribute(model, prompts, method, **how)  # noqa: E731
     if method == "edge-pruning":
         options["top_n"] = model.spec.graph.num_edges
@@ -112,14 +112,13 @@ def test_the_time_is_about_what_was_planned(model):
     finally:
         torch.set_num_threads(threads)
     assert planned.seconds is not None
-    assert 0.2 < taken / planned.seconds < 5  # other programs may run beside either
+    assert 0.1 < taken / planned.seconds < 10  # other programs may run beside either
 
 
 @pytest.mark.parametrize(
     ("method", "changes", "message"),
     [
         ("magic", {}, "method must be one of acdc"),
-        ("acdc", {}, "acdc needs a threshold"),
         ("clean-corrupted", {}, "clean-corrupted needs corrupt ablation"),
         ("eap", {"memory": "much"}, "memory must be a number of bytes"),
     ],

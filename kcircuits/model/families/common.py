@@ -92,6 +92,14 @@ def gated_mlp(mlp: Any, act: str) -> Mlp:
     )
 
 
+def check_no_output_bias(attention: Any) -> None:
+    """Raise KCircuitsError for an output bias before a norm, of which no part is a constant."""
+    if attention.o_proj.bias is not None:
+        raise KCircuitsError(
+            "a bias of the attention's output before a norm is not supported: attention_bias=true"
+        )
+
+
 def plain_mlp(up: Any, down: Any, act: str) -> Mlp:
     """An MLP of two linear layers."""
     return Mlp(

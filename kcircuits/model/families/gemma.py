@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.families.common import decoder, gated_mlp, rms_norm, rotary
+from kcircuits.model.families.common import check_no_output_bias, decoder, gated_mlp, rms_norm, rotary
 from kcircuits.model.families.llama import attention
 from kcircuits.model.spec import Attention, Layer, ModelSpec, Norm, Rotary
 
@@ -38,6 +38,7 @@ def post_norm_spec(hf_model: Any) -> ModelSpec:
         raise KCircuitsError("attention to later tokens is not supported: use_bidirectional_attention=true")
 
     def layer(block: Any) -> Layer:
+        check_no_output_bias(block.self_attn)
         return Layer(
             attention_norm=_norm(block.input_layernorm),
             attention=_attention(block.self_attn, _angles(hf_model.model.rotary_emb, block), config),

@@ -9,6 +9,7 @@ from torch import Tensor
 from kcircuits.model.families.common import (
     activation,
     bias,
+    check_no_output_bias,
     decoder,
     gated_mlp,
     rms_norm,
@@ -33,6 +34,7 @@ def post_norm_spec(hf_model: Any) -> ModelSpec:
     angles, config = rotary(hf_model.model.rotary_emb), hf_model.config
 
     def post_normed(block: Any) -> Layer:
+        check_no_output_bias(block.self_attn)
         return Layer(
             attention_norm=Norm("none"),
             attention=attention(block.self_attn, angles, config, joint_norms=True),
