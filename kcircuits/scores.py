@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+def edges_of(graph: Graph, mask: np.ndarray, matrix: np.ndarray) -> tuple[Edge, ...]:
+    """The edges of a mask, bool [S, R], with their scores from a matrix, [S, R]."""
+    senders, receivers = graph.senders, graph.receivers
+    scored = zip(np.argwhere(mask).tolist(), matrix[mask].tolist(), strict=True)
+    return tuple(Edge(senders[s], receivers[r], score) for (s, r), score in scored)
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """One number per edge of a model's graph, with where it came from.
@@ -94,11 +101,7 @@ class Scores:
             raise KCircuitsError(
                 f"the mask holds {_first(self.graph, mask & ~self.graph.valid)}: no such edge"
             )
-        senders, receivers = self.graph.senders, self.graph.receivers
-        return tuple(
-            Edge(senders[s], receivers[r], score)
-            for (s, r), score in zip(np.argwhere(mask).tolist(), self.matrix[mask].tolist(), strict=True)
-        )
+        return edges_of(self.graph, mask, self.matrix)
 
     def to_pandas(self) -> DataFrame:
         """One row per edge of the graph; `kcircuits.edge_table.edge_table` says which columns."""

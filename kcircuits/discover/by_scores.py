@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from kcircuits.circuit import Edge
 from kcircuits.discover.method import Found, Scorer
 from kcircuits.discover.progress import ProgressCallback
 from kcircuits.errors import KCircuitsError
-from kcircuits.graph import Graph
 from kcircuits.model.spec import ModelSpec
+from kcircuits.scores import edges_of
 from kcircuits.selection import Selection, select
 from kcircuits.task import Task
 
@@ -85,9 +84,3 @@ def check_differences(task: Task) -> None:
             "all prompts are the same, so the mean of a position is what is there already: "
             "give prompts that differ, or reference prompts"
         )
-
-
-def edges_of(graph: Graph, mask: np.ndarray, scores: np.ndarray) -> tuple[Edge, ...]:
-    """The edges of a mask with their scores."""
-    senders, receivers = graph.senders, graph.receivers
-    return tuple(Edge(senders[s], receivers[r], float(scores[s, r])) for s, r in np.argwhere(mask))

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from kcircuits.discover.progress import ProgressCallback, Steps
-from kcircuits.engine import Counter, Engine, engines
+from kcircuits.engine import Counter, Engine, Rule, engines
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task
@@ -19,105 +19,91 @@ IG_STEPS = 5
 
 
 @dataclass(frozen=True)
-class Eap:
-    """Edge attribution patching (arXiv 2310.10348): the gradient of the clean run.
+class PathScorer:
+    """Scores from the gradients of runs between the ablated and the clean input.
 
     Parameters
     ----------
     qk_fix
         For queries and keys, compute the attention pattern anew with the edge ablated and contract its
         change with the gradient there, instead of going through the softmax's slope (AtP*, arXiv 2403.00745).
+        Not for models in which one norm spans the queries of all heads.
     """
 
-    name: ClassVar[str] = "eap"
+    name: ClassVar[str]
+    rule: ClassVar[Rule] = "gradient"
 
     qk_fix: bool = False
 
+    @property
+    def points(self) -> list[float]:
+        """Where the runs are: 0 is the ablated input, 1 the clean one."""
+        return [1.0]
+
     def check(self, spec: ModelSpec, task: Task) -> None:
-        """Refuse kl, which has no slope at the full model."""
-        _check_slope(self.name, task)
+        """Refuse kl where all runs are the full model's, at which it has no slope."""
         _check_correction(spec, self.qk_fix)
+        if task.metric == "kl" and self.points == [1.0]:
+            raise KCircuitsError(
+                f"{self.name} cannot use the metric kl: it is least at the full model, where its slope is 0. "
+                "Use nll or logit-diff, or the method eap-ig-inputs"
+            )
 
     def scores(
         self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
     ) -> np.ndarray:
-        """One forward and one backward pass."""
-        return _mean(spec, task, memory, progress, 1, self._scores)
+        """A forward and a backward pass for each point, several in one batch."""
+        return _mean(spec, task, memory, progress, len(self.points), self._of)
 
-    def _scores(self, engine: Engine, memory: int, count: Counter) -> Tensor:
-        return engine.path_scores([1.0], rule="gradient", qk_fix=self.qk_fix, memory=memory, progress=count)
+    def _of(self, engine: Engine, memory: int, count: Counter) -> Tensor:
+        return engine.path_scores(
+            self.points, rule=self.rule, qk_fix=self.qk_fix, memory=memory, progress=count
+        )
 
 
 @dataclass(frozen=True)
-class Relp:
+class Eap(PathScorer):
+    """Edge attribution patching (arXiv 2310.10348): the gradient of the clean run."""
+
+    name: ClassVar[str] = "eap"
+
+
+@dataclass(frozen=True)
+class Relp(PathScorer):
     """EAP with relevance propagation's backward rules (RelP, arXiv 2508.21258).
 
     A norm's scale and the attention pattern are held constant, f(x) passes the gradient times f(x) / x, and
     each factor of a gated product gets half. Queries and keys score 0, unless `qk_fix` computes their
     patterns anew.
-
-    Parameters
-    ----------
-    qk_fix
-        As for `Eap`.
     """
 
     name: ClassVar[str] = "relp"
-
-    qk_fix: bool = False
-
-    def check(self, spec: ModelSpec, task: Task) -> None:
-        """Refuse kl, which has no slope at the full model."""
-        _check_slope(self.name, task)
-        _check_correction(spec, self.qk_fix)
-
-    def scores(
-        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
-    ) -> np.ndarray:
-        """One forward and one backward pass."""
-        return _mean(spec, task, memory, progress, 1, self._scores)
-
-    def _scores(self, engine: Engine, memory: int, count: Counter) -> Tensor:
-        return engine.path_scores([1.0], rule="relevance", qk_fix=self.qk_fix, memory=memory, progress=count)
+    rule: ClassVar[Rule] = "relevance"
 
 
 @dataclass(frozen=True)
-class CleanCorrupted:
-    """The mean of the gradients at the clean and at the corrupt run (arXiv 2403.17806).
-
-    Parameters
-    ----------
-    qk_fix
-        As for `Eap`.
-    """
+class CleanCorrupted(PathScorer):
+    """The mean of the gradients at the clean and at the corrupt run (arXiv 2403.17806)."""
 
     name: ClassVar[str] = "clean-corrupted"
 
-    qk_fix: bool = False
+    @property
+    def points(self) -> list[float]:
+        """Both ends."""
+        return [1.0, 0.0]
 
     def check(self, spec: ModelSpec, task: Task) -> None:
         """Refuse other ablations than corrupt, which have no second run."""
+        super().check(spec, task)
         if task.ablation != "corrupt":
             raise KCircuitsError(
                 f"clean-corrupted needs corrupt ablation, got {task.ablation}: give --ablation corrupt and "
                 "corrupt prompts, or use eap-ig-inputs"
             )
-        _check_correction(spec, self.qk_fix)
-
-    def scores(
-        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
-    ) -> np.ndarray:
-        """Two forward and two backward passes."""
-        return _mean(spec, task, memory, progress, 2, self._scores)
-
-    def _scores(self, engine: Engine, memory: int, count: Counter) -> Tensor:
-        return engine.path_scores(
-            [1.0, 0.0], rule="gradient", qk_fix=self.qk_fix, memory=memory, progress=count
-        )
 
 
 @dataclass(frozen=True)
-class EapIgInputs:
+class EapIgInputs(PathScorer):
     """EAP with integrated gradients over the input (arXiv 2403.17806).
 
     The gradient is averaged over runs whose `input` is ã + k/n (a − ã) for k = 0 … n − 1, as in EAP-IG's
@@ -128,30 +114,20 @@ class EapIgInputs:
     ig_steps
         n, at least 1.
     qk_fix
-        As for `Eap`, in each of the runs.
+        As for `PathScorer`, in each of the runs.
     """
 
     name: ClassVar[str] = "eap-ig-inputs"
 
     ig_steps: int = IG_STEPS
-    qk_fix: bool = False
 
     def __post_init__(self) -> None:
         _check_steps(self.ig_steps)
 
-    def check(self, spec: ModelSpec, task: Task) -> None:
-        """Any task will do."""
-        _check_correction(spec, self.qk_fix)
-
-    def scores(
-        self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
-    ) -> np.ndarray:
-        """As many forward and backward passes as there are steps, many in one batch."""
-        return _mean(spec, task, memory, progress, self.ig_steps, self._scores)
-
-    def _scores(self, engine: Engine, memory: int, count: Counter) -> Tensor:
-        points = [k / self.ig_steps for k in range(self.ig_steps)]
-        return engine.path_scores(points, rule="gradient", qk_fix=self.qk_fix, memory=memory, progress=count)
+    @property
+    def points(self) -> list[float]:
+        """From the ablated input on, the clean one left out."""
+        return [k / self.ig_steps for k in range(self.ig_steps)]
 
 
 @dataclass(frozen=True)
@@ -166,7 +142,7 @@ class EapIgActivations:
     ig_steps
         n, at least 1.
     qk_fix
-        As for `Eap`, in each of the runs.
+        As for `PathScorer`, in each of the runs.
     """
 
     name: ClassVar[str] = "eap-ig-activations"
@@ -186,9 +162,9 @@ class EapIgActivations:
     ) -> np.ndarray:
         """n passes for each of 2 L + 1 nodes, from the node on."""
         runs = self.ig_steps * (2 * len(spec.layers) + 1)
-        return _mean(spec, task, memory, progress, runs, self._scores)
+        return _mean(spec, task, memory, progress, runs, self._of)
 
-    def _scores(self, engine: Engine, memory: int, count: Counter) -> Tensor:
+    def _of(self, engine: Engine, memory: int, count: Counter) -> Tensor:
         return engine.activation_scores(self.ig_steps, qk_fix=self.qk_fix, memory=memory, progress=count)
 
 
@@ -214,14 +190,6 @@ def _mean(
         before += runs * engine.num_prompts
     mean: np.ndarray = total / len(task.prompts)
     return mean
-
-
-def _check_slope(name: str, task: Task) -> None:
-    if task.metric == "kl":
-        raise KCircuitsError(
-            f"{name} cannot use the metric kl: it is least at the full model, where its slope is 0. "
-            "Use nll or logit-diff, or the method eap-ig-inputs"
-        )
 
 
 def _check_correction(spec: ModelSpec, qk_fix: bool) -> None:

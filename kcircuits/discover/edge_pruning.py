@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from kcircuits.discover import gates
-from kcircuits.discover.by_scores import check_differences, edges_of
+from kcircuits.discover.by_scores import check_differences
 from kcircuits.discover.method import Found
 from kcircuits.discover.progress import ProgressCallback, Steps
 from kcircuits.engine import Engine, engine_of
 from kcircuits.errors import KCircuitsError
 from kcircuits.metrics import faithfulness
 from kcircuits.model.spec import ModelSpec
+from kcircuits.scores import edges_of
 from kcircuits.selection import Selection, select
 from kcircuits.task import Task
 
