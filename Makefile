@@ -46,6 +46,7 @@ bench: $(MODULE) ## Print the measurements that the README quotes
 	$(BIN)/python benchmarks/bench_eap.py
 	$(BIN)/python benchmarks/method_agreement.py
 	$(BIN)/python benchmarks/bench_scaling.py
+	$(BIN)/python benchmarks/bench_dtypes.py
 	mkdir -p build
 	$(BIN)/python -m pytest -q -s -o addopts= benchmarks/bench_ops.py --benchmark-json=build/ops.json
 	$(BIN)/python benchmarks/ratios.py build/ops.json

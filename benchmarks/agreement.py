@@ -25,15 +25,15 @@ def agreement(scores: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
     same = np.sign(scores) == np.sign(exact)
     signed = bool((scores < 0).any())
     return {
-        "spearman": _spearman(scores, exact) if signed else None,
-        "spearman_absolute": _spearman(np.abs(scores), np.abs(exact)),
+        "spearman": spearman(scores, exact) if signed else None,
+        "spearman_absolute": spearman(np.abs(scores), np.abs(exact)),
         "overlap": round(len(np.intersect1d(top, chosen)) / fifth, 3),
         "sign": round(float(same.mean()), 3) if signed else None,
         "sign_top": round(float(same[top].mean()), 3) if signed else None,
     }
 
 
-def _spearman(a: np.ndarray, b: np.ndarray) -> float:
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
     """Pearson's correlation of the ranks; equal values share their mean rank."""
     ranks = [pd.Series(values).rank().to_numpy() for values in (a, b)]
     return round(float(np.corrcoef(*ranks)[0, 1]), 3)
