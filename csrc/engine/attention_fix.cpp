@@ -34,8 +34,9 @@ class Ablated {
   std::pair<at::Tensor, at::Tensor> contributions(const at::Tensor& delta) const {
     const Attention& a = layer_.attention;
     const at::Tensor x = apply_norm(stream_ - delta, layer_.attention_norm);  // [senders, P, D]
-    const at::Tensor q = heads(x, a.w_q, a.b_q, a.q_norm);
-    const at::Tensor k = heads(x, a.w_k, a.b_k, a.k_norm).repeat_interleave(graph_.group_size(), 0);
+    const at::Tensor q = heads(x, Kind::kQuery, a.w_q, a.b_q);
+    const at::Tensor k =
+        heads(x, Kind::kKey, a.w_k, a.b_k).repeat_interleave(graph_.group_size(), 0);
     const at::Tensor by_query = change(q, repeated(k_, delta.size(0)));
     const at::Tensor by_key = change(repeated(q_, delta.size(0)), k);
     return {by_query, by_key.unflatten(1, {graph_.num_kv_heads, -1}).sum(2)};
@@ -43,13 +44,9 @@ class Ablated {
 
  private:
   // [senders, P, D] -> [senders * heads, P, d], rotated
-  at::Tensor heads(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& b,
-                   const std::optional<Norm>& norm) const {
-    at::Tensor y = project(x, w, b).unflatten(-1, {-1, session_.model().head_dim});
-    if (norm) y = apply_norm(y, *norm);
-    y = y.transpose(1, 2).flatten(0, 1);
-    const auto& angles = session_.rotation(attended_.layer, /*last_only=*/false);
-    return angles ? rotate(y, *angles) : y;
+  at::Tensor heads(const at::Tensor& x, Kind kind, const at::Tensor& w,
+                   const std::optional<at::Tensor>& b) const {
+    return session_.split_heads(attended_.layer, kind, project(x, w, b));
   }
 
   static at::Tensor repeated(const at::Tensor& x, int64_t senders) {

@@ -159,10 +159,9 @@ void Gradients::pull_back_attention(int64_t layer) {
   std::vector<Session::HeadCall> calls;
   std::vector<at::Tensor> at_outputs;
   for (const int64_t i : heads) {
-    const int64_t j = i / graph_.group_size();
     const bool last_only = state_.need(graph_.head(layer, i)) == Need::kLast;
-    calls.push_back({i, last_only, projected.at(graph_.query(layer, i)),
-                     projected.at(graph_.key(layer, j)), projected.at(graph_.value(layer, j))});
+    calls.push_back(session_.head_call(layer, i, last_only,
+                                       [&](int64_t receiver) { return projected.at(receiver); }));
     at_outputs.push_back(at_output(graph_.head(layer, i), last_only));
   }
   const std::vector<at::Tensor> outputs = session_.head_outputs(layer, calls);

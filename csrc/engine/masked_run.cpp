@@ -50,18 +50,8 @@ class Run {
       const bool is_live = receiver_is_live(r);
       for (int64_t s = 0; is_live && s < graph_.num_senders_of(r); ++s)
         live_[s] = live_[s] || used[s][r];
-      // Where heads are mixed, one that is live needs all of its layer; here all who read them are
-      // behind us.
-      const Receiver receiver = graph_.describe(r);
-      if (receiver.kind == Kind::kMlp) unite(receiver.layer);
+      unite_heads(session_.model(), r, live_);
     }
-  }
-
-  void unite(int64_t layer) {
-    if (!session_.model().layers[layer].mixes_heads()) return;
-    const auto begin = live_.begin() + graph_.head(layer, 0);
-    const auto end = begin + graph_.num_heads;
-    if (std::find(begin, end, true) != end) std::fill(begin, end, true);
   }
 
   bool receiver_is_live(int64_t receiver) const {
@@ -106,9 +96,7 @@ class Run {
     std::vector<at::Tensor> out;
     for (int64_t i = 0; i < graph_.num_heads; ++i) {
       if (!live_[graph_.head(l, i)]) continue;
-      const int64_t j = i / graph_.group_size();
-      calls.push_back({i, /*last_only=*/false, of(graph_.query(l, i)), of(graph_.key(l, j)),
-                       of(graph_.value(l, j))});
+      calls.push_back(session_.head_call(l, i, /*last_only=*/false, of));
       out.push_back(slot(graph_.head(l, i)));
     }
     session_.write_heads(l, calls, out);

@@ -267,9 +267,8 @@ void Propagation::run_heads(const Step& step) {
   for (const size_t index : step.nodes) {
     const Node& node = nodes_[index];
     const int64_t i = node.sender - graph_.head(step.layer, 0);
-    const int64_t j = i / graph_.group_size();
-    calls.push_back({i, node.last_only, of.at(graph_.query(step.layer, i)),
-                     of.at(graph_.key(step.layer, j)), of.at(graph_.value(step.layer, j))});
+    calls.push_back(session_.head_call(step.layer, i, node.last_only,
+                                       [&](int64_t receiver) { return of.at(receiver); }));
     out.push_back(slot(node));
   }
   session_.write_heads(step.layer, calls, out);

@@ -42,6 +42,7 @@ Session::Session(Model model, const SessionOptions& options)
 }
 
 void Session::build_ablated(const SessionOptions& options) {
+  const bool keeps_positions = model_.positions && !model_.ablate_positions;
   at::Tensor values;  // [S, P, D]
   if (options.corrupt) {
     TORCH_CHECK_VALUE(options.corrupt->sizes() == options.clean.sizes(), "corrupt: expected ",
@@ -58,12 +59,11 @@ void Session::build_ablated(const SessionOptions& options) {
                       ", ", model_.width(), "], got ", mean.sizes());
     values = mean.size(1) == 1 ? mean.expand({-1, tokens_.num_tokens, -1}).clone()
                                : mean.index_select(1, tokens_.positions);
-    if (!model_.ablate_positions) values.select(0, 0).add_(position_rows());
+    if (keeps_positions) values.select(0, 0).add_(position_rows());
   }
   ablated_.resize(graph().num_senders());
   for (int64_t s = 0; values.defined() && s < graph().num_senders(); ++s) ablated_[s] = values[s];
-  if (!values.defined() && model_.positions && !model_.ablate_positions)
-    ablated_[0] = position_rows();
+  if (!values.defined() && keeps_positions) ablated_[0] = position_rows();
 }
 
 int64_t Session::bytes() const {
@@ -74,12 +74,8 @@ int64_t Session::bytes() const {
   return numbers * clean_delta_.element_size() + weights;
 }
 
-// The part of `input` that stays where ablation takes only the tokens away, [P, D].
+// The learned positions' part of `input`, [P, D].
 at::Tensor Session::position_rows() const {
-  if (!model_.positions) {
-    return at::zeros({tokens_.num_tokens, model_.width()},
-                     model_.embedding.options().dtype(model_.dtype()));
-  }
   return model_.positions->index_select(0, tokens_.positions).to(model_.dtype());
 }
 
@@ -176,14 +172,18 @@ void Session::norm_heads(const std::vector<HeadInput>& inputs, Kind kind,
   }
 }
 
+at::Tensor Session::mix_values_of(int64_t layer, const HeadCall& call) const {
+  const Attention& a = model_.layers[layer].attention;
+  return attend(tokens_, a, call.q, call.k, call.v, sinks_of_head(a, call.head), call.last_only);
+}
+
 std::vector<at::Tensor> Session::head_outputs(int64_t layer,
                                               const std::vector<HeadCall>& calls) const {
   const Layer& weights = model_.layers[layer];
   std::vector<at::Tensor> out;
   for (const HeadCall& call : calls) {
-    const at::Tensor mixed = attend(tokens_, weights.attention, call.q, call.k, call.v,
-                                    sinks_of_head(weights.attention, call.head), call.last_only);
-    out.push_back(project(mixed, head_output_weight(weights.attention, call.head, model_.head_dim),
+    out.push_back(project(mix_values_of(layer, call),
+                          head_output_weight(weights.attention, call.head, model_.head_dim),
                           std::nullopt));
   }
   return weights.attention_post_norm ? normed_shares(out, *weights.attention_post_norm) : out;
@@ -195,9 +195,7 @@ void Session::write_heads(int64_t layer, const std::vector<HeadCall>& calls,
   std::vector<Product> products;
   for (size_t i = 0; i < calls.size(); ++i) {
     const HeadCall& call = calls[i];
-    const at::Tensor mixed = attend(tokens_, weights.attention, call.q, call.k, call.v,
-                                    sinks_of_head(weights.attention, call.head), call.last_only);
-    products.push_back({mixed.expand({out[i].size(0), -1, -1}).flatten(0, 1),
+    products.push_back({mix_values_of(layer, call).expand({out[i].size(0), -1, -1}).flatten(0, 1),
                         head_output_weight(weights.attention, call.head, model_.head_dim),
                         std::nullopt, out[i].flatten(0, 1)});
   }
@@ -229,21 +227,28 @@ std::pair<at::Tensor, at::Tensor> Session::plain_run(const at::Tensor& ids) cons
   return {senders, stream};
 }
 
+at::Tensor Session::split_heads(int64_t layer, Kind kind, const at::Tensor& projected) const {
+  const Attention& a = model_.layers[layer].attention;
+  const std::optional<Norm> norm = kind == Kind::kQuery ? a.q_norm
+                                   : kind == Kind::kKey ? a.k_norm
+                                                        : std::nullopt;
+  at::Tensor y = norm && a.joint_norms ? apply_norm(projected, *norm) : projected;
+  y = y.unflatten(-1, {-1, model_.head_dim});
+  if (norm && !a.joint_norms) y = apply_norm(y, *norm);
+  y = y.transpose(1, 2).flatten(0, 1);
+  const auto& angles = rotation_[layer];
+  return kind != Kind::kValue && angles ? rotate(y, *angles) : y;
+}
+
 void Session::plain_attention(int64_t layer, const at::Tensor& x, const at::Tensor& out) const {
   const Graph& g = graph();
   const Attention& a = model_.layers[layer].attention;
-  const auto& angles = rotation_[layer];
-  const auto projected = [&](const at::Tensor& w, const std::optional<at::Tensor>& b,
-                             const std::optional<Norm>& norm, bool turned) {
-    at::Tensor y = project(x, w, b);
-    if (norm && a.joint_norms) y = apply_norm(y, *norm);
-    y = y.unflatten(-1, {-1, model_.head_dim}).transpose(0, 1).contiguous();  // [heads, P, d]
-    if (norm && !a.joint_norms) y = apply_norm(y, *norm);
-    return turned && angles ? rotate(y, *angles) : y;
+  const auto projected = [&](Kind kind, const at::Tensor& w, const std::optional<at::Tensor>& b) {
+    return split_heads(layer, kind, project(x, w, b).unsqueeze(0));
   };
-  const at::Tensor q = projected(a.w_q, a.b_q, a.q_norm, true);
-  const at::Tensor k = projected(a.w_k, a.b_k, a.k_norm, true);
-  const at::Tensor v = projected(a.w_v, a.b_v, std::nullopt, false);
+  const at::Tensor q = projected(Kind::kQuery, a.w_q, a.b_q);
+  const at::Tensor k = projected(Kind::kKey, a.w_k, a.b_k);
+  const at::Tensor v = projected(Kind::kValue, a.w_v, a.b_v);
   std::vector<HeadCall> calls;
   std::vector<at::Tensor> outputs;
   for (int64_t i = 0; i < g.num_heads; ++i) {

@@ -73,6 +73,16 @@ class Session {
     bool last_only;
     at::Tensor q, k, v;
   };
+  // The call of a head; `of` gives what was projected for a receiver.
+  template <typename F>
+  HeadCall head_call(int64_t layer, int64_t head, bool last_only, const F& of) const {
+    const Graph& g = graph();
+    const int64_t j = head / g.group_size();
+    return {head, last_only, of(g.query(layer, head)), of(g.key(layer, j)), of(g.value(layer, j))};
+  }
+  // Queries, keys or values of all heads, [B, P, heads * d], as the attention takes them: normed,
+  // head by head and rotated, [B * heads, P, d]. Differentiable where gradients are on.
+  at::Tensor split_heads(int64_t layer, Kind kind, const at::Tensor& projected) const;
   // What several heads of one layer add to the stream, without b_O, each [B, rows, D]:
   // differentiable, or written where it goes. Behind a post-norm all heads of the layer are there,
   // and each one's output is its own share: what it writes times the scale of the sum.
@@ -88,6 +98,7 @@ class Session {
   HeadWeights weights_of(int64_t receiver) const;
   void norm_heads(const std::vector<HeadInput>& inputs, Kind kind,
                   std::vector<at::Tensor>& projected) const;
+  at::Tensor mix_values_of(int64_t layer, const HeadCall& call) const;
   void build_ablated(const SessionOptions& options);
   void build_constants();
   at::Tensor position_rows() const;

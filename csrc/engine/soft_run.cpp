@@ -79,9 +79,7 @@ class Run {
       const auto of = [&](int64_t receiver) { return projected[receiver - block.first]; };
       std::vector<Session::HeadCall> calls;
       for (int64_t i = 0; i < graph_.num_heads; ++i) {
-        const int64_t j = i / graph_.group_size();
-        calls.push_back({i, /*last_only=*/false, of(graph_.query(l, i)), of(graph_.key(l, j)),
-                         of(graph_.value(l, j))});
+        calls.push_back(session_.head_call(l, i, /*last_only=*/false, of));
       }
       block.outputs = session_.head_outputs(l, calls);
     }

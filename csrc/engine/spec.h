@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -90,5 +91,18 @@ struct Model {
     return embedding.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   }
 };
+
+// For who goes through the receivers from the last to the first and marks the senders that are
+// needed: where heads are mixed, who reads one needs all of its layer. All readers of a layer's
+// heads are behind when its MLP's receiver is.
+template <typename T>
+void unite_heads(const Model& model, int64_t receiver, std::vector<T>& needed) {
+  const Receiver r = model.graph.describe(receiver);
+  if (r.kind != Kind::kMlp || !model.layers[r.layer].mixes_heads()) return;
+  const auto begin = needed.begin() + model.graph.head(r.layer, 0);
+  const auto end = begin + model.graph.num_heads;
+  const T most = *std::max_element(begin, end);
+  std::fill(begin, end, most);
+}
 
 }  // namespace kcircuits::engine

@@ -50,19 +50,8 @@ void State::settle_from(int64_t first_settled_receiver) {
     for (size_t s = 0; need != Need::kNone && s < present_[r].size(); ++s) {
       if (present_[r][s]) need_[s] = std::max(need_[s], need);
     }
-    const Receiver receiver = g.describe(r);
-    if (receiver.kind == Kind::kMlp) unite(receiver.layer);
+    unite_heads(session_.model(), r, need_);
   }
-}
-
-// Where heads are mixed, who reads one needs all of its layer. For a layer all of whose readers are
-// settled.
-void State::unite(int64_t layer) {
-  const Graph& g = session_.graph();
-  if (!session_.model().layers[layer].mixes_heads()) return;
-  const auto begin = need_.begin() + g.head(layer, 0);
-  const auto end = begin + g.num_heads;
-  std::fill(begin, end, *std::max_element(begin, end));
 }
 
 at::Tensor State::inputs(const std::vector<int64_t>& receivers, bool last_only,

@@ -42,8 +42,6 @@ class State {
   void set_last(int64_t sender, const at::Tensor& rows);
 
  private:
-  void unite(int64_t layer);
-
   const Session& session_;
   std::vector<std::vector<uint8_t>> present_;  // [R][senders of r]
   std::vector<Need> need_;                     // [S]

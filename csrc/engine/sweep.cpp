@@ -43,14 +43,6 @@ bool Sweep::is_cut(int64_t layer, bool is_mlp) const {
   return cut_ && layer == first_layer_ && cut_->is_mlp == is_mlp;
 }
 
-// [B, P, heads * d] -> [B * heads, P, d]
-at::Tensor Sweep::heads(const at::Tensor& x, const std::optional<Norm>& norm, bool joint) const {
-  at::Tensor y = norm && joint ? apply_norm(x, *norm) : x;
-  y = y.unflatten(-1, {-1, session_.model().head_dim});
-  if (norm && !joint) y = apply_norm(y, *norm);
-  return y.transpose(1, 2).flatten(0, 1);
-}
-
 // What the attention adds to the stream, without b_O.
 at::Tensor Sweep::attend(int64_t layer, Block& block) const {
   const Graph& g = session_.graph();
@@ -61,18 +53,17 @@ at::Tensor Sweep::attend(int64_t layer, Block& block) const {
   block.v = project(x, a.w_v, a.b_v).requires_grad_();
   {
     const at::AutoGradMode grad(true);
-    const auto& angles = session_.rotation(layer, /*last_only=*/false);
-    const auto turned = [&](const at::Tensor& y) { return angles ? rotate(y, *angles) : y; };
     const auto repeated = [&](const at::Tensor& y) {
       return y.repeat_interleave(g.group_size(), 0);
     };
-    block.q_turned = turned(heads(block.q, a.q_norm, a.joint_norms));
-    block.k_turned = repeated(turned(heads(block.k, a.k_norm, a.joint_norms)));
+    block.q_turned = session_.split_heads(layer, Kind::kQuery, block.q);
+    block.k_turned = repeated(session_.split_heads(layer, Kind::kKey, block.k));
     block.pattern = attention_pattern(session_.tokens(), a, block.q_turned, block.k_turned,
                                       sinks_of_heads(a, block.before.size(0)), false);
     if (rule_ == Rule::kRelevance) block.pattern = block.pattern.detach().requires_grad_();
-    const at::Tensor mixed = mix_values(session_.tokens(), block.pattern,
-                                        repeated(heads(block.v, std::nullopt, false)), false);
+    const at::Tensor mixed =
+        mix_values(session_.tokens(), block.pattern,
+                   repeated(session_.split_heads(layer, Kind::kValue, block.v)), false);
     block.mixed = mixed.unflatten(0, {-1, g.num_heads}).transpose(1, 2).flatten(2);
   }
   block.written = project(block.mixed.detach(), a.w_o, std::nullopt);

@@ -67,7 +67,6 @@ class Sweep {
   };
 
   at::Tensor attend(int64_t layer, Block& block) const;
-  at::Tensor heads(const at::Tensor& x, const std::optional<Norm>& norm, bool joint) const;
   at::Tensor pull_mlp(int64_t layer, const at::Tensor& at_output, const GradientUse& use);
   at::Tensor pull_attention(int64_t layer, const at::Tensor& at_output, const GradientUse& use);
   bool is_cut(int64_t layer, bool is_mlp) const;
