@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.spec import Layer, Mlp, ModelSpec, Norm, Rotary
+from kcircuits.model.spec import Attention, Layer, Mlp, ModelSpec, Norm, Rotary
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "quick_gelu"]
 
@@ -76,6 +76,35 @@ def rotary(module: Any, layer_type: str | None = None) -> Rotary:
     return Rotary(
         inv_freq=getattr(module, f"{prefix}inv_freq").detach().float(),
         scale=float(getattr(module, f"{prefix}attention_scaling")),
+    )
+
+
+def fused_attention(
+    fused: Any, out: Any, *, groups: int, heads: int, head_dim: int, angles: Rotary
+) -> Attention:
+    """Attention whose one matrix holds, group after group, the queries of its heads, its key and its value.
+
+    They are taken apart, which copies them where there is more than one group.
+    """
+
+    def taken_apart(tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        grouped = tensor.unflatten(0, (groups, heads + 2, head_dim))
+        return grouped[:, :heads].flatten(0, 2), grouped[:, -2].flatten(0, 1), grouped[:, -1].flatten(0, 1)
+
+    w_q, w_k, w_v = taken_apart(weight(fused))
+    biases = bias(fused)
+    b_q, b_k, b_v = (None,) * 3 if biases is None else taken_apart(biases)
+    return Attention(
+        w_q=w_q,
+        w_k=w_k,
+        w_v=w_v,
+        w_o=weight(out),
+        b_q=b_q,
+        b_k=b_k,
+        b_v=b_v,
+        b_o=bias(out),
+        scale=head_dim**-0.5,
+        rotary=angles,
     )
 
 

@@ -58,18 +58,21 @@ def layer(block: Any, angles: Rotary, config: Any) -> Layer:
     )
 
 
-def attention(module: Any, angles: Rotary, config: Any, **more: Any) -> Attention:
-    """Attention of separate projections; its own `sliding_window` counts before the configuration's."""
+def attention(module: Any, angles: Rotary | None, config: Any, out: str = "o_proj", **more: Any) -> Attention:
+    """Attention of separate projections, the last one called `out`.
+
+    Its own `sliding_window` counts before the configuration's.
+    """
     norms = {name: rms_norm(getattr(module, name)) for name in ("q_norm", "k_norm") if hasattr(module, name)}
     fields: dict[str, Any] = {
         "w_q": weight(module.q_proj),
         "w_k": weight(module.k_proj),
         "w_v": weight(module.v_proj),
-        "w_o": weight(module.o_proj),
+        "w_o": weight(getattr(module, out)),
         "b_q": bias(module.q_proj),
         "b_k": bias(module.k_proj),
         "b_v": bias(module.v_proj),
-        "b_o": bias(module.o_proj),
+        "b_o": bias(getattr(module, out)),
         "scale": float(module.scaling),
         "rotary": angles,
         "window": getattr(module, "sliding_window", getattr(config, "sliding_window", None)),

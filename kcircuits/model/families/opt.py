@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.families.common import bias, layer_norm, plain_mlp, weight
-from kcircuits.model.spec import Attention, Layer, ModelSpec, Norm
+from kcircuits.model.families.common import layer_norm, plain_mlp, weight
+from kcircuits.model.families.llama import attention
+from kcircuits.model.spec import Layer, ModelSpec, Norm
 
 POSITION_OFFSET = 2  # rows of the position embedding that no position uses
 
@@ -37,20 +38,9 @@ def spec(hf_model: Any) -> ModelSpec:
 
 
 def _layer(block: Any, config: Any) -> Layer:
-    attention = block.self_attn
     return Layer(
         attention_norm=layer_norm(block.self_attn_layer_norm),
-        attention=Attention(
-            w_q=weight(attention.q_proj),
-            w_k=weight(attention.k_proj),
-            w_v=weight(attention.v_proj),
-            w_o=weight(attention.out_proj),
-            b_q=bias(attention.q_proj),
-            b_k=bias(attention.k_proj),
-            b_v=bias(attention.v_proj),
-            b_o=bias(attention.out_proj),
-            scale=float(attention.scaling),
-        ),
+        attention=attention(block.self_attn, None, config, out="out_proj"),
         mlp_norm=layer_norm(block.final_layer_norm),
         mlp=plain_mlp(block.fc1, block.fc2, config.activation_function),
     )

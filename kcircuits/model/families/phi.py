@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.families.common import bias, decoder, layer_norm, plain_mlp, rotary, weight
-from kcircuits.model.spec import Attention, Layer, ModelSpec
+from kcircuits.model.families.common import bias, decoder, layer_norm, plain_mlp, rotary
+from kcircuits.model.families.llama import attention
+from kcircuits.model.spec import Layer, ModelSpec
 
 
 def spec(hf_model: Any) -> ModelSpec:
@@ -16,21 +17,10 @@ def spec(hf_model: Any) -> ModelSpec:
         raise KCircuitsError("norms of queries and keys are not supported in Phi: qk_layernorm=true")
 
     def layer(block: Any) -> Layer:
-        attention, norm = block.self_attn, layer_norm(block.input_layernorm)
+        norm = layer_norm(block.input_layernorm)
         return Layer(
             attention_norm=norm,
-            attention=Attention(
-                w_q=weight(attention.q_proj),
-                w_k=weight(attention.k_proj),
-                w_v=weight(attention.v_proj),
-                w_o=weight(attention.dense),
-                b_q=bias(attention.q_proj),
-                b_k=bias(attention.k_proj),
-                b_v=bias(attention.v_proj),
-                b_o=bias(attention.dense),
-                scale=float(attention.scaling),
-                rotary=angles,
-            ),
+            attention=attention(block.self_attn, angles, config, out="dense"),
             mlp_norm=norm,
             mlp=plain_mlp(block.mlp.fc1, block.mlp.fc2, config.hidden_act),
         )
