@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from kcircuits.errors import KCircuitsError
 
@@ -28,6 +29,19 @@ def read_text(path: str | Path, what: str) -> str:
         raise KCircuitsError(
             f"cannot read the {what}: {getattr(error, 'strerror', None) or error}"
         ) from error
+
+
+def read_document(path: str | Path, what: str, check: Callable[[object], dict[str, Any]]) -> dict[str, Any]:
+    """The JSON document in a file, as `check` returns it.
+
+    Raises KCircuitsError if the file cannot be read, is no JSON, or `check` refuses it; the message starts
+    with the path.
+    """
+    path = Path(path)
+    try:
+        return check(parse_json(read_text(path, what), what))
+    except KCircuitsError as error:
+        raise KCircuitsError(f"{path}: {error}") from error
 
 
 def check_regular(path: str | Path, what: str) -> Path:

@@ -41,8 +41,7 @@ def divergence(spec: ModelSpec, full_rows: Tensor, rows: Tensor, log_sum_exp: Te
         full_rows, spec.unembedding, None, spec.unembedding_bias, soft_cap=cap
     ).log_sum_exp  # [N]
     if cap:
-        expected = torch.stack([_expected_gap(spec, full_rows, run, full) for run in rows])
-        return (expected + log_sum_exp - full).clamp(min=0)
+        return (_expected_gap(spec, full_rows, rows, full) + log_sum_exp - full).clamp(min=0)
     direction = _expected_unembedding(spec, full_rows, full)
     linear = ((full_rows.double() - rows.double()) * direction).sum(dim=-1)
     return (linear + log_sum_exp - full).clamp(min=0)
@@ -62,15 +61,16 @@ def _expected_unembedding(spec: ModelSpec, rows: Tensor, log_sum_exp: Tensor) ->
 
 
 def _expected_gap(spec: ModelSpec, full_rows: Tensor, rows: Tensor, log_sum_exp: Tensor) -> Tensor:
-    """Σ p (logit_full − logit) of one run under the full model's predictions, float64 [N]; rows [N, D]."""
-    step = max(1, BLOCK_BYTES // (8 * (2 * len(rows) + spec.width)))
-    total = torch.zeros_like(log_sum_exp)
-    gap = torch.zeros_like(log_sum_exp)
+    """Σ p (logit_full − logit) of runs under the full model's predictions, float64 [M, N]; rows [M, N, D]."""
+    count = (len(rows) + 1) * len(full_rows)
+    step = max(1, BLOCK_BYTES // (8 * (count + spec.width)))
+    total, gap = torch.zeros_like(log_sum_exp), log_sum_exp.new_zeros(rows.shape[:2])
     for start in range(0, spec.vocab_size, step):
-        full, run = (_logits(spec, x, slice(start, start + step)) for x in (full_rows, rows))
+        part = slice(start, start + step)
+        full = _logits(spec, full_rows, part)
         p = (full - log_sum_exp[:, None]).exp()
         total += p.sum(dim=1)
-        gap += (p * (full - run)).sum(dim=1)
+        gap += (p * (full - _logits(spec, rows, part))).sum(dim=-1)
     return gap / total
 
 

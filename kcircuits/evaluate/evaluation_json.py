@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-from kcircuits.documents import is_number, parse_json, read_text, shown
+from kcircuits.documents import is_number, read_document, shown
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate.evaluation import Evaluation
 from kcircuits.evaluate.measures import RunMeasures
@@ -34,16 +34,15 @@ def read_evaluation(path: str | Path) -> dict[str, Any]:
     KCircuitsError
         If the file cannot be read or is anything else than this. The message starts with the path.
     """
-    path = Path(path)
-    try:
-        document = parse_json(read_text(path, _WHAT), _WHAT)
-        if not isinstance(document, dict):
-            raise KCircuitsError(f"not an {_WHAT}: expected a JSON object, got {shown(document)}")
-        if "curve" not in document or "circuit" in document:
-            _check(document)
-        return document
-    except KCircuitsError as error:
-        raise KCircuitsError(f"{path}: {error}") from error
+    return read_document(path, _WHAT, _checked)
+
+
+def _checked(document: object) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise KCircuitsError(f"not an {_WHAT}: expected a JSON object, got {shown(document)}")
+    if "curve" not in document or "circuit" in document:
+        _check(document)
+    return document
 
 
 def evaluation_of(document: dict[str, Any]) -> Evaluation | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kcircuits.documents import check_format, is_number, parse_json, read_text, shown
+from kcircuits.documents import check_format, is_number, read_document, shown
 from kcircuits.errors import KCircuitsError
 
 FORMAT = "kcircuits-sizes/1"
@@ -41,11 +41,7 @@ def read(path: str | Path) -> dict[str, Any]:
     KCircuitsError
         If the file cannot be read or is anything else than this. The message starts with the path.
     """
-    path = Path(path)
-    try:
-        return _check(parse_json(read_text(path, _WHAT), _WHAT))
-    except KCircuitsError as error:
-        raise KCircuitsError(f"{path}: {error}") from error
+    return read_document(path, _WHAT, _check)
 
 
 def _check(document: object) -> dict[str, Any]:
