@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "cpu/codes.h"
 #include "cpu/tiles.h"
 
 namespace kcircuits::cpu {
@@ -11,19 +12,23 @@ namespace kcircuits::cpu {
 #ifdef KCIRCUITS_SIMD_AVX2
 extern const RowKernels row_kernels_AVX2;
 extern const TileKernels tile_kernels_AVX2;
+extern const CodeKernels code_kernels_AVX2;
 #endif
 #ifdef KCIRCUITS_SIMD_AVX512
 extern const RowKernels row_kernels_AVX512;
 extern const TileKernels tile_kernels_AVX512;
+extern const CodeKernels code_kernels_AVX512;
 #endif
 extern const RowKernels row_kernels_DEFAULT;
 extern const TileKernels tile_kernels_DEFAULT;
+extern const CodeKernels code_kernels_DEFAULT;
 
 namespace {
 
 struct Level {
   const RowKernels& rows;
   const TileKernels& tiles;
+  const CodeKernels& codes;
 };
 
 const Level& level() {
@@ -31,13 +36,14 @@ const Level& level() {
     // Follow torch's choice, so that ATEN_CPU_CAPABILITY governs both.
     const std::string capability = at::get_cpu_capability();
 #ifdef KCIRCUITS_SIMD_AVX512
-    if (capability == "AVX512") return {row_kernels_AVX512, tile_kernels_AVX512};
+    if (capability == "AVX512")
+      return {row_kernels_AVX512, tile_kernels_AVX512, code_kernels_AVX512};
 #endif
 #ifdef KCIRCUITS_SIMD_AVX2
     if (capability == "AVX512" || capability == "AVX2")
-      return {row_kernels_AVX2, tile_kernels_AVX2};
+      return {row_kernels_AVX2, tile_kernels_AVX2, code_kernels_AVX2};
 #endif
-    return {row_kernels_DEFAULT, tile_kernels_DEFAULT};
+    return {row_kernels_DEFAULT, tile_kernels_DEFAULT, code_kernels_DEFAULT};
   }();
   return chosen;
 }
@@ -46,5 +52,6 @@ const Level& level() {
 
 const RowKernels& rows() { return level().rows; }
 const TileKernels& tiles() { return level().tiles; }
+const CodeKernels& codes() { return level().codes; }
 
 }  // namespace kcircuits::cpu

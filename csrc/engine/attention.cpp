@@ -103,14 +103,14 @@ std::optional<at::Tensor> sinks_of_head(const Attention& attention, int64_t head
   return attention.sinks ? std::optional(attention.sinks->slice(0, head, head + 1)) : std::nullopt;
 }
 
-HeadWeights head_rows(const at::Tensor& weight, const std::optional<at::Tensor>& bias, int64_t head,
+HeadWeights head_rows(const Weight& weight, const std::optional<at::Tensor>& bias, int64_t head,
                       int64_t head_dim) {
   const int64_t first = head * head_dim;
   return {weight.slice(0, first, first + head_dim),
           bias ? std::optional(bias->slice(0, first, first + head_dim)) : std::nullopt};
 }
 
-at::Tensor head_output_weight(const Attention& attention, int64_t head, int64_t head_dim) {
+Weight head_output_weight(const Attention& attention, int64_t head, int64_t head_dim) {
   return attention.w_o.slice(1, head * head_dim, (head + 1) * head_dim);
 }
 

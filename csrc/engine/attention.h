@@ -41,11 +41,11 @@ std::optional<at::Tensor> sinks_of_head(const Attention& attention, int64_t head
 
 // What one head, or one key/value head, owns of the layer's weights: views, never copies.
 struct HeadWeights {
-  at::Tensor weight;
+  Weight weight;
   std::optional<at::Tensor> bias;
 };
-HeadWeights head_rows(const at::Tensor& weight, const std::optional<at::Tensor>& bias, int64_t head,
+HeadWeights head_rows(const Weight& weight, const std::optional<at::Tensor>& bias, int64_t head,
                       int64_t head_dim);
-at::Tensor head_output_weight(const Attention& attention, int64_t head, int64_t head_dim);
+Weight head_output_weight(const Attention& attention, int64_t head, int64_t head_dim);
 
 }  // namespace kcircuits::engine

@@ -44,7 +44,7 @@ class Ablated {
 
  private:
   // [senders, P, D] -> [senders * heads, P, d], rotated
-  at::Tensor heads(const at::Tensor& x, Kind kind, const at::Tensor& w,
+  at::Tensor heads(const at::Tensor& x, Kind kind, const Weight& w,
                    const std::optional<at::Tensor>& b) const {
     return session_.split_heads(attended_.layer, kind, project(x, w, b));
   }

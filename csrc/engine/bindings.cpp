@@ -26,6 +26,21 @@ std::optional<at::Tensor> optional_tensor(const py::object& owner, const char* n
   return value.is_none() ? std::nullopt : std::optional(value.cast<at::Tensor>());
 }
 
+// A tensor, or a kcircuits.model.quantised.QuantisedWeight.
+Weight read_weight(const py::object& weight) {
+  if (!py::hasattr(weight, "codes")) return weight.cast<at::Tensor>();
+  return {Codes{weight.attr("codes").cast<at::Tensor>(), weight.attr("scale").cast<at::Tensor>(),
+                optional_tensor(weight, "offset"), optional_tensor(weight, "block_scale"),
+                optional_tensor(weight, "block_offset"), weight.attr("zero").cast<int64_t>(),
+                weight.attr("group").cast<int64_t>()},
+          weight.attr("columns").cast<int64_t>()};
+}
+
+std::optional<Weight> optional_weight(const py::object& owner, const char* name) {
+  const py::object value = owner.attr(name);
+  return value.is_none() ? std::nullopt : std::optional(read_weight(value));
+}
+
 double number_or_zero(const py::object& owner, const char* name) {
   const py::object value = owner.attr(name);
   return value.is_none() ? 0 : value.cast<double>();
@@ -46,8 +61,8 @@ std::optional<Norm> optional_norm(const py::object& owner, const char* name) {
 }
 
 Attention read_attention(const py::object& a) {
-  Attention attention{a.attr("w_q").cast<at::Tensor>(),   a.attr("w_k").cast<at::Tensor>(),
-                      a.attr("w_v").cast<at::Tensor>(),   a.attr("w_o").cast<at::Tensor>(),
+  Attention attention{read_weight(a.attr("w_q")),         read_weight(a.attr("w_k")),
+                      read_weight(a.attr("w_v")),         read_weight(a.attr("w_o")),
                       optional_tensor(a, "b_q"),          optional_tensor(a, "b_k"),
                       optional_tensor(a, "b_v"),          optional_tensor(a, "b_o"),
                       a.attr("scale").cast<double>(),     std::nullopt,
@@ -75,9 +90,9 @@ Activation read_activation(const std::string& name) {
 
 Mlp read_mlp(const py::object& m) {
   return {read_activation(m.attr("activation").cast<std::string>()),
-          m.attr("w_up").cast<at::Tensor>(),
-          m.attr("w_down").cast<at::Tensor>(),
-          optional_tensor(m, "w_gate"),
+          read_weight(m.attr("w_up")),
+          read_weight(m.attr("w_down")),
+          optional_weight(m, "w_gate"),
           optional_tensor(m, "b_up"),
           optional_tensor(m, "b_gate"),
           optional_tensor(m, "b_down"),
@@ -126,13 +141,13 @@ Model read_model(const py::object& spec) {
   Model model{{graph.attr("num_layers").cast<int64_t>(), graph.attr("num_heads").cast<int64_t>(),
                graph.attr("num_kv_heads").cast<int64_t>(), graph.attr("parallel").cast<bool>()},
               spec.attr("head_dim").cast<int64_t>(),
-              spec.attr("embedding").cast<at::Tensor>(),
+              read_weight(spec.attr("embedding")),
               spec.attr("embedding_scale").cast<double>(),
               optional_tensor(spec, "positions"),
               spec.attr("ablate_positions").cast<bool>(),
               {},
               read_norm(spec.attr("final_norm")),
-              spec.attr("unembedding").cast<at::Tensor>(),
+              read_weight(spec.attr("unembedding")),
               optional_tensor(spec, "unembedding_bias"),
               number_or_zero(spec, "logit_soft_cap")};
   for (const py::handle layer : spec.attr("layers")) model.layers.push_back(read_layer(layer));
@@ -250,6 +265,14 @@ void bind(py::module_& m) {
       },
       py::arg("spec"), py::arg("tokens"), py::arg("prompts"), py::arg("longest"), py::arg("count"),
       py::arg("memory"), "Bytes of the runs that gradients are taken back through at a time.");
+  m.def(
+      "dequantise",
+      [](const py::object& weight) {
+        const Weight read = read_weight(weight);
+        const py::gil_scoped_release no_gil;
+        return read.widened(at::kFloat);
+      },
+      py::arg("weight"), "The float32 matrix that a QuantisedWeight stands for.");
   m.def("cpu_linear", &cpu::linear, py::arg("x"), py::arg("w"), py::arg("bias") = py::none(),
         "The engine's float32 product x wᵀ + bias, for its tests and benchmarks.");
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "engine/project.h"
-#include "ops/calls.h"
+#include "engine/read_vocabulary.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -25,13 +25,13 @@ at::Tensor Metric::operator()(const at::Tensor& rows) const {
   const at::Tensor flat = rows.reshape({-1, rows.size(-1)});
   if (answers) {
     const at::Tensor targets = answers->expand(sizes).reshape(-1);
-    const Readout readout = vocab_readout(flat, unembedding, targets, bias, soft_cap);
+    const Readout readout = read_vocabulary(flat, unembedding, targets, bias, soft_cap);
     return (readout.log_sum_exp - readout.target_logits.to(at::kDouble)).view(sizes);
   }
   if (soft_cap > 0) return capped(rows);
   const at::Tensor value = offset - (rows.to(at::kDouble) * direction).sum(-1);  // [B, N]
   if (!needs_lse) return value;
-  return value + vocab_readout(flat, unembedding, std::nullopt, bias, 0).log_sum_exp.view(sizes);
+  return value + read_vocabulary(flat, unembedding, std::nullopt, bias, 0).log_sum_exp.view(sizes);
 }
 
 // Few hypotheses at a time, as every row's logits are there at once.
@@ -85,10 +85,9 @@ namespace {
 // probabilities. double [N, V].
 at::Tensor logit_weights(const std::string& kind, const at::Tensor& answers,
                          const std::optional<at::Tensor>& wrong, const at::Tensor& full_p,
-                         const at::Tensor& like) {
+                         int64_t words) {
   if (kind == "kl") return full_p;
-  at::Tensor weights =
-      at::zeros({answers.size(0), like.size(0)}, like.options().dtype(at::kDouble));
+  at::Tensor weights = at::zeros({answers.size(0), words}, answers.options().dtype(at::kDouble));
   weights.scatter_(1, answers.unsqueeze(1), 1);
   if (kind == "logit-diff") weights.scatter_(1, wrong->unsqueeze(1), -1);
   return weights;
@@ -102,12 +101,12 @@ Metric make_metric(const std::string& kind, const Model& model, const at::Tensor
                     "metric: expected nll, kl or logit-diff, got ", kind);
   TORCH_CHECK_VALUE(kind != "logit-diff" || wrong.has_value(),
                     "metric logit-diff needs a wrong answer for every prompt");
-  const at::Tensor& w = model.unembedding;
+  const Weight& w = model.unembedding;
   Metric metric{w, model.unembedding_bias, model.logit_soft_cap, kind != "logit-diff", {}, {}, {},
                 {}};
   if (kind == "nll") metric.answers = answers;
   // KL(full ‖ run) = Σ p log p − Σ p·logit_run + lse_run.
-  at::Tensor p, entropy = at::zeros({answers.size(0)}, w.options().dtype(at::kDouble));
+  at::Tensor p, entropy = at::zeros({answers.size(0)}, answers.options().dtype(at::kDouble));
   if (kind == "kl") {
     const at::Tensor logits =
         cap(project(full_rows, w, model.unembedding_bias), model.logit_soft_cap).to(at::kDouble);
@@ -117,7 +116,7 @@ Metric make_metric(const std::string& kind, const Model& model, const at::Tensor
   }
   metric.offset = entropy;
   if (model.logit_soft_cap > 0) {
-    metric.weights = logit_weights(kind, answers, wrong, p, w);
+    metric.weights = logit_weights(kind, answers, wrong, p, w.size(0));
     return metric;
   }
   // Σ weights · logits = ⟨row, Σ weights W⟩ + Σ weights b.
@@ -126,9 +125,7 @@ Metric make_metric(const std::string& kind, const Model& model, const at::Tensor
     if (metric.bias) metric.offset = entropy - at::mv(p, metric.bias->to(at::kDouble));
     return metric;
   }
-  const auto rows_of = [&](const at::Tensor& ids) {
-    return w.index_select(0, ids).to(at::kDouble);
-  };
+  const auto rows_of = [&](const at::Tensor& ids) { return w.rows_at(ids).widened(at::kDouble); };
   metric.direction = rows_of(answers);
   if (kind == "logit-diff") metric.direction = metric.direction - rows_of(*wrong);
   if (metric.bias) {

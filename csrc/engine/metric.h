@@ -13,7 +13,7 @@ namespace kcircuits::engine {
 // nll, kl and logit-diff have one form where logits are linear in the row: [needs_lse] log-sum-exp
 // − ⟨row, direction⟩ + offset. Behind a soft cap they are not, and logits are looked at one by one.
 struct Metric {
-  at::Tensor unembedding;  // [V, D]
+  Weight unembedding;  // [V, D]
   std::optional<at::Tensor> bias;
   double soft_cap;       // 0: none
   bool needs_lse;        // all but logit-diff

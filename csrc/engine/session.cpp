@@ -208,7 +208,7 @@ void Session::write_heads(int64_t layer, const std::vector<HeadCall>& calls,
 std::pair<at::Tensor, at::Tensor> Session::plain_run(const at::Tensor& ids) const {
   const Graph& g = graph();
   at::Tensor stream =
-      model_.embedding.index_select(0, ids).to(model_.dtype()) * model_.embedding_scale;
+      model_.embedding.rows_at(ids).widened(model_.dtype()) * model_.embedding_scale;
   if (model_.positions) stream = stream + position_rows();
   at::Tensor senders =
       at::empty({g.num_senders(), stream.size(0), stream.size(1)}, stream.options());
@@ -243,7 +243,7 @@ at::Tensor Session::split_heads(int64_t layer, Kind kind, const at::Tensor& proj
 void Session::plain_attention(int64_t layer, const at::Tensor& x, const at::Tensor& out) const {
   const Graph& g = graph();
   const Attention& a = model_.layers[layer].attention;
-  const auto projected = [&](Kind kind, const at::Tensor& w, const std::optional<at::Tensor>& b) {
+  const auto projected = [&](Kind kind, const Weight& w, const std::optional<at::Tensor>& b) {
     return split_heads(layer, kind, project(x, w, b).unsqueeze(0));
   };
   const at::Tensor q = projected(Kind::kQuery, a.w_q, a.b_q);

@@ -1,5 +1,5 @@
 // The model specification as the engine sees it; field for field kcircuits/model/spec.py, which
-// says what each means. Weights are the caller's tensors. Linear weights are [out, in].
+// says what each means. Weights are the caller's tensors, or codes. Linear weights are [out, in].
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/graph.h"
+#include "engine/weight.h"
 #include "norm_kind.h"
 
 namespace kcircuits::engine {
@@ -28,7 +29,7 @@ struct Rotary {
 };
 
 struct Attention {
-  at::Tensor w_q, w_k, w_v, w_o;  // [H*d, D], [K*d, D], [K*d, D], [D, H*d]
+  Weight w_q, w_k, w_v, w_o;  // [H*d, D], [K*d, D], [K*d, D], [D, H*d]
   std::optional<at::Tensor> b_q, b_k, b_v, b_o;
   double scale;
   std::optional<Rotary> rotary;
@@ -41,8 +42,9 @@ struct Attention {
 
 struct Mlp {
   Activation activation;
-  at::Tensor w_up, w_down;  // [F, D], [D, F]
-  std::optional<at::Tensor> w_gate, b_up, b_gate, b_down;
+  Weight w_up, w_down;  // [F, D], [D, F]
+  std::optional<Weight> w_gate;
+  std::optional<at::Tensor> b_up, b_gate, b_down;
   double limit;      // 0: none
   double up_offset;  // added to the ungated factor
 };
@@ -75,20 +77,20 @@ struct Layer {
 struct Model {
   Graph graph;
   int64_t head_dim;
-  at::Tensor embedding;  // [V, D]
+  Weight embedding;  // [V, D]
   double embedding_scale;
   std::optional<at::Tensor> positions;
   bool ablate_positions;  // whether ablating `input` takes the position embedding away, too
   std::vector<Layer> layers;
   Norm final_norm;
-  at::Tensor unembedding;  // [V, D]
+  Weight unembedding;  // [V, D]
   std::optional<at::Tensor> unembedding_bias;
   double logit_soft_cap;  // 0: none
 
   int64_t width() const { return embedding.size(1); }
   // What activations are computed in, whatever the weights are kept in.
   at::ScalarType dtype() const {
-    return embedding.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    return embedding.dtype() == at::kDouble ? at::kDouble : at::kFloat;
   }
 };
 

@@ -137,7 +137,7 @@ at::Tensor Sweep::pull_attention(int64_t layer, const at::Tensor& at_output,
   }
   std::vector<Product> products;
   int64_t receiver = 0;
-  const auto add = [&](const at::Tensor& at_heads, const at::Tensor& w, int64_t count) {
+  const auto add = [&](const at::Tensor& at_heads, const Weight& w, int64_t count) {
     for (int64_t i = 0; i < count; ++i, ++receiver) {
       products.push_back({at_heads.reshape({rows, -1}).slice(1, i * d, (i + 1) * d),
                           w.slice(0, i * d, (i + 1) * d).t(), std::nullopt, scratch_[receiver]});

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kcircuits.model.quantised import dense
 from kcircuits.model.spec import ModelSpec
 from kcircuits.ops import vocab_readout
 
@@ -38,7 +39,7 @@ def divergence(spec: ModelSpec, full_rows: Tensor, rows: Tensor, log_sum_exp: Te
     """
     cap = spec.logit_soft_cap or 0.0
     full = vocab_readout(
-        full_rows, spec.unembedding, None, spec.unembedding_bias, soft_cap=cap
+        full_rows, dense(spec.unembedding), None, spec.unembedding_bias, soft_cap=cap
     ).log_sum_exp  # [N]
     if cap:
         return (_expected_gap(spec, full_rows, rows, full) + log_sum_exp - full).clamp(min=0)

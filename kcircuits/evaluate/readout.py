@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from kcircuits.model.quantised import dense
 from kcircuits.model.spec import ModelSpec
 from kcircuits.ops import vocab_readout
 
@@ -39,10 +40,11 @@ def read_answers(spec: ModelSpec, rows: Tensor, answers: Tensor) -> AnswerReadou
     flat = rows.reshape(-1, rows.shape[-1])
     bias = spec.unembedding_bias
     cap = spec.logit_soft_cap or 0.0
-    read = vocab_readout(flat, spec.unembedding, targets, bias, soft_cap=cap)
+    vocabulary = dense(spec.unembedding)
+    read = vocab_readout(flat, vocabulary, targets, bias, soft_cap=cap)
     # Negated rows have exactly the negated logits, which a cap does not reorder: what ranks above the answer
     # there is below it here.
-    mirrored = vocab_readout(-flat, spec.unembedding, targets, None if bias is None else -bias)
+    mirrored = vocab_readout(-flat, vocabulary, targets, None if bias is None else -bias)
     greater, less = read.ranks - 1, mirrored.ranks - 1
     rank = 1 + greater + (spec.vocab_size - 1 - greater - less) / 2
     probability = (read.target_logits.double() - read.log_sum_exp).exp()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kcircuits.model.quantised import Weight, dense, linear
 from kcircuits.model.spec import Attention, Experts, Layer, Mlp, ModelSpec, Norm, Rotary
 
 
@@ -49,13 +50,13 @@ def forward_senders(spec: ModelSpec, tokens: Tensor, mask: Tensor) -> SenderRun:
         streams += [x] * (spec.num_heads + 2 * spec.num_kv_heads)
         normed = normalise(layer.attention_norm, x)
         q = split_heads(
-            functional.linear(normed, attention.w_q, attention.b_q), spec.head_dim
+            linear(normed, attention.w_q, attention.b_q), spec.head_dim
         )  # [N, H, T, d]
         k = split_heads(
-            functional.linear(normed, attention.w_k, attention.b_k), spec.head_dim
+            linear(normed, attention.w_k, attention.b_k), spec.head_dim
         )  # [N, K, T, d]
         v = split_heads(
-            functional.linear(normed, attention.w_v, attention.b_v), spec.head_dim
+            linear(normed, attention.w_v, attention.b_v), spec.head_dim
         )  # [N, K, T, d]
         heads = attention_outputs(layer, q, k, v, positions, mask)  # [H, N, T, D]
         senders += heads.unbind()
@@ -110,9 +111,9 @@ def masked_forward(
             streams = streams + torch.einsum("sr,sntd->rntd", 1 - present, absent)
         return streams
 
-    def project(prefix: str, kind: str, norm: Norm, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def project(prefix: str, kind: str, norm: Norm, weight: Weight, bias: Tensor | None) -> Tensor:
         """Queries, keys or values [N, heads, T, d], each head from its own normed stream."""
-        per_head = weight.unflatten(0, (-1, spec.head_dim))  # [heads, d, D]
+        per_head = dense(weight).unflatten(0, (-1, spec.head_dim))  # [heads, d, D]
         streams = streams_of([f"{prefix}.h{head}<{kind}>" for head in range(len(per_head))])
         projected = torch.einsum("hntD,hdD->nhtd", normalise(norm, streams), per_head)
         return projected if bias is None else projected + bias.view(-1, 1, spec.head_dim)
@@ -205,7 +206,7 @@ def head_writes(
         logits = torch.cat([logits, sink.to(logits.dtype)], dim=-1)
     wide = torch.promote_types(logits.dtype, torch.float32)
     probabilities = logits.softmax(dim=-1, dtype=wide).to(q.dtype)[..., :length]  # [N, H, T, T]
-    w_o = attention.w_o.unflatten(-1, (num_heads, -1))  # [D, H, d]
+    w_o = dense(attention.w_o).unflatten(-1, (num_heads, -1))  # [D, H, d]
     return torch.einsum("nhtd,Dhd->hntD", probabilities @ v, w_o)
 
 
@@ -238,20 +239,20 @@ def mlp_outputs(layer: Layer, x: Tensor) -> Tensor:
 
 def run_mlp(mlp: Mlp, x: Tensor) -> Tensor:
     """The MLP's output, bias included, for normed x [..., D]."""
-    up = functional.linear(x, mlp.w_up, mlp.b_up)
+    up = linear(x, mlp.w_up, mlp.b_up)
     if mlp.w_gate is None:
         hidden = activate(mlp.activation, up)
     else:
-        gate = functional.linear(x, mlp.w_gate, mlp.b_gate)
+        gate = linear(x, mlp.w_gate, mlp.b_gate)
         if mlp.limit is not None:
             gate, up = gate.clamp(max=mlp.limit), up.clamp(-mlp.limit, mlp.limit)
         hidden = activate(mlp.activation, gate) * (up + mlp.up_offset)
-    return functional.linear(hidden, mlp.w_down, mlp.b_down)
+    return linear(hidden, mlp.w_down, mlp.b_down)
 
 
 def run_experts(block: Experts, x: Tensor) -> Tensor:
     """The experts' weighted sum for normed x [..., D]; every expert is run on every row."""
-    logits = functional.linear(x, block.router, block.router_bias)  # [..., E]
+    logits = linear(x, block.router, block.router_bias)  # [..., E]
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     weights, chosen = wide.softmax(dim=-1).topk(block.top_k, dim=-1)
     if block.normalise:
@@ -284,6 +285,6 @@ def unembed(spec: ModelSpec, x: Tensor) -> Tensor:
 
 def read_out(spec: ModelSpec, rows: Tensor) -> Tensor:
     """Logits [..., V] of final-normed rows [..., D]."""
-    logits = functional.linear(rows, spec.unembedding, spec.unembedding_bias)
+    logits = linear(rows, spec.unembedding, spec.unembedding_bias)
     cap = spec.logit_soft_cap
     return logits if cap is None else torch.tanh(logits / cap) * cap

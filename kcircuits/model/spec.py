@@ -1,7 +1,8 @@
 """A decoder described once, without a family's name in it: everything that computes reads only this.
 
 Weights are referenced, never copied: a tensor here is the Hugging Face parameter itself or a view of it.
-Linear weights are oriented [out, in], as `torch.nn.functional.linear` takes them.
+Linear weights are oriented [out, in], as `torch.nn.functional.linear` takes them; a `Weight` may also be kept
+as codes of few bits (`kcircuits.model.quantised`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Literal
 from torch import Tensor
 
 from kcircuits.graph import Graph
+from kcircuits.model.quantised import Weight
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,10 @@ class Attention:
     sinks: [H], a logit for each head that takes part in the softmax and has no value, or None.
     """
 
-    w_q: Tensor
-    w_k: Tensor
-    w_v: Tensor
-    w_o: Tensor
+    w_q: Weight
+    w_k: Weight
+    w_v: Weight
+    w_o: Weight
     scale: float
     b_q: Tensor | None = None
     b_k: Tensor | None = None
@@ -80,9 +82,9 @@ class Mlp:
     """
 
     activation: Literal["silu", "gelu", "gelu_tanh", "relu", "quick_gelu"]
-    w_up: Tensor
-    w_down: Tensor
-    w_gate: Tensor | None = None
+    w_up: Weight
+    w_down: Weight
+    w_gate: Weight | None = None
     b_up: Tensor | None = None
     b_gate: Tensor | None = None
     b_down: Tensor | None = None
@@ -137,10 +139,10 @@ class ModelSpec:
     num_heads: int
     num_kv_heads: int
     head_dim: int
-    embedding: Tensor
+    embedding: Weight
     layers: tuple[Layer, ...]
     final_norm: Norm
-    unembedding: Tensor
+    unembedding: Weight
     max_positions: int
     positions: Tensor | None = None
     unembedding_bias: Tensor | None = None
@@ -157,7 +159,7 @@ class ModelSpec:
     @property
     def activation_bytes(self) -> int:
         """Bytes of one number of an activation: float64 in a float64 model, float32 in any other."""
-        return max(4, self.embedding.element_size())
+        return max(4, self.embedding.dtype.itemsize)
 
     @property
     def vocab_size(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.quantised import dense
 from kcircuits.model.spec import Attention, ModelSpec
 
 
@@ -49,5 +50,5 @@ def _fold(spec: ModelSpec, attention: Attention) -> Attention:
     wide = torch.promote_types(attention.b_v.dtype, torch.float32)  # a sum rounded to bfloat16 is another
     per_head = attention.b_v.to(wide).view(spec.num_kv_heads, spec.head_dim)
     per_head = per_head.repeat_interleave(group, dim=0)  # [H, d]
-    constant = attention.w_o.to(wide) @ per_head.reshape(-1)  # [D]
+    constant = dense(attention.w_o).to(wide) @ per_head.reshape(-1)  # [D]
     return replace(attention, b_v=None, b_o=constant if attention.b_o is None else attention.b_o + constant)

@@ -12,6 +12,7 @@ from torch import Tensor
 from kcircuits._native import C
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import CHUNK_LIMIT
+from kcircuits.model.quantised import QuantisedWeight
 from kcircuits.model.spec import Experts, Mlp, ModelSpec
 from kcircuits.portions import engine_bytes_per_token
 
@@ -102,8 +103,10 @@ def gradient_workspace(sizes: Sizes, runs: int, memory: int, kept_runs: int = 0)
     left = max(1, memory - sizes.engine - kept)
     logits = 3 * min(LOGIT_BYTES, sizes.prompts * spec.vocab_size * spec.activation_bytes)
     widened = 0
-    if spec.unembedding.element_size() < spec.activation_bytes:
-        widened = spec.unembedding.numel() * spec.activation_bytes
+    if isinstance(spec.unembedding, QuantisedWeight) or (
+        spec.unembedding.element_size() < spec.activation_bytes
+    ):
+        widened = spec.vocab_size * spec.width * spec.activation_bytes
     runs_together: int = together(runs, left)
     # The logits come when the runs are there, and go before their gradients take room.
     return kept + max(runs_together, runs_together * 3 // 4 + logits) + widened

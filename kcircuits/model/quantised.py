@@ -1,0 +1,178 @@
+"""A weight kept as codes of 4 or 8 bits, dequantised for each product and never as a whole model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kcircuits._native import C
+from kcircuits.errors import KCircuitsError
+
+GROUPS = (16, 32)
+"""How many codes may share a scale."""
+
+
+@dataclass(frozen=True, eq=False)
+class QuantisedWeight:
+    """A matrix [N, K] whose element is `scale * (code - zero) + offset`, in float32.
+
+    Each run of `group` codes of a row has a scale, and an offset where there are any. K need not be a
+    multiple of `group`: the last group of a row is then longer than what is used of it.
+
+    Parameters
+    ----------
+    codes
+        uint8 [N, G * group / 2], two codes of 4 bits per byte: the low halves of a group's bytes are its
+        first codes, the high halves the others. Or int8 [N, G * group].
+    scale, offset
+        [N, G], of a floating type or, where blocks have factors, integers; offset may be None.
+    columns
+        K.
+    zero
+        The code that stands for 0, before the offset. 0 for codes of 8 bits.
+    group
+        One of `GROUPS`.
+    block_scale, block_offset
+        [N, B] or None: factors of the scales and offsets of G / B groups each, as the "K" types of GGUF
+        have them.
+    """
+
+    codes: Tensor
+    scale: Tensor
+    columns: int
+    zero: int = 0
+    group: int = 32
+    offset: Tensor | None = None
+    block_scale: Tensor | None = None
+    block_offset: Tensor | None = None
+
+    @property
+    def shape(self) -> torch.Size:
+        """(N, K)."""
+        return torch.Size((self.codes.shape[0], self.columns))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the codes lie."""
+        return self.codes.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of its numbers: float32."""
+        return torch.float32
+
+    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+        """Some rows' numbers, float32 [..., K]: of a slice of rows, or of ids of any shape."""
+        if isinstance(rows, slice):
+            return self._of_each(lambda part: part[rows]).dequantised()
+        picked = self._of_each(lambda part: part[rows.reshape(-1)])
+        return picked.dequantised().view(*rows.shape, self.columns)
+
+    def dequantised(self) -> Tensor:
+        """The matrix, float32 [N, K]."""
+        dense: Tensor = C.dequantise(self)
+        return dense
+
+    def rows(self, indices: Tensor | slice) -> QuantisedWeight:
+        """Some rows, in the order of `indices`, as codes; a slice of them shares memory."""
+        return self._of_each(lambda part: part[indices])
+
+    def to(self, device: torch.device) -> QuantisedWeight:
+        """The same codes on another device."""
+        return self._of_each(lambda part: part.to(device))
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors that it is kept in."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return tuple(value for value in values if isinstance(value, Tensor))
+
+    def _of_each(self, change: Callable[[Tensor], Tensor]) -> QuantisedWeight:
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **changed)
+
+
+Weight: TypeAlias = Tensor | QuantisedWeight
+"""What a matrix of a model is kept in."""
+
+
+def dense(weight: Weight) -> Tensor:
+    """A weight's numbers: the tensor itself, or the dequantised one, which is the caller's alone."""
+    return weight.dequantised() if isinstance(weight, QuantisedWeight) else weight
+
+
+def linear(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
+    """`torch.nn.functional.linear` with a weight in whatever it is kept."""
+    return functional.linear(x, dense(weight), bias)
+
+
+def quantise(values: Tensor, bits: int) -> QuantisedWeight:
+    """Round a matrix to codes in groups of 32 along its rows.
+
+    8 bits: GGUF's Q8_0, codes −127 … 127 times a scale, the largest magnitude of a group / 127. 4 bits:
+    GGUF's Q4_1, codes 0 … 15 times a scale plus an offset, (largest − smallest) / 15 and the smallest number
+    of the group. Scales and offsets are kept in float16, and codes are rounded to nearest for the scale as it
+    is kept.
+
+    Parameters
+    ----------
+    values
+        Floating [N, K], any strides; all finite.
+    bits
+        8 or 4.
+
+    Raises
+    ------
+    KCircuitsError
+        If a group's scale or offset is beyond float16.
+    """
+    parts = [_quantise_rows(rows, bits) for rows in values.split(max(1, PART // values.shape[1]))]
+    codes, scale, offset = (torch.cat(same) if same[0] is not None else None for same in zip(*parts))
+    return QuantisedWeight(codes, scale, values.shape[1], offset=offset)
+
+
+PART = 2**22
+"""Of a matrix, so many numbers are rounded at a time."""
+
+
+def _quantise_rows(values: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Codes, scale and offset, as `quantise` says, of rows that fit into memory several times."""
+    padding = -values.shape[1] % 32
+    # Repeating the last number leaves the range of the last group as it is.
+    padded = functional.pad(values.float()[None], (0, padding), mode="replicate")[0]
+    groups = padded.unflatten(1, (-1, 32))  # [N, G, 32]
+    if bits == 8:
+        scale = _kept(groups.abs().amax(dim=-1) / 127)
+        return _codes(groups, scale).clamp(-127, 127).to(torch.int8).flatten(1), scale, None
+    smallest, largest = groups.aminmax(dim=-1)
+    offset, scale = _kept(smallest), _kept((largest - smallest) / 15)
+    nibbles = _codes(groups - offset.float()[..., None], scale).clamp(0, 15).to(torch.uint8)
+    return packed(nibbles), scale, offset
+
+
+def packed(nibbles: Tensor) -> Tensor:
+    """Codes 0 … 15, uint8 [N, G, group], as `QuantisedWeight.codes` has them, [N, G * group / 2]."""
+    low, high = nibbles.chunk(2, dim=-1)
+    return (low | high << 4).flatten(1)
+
+
+def _kept(scale: Tensor) -> Tensor:
+    narrow = scale.half()
+    if not narrow.isfinite().all():
+        largest = float(scale.abs().max())
+        raise KCircuitsError(
+            f"weights cannot be quantised: a scale of {largest:g} is beyond float16's largest number, 65504"
+        )
+    return narrow
+
+
+def _codes(groups: Tensor, scale: Tensor) -> Tensor:
+    """The groups [N, G, 32] in units of their scales [N, G], rounded; 0 where the scale is 0."""
+    wide = scale.float()
+    inverse = torch.where(wide > 0, 1 / wide, 0)
+    return (groups * inverse[..., None]).round()
