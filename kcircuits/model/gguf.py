@@ -1,4 +1,4 @@
-"""GGUF files: dequantised once, then kept as safetensors in a cache folder.
+"""GGUF files: dequantised once, then kept as safetensors in a cache folder; or only described there.
 
 Dequantising and converting the tokenizer take many seconds; the cached copy is mapped into memory at once.
 """
@@ -10,7 +10,8 @@ import io
 import os
 import shutil
 import tempfile
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,7 +52,19 @@ def converted(file: Path) -> Path:
     Raises KCircuitsError for a file that is not GGUF or is broken, an unknown family, or a cache that cannot
     be written.
     """
-    target = cache_folder() / f"gguf-{_cache_format()}-{_digest(file)}"
+    return _cached(file, f"gguf-{_cache_format()}-{_digest(file)}", _convert)
+
+
+def described(file: Path) -> Path:
+    """As `converted`, but a folder that may have no weights: configuration and tokenizer alone."""
+    name = f"gguf-{_cache_format()}-{_digest(file)}"
+    whole = cache_folder() / name
+    return whole if whole.is_dir() else _cached(file, f"{name}-description", _describe)
+
+
+def _cached(file: Path, name: str, write: Callable[[Path, Path], object]) -> Path:
+    """The folder of this name in the cache, written by `write(file, folder)` if it is not there."""
+    target = cache_folder() / name
     if target.is_dir():
         return target
     try:
@@ -62,7 +75,7 @@ def converted(file: Path) -> Path:
             f"cannot write the cache folder {target.parent}: {error.strerror}; set KCIRCUITS_CACHE to another"
         ) from error
     try:
-        _convert(file, temporary)
+        write(file, temporary)
         try:
             temporary.rename(target)
         except OSError:
@@ -98,29 +111,52 @@ def _digest(file: Path) -> str:
 
 def _convert(file: Path, folder: Path) -> None:
     from safetensors.torch import save_file
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    # Transformers would also read a config.json or a tokenizer that lies beside the file.
+    with _alone(file, folder) as place:
+        config = _describe_from(place, folder)
+        model = AutoModelForCausalLM.from_pretrained(**place, config=config, dtype=torch.float32)
+    _save_config(model.config, folder)
+    save_file(_untied(model.state_dict()), folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _describe(file: Path, folder: Path) -> None:
+    with _alone(file, folder) as place:
+        config = _describe_from(place, folder)
+    _save_config(config, folder)
+
+
+@contextmanager
+def _alone(file: Path, folder: Path) -> Iterator[dict[str, Any]]:
+    """Arguments for Transformers to read the file; quietly, and nothing that lies beside it."""
     alone = folder / "source"
     alone.mkdir()
     (alone / "model.gguf").symlink_to(file.resolve())
-    place: dict[str, Any] = {
-        "pretrained_model_name_or_path": alone,
-        "gguf_file": "model.gguf",
-        "local_files_only": True,
-        "trust_remote_code": False,
-    }
     # Transformers draws the progress of this step with plain tqdm, which knows no switch.
     with garbage_kept(), quiet(), redirect_stderr(io.StringIO()):
-        config = AutoConfig.from_pretrained(**place)
-        check_family(config.model_type)
-        AutoTokenizer.from_pretrained(**place).save_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(**place, config=config, dtype=torch.float32)
+        yield {
+            "pretrained_model_name_or_path": alone,
+            "gguf_file": "model.gguf",
+            "local_files_only": True,
+            "trust_remote_code": False,
+        }
     shutil.rmtree(alone)
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config  # what is saved is no longer quantised
-    model.config.save_pretrained(folder)
-    save_file(_untied(model.state_dict()), folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _describe_from(place: dict[str, Any], folder: Path) -> Any:
+    """Save the tokenizer; returns the configuration."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(**place)
+    check_family(config.model_type)
+    AutoTokenizer.from_pretrained(**place).save_pretrained(folder)
+    return config
+
+
+def _save_config(config: Any, folder: Path) -> None:
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config  # what is saved says nothing of the file's bits
+    config.save_pretrained(folder)
 
 
 def _untied(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -42,7 +42,8 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
     """
     names = sorted(weights)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        entries = pool.map(_hash_tensor, names, (weights[name] for name in names))
+        # A mapping may make a tensor when it is asked for, so each is asked for in its turn.
+        entries = pool.map(lambda name: _hash_tensor(name, weights[name]), names)
         return hashlib.sha256("".join(entries).encode()).hexdigest()
 
 

