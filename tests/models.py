@@ -43,6 +43,8 @@ from transformers import (
 )
 
 from kcircuits.model.families import spec_of
+from kcircuits.model.quantised import QuantisedWeight, dense
+from kcircuits.model.reweighting import quantised
 from kcircuits.model.spec import ModelSpec, Rotary
 
 VOCABULARY = 61
@@ -241,12 +243,12 @@ def tiny_spec(name: str) -> ModelSpec:
     return spec_of(tiny_model(name))
 
 
-def as_dtype(spec: ModelSpec, dtype: torch.dtype) -> ModelSpec:
-    """A description with every weight in another dtype; the angles of the rotary embedding stay."""
+def with_tensors(spec: ModelSpec, change: Callable[[Any], Any]) -> ModelSpec:
+    """A description with `change` of every tensor and matrix; the angles of the rotary embedding stay."""
 
     def convert(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value.to(dtype)
+        if isinstance(value, Tensor | QuantisedWeight):
+            return change(value)
         if isinstance(value, tuple):
             return tuple(map(convert, value))
         if is_dataclass(value) and not isinstance(value, Rotary | type):
@@ -257,6 +259,21 @@ def as_dtype(spec: ModelSpec, dtype: torch.dtype) -> ModelSpec:
 
     converted: ModelSpec = convert(spec)
     return converted
+
+
+def as_dtype(spec: ModelSpec, dtype: torch.dtype) -> ModelSpec:
+    """A description with every weight in another dtype."""
+    return with_tensors(spec, lambda weight: weight.to(dtype))
+
+
+def quantised_spec(name: str, bits: int) -> ModelSpec:
+    """`tiny_spec(name)` with every matrix in 8 or 4 bits."""
+    return quantised(tiny_spec(name), bits, torch.device("cpu"))
+
+
+def dequantised(spec: ModelSpec) -> ModelSpec:
+    """The same model with tensors for matrices."""
+    return with_tensors(spec, dense)
 
 
 def save(model: PreTrainedModel, folder: Path, *, shard_size: str = "1GB") -> Path:

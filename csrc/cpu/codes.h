@@ -7,7 +7,7 @@
 namespace kcircuits::cpu {
 
 // `groups` runs of `group` (16 or 32) codes: out = scale * (code - zero) + offset, with a scale and
-// an offset per group; a null offset counts as zeros.
+// an offset per group; a null offset adds nothing.
 struct CodeKernels {
   // Two codes of 4 bits per byte: the low halves of a group's bytes, then the high ones.
   void (*nibbles)(float* out, const uint8_t* codes, const float* scale, const float* offset,

@@ -9,13 +9,15 @@
 namespace kcircuits::cpu {
 namespace {
 
+constexpr float kNothing = -0.0F;  // x + kNothing is x, and keeps the sign of a zero
+
 template <int kGroup>
 void nibbles_of(float* __restrict__ out, const uint8_t* __restrict__ codes, const float* scale,
                 const float* offset, float zero, int64_t groups) {
   constexpr int kHalf = kGroup / 2;
   for (int64_t g = 0; g < groups; ++g, out += kGroup, codes += kHalf) {
     const float by = scale[g];
-    const float add = offset == nullptr ? 0.0F : offset[g];
+    const float add = offset == nullptr ? kNothing : offset[g];
     for (int i = 0; i < kHalf; ++i) {
       out[i] = by * (static_cast<float>(codes[i] & 15) - zero) + add;
     }
@@ -30,7 +32,7 @@ void bytes_of(float* __restrict__ out, const int8_t* __restrict__ codes, const f
               const float* offset, int64_t groups) {
   for (int64_t g = 0; g < groups; ++g, out += kGroup, codes += kGroup) {
     const float by = scale[g];
-    const float add = offset == nullptr ? 0.0F : offset[g];
+    const float add = offset == nullptr ? kNothing : offset[g];
     for (int i = 0; i < kGroup; ++i) out[i] = by * static_cast<float>(codes[i]) + add;
   }
 }

@@ -11,7 +11,7 @@ import typer
 
 from kcircuits.data.halves import Half
 
-Dtype = Literal["float32", "bfloat16", "float16"]
+Dtype = Literal["float32", "bfloat16", "float16", "q8", "q4", "stored"]
 
 MODEL = Annotated[
     str,
@@ -70,7 +70,12 @@ REFERENCE_PROMPTS = Annotated[
     ),
 ]
 DTYPE = Annotated[
-    Dtype, typer.Option("--dtype", help="In which the weights are kept; activations are float32.")
+    Dtype,
+    typer.Option(
+        "--dtype",
+        help="In which the weights are kept; activations are float32. q8, q4: matrices rounded to 8 or 4 bits; "
+        "stored: a GGUF file's own bits.",
+    ),
 ]
 MEMORY = Annotated[
     str | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kcircuits.cli.prompts import Chosen, Source, choose
 from kcircuits.errors import KCircuitsError
@@ -27,12 +27,13 @@ def prepare(
     import torch
 
     from kcircuits.memory import memory_bytes
-    from kcircuits.model.loading import load_model
+    from kcircuits.model.loading import KEPT, load_model
 
     memory_bytes(memory)  # a bad size is told before a large model is loaded
     if threads is not None:
         torch.set_num_threads(threads)
-    loaded = load_model(model, dtype=getattr(torch, dtype))
+    kept: Any = dtype if dtype in KEPT else getattr(torch, dtype)
+    loaded = load_model(model, dtype=kept)
     chosen = choose(source, loaded, with_partners=with_partners, memory=memory)
     if say:
         print(chosen, file=sys.stderr)

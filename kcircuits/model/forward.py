@@ -49,15 +49,9 @@ def forward_senders(spec: ModelSpec, tokens: Tensor, mask: Tensor) -> SenderRun:
         attention = layer.attention
         streams += [x] * (spec.num_heads + 2 * spec.num_kv_heads)
         normed = normalise(layer.attention_norm, x)
-        q = split_heads(
-            linear(normed, attention.w_q, attention.b_q), spec.head_dim
-        )  # [N, H, T, d]
-        k = split_heads(
-            linear(normed, attention.w_k, attention.b_k), spec.head_dim
-        )  # [N, K, T, d]
-        v = split_heads(
-            linear(normed, attention.w_v, attention.b_v), spec.head_dim
-        )  # [N, K, T, d]
+        q = split_heads(linear(normed, attention.w_q, attention.b_q), spec.head_dim)  # [N, H, T, d]
+        k = split_heads(linear(normed, attention.w_k, attention.b_k), spec.head_dim)  # [N, K, T, d]
+        v = split_heads(linear(normed, attention.w_v, attention.b_v), spec.head_dim)  # [N, K, T, d]
         heads = attention_outputs(layer, q, k, v, positions, mask)  # [H, N, T, D]
         senders += heads.unbind()
         before = x

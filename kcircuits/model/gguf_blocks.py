@@ -39,7 +39,7 @@ def stored_weight(data: NDArray[np.generic], kind: str) -> Weight:
     data
         As `gguf.GGUFReader` gives it: bytes [N, bytes of a row], or the numbers [N, K].
     kind
-        The name of its type, such as "Q4_K"; for "F32", "F16" and "BF16" it becomes a tensor.
+        The name of its type, such as "Q4_K"; "F32", "F16" and "BF16" become a tensor.
 
     Raises
     ------
@@ -99,7 +99,8 @@ def _halves(packed_bytes: Bytes) -> Bytes:
 
 def _fifth_bits(block: Bytes, first: int) -> Bytes:
     """32 bits of every block of 32, as 0 or 16, [N, 1, 32]."""
-    return np.unpackbits(block[:, first : first + 4], axis=1, bitorder="little")[:, None, :] << 4
+    bits: Bytes = np.unpackbits(block[:, first : first + 4], axis=1, bitorder="little")[:, None, :]
+    return bits << np.uint8(4)
 
 
 def _q4_0(block: Bytes) -> _Blocks:

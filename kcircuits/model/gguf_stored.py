@@ -98,7 +98,6 @@ def read_stored(file: Path, hf_config: Any) -> StoredWeights:
         TENSOR_PROCESSORS,
         TensorProcessor,
         get_gguf_hf_weights_map,
-        load_gguf_checkpoint,
         read_field,
     )
 
@@ -106,8 +105,7 @@ def read_stored(file: Path, hf_config: Any) -> StoredWeights:
     with torch.device("meta"):
         shape_only = AutoModelForCausalLM.from_config(hf_config)
     architecture = read_field(reader, "general.architecture")[0]
-    config = load_gguf_checkpoint(file)["config"]
-    processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=config)
+    processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=hf_config.to_dict())
     names = get_gguf_hf_weights_map(shape_only, processor)
     parameters = dict(shape_only.named_parameters())
     matrices: dict[str, Weight] = {}
@@ -116,7 +114,7 @@ def read_stored(file: Path, hf_config: Any) -> StoredWeights:
         name = names.get(tensor.name)
         if name not in parameters:
             continue  # such as the angles of a rotation, which are computed
-        if tensor.data.ndim == 1 or name.endswith((".bias", "norm.weight")) or _is_lookup(name):
+        if tensor.data.ndim == 1 or _is_lookup(name):
             values = processor.process(dequantize(tensor.data, tensor.tensor_type), tensor.name).weights
             others[name] = torch.from_numpy(np.array(values, dtype=np.float32))
             continue
@@ -146,4 +144,4 @@ def _row_order(processor: Any, name: str, rows: int, dims: int) -> tuple[NDArray
             f"the file's tensor {name} is rearranged other than by rows, so it cannot be kept as stored; load "
             "the file with --dtype float32, q8 or q4"
         )
-    return np.ascontiguousarray(order.reshape(-1)), order.shape == (1, rows) != (rows, 1)
+    return np.ascontiguousarray(order.reshape(-1)), order.shape != (rows, 1)

@@ -13,6 +13,9 @@ from torch.nn import functional
 from kcircuits._native import C
 from kcircuits.errors import KCircuitsError
 
+PART = 2**22
+"""Of a matrix, so many numbers are rounded at a time."""
+
 GROUPS = (16, 32)
 """How many codes may share a scale."""
 
@@ -132,23 +135,19 @@ def quantise(values: Tensor, bits: int) -> QuantisedWeight:
         If a group's scale or offset is beyond float16.
     """
     parts = [_quantise_rows(rows, bits) for rows in values.split(max(1, PART // values.shape[1]))]
-    codes, scale, offset = (torch.cat(same) if same[0] is not None else None for same in zip(*parts))
-    return QuantisedWeight(codes, scale, values.shape[1], offset=offset)
+    codes, scale, offset = (torch.cat(same) for same in zip(*parts, strict=True))
+    return QuantisedWeight(codes, scale, values.shape[1], offset=offset if bits == 4 else None)
 
 
-PART = 2**22
-"""Of a matrix, so many numbers are rounded at a time."""
-
-
-def _quantise_rows(values: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Codes, scale and offset, as `quantise` says, of rows that fit into memory several times."""
+def _quantise_rows(values: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes, scale and offset (empty for 8 bits), as `quantise` says, of a `PART` of a matrix."""
     padding = -values.shape[1] % 32
     # Repeating the last number leaves the range of the last group as it is.
     padded = functional.pad(values.float()[None], (0, padding), mode="replicate")[0]
     groups = padded.unflatten(1, (-1, 32))  # [N, G, 32]
     if bits == 8:
         scale = _kept(groups.abs().amax(dim=-1) / 127)
-        return _codes(groups, scale).clamp(-127, 127).to(torch.int8).flatten(1), scale, None
+        return _codes(groups, scale).clamp(-127, 127).to(torch.int8).flatten(1), scale, scale[:, :0]
     smallest, largest = groups.aminmax(dim=-1)
     offset, scale = _kept(smallest), _kept((largest - smallest) / 15)
     nibbles = _codes(groups - offset.float()[..., None], scale).clamp(0, 15).to(torch.uint8)
