@@ -73,8 +73,8 @@ DTYPE = Annotated[
     Dtype,
     typer.Option(
         "--dtype",
-        help="In which the weights are kept; activations are float32. q8, q4: matrices rounded to 8 or 4 bits; "
-        "stored: a GGUF file's own bits.",
+        help="In which the weights are kept; activations are float32. q8 and q4 round matrices to 8 and 4 "
+        "bits, stored keeps a GGUF file's own.",
     ),
 ]
 MEMORY = Annotated[

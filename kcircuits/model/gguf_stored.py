@@ -27,7 +27,7 @@ TENSOR = 2**32
 
 @dataclass(frozen=True)
 class StoredWeights(Mapping[str, Tensor]):
-    """A file's tensors under Hugging Face's names; as a mapping, in float32, made when they are asked for.
+    """A file's tensors under Hugging Face's names; as a mapping, float32 ones, made when asked for.
 
     matrices: with their own bits, [out, in], rows in Hugging Face's order. turned: which of them the model has
     as [in, out]. others: everything else, float32.
@@ -141,7 +141,7 @@ def _row_order(processor: Any, name: str, rows: int, dims: int) -> tuple[NDArray
     order = None if found is None or found.name is None else found.weights
     if order is None or order.shape not in ((rows, 1), (1, rows)):
         raise KCircuitsError(
-            f"the file's tensor {name} is rearranged other than by rows, so it cannot be kept as stored; load "
-            "the file with --dtype float32, q8 or q4"
+            f"the file's tensor {name} is rearranged other than by rows, so it cannot be kept as stored; "
+            "load the file with --dtype float32, q8 or q4"
         )
     return np.ascontiguousarray(order.reshape(-1)), order.shape != (rows, 1)

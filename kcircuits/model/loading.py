@@ -83,7 +83,7 @@ def load_model(
     if dtype == "stored" and path.exists() and not is_gguf:
         raise KCircuitsError(
             f"dtype stored keeps a .gguf file's own bits, and {str(path)!r} is none; "
-            "the file's numbers are used as they are stored with the dtype that they have"
+            f"give one of {', '.join(map(str, (*DTYPES, *BITS)))}"
         )
     folder = path if not is_gguf else described(path) if dtype == "stored" else converted(path)
     config = _read_config(folder)

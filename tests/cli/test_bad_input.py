@@ -84,6 +84,7 @@ DISCOVER = [
     ([*TEXT, "--method", "eap", "--ablation", "mean-positional"], "all prompts are the same, so the mean"),
     ([*TEXT, "--reference-prompts", "PROMPTS"], "--reference-prompts is for mean ablation alone, got zero"),
     ([*TEXT, "--dtype", "float8"], "'--dtype'"),
+    ([*TEXT, "--dtype", "stored"], "dtype stored keeps a .gguf file's own bits, and "),
     ([*TEXT, "--memory", "lots"], "memory must be a number of bytes or a size such as 8GiB"),
     ([*TEXT, "--memory", "0"], "memory must be a number of bytes or a size such as 8GiB"),
     ([*TEXT, "--threads", 0], "'--threads'"),

@@ -256,7 +256,7 @@ def test_methods_that_score_all_edges(kcircuits, worded, prompts_file, tmp_path,
     assert (scores.method, scores.settings, scores.model) == (method, settings, circuit.model)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "q8"])
 def test_narrow_weights(kcircuits, worded, prompts_file, tmp_path, dtype):
     options = ["--method", "eap", "--top-n", 60, "--ablation", "corrupt", "--dtype", dtype]
     file = tmp_path / "scores.safetensors"
@@ -273,7 +273,7 @@ def test_narrow_weights(kcircuits, worded, prompts_file, tmp_path, dtype):
         tmp_path,
     )
     assert done.status == 0
-    model = load_model(worded, dtype=getattr(torch, dtype))
+    model = load_model(worded, dtype=getattr(torch, dtype, dtype))
     prompts = read_prompts(prompts_file, None, model.spec.vocab_size, model.spec.max_positions)
     matrix = Scores.load(file).matrix
     assert matrix.dtype == "float32"

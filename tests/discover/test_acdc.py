@@ -15,9 +15,10 @@ from kcircuits.discover import Progress
 from kcircuits.discover.acdc import Acdc
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task
 from tests.discover.naive import Naive
-from tests.models import tiny_spec
+from tests.models import dequantised, quantised_spec, tiny_spec
 from tests.tasks import random_prompts_of, reference_metric, reference_runs
 
 LARGE, TINY = 2**30, 1
@@ -63,18 +64,36 @@ BLOCKS = [
     threshold=st.sampled_from([0.001, 0.003, 0.01, 0.03, 0.1, 0.5]),
 )
 def test_makes_the_decisions_of_the_naive_search(name, metric, ablation, absolute, lengths, seed, threshold):
-    spec = tiny_spec(name)
     task = Task(random_prompts_of(lengths, seed), ablation, metric)
+    spec = tiny_spec(name)
+    naive = naive_search(spec, task, absolute, threshold)
+    assume(naive.margin > TIE)
+    check_all_chunks(spec, task, naive)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama_gqa", "gemma2"])
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("seed", range(3))
+def test_quantised_weights_are_the_dequantised_ones(name, bits, seed):
+    spec = quantised_spec(name, bits)
+    task = Task(random_prompts_of([4, 2], seed), "corrupt")
+    naive = naive_search(dequantised(spec), task, absolute=False, threshold=0.01)
+    assert naive.margin > TIE
+    check_all_chunks(spec, task, naive)
+
+
+def naive_search(spec: ModelSpec, task: Task, absolute: bool, threshold: float) -> Naive:
     run, metric_of = reference_runs(spec, task), reference_metric(spec, task)
-    naive = Naive(
+    return Naive(
         spec.graph,
         lambda mask: metric_of(run(mask)).double().mean().item(),
         threshold,
         absolute,
         mixes_heads=any(layer.attention_post_norm is not None for layer in spec.layers),
     ).run()
-    assume(naive.margin > TIE)
 
+
+def check_all_chunks(spec: ModelSpec, task: Task, naive: Naive) -> None:
     engine = Engine(spec, task)
     for chunk_limit, memory in [(1, LARGE), (3, TINY), (3, LARGE), (64, TINY), (64, LARGE)]:
         check(engine, naive, memory=memory, chunk_limit=chunk_limit)
