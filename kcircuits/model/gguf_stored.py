@@ -137,8 +137,9 @@ def _is_lookup(name: str) -> bool:
 def _row_order(processor: Any, name: str, rows: int, dims: int) -> tuple[NDArray[np.int64], bool]:
     """Which of the file's rows each row of Hugging Face's is, and whether they are its columns there."""
     probe = np.arange(rows, dtype=np.int64).reshape(rows, 1)
-    found = processor.process(probe, name) if dims == 2 else None
-    order = None if found is None or found.name is None else found.weights
+    # Some put what they made into this dictionary as well.
+    made: dict[str, Any] = {"tensors": {}}
+    order = processor.process(probe, name, parsed_parameters=made).weights if dims == 2 else None
     if order is None or order.shape not in ((rows, 1), (1, rows)):
         raise KCircuitsError(
             f"the file's tensor {name} is rearranged other than by rows, so it cannot be kept as stored; "

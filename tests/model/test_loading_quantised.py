@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers.modeling_gguf_pytorch_utils import GPT2TensorProcessor
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model import gguf, gguf_stored
@@ -94,8 +95,16 @@ class TestStored:
         with pytest.raises(KCircuitsError, match=r"cannot (convert|read the weights in) .*x\.gguf"):
             load_model(tmp_path / "x.gguf", dtype="stored")
 
+    @pytest.mark.parametrize(
+        ("name", "turned"),
+        [("blk.0.attn_qkv.weight", True), ("token_embd.weight", False), ("output.weight", False)],
+    )
+    def test_gpt2_turns_some(self, name, turned):
+        order, is_turned = gguf_stored._row_order(GPT2TensorProcessor(), name, 8, 2)
+        assert (order.tolist(), is_turned) == (list(range(8)), turned)
+
     def test_tensors_that_are_rearranged_by_more_than_rows(self):
-        halves = SimpleNamespace(process=lambda values, name: SimpleNamespace(weights=values[::2], name=name))
+        halves = SimpleNamespace(process=lambda values, name, **_: SimpleNamespace(weights=values[::2]))
         with pytest.raises(KCircuitsError, match=r"tensor blk\.0\.x is rearranged other than by rows"):
             gguf_stored._row_order(halves, "blk.0.x", 8, 2)
         with pytest.raises(KCircuitsError, match="rearranged other than by rows"):
