@@ -1,6 +1,6 @@
-"""How the scores of EAP-IG (5 steps) change when SmolLM2's weights are kept in 16 bits, and what it costs.
+"""How the scores of EAP-IG (5 steps) change when SmolLM2's weights, or its senders, are kept in 16 bits.
 
-Activations and scores are float32 in every case. Differences are to the float32 weights: the largest one
+What is computed with them is float32 in every case. Differences are to the float32 weights: the largest one
 relative to the largest score, the rank correlation of |score|, and what the best 300 edges have in common.
 """
 
@@ -22,30 +22,41 @@ from kcircuits.selection import select_sizes
 
 RUNS = 5
 BEST = 300
+CASES = [
+    (torch.float32, "memory"),
+    (torch.bfloat16, "memory"),
+    (torch.float16, "memory"),
+    (torch.float32, "recomputed"),
+    (torch.float32, "bfloat16"),
+]
+"""Types of the weights, and layouts of the senders."""
 
 
-def scores_and_seconds(model: kcircuits.Model, prompts: tuple[Any, ...]) -> tuple[np.ndarray, float]:
+def scores_and_seconds(
+    model: kcircuits.Model, prompts: tuple[Any, ...], senders: str
+) -> tuple[np.ndarray, float]:
     """EAP-IG's scores, and the median of their seconds after a first run."""
     times = []
     for _ in range(RUNS + 1):
         start = perf_counter()
-        scores = kcircuits.attribute(model, prompts, "eap-ig-inputs", metric="logit-diff")
+        scores = kcircuits.attribute(model, prompts, "eap-ig-inputs", metric="logit-diff", senders=senders)
         times.append(perf_counter() - start)
     return scores.matrix, statistics.median(times[1:])
 
 
 def main() -> None:
     rows, exact, prompts = [], None, None
-    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+    for dtype, senders in CASES:
         model = kcircuits.load_model("demo", dtype=dtype)
         prompts = prompts or language_task(model).prompts
-        scores, seconds = scores_and_seconds(model, prompts)
+        scores, seconds = scores_and_seconds(model, prompts, senders)
         exact = scores if exact is None else exact
         graph = model.spec.graph
         ours, theirs = (select_sizes(graph, matrix, [BEST])[0] for matrix in (scores, exact))
         rows.append(
             {
                 "weights": str(dtype).removeprefix("torch."),
+                "senders": senders,
                 "weights_mib": round(weights_bytes(model.spec) / 2**20),
                 "seconds": round(seconds, 3),
                 "largest_difference": float(np.abs(scores - exact).max() / np.abs(exact).max()),

@@ -107,6 +107,7 @@ def command(
         str | None,
         typer.Option("--scores", metavar="FILE", help="Write the scores of all edges, as .safetensors."),
     ] = None,
+    senders: options.SENDERS = None,
     dtype: options.DTYPE = "float32",
     memory: options.MEMORY = None,
     threads: options.THREADS = None,
@@ -137,6 +138,7 @@ def command(
         "qk_fix": qk_fix or None,
         "steps": steps,
         "seed": seed,
+        "senders": senders,
     }
     chosen_options = {name: value for name, value in given.items() if value is not None}
     made = method_of(method, chosen_options)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from kcircuits.data.halves import Half
+from kcircuits.memory import Senders
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -79,6 +80,15 @@ MEMORY = Annotated[
         metavar="SIZE",
         help="Memory for what is evaluated together, such as 8GiB. "
         "[default: a quarter of what is free, at most 4GiB]",
+    ),
+]
+SENDERS = Annotated[
+    Senders | None,
+    typer.Option(
+        "--senders",
+        help="How the gradient methods keep all senders' outputs. bfloat16 changes scores a little; auto "
+        "takes the first of memory, host (on a GPU) and recomputed in which all prompts fit. [default: auto]",
+        show_default=False,
     ),
 ]
 THREADS = Annotated[

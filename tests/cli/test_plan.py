@@ -13,6 +13,21 @@ def test_lines(kcircuits, worded, prompts_file, method):
         assert text in done.out
 
 
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        (("--memory", "1KiB"), "from which the senders are recomputed 3 times"),
+        (("--senders", "bfloat16"), "in bfloat16, which changes the scores a little; read 1 times"),
+    ],
+)
+def test_the_layout_of_the_senders_is_said(kcircuits, worded, prompts_file, how, text):
+    done = kcircuits(
+        "plan", "--model", worded, "--prompts", prompts_file, "--method", "eap", "--no-time", *how
+    )
+    assert done.status == 0
+    assert text in done.out
+
+
 def test_json_without_time(kcircuits, worded, prompts_file, tmp_path):
     done = kcircuits(
         "plan", "--model", worded, "--prompts", prompts_file, "--method", "eap-ig-inputs", "--ig-steps", 7,
