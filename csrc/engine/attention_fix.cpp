@@ -57,7 +57,7 @@ class Ablated {
   // [senders * H, P, d] each -> [senders, H]
   at::Tensor change(const at::Tensor& q, const at::Tensor& k) const {
     const at::Tensor pattern =
-        attention_pattern(session_.tokens(), layer_.attention, q, k,
+        attention_pattern(session_.tokens(attended_.layer), layer_.attention, q, k,
                           sinks_of_heads(layer_.attention, q.size(0) / graph_.num_heads), false);
     const auto by_head = [&](const at::Tensor& x) {  // [senders or 1, H, everything else]
       return x.reshape(
@@ -103,9 +103,10 @@ void add_attention_contributions(const Session& session, const Attended& attende
       const int64_t end = std::min(first + chunk, delta.size(0));
       const at::Tensor rows = sums.slice(0, block + first, block + end);
       for (const Ablated& ablated : variants) {
-        const auto [queries, keys] = ablated.contributions(delta.slice(0, first, end));
-        rows.slice(1, query, query + g.num_heads).add_(queries);
-        rows.slice(1, key, key + g.num_kv_heads).add_(keys);
+        const auto [queries, keys] =
+            ablated.contributions(delta.slice(0, first, end).to(attended.stream.device()));
+        rows.slice(1, query, query + g.num_heads).add_(queries.to(sums.device()));
+        rows.slice(1, key, key + g.num_kv_heads).add_(keys.to(sums.device()));
       }
     }
   });

@@ -49,6 +49,7 @@ void Contributions::add(int64_t first, at::Tensor gradients) {
     first += attention;
   }
   gradients = gradients.size(1) == 1 ? gradients.squeeze(1) : gradients.sum(1);
+  gradients = gradients.to(sums_.device());
   if (waiting_.defined()) {
     wait(first, gradients);
   } else {

@@ -8,6 +8,7 @@
 
 #include "engine/mix.h"
 #include "engine/mlp.h"
+#include "engine/norm.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -39,7 +40,8 @@ class Run {
         finish(l, graph_.num_heads);
       }
     }
-    return inputs({graph_.logits()})[0].index_select(1, session_.tokens().last);
+    const at::Tensor rows = inputs({graph_.logits()})[0];
+    return rows.index_select(1, session_.tokens().last.to(rows.device()));
   }
 
  private:
@@ -76,9 +78,15 @@ class Run {
     const int64_t num_senders = graph_.num_senders_of(receivers[0]);
     const at::Tensor mask =
         by_receiver_.index_select(0, at::tensor(receivers, at::kLong)).slice(2, 0, num_senders);
-    return mix(delta_.slice(0, 0, num_senders), mask.to(delta_.device()),
-               session_.constant(receivers[0], /*last_only=*/false),
-               &session_.norm_of(receivers[0]));
+    const auto constant = session_.constant(receivers[0], /*last_only=*/false);
+    const Norm& norm = session_.norm_of(receivers[0]);
+    const at::Device device = session_.device_of(receivers[0]);
+    const auto streams = [&](const Norm* fused) {
+      return mix(delta_.slice(0, 0, num_senders), mask.to(delta_.device()), constant, fused);
+    };
+    // The norm's weights may be elsewhere.
+    return device == delta_.device() ? streams(&norm)
+                                     : apply_norm(streams(nullptr).to(device), norm);
   }
 
   void run_attention(int64_t l) {
@@ -99,15 +107,20 @@ class Run {
     const auto of = [&](int64_t receiver) {
       return projected[std::find(receivers.begin(), receivers.end(), receiver) - receivers.begin()];
     };
+    const bool here = inputs_of.device() == delta_.device();
     std::vector<Session::HeadCall> calls;
     std::vector<at::Tensor> out;
     for (int64_t i = 0; i < graph_.num_heads; ++i) {
       if (!live_[graph_.head(l, i)]) continue;
       calls.push_back(session_.head_call(l, i, /*last_only=*/false, of));
-      out.push_back(slot(graph_.head(l, i)));
+      const at::Tensor slot_of = slot(graph_.head(l, i));
+      out.push_back(here ? slot_of : at::empty_like(slot_of, inputs_of.options()));
     }
     session_.write_heads(l, calls, out);
-    for (const Session::HeadCall& call : calls) finish(l, call.head);
+    for (size_t i = 0; i < calls.size(); ++i) {
+      if (!here) slot(graph_.head(l, calls[i].head)).copy_(out[i]);
+      finish(l, calls[i].head);
+    }
   }
 
   // Where a sender's output goes, [M, P, D].

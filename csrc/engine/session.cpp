@@ -14,19 +14,22 @@ namespace kcircuits::engine {
 Session::Session(Model model, const SessionOptions& options)
     : model_(std::move(model)),
       tokens_(pack_tokens(options.clean, options.lengths, model_.embedding.device())) {
-  const at::Device device = model_.embedding.device();
-  for (const Layer& layer : model_.layers) {
+  for (int64_t l = 0; l < graph().num_layers; ++l) {
+    const bool same = l > 0 && model_.device(l) == model_.device(l - 1);
+    tokens_of_layer_.push_back(same ? tokens_of_layer_.back()
+                                    : tokens_on(tokens_, model_.device(l)));
     std::optional<Rotation> all, last;
-    if (layer.attention.rotary) {
-      all = make_rotation(*layer.attention.rotary, tokens_.positions);
-      last = rotation_rows(*all, tokens_.last);
+    if (const auto& rotary = model_.layers[l].attention.rotary) {
+      all = make_rotation(*rotary, tokens(l).positions);
+      last = rotation_rows(*all, tokens(l).last);
     }
     rotation_.push_back(all);
     rotation_last_.push_back(last);
   }
 
   senders_.emplace(*this, options.layout, ablation_of(options));
-  full_rows_ = apply_norm(senders_->last_stream(), model_.final_norm);
+  const at::Device device = model_.unembedding.device();
+  full_rows_ = apply_norm(senders_->last_stream().to(device), model_.final_norm);
   // Only masked runs read them, which are the rule only where all senders are there.
   if (options.layout == Layout::kMemory) constants();
 
@@ -74,8 +77,8 @@ std::optional<at::Tensor> Session::kept_positions() const {
 at::Tensor Session::sender_sums(bool by_position) const {
   TORCH_CHECK(!senders_->ablates(), "sender_sums: the session ablates");
   const int64_t positions = by_position ? tokens_.max_length : 1;
-  at::Tensor sums =
-      at::zeros({graph().num_senders(), positions, model_.width()}, full_rows_.options());
+  at::Tensor sums = at::zeros({graph().num_senders(), positions, model_.width()},
+                              senders_->input_delta().options());
   // Where positions are kept, the senders are without them already.
   senders_->each_block(graph().num_senders(), [&](int64_t first, const at::Tensor& delta) {
     at::Tensor block = sums.slice(0, first, first + delta.size(0));
@@ -93,6 +96,11 @@ std::optional<at::Tensor> Session::constant(int64_t receiver, bool last_only) co
   const auto& rows = constants()[2 * r.layer + (r.kind == Kind::kMlp ? 1 : 0)];
   if (!rows) return std::nullopt;
   return (last_only ? rows->index_select(0, tokens_.last) : *rows).unsqueeze(0).unsqueeze(0);
+}
+
+at::Device Session::device_of(int64_t receiver) const {
+  const Receiver r = graph().describe(receiver);
+  return r.kind == Kind::kLogits ? model_.unembedding.device() : model_.device(r.layer);
 }
 
 const Norm& Session::norm_of(int64_t receiver) const {
@@ -173,7 +181,8 @@ void Session::norm_heads(const std::vector<HeadInput>& inputs, Kind kind,
 
 at::Tensor Session::mix_values_of(int64_t layer, const HeadCall& call) const {
   const Attention& a = model_.layers[layer].attention;
-  return attend(tokens_, a, call.q, call.k, call.v, sinks_of_head(a, call.head), call.last_only);
+  return attend(tokens(layer), a, call.q, call.k, call.v, sinks_of_head(a, call.head),
+                call.last_only);
 }
 
 std::vector<at::Tensor> Session::head_outputs(int64_t layer,
@@ -211,18 +220,23 @@ at::Tensor Session::embed(const at::Tensor& ids) const {
 }
 
 at::Tensor Session::rows_of_last(const at::Tensor& stream) const {
-  return stream.index_select(0, tokens_.last);
+  return stream.to(tokens_.last.device()).index_select(0, tokens_.last);
 }
 
-at::Tensor Session::run_layer(int64_t l, const at::Tensor& stream, const at::Tensor& out) const {
+at::Tensor Session::run_layer(int64_t l, const at::Tensor& before, const at::Tensor& out) const {
   const Graph& g = graph();
   const Layer& layer = model_.layers[l];
-  const at::Tensor heads = out.slice(0, 0, g.num_heads);
+  const at::Device device = model_.device(l);
+  const at::Tensor stream = before.to(device);
+  const at::Tensor written =
+      out.device() == device ? out : at::empty_like(out, out.options().device(device));
+  const at::Tensor heads = written.slice(0, 0, g.num_heads);
   plain_attention(l, apply_norm(stream, layer.attention_norm), heads);
   at::Tensor after = stream + heads.sum(0);
   if (layer.attention.b_o) after = after + *layer.attention.b_o;
   const at::Tensor mlp = apply_mlp(apply_norm(g.parallel ? stream : after, layer.mlp_norm), layer);
-  out.select(0, g.num_heads).copy_(mlp);
+  written.select(0, g.num_heads).copy_(mlp);
+  if (!written.is_same(out)) out.copy_(written);
   return after + mlp;
 }
 
@@ -271,7 +285,7 @@ void Session::build_constants() const {
   std::optional<at::Tensor> sum;
   const auto add = [&](const std::optional<at::Tensor>& term) {
     if (!term) return;
-    const at::Tensor rows = term->to(model_.dtype());
+    const at::Tensor rows = term->to(tokens_.last.device(), model_.dtype());
     sum = sum ? *sum + rows : rows.expand({tokens_.num_tokens, model_.width()});
   };
   add(senders_->ablated_input());

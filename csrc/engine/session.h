@@ -37,7 +37,12 @@ class Session {
 
   const Model& model() const { return model_; }
   const Graph& graph() const { return model_.graph; }
+  // Where the embedding is; activations that outlive a layer are there, too.
   const Tokens& tokens() const { return tokens_; }
+  // Where a layer's weights are.
+  const Tokens& tokens(int64_t layer) const { return tokens_of_layer_[layer]; }
+  // Where the weights behind a receiver are.
+  at::Device device_of(int64_t receiver) const;
   const Metric& metric() const { return metric_; }
 
   const Senders& senders() const { return *senders_; }
@@ -122,6 +127,7 @@ class Session {
 
   Model model_;
   Tokens tokens_;
+  std::vector<Tokens> tokens_of_layer_;
   std::vector<std::optional<Rotation>> rotation_, rotation_last_;  // per layer
   std::optional<Senders> senders_;
   // 2 L + 1, per sub-block input; made when they are first asked for.

@@ -109,6 +109,7 @@ def command(
     ] = None,
     senders: options.SENDERS = None,
     dtype: options.DTYPE = "float32",
+    device_map: options.DEVICE_MAP = None,
     memory: options.MEMORY = None,
     threads: options.THREADS = None,
     as_json: options.JSON = False,
@@ -151,6 +152,7 @@ def command(
         memory=memory,
         threads=threads,
         dtype=dtype,
+        device_map=device_map,
         say=not (quiet or as_json),
     )
     reference = read_reference(reference_prompts, ablation, loaded)

@@ -73,6 +73,16 @@ REFERENCE_PROMPTS = Annotated[
 DTYPE = Annotated[
     Dtype, typer.Option("--dtype", help="In which the weights are kept; activations are float32.")
 ]
+DEVICE_MAP = Annotated[
+    str | None,
+    typer.Option(
+        "--device-map",
+        metavar="auto|F.json",
+        help="Spread the layers over all GPUs, or as a file says; for the gradient methods and evaluation. "
+        "[default: all on the CPU]",
+        show_default=False,
+    ),
+]
 MEMORY = Annotated[
     str | None,
     typer.Option(

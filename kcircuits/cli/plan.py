@@ -48,6 +48,7 @@ def command(
         bool, typer.Option("--no-time", help="Run nothing: memory alone, and no estimate of the time.")
     ] = False,
     dtype: options.DTYPE = "float32",
+    device_map: options.DEVICE_MAP = None,
     memory: options.MEMORY = None,
     threads: options.THREADS = None,
     as_json: options.JSON = False,
@@ -69,6 +70,7 @@ def command(
         memory=memory,
         threads=threads,
         dtype=dtype,
+        device_map=device_map,
         say=not as_json,
     )
     made = plan(

@@ -22,6 +22,7 @@ def prepare(
     threads: int | None,
     say: bool,
     dtype: str = "float32",
+    device_map: str | None = None,
 ) -> tuple[Model, Chosen]:
     """Load the model and choose the prompts; says on stderr how many these are."""
     import torch
@@ -32,7 +33,7 @@ def prepare(
     memory_bytes(memory)  # a bad size is told before a large model is loaded
     if threads is not None:
         torch.set_num_threads(threads)
-    loaded = load_model(model, dtype=getattr(torch, dtype))
+    loaded = load_model(model, dtype=getattr(torch, dtype), device_map=device_map)
     chosen = choose(source, loaded, with_partners=with_partners, memory=memory)
     if say:
         print(chosen, file=sys.stderr)

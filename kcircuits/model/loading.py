@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.devices import DeviceMap, check_device, map_over_gpus, placed, read_device_map
 from kcircuits.model.families import check_family, spec_of
 from kcircuits.model.gguf import converted, demo_file
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
@@ -43,7 +44,11 @@ class Model:
 
 
 def load_model(
-    source: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    source: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    device_map: DeviceMap | str | Path | None = None,
 ) -> Model:
     """Load a decoder and describe it.
 
@@ -56,6 +61,10 @@ def load_model(
     device, dtype
         Where the weights lie, `cpu` or `cuda`, and the floating type they are converted to. On the CPU
         weights that are stored in this type are used from the mapped file, without a copy.
+    device_map
+        Instead of a device, one for every layer (`kcircuits.model.devices.DeviceMap`), or the JSON file of
+        such a map; or "auto", which spreads the layers over all GPUs by their free memory. Only the gradient
+        methods, ifr and evaluation can use several devices.
 
     Raises
     ------
@@ -64,6 +73,13 @@ def load_model(
         its configuration asks for, NaN or infinite, or the device is not there.
     """
     device = _check_device(device)
+    if device_map is not None and device.type != "cpu":
+        raise KCircuitsError("give a device or a device_map, not both")
+    if isinstance(device_map, str | Path) and device_map != "auto":
+        device_map = read_device_map(device_map)
+    if not isinstance(device_map, str | None):
+        for one in device_map.values():
+            check_device(one)
     if dtype not in DTYPES:
         raise KCircuitsError(f"dtype must be one of {', '.join(map(str, DTYPES))}; got {dtype!r}")
     path = demo_file() if source == "demo" else Path(source).expanduser()
@@ -77,7 +93,7 @@ def load_model(
         with garbage_kept(), quiet():
             try:
                 hf_model, tokenizer = _build(folder, config, weights, dtype)
-                spec = spec_of(hf_model.to(device))
+                spec = _on_devices(spec_of(hf_model.to(device)), device_map)
             except KCircuitsError:
                 raise
             except Exception as error:  # tokenizers and Transformers raise errors of many types
@@ -87,14 +103,16 @@ def load_model(
 
 
 def _check_device(device: str | torch.device) -> torch.device:
-    try:
-        checked = torch.device(device)
-        torch.empty(0, device=checked)
-    except (RuntimeError, AssertionError) as error:
-        raise KCircuitsError(f"device {str(device)!r} is not usable: {first_line(error)}") from error
+    checked = check_device(device)
     if checked.type not in ("cpu", "cuda"):
         raise KCircuitsError(f"device must be cpu or cuda, got {str(device)!r}")
     return checked
+
+
+def _on_devices(spec: ModelSpec, device_map: DeviceMap | str | None) -> ModelSpec:
+    if device_map is None:
+        return spec
+    return placed(spec, map_over_gpus(spec) if isinstance(device_map, str) else device_map)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

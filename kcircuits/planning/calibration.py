@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from kcircuits.engine import Engine
+from kcircuits.model.devices import tensors_of
 from kcircuits.model.spec import ModelSpec
-from kcircuits.planning.memory import tensors_of
 
 PIECES = 3
 """Receivers, spread over the layers, whose edges are patched to see what one costs."""

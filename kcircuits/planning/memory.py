@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
-
-from torch import Tensor
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from kcircuits._native import C
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import CHUNK_LIMIT
 from kcircuits.layouts import circuit_bytes_per_token, host_bytes_per_token, placement_for_circuits
 from kcircuits.memory import Layout
+from kcircuits.model.devices import tensors_of
 from kcircuits.model.spec import Experts, Mlp, ModelSpec
 from kcircuits.portions import engine_bytes_per_token, has_constants, portions, sums_rows
 
@@ -85,18 +83,6 @@ def weights_bytes(spec: ModelSpec) -> int:
         storage = tensor.untyped_storage()
         spans[storage.data_ptr()] = storage.nbytes()
     return sum(spans.values())
-
-
-def tensors_of(value: Any) -> Iterator[Tensor]:
-    """All tensors of a specification, or of a part of it."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from tensors_of(item)
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from tensors_of(getattr(value, field.name))
 
 
 LOGIT_BYTES = 64 * 2**20

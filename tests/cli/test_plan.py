@@ -36,6 +36,27 @@ def test_json_without_time(kcircuits, worded, prompts_file, tmp_path):
     assert (done.json["runs"], done.json["seconds"], done.json["num_prompts"]) == (7, None, 3)
 
 
+def test_a_device_map(kcircuits, worded, prompts_file, tmp_path):
+    file = tmp_path / "map.json"
+    how = (
+        "plan",
+        "--model",
+        worded,
+        "--prompts",
+        prompts_file,
+        "--method",
+        "eap",
+        "--no-time",
+        "--device-map",
+    )
+    file.write_text('{"0": "cpu", "1": "cpu", "2": "cpu"}')
+    assert kcircuits(*how, file).status == kcircuits(*how, "auto").status == 0
+    file.write_text('{"0": "cpu"}')
+    done = kcircuits(*how, file)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("kcircuits: the device map has no device for layer 1 of 3")
+
+
 def test_bad_input(kcircuits, worded, prompts_file):
     done = kcircuits("plan", "--model", worded, "--prompts", prompts_file, "--memory", "lots")
     assert (done.status, done.out) == (2, "")

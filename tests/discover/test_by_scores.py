@@ -196,7 +196,7 @@ def test_bad_input_is_refused(model, method, changes, message):
 def test_a_selection_is_needed():
     with pytest.raises(KCircuitsError, match="eap needs a top_n or a threshold"):
         method_of("eap", {"qk_fix": True})
-    with pytest.raises(KCircuitsError, match="eap has no option 'steps'; its options are qk_fix, senders, absolute"):
+    with pytest.raises(KCircuitsError, match="no option 'steps'; its options are qk_fix, senders, absolute"):
         method_of("eap", {"steps": 3, "top_n": 5})
     made = method_of("eap", {"top_n": 5, "level": "node"})
     assert made == ByScores(Eap(), Selection(top_n=5, level="node"))
