@@ -32,12 +32,12 @@ lint: $(MODULE) ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	git ls-files 'csrc/*' 'tests/cuda/host/*' | grep -E '\.(h|cpp|cu|cuh)$$' | xargs $(BIN)/clang-format --dry-run -Werror
+	git ls-files 'csrc/*' 'tests/cuda/host/*' 'tests/devices/*' | grep -E '\.(h|cpp|cu|cuh)$$' | xargs $(BIN)/clang-format --dry-run -Werror
 
 format: $(MODULE) ## Format everything
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
-	git ls-files 'csrc/*' 'tests/cuda/host/*' | grep -E '\.(h|cpp|cu|cuh)$$' | xargs $(BIN)/clang-format -i
+	git ls-files 'csrc/*' 'tests/cuda/host/*' 'tests/devices/*' | grep -E '\.(h|cpp|cu|cuh)$$' | xargs $(BIN)/clang-format -i
 
 build: $(MODULE) ## Build the compiled module
 

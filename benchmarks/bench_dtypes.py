@@ -1,6 +1,6 @@
-"""How the scores of EAP-IG (5 steps) change when SmolLM2's weights are kept in few bits, and what it costs.
+"""How the scores of EAP-IG (5 steps) change when SmolLM2's weights, or its senders, are kept in few bits.
 
-Activations and scores are float32 in every case. Differences are to the float32 weights: the largest one
+What is computed with them is float32 in every case. Differences are to the float32 weights: the largest one
 relative to the largest score, the rank correlation of |score|, and what the best 300 edges have in common.
 The file has 4 bits (Q4_1, its vocabulary Q8_0): "float32" are those dequantised, "stored" the same numbers as
 they lie in the file, and "q8" and "q4" round what is rounded already once more.
@@ -25,33 +25,45 @@ from kcircuits.selection import select_sizes
 
 RUNS = 5
 BEST = 300
-
-
-KEPT: tuple[Any, ...] = (torch.float32, torch.bfloat16, torch.float16, "stored", "q8", "q4")
+CASES: tuple[tuple[Any, str], ...] = (
+    (torch.float32, "memory"),
+    (torch.bfloat16, "memory"),
+    (torch.float16, "memory"),
+    ("stored", "memory"),
+    ("q8", "memory"),
+    ("q4", "memory"),
+    (torch.float32, "recomputed"),
+    (torch.float32, "bfloat16"),
+)
+"""What the weights are kept in, and layouts of the senders."""
 
 
 def timed_scores(models: list[kcircuits.Model], prompts: tuple[Any, ...]) -> list[tuple[np.ndarray, float]]:
-    """EAP-IG's scores with each model, and the median of their seconds after a first run."""
-    scores: list[Any] = [None] * len(models)
-    times: list[list[float]] = [[] for _ in models]
+    """EAP-IG's scores in each case, and the median of their seconds after a first run."""
+    scores: list[Any] = [None] * len(CASES)
+    times: list[list[float]] = [[] for _ in CASES]
     for _ in range(RUNS + 1):
-        for number, model in enumerate(models):
+        for number, (model, (_, senders)) in enumerate(zip(models, CASES, strict=True)):
             start = perf_counter()
-            scores[number] = kcircuits.attribute(model, prompts, "eap-ig-inputs", metric="logit-diff").matrix
+            scores[number] = kcircuits.attribute(
+                model, prompts, "eap-ig-inputs", metric="logit-diff", senders=senders
+            ).matrix
             times[number].append(perf_counter() - start)
     return [(matrix, statistics.median(seconds[1:])) for matrix, seconds in zip(scores, times, strict=True)]
 
 
 def main() -> None:
-    models = [kcircuits.load_model("demo", dtype=dtype) for dtype in KEPT]
+    loaded = {dtype: kcircuits.load_model("demo", dtype=dtype) for dtype, _ in CASES}
+    models = [loaded[dtype] for dtype, _ in CASES]
     measured = timed_scores(models, language_task(models[0]).prompts)
     exact, rows = measured[0][0], []
-    for dtype, model, (scores, seconds) in zip(KEPT, models, measured, strict=True):
+    for (dtype, senders), model, (scores, seconds) in zip(CASES, models, measured, strict=True):
         graph = model.spec.graph
         ours, theirs = (select_sizes(graph, matrix, [BEST])[0] for matrix in (scores, exact))
         rows.append(
             {
                 "weights": str(dtype).removeprefix("torch."),
+                "senders": senders,
                 "weights_mib": round(weights_bytes(model.spec) / 2**20),
                 "seconds": round(seconds, 3),
                 "largest_difference": float(np.abs(scores - exact).max() / np.abs(exact).max()),

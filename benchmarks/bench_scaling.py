@@ -30,7 +30,7 @@ from kcircuits.discover.method import Method
 from kcircuits.discover.methods import method_of
 from kcircuits.model.loading import Model
 from kcircuits.planning import plan
-from kcircuits.planning.memory import Sizes, acdc_workspace, gradient_workspace
+from kcircuits.planning.memory import Sizes, acdc_workspace, gradient_work
 from kcircuits.task import Task
 
 BASE = Shape(layers=8, heads=8, kv_heads=8, head_dim=64, hidden=1408, vocabulary=8000)
@@ -53,6 +53,9 @@ VARIED: dict[str, list[tuple[Shape, dict[str, int]]]] = {
     "prompt length": [(BASE, {"count": 8, "length": n}) for n in (4, 8, 16, 32)],
     "prompts": [(BASE, {"count": n, "length": 8}) for n in (4, 8, 16, 32)],
 }
+# Many heads and one long prompt, whose senders are most of it.
+WIDE = Shape(layers=16, heads=32, kv_heads=32, head_dim=16, hidden=1408, vocabulary=8000)
+ONE_PROMPT = {"count": 1, "length": 192}
 MEASURED_PEAKS = {
     "eap-ig-inputs, TinyLlama, 8 prompts of 7": (TINY_LLAMA, {"count": 8, "length": 7}, IG, "2GiB"),
     "eap-ig-inputs, base, 64 prompts of 32": (BASE, {"count": 64, "length": 32}, IG, "1GiB"),
@@ -64,7 +67,13 @@ MEASURED_PEAKS = {
     ),
     "exact, base, 8 prompts of 16": (BASE, {"count": 8, "length": 16}, ("exact", {"top_n": 100}), "1GiB"),
     "acdc, base, 8 prompts of 16": (BASE, {"count": 8, "length": 16}, ("acdc", {"threshold": 0.01}), "1GiB"),
-}
+    **{
+        f"eap-ig-inputs, wide, 1 prompt of 192, senders {senders}": (
+            WIDE, ONE_PROMPT, (IG[0], {**IG[1], "senders": senders}), memory
+        )
+        for senders, memory in (("memory", "1GiB"), ("bfloat16", "700MiB"), ("recomputed", "640MiB"))
+    },
+}  # fmt: skip
 
 
 class Enough(Exception):
@@ -155,8 +164,16 @@ def measure_peak(name: str) -> dict[str, Any]:
         **options,
     )  # fmt: skip
     chosen = method_of(method, options)
+    start = perf_counter()
     _, peak = peak_of(lambda: search(chosen, spec, task, planned.memory))
-    return {"planned": planned.engine + planned.workspace, "peak": peak, "weights": planned.weights}
+    return {
+        "planned": planned.engine + planned.workspace,
+        "peak": peak,
+        "weights": planned.weights,
+        "senders": planned.senders,
+        "blocks": planned.blocks,
+        "seconds": perf_counter() - start,
+    }
 
 
 def large_model() -> dict[str, Any]:
@@ -193,7 +210,7 @@ def planned_on_gpus() -> dict[str, Any]:
             "edges": edges,
             "weights": 2 * shape.parameters,
             "senders": sizes.engine,
-            "eap_ig_workspace": gradient_workspace(sizes, 5, budget),
+            "eap_ig_workspace": gradient_work(sizes, 5, budget).bytes,
             "acdc_workspace": acdc_workspace(sizes, budget),
             # Two plain runs, and five times forward and back to the inputs; the scores once.
             "eap_ig_flop": 2 * shape.parameters * tokens * (2 + 5 * 2) + 2 * edges * tokens * shape.width,
@@ -236,7 +253,8 @@ def main() -> None:
     for name, peak in results["peaks"].items():
         print(
             f"  {name}: planned {peak['planned'] / 2**20:,.0f} MiB, peak {peak['peak'] / 2**20:,.0f} MiB "
-            f"({peak['peak'] / peak['planned']:.2f} of it)"
+            f"({peak['peak'] / peak['planned']:.2f} of it), {peak['seconds']:.1f} s; "
+            f"senders {peak['senders']}, blocks {peak['blocks']}"
         )
     results["law"] = cost_law()
     results["planned"] = planned_on_gpus()

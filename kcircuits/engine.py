@@ -14,7 +14,8 @@ from kcircuits._native import C
 from kcircuits.data.prompts import Prompt, batch, check_fits
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
-from kcircuits.memory import memory_bytes
+from kcircuits.layouts import IN_MEMORY, Placement, placement_for_circuits
+from kcircuits.memory import Layout, memory_bytes
 from kcircuits.model.spec import ModelSpec
 from kcircuits.portions import portions
 from kcircuits.task import Task
@@ -41,6 +42,9 @@ class Engine:
         The prompts, the ablation and the metric.
     means
         What `mean_activations` gives for this task; computed here if it is not given.
+    layout
+        How senders are kept (`kcircuits.layouts`). Only gradient scores and masked runs can do with another
+        than "memory", and masked runs not with "bfloat16".
 
     Raises
     ------
@@ -48,13 +52,15 @@ class Engine:
         If a prompt does not fit the model.
     """
 
-    def __init__(self, spec: ModelSpec, task: Task, means: Tensor | None = None) -> None:
+    def __init__(
+        self, spec: ModelSpec, task: Task, means: Tensor | None = None, layout: Layout = "memory"
+    ) -> None:
         check_all_fit(spec, task.prompts)
         if task.is_mean and means is None:
             means = mean_activations(spec, task, memory_bytes(None))
         self.graph: Graph = spec.graph
         self.num_prompts = len(task.prompts)
-        self._session = _session(spec, task, means)
+        self._session = _session(spec, task, means, layout)
         self.bytes: int = self._session.bytes()
         """Of the activations that the engine keeps."""
         tokens = sum(len(prompt.clean_ids) for prompt in task.prompts)
@@ -180,13 +186,20 @@ class Engine:
         return scores
 
 
-def engines(spec: ModelSpec, task: Task, memory: int) -> Iterator[Engine]:
-    """Engines for consecutive portions of a task's prompts, one at a time, each of half of `memory` bytes."""
+def engines(spec: ModelSpec, task: Task, memory: int, placement: Placement = IN_MEMORY) -> Iterator[Engine]:
+    """Engines for consecutive portions of a task's prompts, one at a time (`kcircuits.portions`)."""
     check_all_fit(spec, task.prompts)
-    means = mean_activations(spec, task, memory) if task.is_mean else None
+    means = mean_activations(spec, task, memory, placement) if task.is_mean else None
     reference = task.reference or task.prompts
-    for portion in portions(spec, task.prompts, memory, kept=task.ablation != "zero"):
-        yield Engine(spec, replace(task, prompts=portion, reference=reference), means)
+    for portion in portions(spec, task.prompts, memory, kept=task.ablation != "zero", **vars(placement)):
+        yield Engine(spec, replace(task, prompts=portion, reference=reference), means, placement.layout)
+
+
+def engines_for_circuits(spec: ModelSpec, task: Task, memory: int) -> Iterator[Engine]:
+    """`engines` for masked runs, which keep little where a prompt does not fit otherwise."""
+    check_all_fit(spec, task.prompts)
+    placement = placement_for_circuits(spec, task.prompts, memory, task.ablation != "zero")
+    yield from engines(spec, task, memory, placement)
 
 
 def engine_of(spec: ModelSpec, task: Task, memory: int) -> Engine:
@@ -198,13 +211,13 @@ def engine_of(spec: ModelSpec, task: Task, memory: int) -> Engine:
 def measure(spec: ModelSpec, task: Task, masks: np.ndarray, memory: int) -> list[float]:
     """The metric of M circuits, bool [M, S, R], averaged over all prompts of a task, portion by portion."""
     sums = np.zeros(len(masks))
-    for engine in engines(spec, task, memory):
+    for engine in engines_for_circuits(spec, task, memory):
         sums += np.array(engine.measure(masks, memory)) * engine.num_prompts
     values: list[float] = (sums / len(task.prompts)).tolist()
     return values
 
 
-def mean_activations(spec: ModelSpec, task: Task, memory: int) -> Tensor:
+def mean_activations(spec: ModelSpec, task: Task, memory: int, placement: Placement = IN_MEMORY) -> Tensor:
     """Mean sender outputs in plain runs on the clean prompts of the task's reference.
 
     Returns
@@ -219,8 +232,10 @@ def mean_activations(spec: ModelSpec, task: Task, memory: int) -> Tensor:
     lengths = torch.tensor([len(prompt.clean_ids) for prompt in reference])
     longest = int(lengths.max()) if by_position else 1
     sums: Tensor | None = None
-    for portion in portions(spec, reference, memory):
-        part = _session(spec, Task(portion), None).sender_sums(by_position)
+    # Rounded senders would give rounded means.
+    exact = replace(placement, layout="recomputed") if placement.layout == "bfloat16" else placement
+    for portion in portions(spec, reference, memory, **vars(exact)):
+        part = _session(spec, Task(portion), None, exact.layout).sender_sums(by_position)
         if sums is None:
             sums = part.new_zeros(part.shape[0], longest, part.shape[2])
         sums[:, : part.shape[1]] += part
@@ -231,7 +246,7 @@ def mean_activations(spec: ModelSpec, task: Task, memory: int) -> Tensor:
     return sums / counts.to(sums.device)[:, None]
 
 
-def _session(spec: ModelSpec, task: Task, means: Tensor | None) -> Any:
+def _session(spec: ModelSpec, task: Task, means: Tensor | None, layout: Layout) -> Any:
     padded = batch([_what_is_needed(prompt, task) for prompt in task.prompts])
     return C.Session(
         spec=spec,
@@ -242,6 +257,7 @@ def _session(spec: ModelSpec, task: Task, means: Tensor | None) -> Any:
         corrupt=padded.corrupt,
         mean=means,
         metric=task.metric,
+        layout=layout,
     )
 
 

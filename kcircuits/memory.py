@@ -1,12 +1,17 @@
-"""How much memory a search may take, in bytes."""
+"""How much memory a search may take, in bytes, and the names of the ways to keep its largest part."""
 
 from __future__ import annotations
 
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
 from kcircuits.errors import KCircuitsError
+
+Layout = Literal["memory", "bfloat16", "host", "recomputed"]
+Senders = Literal["auto", "memory", "bfloat16", "host", "recomputed"]
+"""How the outputs of all senders are kept: a layout, or the first one that fits (`kcircuits.layouts`)."""
 
 SHARE, MOST = 0.25, 4 * 2**30
 """The default: this share of the memory that is available, and never more than so many bytes."""

@@ -5,26 +5,53 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from kcircuits.data.prompts import Prompt
+from kcircuits.memory import Layout
 from kcircuits.model.spec import ModelSpec
 
 
-def engine_bytes_per_token(spec: ModelSpec, kept: bool) -> int:
-    """Bytes that an engine keeps for each token: all senders' outputs, and with `kept` their ablated values.
+def engine_bytes_per_token(spec: ModelSpec, kept: bool, layout: Layout = "memory") -> int:
+    """Bytes that an engine keeps for each token where the model is.
 
-    What no mask changes, ablated values and output biases, also comes summed up before every sub-block.
+    In the layout "memory" all senders' outputs, and with `kept` their ablated values; what no mask changes,
+    ablated values and output biases, also comes summed up before every sub-block. In the others the stream
+    before every layer, with `kept` also the corrupt run's, and `input`; in "bfloat16" the senders, too.
     """
+    row = spec.width * spec.activation_bytes
+    if layout == "memory":
+        sums = sums_rows(spec) if kept or has_constants(spec) else 0
+        return ((2 if kept else 1) * len(spec.graph.senders) + sums) * row
+    streams = (2 if kept else 1) * (len(spec.layers) + 1)
+    rounded = 2 * spec.width * (len(spec.graph.senders) - 1) if layout == "bfloat16" else 0
+    return streams * row + rounded
+
+
+def sums_rows(spec: ModelSpec) -> int:
+    """Sub-blocks before which the sum of what no mask changes is kept, and the logits."""
+    return 2 * len(spec.layers) + 1
+
+
+def has_constants(spec: ModelSpec) -> bool:
+    """Whether every stream has a part that no ablation changes."""
     biased = any(layer.attention.b_o is not None for layer in spec.layers)
-    positions = spec.positions is not None and not spec.ablate_positions
-    sums = 2 * len(spec.layers) + 1 if kept or biased or positions else 0
-    rows = (2 if kept else 1) * len(spec.graph.senders) + sums
-    return rows * spec.width * spec.activation_bytes
+    return biased or (spec.positions is not None and not spec.ablate_positions)
 
 
 def portions(
-    spec: ModelSpec, prompts: Sequence[Prompt], memory: int, *, kept: bool = False
+    spec: ModelSpec,
+    prompts: Sequence[Prompt],
+    memory: int,
+    *,
+    kept: bool = False,
+    layout: Layout = "memory",
+    beside: int = 0,
 ) -> Iterator[tuple[Prompt, ...]]:
-    """Consecutive portions of the prompts, whose engines take half of `memory` bytes, or of one prompt."""
-    tokens = memory // (2 * engine_bytes_per_token(spec, kept))
+    """Consecutive portions of the prompts, each of one prompt at least.
+
+    Engines take half of `memory` bytes; in other layouts than "memory", in which they are small, engines and
+    what is `beside` them, bytes for each token, take all of it.
+    """
+    engine = engine_bytes_per_token(spec, kept, layout)
+    tokens = memory // (2 * engine if layout == "memory" else engine + beside)
     portion: list[Prompt] = []
     used = 0
     for prompt in prompts:

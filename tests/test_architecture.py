@@ -22,6 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("model",),
     ("data",),
     ("portions", "task"),
+    ("layouts",),
     ("engine",),
     ("discover", "evaluate"),
     ("sizes", "planning"),

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "engine/norm.h"
 #include "engine/project.h"
@@ -56,7 +57,7 @@ class Ablated {
   // [senders * H, P, d] each -> [senders, H]
   at::Tensor change(const at::Tensor& q, const at::Tensor& k) const {
     const at::Tensor pattern =
-        attention_pattern(session_.tokens(), layer_.attention, q, k,
+        attention_pattern(session_.tokens(attended_.layer), layer_.attention, q, k,
                           sinks_of_heads(layer_.attention, q.size(0) / graph_.num_heads), false);
     const auto by_head = [&](const at::Tensor& x) {  // [senders or 1, H, everything else]
       return x.reshape(
@@ -79,7 +80,8 @@ int64_t senders_at_a_time(const Session& session, int64_t memory) {
   const int64_t numbers = tokens.num_tokens * (4 * session.model().width() +
                                                8 * g.num_heads * session.model().head_dim) +
                           4 * g.num_heads * tokens.num_prompts * longest * longest;
-  return std::max<int64_t>(1, memory / (numbers * session.clean_delta().element_size()));
+  const auto element = static_cast<int64_t>(c10::elementSize(session.model().dtype()));
+  return std::max<int64_t>(1, memory / (numbers * element));
 }
 
 }  // namespace
@@ -94,17 +96,20 @@ void add_attention_contributions(const Session& session, const Attended& attende
   const int64_t key = g.key(attended.layer, 0);
   const int64_t num_senders = g.num_senders_of(query);
   const int64_t chunk = senders_at_a_time(session, memory);
-  for (int64_t variant = 0; variant < attended.stream.size(0); ++variant) {
-    const Ablated ablated(session, attended, variant);
-    for (int64_t first = 0; first < num_senders; first += chunk) {
-      const int64_t end = std::min(first + chunk, num_senders);
-      const auto [queries, keys] =
-          ablated.contributions(session.clean_delta().slice(0, first, end));
-      const at::Tensor rows = sums.slice(0, first, end);
-      rows.slice(1, query, query + g.num_heads).add_(queries);
-      rows.slice(1, key, key + g.num_kv_heads).add_(keys);
+  std::vector<Ablated> variants;
+  for (int64_t v = 0; v < attended.stream.size(0); ++v) variants.emplace_back(session, attended, v);
+  session.senders().each_block(num_senders, [&](int64_t block, const at::Tensor& delta) {
+    for (int64_t first = 0; first < delta.size(0); first += chunk) {
+      const int64_t end = std::min(first + chunk, delta.size(0));
+      const at::Tensor rows = sums.slice(0, block + first, block + end);
+      for (const Ablated& ablated : variants) {
+        const auto [queries, keys] =
+            ablated.contributions(delta.slice(0, first, end).to(attended.stream.device()));
+        rows.slice(1, query, query + g.num_heads).add_(queries.to(sums.device()));
+        rows.slice(1, key, key + g.num_kv_heads).add_(keys.to(sums.device()));
+      }
     }
-  }
+  });
 }
 
 }  // namespace kcircuits::engine

@@ -22,13 +22,13 @@ struct AttributionOptions {
 };
 
 // How `count` runs of prompts (so many tokens, prompts, and tokens of the longest) are cut into
-// chunks alike in size: as many at a time as the memory allows and products gain from, and what
-// they take.
+// chunks, as many at a time as the memory allows and products gain from; how many layers' gradients
+// wait for senders that are not all in memory (engine/contributions.h); and what it takes.
 struct RunPlan {
-  int64_t at_a_time, bytes;
+  int64_t at_a_time, layers_together, bytes;
 };
-RunPlan plan_runs(const Model& model, int64_t tokens, int64_t prompts, int64_t longest,
-                  int64_t count, int64_t memory);
+RunPlan plan_runs(const Model& model, Layout layout, int64_t tokens, int64_t prompts,
+                  int64_t longest, int64_t count, int64_t memory);
 
 // Mean over runs whose `input` is ã + point (a − ã): point 1 is the plain run. -> [S, R], float32
 // (float64 in a float64 model), summed over prompts.

@@ -136,6 +136,15 @@ Layer read_layer(const py::handle& layer) {
   return out;
 }
 
+Layout read_layout(const std::string& name) {
+  if (name == "memory") return Layout::kMemory;
+  if (name == "bfloat16") return Layout::kBfloat16;
+  if (name == "host") return Layout::kHost;
+  TORCH_CHECK_VALUE(name == "recomputed",
+                    "layout: expected memory, bfloat16, host or recomputed, got ", name);
+  return Layout::kRecomputed;
+}
+
 Model read_model(const py::object& spec) {
   const py::object graph = spec.attr("graph");
   Model model{{graph.attr("num_layers").cast<int64_t>(), graph.attr("num_heads").cast<int64_t>(),
@@ -212,16 +221,18 @@ void bind(py::module_& m) {
       .def(py::init([](const py::object& spec, const at::Tensor& clean, const at::Tensor& lengths,
                        const at::Tensor& answers, const std::optional<at::Tensor>& wrong,
                        const std::optional<at::Tensor>& corrupt,
-                       const std::optional<at::Tensor>& mean, const std::string& metric) {
+                       const std::optional<at::Tensor>& mean, const std::string& metric,
+                       const std::string& layout) {
              Model model = read_model(spec);
              const py::gil_scoped_release no_gil;
              const c10::NoGradGuard no_grad;
              return std::make_unique<Session>(
-                 std::move(model),
-                 SessionOptions{clean, lengths, answers, wrong, corrupt, mean, metric});
+                 std::move(model), SessionOptions{clean, lengths, answers, wrong, corrupt, mean,
+                                                  metric, read_layout(layout)});
            }),
            py::arg("spec"), py::arg("clean"), py::arg("lengths"), py::arg("answers"),
-           py::arg("wrong"), py::arg("corrupt"), py::arg("mean"), py::arg("metric"))
+           py::arg("wrong"), py::arg("corrupt"), py::arg("mean"), py::arg("metric"),
+           py::arg("layout"))
       .def("bytes", &Session::bytes)
       .def("full_rows", &Session::full_rows)
       .def("sender_sums", &Session::sender_sums, py::arg("by_position"),
@@ -258,13 +269,19 @@ void bind(py::module_& m) {
            py::arg("chunk_limit"), py::arg("progress"));
 
   m.def(
-      "bytes_of_runs",
-      [](const py::object& spec, int64_t tokens, int64_t prompts, int64_t longest, int64_t count,
-         int64_t memory) {
-        return plan_runs(read_model(spec), tokens, prompts, longest, count, memory).bytes;
+      "plan_runs",
+      [](const py::object& spec, const std::string& layout, int64_t tokens, int64_t prompts,
+         int64_t longest, int64_t count, int64_t memory) {
+        return plan_runs(read_model(spec), read_layout(layout), tokens, prompts, longest, count,
+                         memory);
       },
-      py::arg("spec"), py::arg("tokens"), py::arg("prompts"), py::arg("longest"), py::arg("count"),
-      py::arg("memory"), "Bytes of the runs that gradients are taken back through at a time.");
+      py::arg("spec"), py::arg("layout"), py::arg("tokens"), py::arg("prompts"), py::arg("longest"),
+      py::arg("count"), py::arg("memory"),
+      "How runs with gradients are taken at a time, and what they take.");
+  py::class_<RunPlan>(m, "RunPlan")
+      .def_readonly("at_a_time", &RunPlan::at_a_time)
+      .def_readonly("layers_together", &RunPlan::layers_together)
+      .def_readonly("bytes", &RunPlan::bytes);
   m.def(
       "dequantise",
       [](const py::object& weight) {

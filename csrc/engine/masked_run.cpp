@@ -3,10 +3,12 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "engine/mix.h"
 #include "engine/mlp.h"
+#include "engine/norm.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -21,23 +23,25 @@ class Run {
         by_receiver_(masks.permute({2, 0, 1}).contiguous()),  // [R, M, S]
         used_(masks.any(0)) {
     find_live();
-    const at::Tensor& clean = session.clean_delta();
-    delta_ =
-        at::empty({clean.size(0), num_circuits_, 1, clean.size(1), clean.size(2)}, clean.options());
-    delta_.select(0, 0).copy_(
-        clean.select(0, 0).expand({num_circuits_, 1, clean.size(1), clean.size(2)}));
+    const at::Tensor& input = session.senders().input_delta();
+    delta_ = at::empty({graph_.num_senders(), num_circuits_, 1, input.size(0), input.size(1)},
+                       input.options());
+    delta_.select(0, 0).copy_(input.expand({num_circuits_, 1, -1, -1}));
   }
 
   at::Tensor final_rows() {
     for (int64_t l = 0; l < graph_.num_layers; ++l) {
+      if (!any_live(l)) continue;
+      ablated_ = session_.senders().ablated_of_layer(l);
       run_attention(l);
       if (live_[graph_.mlp(l)]) {
         slot(graph_.mlp(l))
             .copy_(apply_mlp(inputs({graph_.mlp_input(l)})[0], session_.model().layers[l]));
-        finish(graph_.mlp(l));
+        finish(l, graph_.num_heads);
       }
     }
-    return inputs({graph_.logits()})[0].index_select(1, session_.tokens().last);
+    const at::Tensor rows = inputs({graph_.logits()})[0];
+    return rows.index_select(1, session_.tokens().last.to(rows.device()));
   }
 
  private:
@@ -52,6 +56,11 @@ class Run {
         live_[s] = live_[s] || used[s][r];
       unite_heads(session_.model(), r, live_);
     }
+  }
+
+  bool any_live(int64_t layer) const {
+    const auto begin = live_.begin() + graph_.head(layer, 0);
+    return std::any_of(begin, begin + graph_.num_heads + 1, [](bool x) { return x; });
   }
 
   bool receiver_is_live(int64_t receiver) const {
@@ -69,9 +78,15 @@ class Run {
     const int64_t num_senders = graph_.num_senders_of(receivers[0]);
     const at::Tensor mask =
         by_receiver_.index_select(0, at::tensor(receivers, at::kLong)).slice(2, 0, num_senders);
-    return mix(delta_.slice(0, 0, num_senders), mask.to(delta_.device()),
-               session_.constant(receivers[0], /*last_only=*/false),
-               &session_.norm_of(receivers[0]));
+    const auto constant = session_.constant(receivers[0], /*last_only=*/false);
+    const Norm& norm = session_.norm_of(receivers[0]);
+    const at::Device device = session_.device_of(receivers[0]);
+    const auto streams = [&](const Norm* fused) {
+      return mix(delta_.slice(0, 0, num_senders), mask.to(delta_.device()), constant, fused);
+    };
+    // The norm's weights may be elsewhere.
+    return device == delta_.device() ? streams(&norm)
+                                     : apply_norm(streams(nullptr).to(device), norm);
   }
 
   void run_attention(int64_t l) {
@@ -92,23 +107,29 @@ class Run {
     const auto of = [&](int64_t receiver) {
       return projected[std::find(receivers.begin(), receivers.end(), receiver) - receivers.begin()];
     };
+    const bool here = inputs_of.device() == delta_.device();
     std::vector<Session::HeadCall> calls;
     std::vector<at::Tensor> out;
     for (int64_t i = 0; i < graph_.num_heads; ++i) {
       if (!live_[graph_.head(l, i)]) continue;
       calls.push_back(session_.head_call(l, i, /*last_only=*/false, of));
-      out.push_back(slot(graph_.head(l, i)));
+      const at::Tensor slot_of = slot(graph_.head(l, i));
+      out.push_back(here ? slot_of : at::empty_like(slot_of, inputs_of.options()));
     }
     session_.write_heads(l, calls, out);
-    for (const Session::HeadCall& call : calls) finish(graph_.head(l, call.head));
+    for (size_t i = 0; i < calls.size(); ++i) {
+      if (!here) slot(graph_.head(l, calls[i].head)).copy_(out[i]);
+      finish(l, calls[i].head);
+    }
   }
 
   // Where a sender's output goes, [M, P, D].
   at::Tensor slot(int64_t sender) const { return delta_.select(0, sender).squeeze(1); }
 
-  // The output becomes the difference to the ablated value.
-  void finish(int64_t sender) const {
-    if (const auto& ablated = session_.ablated(sender)) slot(sender).sub_(*ablated);
+  // The output of one of a layer's senders, its MLP the last, becomes the difference to the ablated
+  // value.
+  void finish(int64_t layer, int64_t sender) const {
+    if (ablated_) slot(graph_.head(layer, sender)).sub_((*ablated_)[sender]);
   }
 
   const Session& session_;
@@ -118,6 +139,7 @@ class Run {
   at::Tensor used_;
   std::vector<bool> live_;
   at::Tensor delta_;
+  std::optional<at::Tensor> ablated_;  // of the present layer's senders
 };
 
 }  // namespace
@@ -129,10 +151,10 @@ at::Tensor masked_run(const Session& session, const at::Tensor& masks, int64_t m
                         masks.size(2) == g.num_receivers(),
                     "masks: expected bool [M, ", g.num_senders(), ", ", g.num_receivers(),
                     "] on the CPU, got ", masks.scalar_type(), " ", masks.sizes());
-  const at::Tensor& clean = session.clean_delta();
+  const at::Tensor& input = session.senders().input_delta();
   // Senders, plus about as much again for the inputs of one sub-block's receivers and the MLP.
-  const int64_t bytes = (clean.size(0) + 4 * g.receivers_per_layer()) * clean.size(1) *
-                        clean.size(2) * clean.element_size();
+  const int64_t bytes =
+      (g.num_senders() + 4 * g.receivers_per_layer()) * input.numel() * input.element_size();
   const int64_t chunk = std::max<int64_t>(1, memory / bytes);
   std::vector<at::Tensor> rows;
   for (int64_t first = 0; first < masks.size(0); first += chunk) {
@@ -140,7 +162,7 @@ at::Tensor masked_run(const Session& session, const at::Tensor& masks, int64_t m
         Run(session, masks.slice(0, first, std::min(first + chunk, masks.size(0)))).final_rows());
   }
   if (rows.empty())
-    return at::empty({0, session.tokens().num_prompts, clean.size(2)}, clean.options());
+    return at::empty({0, session.tokens().num_prompts, input.size(1)}, input.options());
   return at::cat(rows, 0);
 }
 

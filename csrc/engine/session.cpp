@@ -14,25 +14,24 @@ namespace kcircuits::engine {
 Session::Session(Model model, const SessionOptions& options)
     : model_(std::move(model)),
       tokens_(pack_tokens(options.clean, options.lengths, model_.embedding.device())) {
-  const at::Device device = model_.embedding.device();
-  for (const Layer& layer : model_.layers) {
+  for (int64_t l = 0; l < graph().num_layers; ++l) {
+    const bool same = l > 0 && model_.device(l) == model_.device(l - 1);
+    tokens_of_layer_.push_back(same ? tokens_of_layer_.back()
+                                    : tokens_on(tokens_, model_.device(l)));
     std::optional<Rotation> all, last;
-    if (layer.attention.rotary) {
-      all = make_rotation(*layer.attention.rotary, tokens_.positions);
-      last = rotation_rows(*all, tokens_.last);
+    if (const auto& rotary = model_.layers[l].attention.rotary) {
+      all = make_rotation(*rotary, tokens(l).positions);
+      last = rotation_rows(*all, tokens(l).last);
     }
     rotation_.push_back(all);
     rotation_last_.push_back(last);
   }
 
-  auto [clean, stream] = plain_run(tokens_.ids);
-  full_rows_ = apply_norm(stream.index_select(0, tokens_.last), model_.final_norm);
-  build_ablated(options);
-  clean_delta_ = clean;
-  for (int64_t s = 0; s < graph().num_senders(); ++s) {
-    if (ablated_[s]) clean_delta_.select(0, s).sub_(*ablated_[s]);
-  }
-  build_constants();
+  senders_.emplace(*this, options.layout, ablation_of(options));
+  const at::Device device = model_.unembedding.device();
+  full_rows_ = apply_norm(senders_->last_stream().to(device), model_.final_norm);
+  // Only masked runs read them, which are the rule only where all senders are there.
+  if (options.layout == Layout::kMemory) constants();
 
   const auto to_device = [&](const std::optional<at::Tensor>& ids) {
     return ids ? std::optional(ids->to(device)) : std::nullopt;
@@ -41,37 +40,28 @@ Session::Session(Model model, const SessionOptions& options)
                         to_device(options.wrong), full_rows_);
 }
 
-void Session::build_ablated(const SessionOptions& options) {
-  const bool keeps_positions = model_.positions && !model_.ablate_positions;
-  at::Tensor values;  // [S, P, D]
+Ablation Session::ablation_of(const SessionOptions& options) const {
   if (options.corrupt) {
     TORCH_CHECK_VALUE(options.corrupt->sizes() == options.clean.sizes(), "corrupt: expected ",
                       options.clean.sizes(), ", got ", options.corrupt->sizes());
-    values =
-        plain_run(pack_tokens(*options.corrupt, options.lengths, model_.embedding.device()).ids)
-            .first;
-  } else if (options.mean) {
+    return {pack_tokens(*options.corrupt, options.lengths, model_.embedding.device()).ids, {}};
+  }
+  if (options.mean) {
     const at::Tensor& mean = *options.mean;
     TORCH_CHECK_VALUE(mean.dim() == 3 && mean.size(0) == graph().num_senders() &&
                           (mean.size(1) == 1 || mean.size(1) >= tokens_.max_length) &&
                           mean.size(2) == model_.width(),
                       "mean: expected [", graph().num_senders(), ", 1 or >= ", tokens_.max_length,
                       ", ", model_.width(), "], got ", mean.sizes());
-    values = mean.size(1) == 1 ? mean.expand({-1, tokens_.num_tokens, -1}).clone()
-                               : mean.index_select(1, tokens_.positions);
-    if (keeps_positions) values.select(0, 0).add_(position_rows());
   }
-  ablated_.resize(graph().num_senders());
-  for (int64_t s = 0; values.defined() && s < graph().num_senders(); ++s) ablated_[s] = values[s];
-  if (!values.defined() && keeps_positions) ablated_[0] = position_rows();
+  return {{}, options.mean};
 }
 
 int64_t Session::bytes() const {
-  int64_t numbers = clean_delta_.numel();
-  for (const auto& rows : ablated_) numbers += rows ? rows->numel() : 0;
+  int64_t numbers = 0;
   for (const auto& rows : constants_) numbers += rows ? rows->numel() : 0;
   const int64_t weights = metric_.weights ? metric_.weights->numel() * 8 : 0;
-  return numbers * clean_delta_.element_size() + weights;
+  return senders_->bytes() + numbers * full_rows_.element_size() + weights;
 }
 
 // The learned positions' part of `input`, [P, D].
@@ -79,21 +69,38 @@ at::Tensor Session::position_rows() const {
   return model_.positions->index_select(0, tokens_.positions).to(model_.dtype());
 }
 
+std::optional<at::Tensor> Session::kept_positions() const {
+  if (!model_.positions || model_.ablate_positions) return std::nullopt;
+  return position_rows();
+}
+
 at::Tensor Session::sender_sums(bool by_position) const {
-  TORCH_CHECK(std::none_of(ablated_.begin() + 1, ablated_.end(), [](const auto& a) { return a; }),
-              "sender_sums: the session ablates");
-  // Where positions are kept, clean_delta is without them already.
-  if (!by_position) return clean_delta_.sum(1, /*keepdim=*/true);
-  at::Tensor sums = at::zeros({graph().num_senders(), tokens_.max_length, model_.width()},
-                              clean_delta_.options());
-  return sums.index_add_(1, tokens_.positions, clean_delta_);
+  TORCH_CHECK(!senders_->ablates(), "sender_sums: the session ablates");
+  const int64_t positions = by_position ? tokens_.max_length : 1;
+  at::Tensor sums = at::zeros({graph().num_senders(), positions, model_.width()},
+                              senders_->input_delta().options());
+  // Where positions are kept, the senders are without them already.
+  senders_->each_block(graph().num_senders(), [&](int64_t first, const at::Tensor& delta) {
+    at::Tensor block = sums.slice(0, first, first + delta.size(0));
+    if (by_position) {
+      block.index_add_(1, tokens_.positions, delta);
+    } else {
+      block.copy_(delta.sum(1, /*keepdim=*/true));
+    }
+  });
+  return sums;
 }
 
 std::optional<at::Tensor> Session::constant(int64_t receiver, bool last_only) const {
   const Receiver r = graph().describe(receiver);
-  const auto& rows = constants_[2 * r.layer + (r.kind == Kind::kMlp ? 1 : 0)];
+  const auto& rows = constants()[2 * r.layer + (r.kind == Kind::kMlp ? 1 : 0)];
   if (!rows) return std::nullopt;
   return (last_only ? rows->index_select(0, tokens_.last) : *rows).unsqueeze(0).unsqueeze(0);
+}
+
+at::Device Session::device_of(int64_t receiver) const {
+  const Receiver r = graph().describe(receiver);
+  return r.kind == Kind::kLogits ? model_.unembedding.device() : model_.device(r.layer);
 }
 
 const Norm& Session::norm_of(int64_t receiver) const {
@@ -174,7 +181,8 @@ void Session::norm_heads(const std::vector<HeadInput>& inputs, Kind kind,
 
 at::Tensor Session::mix_values_of(int64_t layer, const HeadCall& call) const {
   const Attention& a = model_.layers[layer].attention;
-  return attend(tokens_, a, call.q, call.k, call.v, sinks_of_head(a, call.head), call.last_only);
+  return attend(tokens(layer), a, call.q, call.k, call.v, sinks_of_head(a, call.head),
+                call.last_only);
 }
 
 std::vector<at::Tensor> Session::head_outputs(int64_t layer,
@@ -205,26 +213,31 @@ void Session::write_heads(int64_t layer, const std::vector<HeadCall>& calls,
   for (size_t i = 0; i < out.size(); ++i) at::Tensor(out[i]).copy_(shares[i]);
 }
 
-std::pair<at::Tensor, at::Tensor> Session::plain_run(const at::Tensor& ids) const {
-  const Graph& g = graph();
+at::Tensor Session::embed(const at::Tensor& ids) const {
   at::Tensor stream =
       model_.embedding.rows_at(ids).widened(model_.dtype()) * model_.embedding_scale;
-  if (model_.positions) stream = stream + position_rows();
-  at::Tensor senders =
-      at::empty({g.num_senders(), stream.size(0), stream.size(1)}, stream.options());
-  senders.select(0, 0).copy_(stream);
-  for (int64_t l = 0; l < g.num_layers; ++l) {
-    const Layer& layer = model_.layers[l];
-    const at::Tensor heads = senders.slice(0, g.head(l, 0), g.mlp(l));
-    plain_attention(l, apply_norm(stream, layer.attention_norm), heads);
-    at::Tensor after = stream + heads.sum(0);
-    if (layer.attention.b_o) after = after + *layer.attention.b_o;
-    const at::Tensor out =
-        apply_mlp(apply_norm(g.parallel ? stream : after, layer.mlp_norm), layer);
-    senders.select(0, g.mlp(l)).copy_(out);
-    stream = after + out;
-  }
-  return {senders, stream};
+  return model_.positions ? stream + position_rows() : stream;
+}
+
+at::Tensor Session::rows_of_last(const at::Tensor& stream) const {
+  return stream.to(tokens_.last.device()).index_select(0, tokens_.last);
+}
+
+at::Tensor Session::run_layer(int64_t l, const at::Tensor& before, const at::Tensor& out) const {
+  const Graph& g = graph();
+  const Layer& layer = model_.layers[l];
+  const at::Device device = model_.device(l);
+  const at::Tensor stream = before.to(device);
+  const at::Tensor written =
+      out.device() == device ? out : at::empty_like(out, out.options().device(device));
+  const at::Tensor heads = written.slice(0, 0, g.num_heads);
+  plain_attention(l, apply_norm(stream, layer.attention_norm), heads);
+  at::Tensor after = stream + heads.sum(0);
+  if (layer.attention.b_o) after = after + *layer.attention.b_o;
+  const at::Tensor mlp = apply_mlp(apply_norm(g.parallel ? stream : after, layer.mlp_norm), layer);
+  written.select(0, g.num_heads).copy_(mlp);
+  if (!written.is_same(out)) out.copy_(written);
+  return after + mlp;
 }
 
 at::Tensor Session::split_heads(int64_t layer, Kind kind, const at::Tensor& projected) const {
@@ -262,22 +275,28 @@ void Session::plain_attention(int64_t layer, const at::Tensor& x, const at::Tens
   write_heads(layer, calls, outputs);
 }
 
-void Session::build_constants() {
+const std::vector<std::optional<at::Tensor>>& Session::constants() const {
+  std::call_once(constants_made_, [this] { build_constants(); });
+  return constants_;
+}
+
+void Session::build_constants() const {
   const Graph& g = graph();
   std::optional<at::Tensor> sum;
   const auto add = [&](const std::optional<at::Tensor>& term) {
     if (!term) return;
-    const at::Tensor rows = term->to(model_.dtype());
+    const at::Tensor rows = term->to(tokens_.last.device(), model_.dtype());
     sum = sum ? *sum + rows : rows.expand({tokens_.num_tokens, model_.width()});
   };
-  add(ablated(0));
+  add(senders_->ablated_input());
   for (int64_t l = 0; l < g.num_layers; ++l) {
     const std::optional<at::Tensor> before_attention = sum;
+    const auto ablated = senders_->ablated_of_layer(l);
     constants_.push_back(sum);
-    for (int64_t i = 0; i < g.num_heads; ++i) add(ablated(g.head(l, i)));
+    for (int64_t i = 0; ablated && i < g.num_heads; ++i) add((*ablated)[i]);
     add(model_.layers[l].attention.b_o);
     constants_.push_back(g.parallel ? before_attention : sum);
-    add(ablated(g.mlp(l)));
+    if (ablated) add((*ablated)[g.num_heads]);
   }
   constants_.push_back(sum);
 }

@@ -4,12 +4,14 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/attention.h"
 #include "engine/metric.h"
+#include "engine/senders.h"
 #include "engine/spec.h"
 #include "engine/tokens.h"
 
@@ -24,22 +26,34 @@ struct SessionOptions {
   // these values, [S, 1, D], or [S, longest, D] by position; or, if neither is given, nothing.
   std::optional<at::Tensor> corrupt, mean;
   std::string metric;  // "nll", "kl", "logit-diff"
+  Layout layout = Layout::kMemory;
 };
 
 class Session {
  public:
   Session(Model model, const SessionOptions& options);
+  Session(const Session&) = delete;  // its senders point to it
+  Session& operator=(const Session&) = delete;
 
   const Model& model() const { return model_; }
   const Graph& graph() const { return model_.graph; }
+  // Where the embedding is; activations that outlive a layer are there, too.
   const Tokens& tokens() const { return tokens_; }
+  // Where a layer's weights are.
+  const Tokens& tokens(int64_t layer) const { return tokens_of_layer_[layer]; }
+  // Where the weights behind a receiver are.
+  at::Device device_of(int64_t receiver) const;
   const Metric& metric() const { return metric_; }
 
+  const Senders& senders() const { return *senders_; }
   // What the senders of the plain run add above their ablated values, [S, P, D]: a − ã. A present
   // edge carries this difference; `constant` holds the ablated values of all its senders already.
-  const at::Tensor& clean_delta() const { return clean_delta_; }
+  // Like `ablated`, only where all senders are in memory.
+  const at::Tensor& clean_delta() const { return senders_->all(); }
   // The ablated value of a sender, [P, D]; nothing when it is zero.
-  const std::optional<at::Tensor>& ablated(int64_t sender) const { return ablated_[sender]; }
+  const std::optional<at::Tensor>& ablated(int64_t sender) const {
+    return senders_->ablated(sender);
+  }
   // Sums of the plain run's sender outputs over prompts: [S, longest, D] by position, or over all
   // positions, too, [S, 1, D]. A mean divides them by the number of terms. Without ablation alone.
   at::Tensor sender_sums(bool by_position) const;
@@ -56,6 +70,15 @@ class Session {
   const std::optional<Rotation>& rotation(int64_t layer, bool last_only) const {
     return (last_only ? rotation_last_ : rotation_)[layer];
   }
+
+  // What a plain run on some ids, int64 [P], begins with, [P, D], and one layer of it: the stream
+  // before [P, D] to the stream behind; the outputs of the layer's senders go to out [H + 1, P, D].
+  at::Tensor embed(const at::Tensor& ids) const;
+  at::Tensor run_layer(int64_t layer, const at::Tensor& stream, const at::Tensor& out) const;
+  // Rows of a stream [P, D] at the prompts' last tokens, [N, D].
+  at::Tensor rows_of_last(const at::Tensor& stream) const;
+  // Learned positions' part of the stream, [P, D], where ablating `input` leaves it there.
+  std::optional<at::Tensor> kept_positions() const;
 
   // What one receiver of an attention reads, normed, [B, rows, D]; rows = P, or N when last_only.
   struct HeadInput {
@@ -91,24 +114,25 @@ class Session {
                    const std::vector<at::Tensor>& out) const;
 
  private:
-  // Every sender's output [S, P, D] and the final stream [P, D].
-  std::pair<at::Tensor, at::Tensor> plain_run(const at::Tensor& ids) const;
   // What the heads of a layer add to the stream: normed x [P, D] -> out [H, P, D].
   void plain_attention(int64_t layer, const at::Tensor& x, const at::Tensor& out) const;
   HeadWeights weights_of(int64_t receiver) const;
   void norm_heads(const std::vector<HeadInput>& inputs, Kind kind,
                   std::vector<at::Tensor>& projected) const;
   at::Tensor mix_values_of(int64_t layer, const HeadCall& call) const;
-  void build_ablated(const SessionOptions& options);
-  void build_constants();
+  Ablation ablation_of(const SessionOptions& options) const;
+  const std::vector<std::optional<at::Tensor>>& constants() const;
+  void build_constants() const;
   at::Tensor position_rows() const;
 
   Model model_;
   Tokens tokens_;
+  std::vector<Tokens> tokens_of_layer_;
   std::vector<std::optional<Rotation>> rotation_, rotation_last_;  // per layer
-  at::Tensor clean_delta_;
-  std::vector<std::optional<at::Tensor>> ablated_;    // [S] times [P, D]
-  std::vector<std::optional<at::Tensor>> constants_;  // 2 L + 1, per sub-block input
+  std::optional<Senders> senders_;
+  // 2 L + 1, per sub-block input; made when they are first asked for.
+  mutable std::vector<std::optional<at::Tensor>> constants_;
+  mutable std::once_flag constants_made_;
   at::Tensor full_rows_;
   Metric metric_;
 };

@@ -88,6 +88,9 @@ struct Model {
   double logit_soft_cap;  // 0: none
 
   int64_t width() const { return embedding.size(1); }
+  // Where a layer's weights are. All of one layer's are in one place, those of the final norm and
+  // the unembedding, and those of the embedding, positions included (kcircuits/model/devices.py).
+  at::Device device(int64_t layer) const { return layers[layer].attention.w_q.device(); }
   // What activations are computed in, whatever the weights are kept in.
   at::ScalarType dtype() const {
     return embedding.dtype() == at::kDouble ? at::kDouble : at::kFloat;

@@ -17,12 +17,13 @@ Sweep::Sweep(const Session& session, Rule rule, int64_t first_layer, at::Tensor 
   for (int64_t l = first_layer; l < session.graph().num_layers; ++l) {
     const Layer& layer = model.layers[l];
     Block block;
-    block.before = stream;
-    at::Tensor after = stream + (is_cut(l, false) ? cut_->output : attend(l, block));
+    block.before = stream = stream.to(model.device(l));
+    const auto held = [&] { return cut_->output.to(model.device(l)); };
+    at::Tensor after = stream + (is_cut(l, false) ? held() : attend(l, block));
     if (layer.attention.b_o) after = after + *layer.attention.b_o;
     block.middle = session.graph().parallel ? stream : after;
     if (is_cut(l, true)) {
-      stream = after + cut_->output;
+      stream = after + held();
     } else {
       block.mlp_input = apply_norm(block.middle, layer.mlp_norm).requires_grad_();
       const at::AutoGradMode grad(true);
@@ -31,7 +32,8 @@ Sweep::Sweep(const Session& session, Rule rule, int64_t first_layer, at::Tensor 
     }
     blocks_.push_back(std::move(block));
   }
-  final_stream_ = stream.index_select(1, session.tokens().last);
+  const Tokens& tokens = session.tokens(session.graph().num_layers - 1);
+  final_stream_ = stream.index_select(1, tokens.last).to(model.unembedding.device());
   rows_ = apply_norm(final_stream_, model.final_norm);
 }
 
@@ -58,11 +60,11 @@ at::Tensor Sweep::attend(int64_t layer, Block& block) const {
     };
     block.q_turned = session_.split_heads(layer, Kind::kQuery, block.q);
     block.k_turned = repeated(session_.split_heads(layer, Kind::kKey, block.k));
-    block.pattern = attention_pattern(session_.tokens(), a, block.q_turned, block.k_turned,
+    block.pattern = attention_pattern(session_.tokens(layer), a, block.q_turned, block.k_turned,
                                       sinks_of_heads(a, block.before.size(0)), false);
     if (rule_ == Rule::kRelevance) block.pattern = block.pattern.detach().requires_grad_();
     const at::Tensor mixed =
-        mix_values(session_.tokens(), block.pattern,
+        mix_values(session_.tokens(layer), block.pattern,
                    repeated(session_.split_heads(layer, Kind::kValue, block.v)), false);
     block.mixed = mixed.unflatten(0, {-1, g.num_heads}).transpose(1, 2).flatten(2);
   }
@@ -78,11 +80,12 @@ at::Tensor Sweep::pull_back(const at::Tensor& at_rows, const GradientUse& use,
   const Graph& g = session_.graph();
   const at::Tensor& last = blocks_.back().before;
   at::Tensor gradient = at::zeros_like(last);
-  gradient.index_copy_(
-      1, session_.tokens().last,
-      norm_gradient(at_rows.unsqueeze(0), final_stream_, model.final_norm, rule_)[0]);
+  const at::Tensor at_last =
+      norm_gradient(at_rows.unsqueeze(0), final_stream_, model.final_norm, rule_)[0];
+  gradient.index_copy_(1, session_.tokens(g.num_layers - 1).last, at_last.to(last.device()));
   use.receivers(g.logits(), gradient.unsqueeze(0));
   for (int64_t l = g.num_layers - 1; l >= first_layer_; --l) {
+    gradient = gradient.to(model.device(l));
     at::Tensor at_before = gradient;  // what the layer's stream receives
     if (!is_cut(l, true)) at_before = at_before + pull_mlp(l, gradient, use);
     if (!is_cut(l, false)) {
@@ -131,7 +134,7 @@ at::Tensor Sweep::pull_attention(int64_t layer, const at::Tensor& at_output,
   const int64_t d = session_.model().head_dim;
   const auto sizes = block.before.sizes();
   const int64_t rows = sizes[0] * sizes[1];
-  if (!scratch_.defined()) {
+  if (!scratch_.defined() || scratch_.device() != block.before.device()) {
     scratch_ =
         at::empty({g.num_heads + 2 * g.num_kv_heads, rows, sizes[2]}, block.before.options());
   }

@@ -74,6 +74,15 @@ Tokens pack_tokens(const at::Tensor& ids, const at::Tensor& lengths, at::Device 
           causal_last.to(device)};
 }
 
+Tokens tokens_on(const Tokens& tokens, at::Device device) {
+  Tokens moved = tokens;
+  for (at::Tensor* part : {&moved.ids, &moved.positions, &moved.last, &moved.gather, &moved.scatter,
+                           &moved.causal, &moved.causal_last}) {
+    *part = part->to(device);
+  }
+  return moved;
+}
+
 at::Tensor to_padded(const Tokens& tokens, const at::Tensor& rows) {
   const int64_t b = rows.size(0);
   const int64_t d = rows.size(2);

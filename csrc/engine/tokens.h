@@ -27,6 +27,9 @@ struct Tokens {
 // ids: int64 [N, T], left-padded: each row's last lengths[n] entries are real. lengths: int64 [N].
 Tokens pack_tokens(const at::Tensor& ids, const at::Tensor& lengths, at::Device device);
 
+// The same on another device.
+Tokens tokens_on(const Tokens& tokens, at::Device device);
+
 // [B, P, d] <-> [B * N, max_length, d]
 at::Tensor to_padded(const Tokens& tokens, const at::Tensor& rows);
 at::Tensor to_packed(const Tokens& tokens, const at::Tensor& padded);

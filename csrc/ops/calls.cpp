@@ -21,15 +21,15 @@ at::Tensor edge_mix(const at::Tensor& senders, const at::Tensor& mask,
   return op.call(senders, mask, ablated, constant, norm, weight, bias, eps, unit_offset);
 }
 
-void add_edge_scores(const at::Tensor& scores, const at::Tensor& delta, const at::Tensor& grad) {
+void add_edge_scores(const at::Tensor& scores, const at::Tensor& delta, const at::Tensor& grad,
+                     const std::vector<int64_t>& limits) {
   using Signature = void(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
                          const std::optional<at::Tensor>&, bool);
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("kcircuits::edge_scores_", "")
                              .typed<Signature>();
-  const at::Tensor limits =
-      at::full({grad.size(0)}, delta.size(0), grad.options().dtype(at::kLong));
-  op.call(scores, delta.unsqueeze(1), grad.unsqueeze(1), limits, std::nullopt, false);
+  op.call(scores, delta.unsqueeze(1), grad.unsqueeze(1),
+          at::tensor(limits, at::kLong).to(grad.device()), std::nullopt, false);
 }
 
 Readout vocab_readout(const at::Tensor& rows, const at::Tensor& unembedding,

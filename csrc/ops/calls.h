@@ -4,8 +4,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 namespace kcircuits {
 
@@ -16,8 +18,9 @@ at::Tensor edge_mix(const at::Tensor& senders, const at::Tensor& mask,
                     double eps, bool unit_offset = false);
 
 // scores [S, R], float32 (float64 for float64), any strides: adds Σ_t ⟨delta[s, t], grad[r, t]⟩.
-// delta [S, T, D], grad [R, T, D]; all pairs are edges.
-void add_edge_scores(const at::Tensor& scores, const at::Tensor& delta, const at::Tensor& grad);
+// delta [S, T, D], grad [R, T, D]. Receiver r has the first limits[r] senders.
+void add_edge_scores(const at::Tensor& scores, const at::Tensor& delta, const at::Tensor& grad,
+                     const std::vector<int64_t>& limits);
 
 // Logits of rows [N, D] times unembedding [V, D] (+ bias [V]), capped where soft_cap > 0 ->
 // log-sum-exp over the vocabulary double [N], and the logits of targets int64 [N] where they are

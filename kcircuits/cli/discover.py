@@ -107,7 +107,9 @@ def command(
         str | None,
         typer.Option("--scores", metavar="FILE", help="Write the scores of all edges, as .safetensors."),
     ] = None,
+    senders: options.SENDERS = None,
     dtype: options.DTYPE = "float32",
+    device_map: options.DEVICE_MAP = None,
     memory: options.MEMORY = None,
     threads: options.THREADS = None,
     as_json: options.JSON = False,
@@ -137,6 +139,7 @@ def command(
         "qk_fix": qk_fix or None,
         "steps": steps,
         "seed": seed,
+        "senders": senders,
     }
     chosen_options = {name: value for name, value in given.items() if value is not None}
     made = method_of(method, chosen_options)
@@ -149,6 +152,7 @@ def command(
         memory=memory,
         threads=threads,
         dtype=dtype,
+        device_map=device_map,
         say=not (quiet or as_json),
     )
     reference = read_reference(reference_prompts, ablation, loaded)

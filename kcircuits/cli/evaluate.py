@@ -72,6 +72,7 @@ def command(
     greedy: Annotated[
         bool, typer.Option("--greedy", help="Select by scores from the logits backwards.")
     ] = False,
+    device_map: options.DEVICE_MAP = None,
     memory: options.MEMORY = None,
     threads: options.THREADS = None,
     out: Annotated[
@@ -116,6 +117,7 @@ def command(
         with_partners=wanted.ablation == "corrupt" or wanted.metric == "logit-diff",
         memory=memory,
         threads=threads,
+        device_map=device_map,
         say=not (quiet or as_json),
     )
     wanted.check_model(loaded.identity)

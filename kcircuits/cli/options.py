@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from kcircuits.data.halves import Half
+from kcircuits.memory import Senders
 
 Dtype = Literal["float32", "bfloat16", "float16", "q8", "q4", "stored"]
 
@@ -77,6 +78,16 @@ DTYPE = Annotated[
         "bits, stored keeps a GGUF file's own.",
     ),
 ]
+DEVICE_MAP = Annotated[
+    str | None,
+    typer.Option(
+        "--device-map",
+        metavar="auto|F.json",
+        help="Spread the layers over all GPUs, or as a file says; for the gradient methods and evaluation. "
+        "[default: all on the CPU]",
+        show_default=False,
+    ),
+]
 MEMORY = Annotated[
     str | None,
     typer.Option(
@@ -84,6 +95,15 @@ MEMORY = Annotated[
         metavar="SIZE",
         help="Memory for what is evaluated together, such as 8GiB. "
         "[default: a quarter of what is free, at most 4GiB]",
+    ),
+]
+SENDERS = Annotated[
+    Senders | None,
+    typer.Option(
+        "--senders",
+        help="How the gradient methods keep all senders' outputs. bfloat16 changes scores a little; auto "
+        "takes the first of memory, host (on a GPU) and recomputed in which all prompts fit. [default: auto]",
+        show_default=False,
     ),
 ]
 THREADS = Annotated[

@@ -43,10 +43,12 @@ def command(
         int | None,
         typer.Option("--steps", metavar="N", help="Training steps of edge-pruning at most. [default: 300]"),
     ] = None,
+    senders: options.SENDERS = None,
     no_time: Annotated[
         bool, typer.Option("--no-time", help="Run nothing: memory alone, and no estimate of the time.")
     ] = False,
     dtype: options.DTYPE = "float32",
+    device_map: options.DEVICE_MAP = None,
     memory: options.MEMORY = None,
     threads: options.THREADS = None,
     as_json: options.JSON = False,
@@ -58,7 +60,9 @@ def command(
     from kcircuits.cli.setup import prepare
     from kcircuits.planning import plan
 
-    given: dict[str, Any] = {"ig_steps": ig_steps, "qk_fix": qk_fix or None, "steps": steps}
+    given: dict[str, Any] = {
+        "ig_steps": ig_steps, "qk_fix": qk_fix or None, "steps": steps, "senders": senders
+    }  # fmt: skip
     loaded, chosen = prepare(
         model,
         source,
@@ -66,6 +70,7 @@ def command(
         memory=memory,
         threads=threads,
         dtype=dtype,
+        device_map=device_map,
         say=not as_json,
     )
     made = plan(
@@ -96,14 +101,28 @@ def _lines(plan: Plan) -> str:
         ("prompts", f"{plan.num_prompts:,}, {plan.num_tokens:,} tokens; in portions: {plan.portions:,}"),
         (plan.method, counted),
         ("weights", _size(plan.weights)),
-        ("senders", f"{_size(plan.engine)}, kept for every portion"),
+        ("senders", _senders(plan)),
         ("workspace", f"{_size(plan.workspace)}; with the senders within {_size(plan.memory)}"),
+        ("measuring", f"{_size(plan.measuring)}, of the circuit in the end"),
         ("peak", _size(plan.peak)),
     ]
     if plan.seconds is not None:
         if_all = " if every edge had to be tested in the full model" if plan.method == "acdc" else ""
         lines.append(("time", f"about {_duration(plan.seconds)}{if_all}"))
     return "\n".join(f"{name:>14}  {text}" for name, text in lines)
+
+
+def _senders(plan: Plan) -> str:
+    size = f"{_size(plan.engine)}, kept for every portion"
+    again = f"{plan.blocks:,} times for the runs that go together"
+    match plan.senders:
+        case "memory":
+            return size
+        case "bfloat16":
+            return f"{size}, in bfloat16, which changes the scores a little; read {again}"
+        case "host":
+            return f"{size}, and {_size(plan.host)} on the CPU; copied {again}"
+    return f"{size}: streams, from which the senders are recomputed {again}"
 
 
 def _size(count: int) -> str:

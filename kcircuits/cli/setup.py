@@ -22,6 +22,7 @@ def prepare(
     threads: int | None,
     say: bool,
     dtype: str = "float32",
+    device_map: str | None = None,
 ) -> tuple[Model, Chosen]:
     """Load the model and choose the prompts; says on stderr how many these are."""
     import torch
@@ -33,7 +34,7 @@ def prepare(
     if threads is not None:
         torch.set_num_threads(threads)
     kept: Any = dtype if dtype in KEPT else getattr(torch, dtype)
-    loaded = load_model(model, dtype=kept)
+    loaded = load_model(model, dtype=kept, device_map=device_map)
     chosen = choose(source, loaded, with_partners=with_partners, memory=memory)
     if say:
         print(chosen, file=sys.stderr)

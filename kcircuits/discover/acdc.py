@@ -12,6 +12,7 @@ from kcircuits.discover.method import Found
 from kcircuits.discover.progress import Progress, ProgressCallback
 from kcircuits.engine import Engine, engine_of
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.devices import check_together
 from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task
 
@@ -53,6 +54,7 @@ class Acdc:
 
     def check(self, spec: ModelSpec, task: Task) -> None:
         """Refuse a task in which ablation changes nothing."""
+        check_together(spec, self.name)
         check_differences(task)
 
     def search(self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None) -> Found:

@@ -10,8 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from kcircuits.discover.progress import ProgressCallback, Steps
-from kcircuits.engine import Counter, Engine, Rule, engines
+from kcircuits.engine import Counter, Engine, Rule, check_all_fit, engines
 from kcircuits.errors import KCircuitsError
+from kcircuits.layouts import check_senders, placement_for_scores
+from kcircuits.memory import Senders
 from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task
 
@@ -28,12 +30,17 @@ class PathScorer:
         For queries and keys, compute the attention pattern anew with the edge ablated and contract its
         change with the gradient there, instead of going through the softmax's slope (AtP*, arXiv 2403.00745).
         Not for models in which one norm spans the queries of all heads.
+    senders
+        How the outputs of all senders are kept: "memory", "host" or "recomputed", which give the same scores;
+        "bfloat16", which changes them a little; or "auto" for the first of the exact ones that fits
+        (`kcircuits.layouts`).
     """
 
     name: ClassVar[str]
     rule: ClassVar[Rule] = "gradient"
 
     qk_fix: bool = False
+    senders: Senders = "auto"
 
     @property
     def points(self) -> list[float]:
@@ -43,6 +50,7 @@ class PathScorer:
     def check(self, spec: ModelSpec, task: Task) -> None:
         """Refuse kl where all runs are the full model's, at which it has no slope."""
         _check_correction(spec, self.qk_fix)
+        check_senders(self.senders, spec)
         if task.metric == "kl" and self.points == [1.0]:
             raise KCircuitsError(
                 f"{self.name} cannot use the metric kl: it is least at the full model, where its slope is 0. "
@@ -53,7 +61,7 @@ class PathScorer:
         self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
     ) -> np.ndarray:
         """A forward and a backward pass for each point, several in one batch."""
-        return _mean(spec, task, memory, progress, len(self.points), self._of)
+        return _mean(spec, task, memory, progress, len(self.points), self.senders, self._of)
 
     def _of(self, engine: Engine, memory: int, count: Counter) -> Tensor:
         return engine.path_scores(
@@ -113,7 +121,7 @@ class EapIgInputs(PathScorer):
     ----------
     ig_steps
         n, at least 1.
-    qk_fix
+    qk_fix, senders
         As for `PathScorer`, in each of the runs.
     """
 
@@ -141,7 +149,7 @@ class EapIgActivations:
     ----------
     ig_steps
         n, at least 1.
-    qk_fix
+    qk_fix, senders
         As for `PathScorer`, in each of the runs.
     """
 
@@ -149,6 +157,7 @@ class EapIgActivations:
 
     ig_steps: int = IG_STEPS
     qk_fix: bool = False
+    senders: Senders = "auto"
 
     def __post_init__(self) -> None:
         _check_steps(self.ig_steps)
@@ -156,13 +165,14 @@ class EapIgActivations:
     def check(self, spec: ModelSpec, task: Task) -> None:
         """Any task will do."""
         _check_correction(spec, self.qk_fix)
+        check_senders(self.senders, spec)
 
     def scores(
         self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
     ) -> np.ndarray:
         """n passes for each of 2 L + 1 nodes, from the node on."""
         runs = self.ig_steps * (2 * len(spec.layers) + 1)
-        return _mean(spec, task, memory, progress, runs, self._of)
+        return _mean(spec, task, memory, progress, runs, self.senders, self._of)
 
     def _of(self, engine: Engine, memory: int, count: Counter) -> Tensor:
         return engine.activation_scores(self.ig_steps, qk_fix=self.qk_fix, memory=memory, progress=count)
@@ -174,6 +184,7 @@ def _mean(
     memory: int,
     progress: ProgressCallback | None,
     runs: int,
+    senders: Senders,
     scores_of: Callable[[Engine, int, Counter], Tensor],
 ) -> np.ndarray:
     """The mean over all prompts, from sums over portions of them; progress counts prompts times runs."""
@@ -185,7 +196,10 @@ def _mean(
             steps = before + done * engine.num_prompts
             progress(Steps(steps, runs * len(task.prompts), "runs"))
 
-    for engine in engines(spec, task, memory):
+    kept = task.ablation != "zero"
+    check_all_fit(spec, task.prompts)
+    placement = placement_for_scores(spec, task.prompts, memory, kept, senders)
+    for engine in engines(spec, task, memory, placement):
         total += scores_of(engine, memory, count).double().cpu().numpy()
         before += runs * engine.num_prompts
     mean: np.ndarray = total / len(task.prompts)

@@ -16,6 +16,7 @@ from kcircuits.discover.progress import ProgressCallback, Steps
 from kcircuits.engine import Engine, engine_of
 from kcircuits.errors import KCircuitsError
 from kcircuits.metrics import faithfulness
+from kcircuits.model.devices import check_together
 from kcircuits.model.spec import ModelSpec
 from kcircuits.scores import edges_of
 from kcircuits.selection import Selection, select
@@ -75,6 +76,7 @@ class EdgePruning:
 
     def check(self, spec: ModelSpec, task: Task) -> None:
         """Refuse a task whose corrupt prompts are the clean ones."""
+        check_together(spec, self.name)
         check_differences(task)
 
     def search(self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None) -> Found:

@@ -9,6 +9,7 @@ import numpy as np
 
 from kcircuits.discover.progress import ProgressCallback, Steps
 from kcircuits.engine import engines
+from kcircuits.model.devices import check_together
 from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task
 
@@ -24,6 +25,7 @@ class Exact:
 
     def check(self, spec: ModelSpec, task: Task) -> None:
         """Any task will do."""
+        check_together(spec, self.name)
 
     def scores(
         self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None

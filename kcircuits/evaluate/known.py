@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from kcircuits.data.prompts import Prompt
-from kcircuits.engine import engines
+from kcircuits.engine import engines_for_circuits
 from kcircuits.evaluate.readout import read_answers
 from kcircuits.memory import memory_bytes
 from kcircuits.model.loading import Model
@@ -23,7 +23,9 @@ def answer_ranks(model: Model, prompts: Sequence[Prompt], memory: int | str | No
     if not prompts:
         return ()
     task = Task(tuple(prompts))
-    rows = torch.cat([engine.full_rows() for engine in engines(model.spec, task, memory_bytes(memory))])
+    rows = torch.cat(
+        [engine.full_rows() for engine in engines_for_circuits(model.spec, task, memory_bytes(memory))]
+    )
     answers = torch.tensor([prompt.answer_id for prompt in prompts])
     ranks = read_answers(model.spec, rows[None], answers).rank[0].ceil()
     return tuple(ranks.long().tolist())

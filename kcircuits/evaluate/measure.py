@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kcircuits.engine import Engine, engines
+from kcircuits.engine import Engine, engines_for_circuits
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate.divergence import divergence
 from kcircuits.evaluate.measures import RunMeasures
@@ -28,7 +28,7 @@ def measure_runs(spec: ModelSpec, task: Task, masks: np.ndarray, memory: int) ->
     """
     parts = []
     answers = iter(torch.tensor([prompt.answer_id for prompt in task.prompts]))
-    for engine in engines(spec, task, memory):
+    for engine in engines_for_circuits(spec, task, memory):
         full = engine.full_rows()
         wanted = torch.stack(list(islice(answers, len(full))))
         rows = engine.masked_rows(masks, memory)
@@ -64,7 +64,7 @@ def measure_metric(spec: ModelSpec, task: Task, masks: Iterable[np.ndarray], mem
         together = np.stack(block)
         parts = [
             _finite(engine, engine.masked_rows(together, memory), task).cpu().numpy()
-            for engine in engines(spec, task, memory)
+            for engine in engines_for_circuits(spec, task, memory)
         ]
         blocks.append(np.concatenate(parts, axis=1))
     return np.concatenate(blocks)

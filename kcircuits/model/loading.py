@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.devices import DeviceMap, check_device, map_over_gpus, placed, read_device_map
 from kcircuits.model.families import check_family, spec_of
 from kcircuits.model.gguf import converted, demo_file, described
 from kcircuits.model.gguf_stored import StoredWeights, read_stored
@@ -50,7 +51,11 @@ class Model:
 
 
 def load_model(
-    source: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | Kept = torch.float32
+    source: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | Kept = torch.float32,
+    device_map: DeviceMap | str | Path | None = None,
 ) -> Model:
     """Load a decoder and describe it.
 
@@ -67,6 +72,10 @@ def load_model(
         from the mapped file, without a copy. Or, with float32 for what is no matrix: "q8" and "q4", matrices
         rounded to 8 or 4 bits in groups of 32 (`kcircuits.model.quantised.quantise`), one after the other;
         "stored", those of a GGUF file with its own bits.
+    device_map
+        Instead of a device, one for every layer (`kcircuits.model.devices.DeviceMap`), or the JSON file of
+        such a map; or "auto", which spreads the layers over all GPUs by their free memory. Only the gradient
+        methods, ifr and evaluation can use several devices.
 
     Raises
     ------
@@ -76,6 +85,13 @@ def load_model(
         as they are stored.
     """
     device = _check_device(device)
+    if device_map is not None and device.type != "cpu":
+        raise KCircuitsError("give a device or a device_map, not both")
+    if isinstance(device_map, str | Path) and device_map != "auto":
+        device_map = read_device_map(device_map)
+    if not isinstance(device_map, str | None):
+        for one in device_map.values():
+            check_device(one)
     if dtype not in (*DTYPES, *KEPT):
         raise KCircuitsError(f"dtype must be one of {', '.join(map(str, (*DTYPES, *KEPT)))}; got {dtype!r}")
     path = demo_file() if source == "demo" else Path(source).expanduser()
@@ -94,7 +110,7 @@ def load_model(
         with garbage_kept(), quiet():
             try:
                 hf_model, tokenizer = _build(folder, config, _state(weights), _dtype_of(weights, dtype))
-                spec = _kept_as(dtype, hf_model, weights, device)
+                spec = _on_devices(_kept_as(dtype, hf_model, weights, device), device_map)
             except KCircuitsError:
                 raise
             except Exception as error:  # tokenizers and Transformers raise errors of many types
@@ -141,14 +157,16 @@ def _kept_as(
 
 
 def _check_device(device: str | torch.device) -> torch.device:
-    try:
-        checked = torch.device(device)
-        torch.empty(0, device=checked)
-    except (RuntimeError, AssertionError) as error:
-        raise KCircuitsError(f"device {str(device)!r} is not usable: {first_line(error)}") from error
+    checked = check_device(device)
     if checked.type not in ("cpu", "cuda"):
         raise KCircuitsError(f"device must be cpu or cuda, got {str(device)!r}")
     return checked
+
+
+def _on_devices(spec: ModelSpec, device_map: DeviceMap | str | None) -> ModelSpec:
+    if device_map is None:
+        return spec
+    return placed(spec, map_over_gpus(spec) if isinstance(device_map, str) else device_map)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

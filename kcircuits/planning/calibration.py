@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from kcircuits.engine import Engine
+from kcircuits.model.devices import tensors_of
 from kcircuits.model.spec import ModelSpec
-from kcircuits.planning.memory import tensors_of
 
 PIECES = 3
 """Receivers, spread over the layers, whose edges are patched to see what one costs."""
@@ -18,11 +18,14 @@ PIECES = 3
 EDGES_EACH = 24
 
 
-def seconds_of_run(engine: Engine, memory: int) -> float:
-    """One run with its gradients and scores."""
-    return _timed(
-        lambda: engine.path_scores([1.0], rule="gradient", qk_fix=False, memory=memory, progress=None)
-    )
+def seconds_of_run(engine: Engine, memory: int, at_a_time: int) -> float:
+    """One run with its gradients and scores, of so many that go together."""
+    points = [1.0] * at_a_time
+
+    def run() -> None:
+        engine.path_scores(points, rule="gradient", qk_fix=False, memory=memory, progress=None)
+
+    return _timed(run) / at_a_time
 
 
 def seconds_of_correction(spec: ModelSpec, seconds_of_forward: float) -> float:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from functools import partial
-from typing import Any
-
-from torch import Tensor
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from kcircuits._native import C
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import CHUNK_LIMIT
+from kcircuits.layouts import circuit_bytes_per_token, host_bytes_per_token, placement_for_circuits
+from kcircuits.memory import Layout
+from kcircuits.model.devices import tensors_of
 from kcircuits.model.quantised import QuantisedWeight
 from kcircuits.model.spec import Experts, Mlp, ModelSpec
-from kcircuits.portions import engine_bytes_per_token
+from kcircuits.portions import engine_bytes_per_token, has_constants, portions, sums_rows
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,8 @@ class Sizes:
         Whether absent edges carry something, whose values are kept.
     tokens, prompts, longest
         Tokens, prompts, and tokens of the longest one.
+    layout
+        How senders are kept.
     """
 
     spec: ModelSpec
@@ -36,17 +37,23 @@ class Sizes:
     tokens: int
     prompts: int
     longest: int
+    layout: Layout = "memory"
 
     @classmethod
-    def of(cls, spec: ModelSpec, kept: bool, portion: Sequence[Prompt]) -> Sizes:
+    def of(cls, spec: ModelSpec, kept: bool, portion: Sequence[Prompt], layout: Layout = "memory") -> Sizes:
         """Those of some prompts."""
         lengths = [len(prompt.clean_ids) for prompt in portion]
-        return cls(spec, kept, sum(lengths), len(lengths), max(lengths))
+        return cls(spec, kept, sum(lengths), len(lengths), max(lengths), layout)
 
     @property
     def engine(self) -> int:
-        """What the engine keeps (`kcircuits.portions`)."""
-        return self.tokens * engine_bytes_per_token(self.spec, self.kept)
+        """What the engine keeps where the model is (`kcircuits.portions`)."""
+        return self.tokens * engine_bytes_per_token(self.spec, self.kept, self.layout)
+
+    @property
+    def host(self) -> int:
+        """What the engine keeps in the CPU's memory, beside a model on another device."""
+        return self.tokens * host_bytes_per_token(self.spec) if self.layout == "host" else 0
 
     @property
     def row(self) -> int:
@@ -79,37 +86,63 @@ def weights_bytes(spec: ModelSpec) -> int:
     return sum(spans.values())
 
 
-def tensors_of(value: Any) -> Iterator[Tensor]:
-    """All tensors of a specification, or of a part of it."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from tensors_of(item)
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from tensors_of(getattr(value, field.name))
-
-
 LOGIT_BYTES = 64 * 2**20
 """Of logits that the gradient of a metric looks at a time; softmax and products take as much again, twice."""
 
 
-def gradient_workspace(sizes: Sizes, runs: int, memory: int, kept_runs: int = 0) -> int:
-    """Runs that gradients are taken back through, as many as go together, and `kept_runs`; and logits."""
+@dataclass(frozen=True)
+class GradientWork:
+    """Runs that gradients are taken back through.
+
+    Parameters
+    ----------
+    at_a_time
+        How many of them go together.
+    blocks
+        How often the senders are brought or computed for these: once for every few layers of receivers.
+    bytes
+        Of all that is there beside the engine.
+    """
+
+    at_a_time: int
+    blocks: int
+    bytes: int
+
+
+def gradient_work(sizes: Sizes, runs: int, memory: int, kept_runs: int = 0) -> GradientWork:
+    """So many runs, as many as go together, and `kept_runs` that stay; and logits."""
     spec = sizes.spec
-    together = partial(C.bytes_of_runs, spec, sizes.tokens, sizes.prompts, sizes.longest)
-    kept: int = together(kept_runs, 2**62) if kept_runs else 0
+    one_run: int = C.plan_runs(spec, "memory", sizes.tokens, sizes.prompts, sizes.longest, 1, 0).bytes
+    kept = kept_runs * one_run
     left = max(1, memory - sizes.engine - kept)
+    planned = C.plan_runs(spec, sizes.layout, sizes.tokens, sizes.prompts, sizes.longest, runs, left)
+    together = planned.at_a_time * one_run
     logits = 3 * min(LOGIT_BYTES, sizes.prompts * spec.vocab_size * spec.activation_bytes)
-    widened = 0
-    if isinstance(spec.unembedding, QuantisedWeight) or (
-        spec.unembedding.element_size() < spec.activation_bytes
+    # On the CPU products read a weight as it is stored; elsewhere the whole vocabulary is widened for one.
+    unembedding, widened = spec.unembedding, 0
+    if unembedding.device.type != "cpu" and (
+        isinstance(unembedding, QuantisedWeight) or unembedding.element_size() < spec.activation_bytes
     ):
         widened = spec.vocab_size * spec.width * spec.activation_bytes
-    runs_together: int = together(runs, left)
     # The logits come when the runs are there, and go before their gradients take room.
-    return kept + max(runs_together, runs_together * 3 // 4 + logits) + widened
+    most = max(planned.bytes, planned.bytes - together // 4 + logits)
+    blocks = -(-len(spec.layers) // planned.layers_together) if planned.layers_together else 1
+    return GradientWork(planned.at_a_time, blocks, kept + most + widened)
+
+
+def measuring_bytes(spec: ModelSpec, kept: bool, prompts: Sequence[Prompt], memory: int) -> int:
+    """Masked runs of the circuit that was found, of the full model and of nothing; the engine included."""
+    placement = placement_for_circuits(spec, prompts, memory, kept)
+    cut = portions(spec, prompts, memory, kept=kept, **vars(placement))
+    sizes = max(
+        (Sizes.of(spec, kept, portion, placement.layout) for portion in cut), key=lambda sizes: sizes.tokens
+    )
+    sums = 0
+    if placement.layout == "recomputed" and (kept or has_constants(spec)):
+        sums = sums_rows(spec) * sizes.tokens * sizes.row
+    one = sizes.tokens * circuit_bytes_per_token(spec)
+    together = min(3, max(1, (memory - sizes.engine) // one))
+    return sizes.engine + sums + together * one
 
 
 def hypothesis_bytes(sizes: Sizes, layer: int) -> int:

@@ -12,12 +12,20 @@ from kcircuits.discover import SCORERS, method_of
 from kcircuits.discover.methods import METHODS
 from kcircuits.engine import Engine, check_all_fit
 from kcircuits.errors import KCircuitsError
-from kcircuits.memory import memory_bytes
+from kcircuits.layouts import IN_MEMORY, placement_for_scores
+from kcircuits.memory import Layout, memory_bytes
 from kcircuits.metrics import Metric
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.planning import calibration
-from kcircuits.planning.memory import SEARCHES, Sizes, gradient_workspace, weights_bytes
+from kcircuits.planning.memory import (
+    SEARCHES,
+    GradientWork,
+    Sizes,
+    gradient_work,
+    measuring_bytes,
+    weights_bytes,
+)
 from kcircuits.portions import portions
 from kcircuits.task import Ablation, Task
 
@@ -42,8 +50,16 @@ class Plan:
         Of "acdc" and "exact": tests if no whole receiver goes early; else 0.
     steps
         Of "edge-pruning": training steps at most; else 0.
+    senders
+        The layout of the senders (`kcircuits.layouts`).
+    blocks
+        How often the senders are gone through for the runs that go together; 1 where they are in memory.
     weights, engine, workspace
         Bytes: of the weights; of the activations that are kept for a portion; of what comes on top.
+    host
+        Bytes of the senders in the CPU's memory, where they are kept there.
+    measuring
+        Bytes of the masked runs that measure the circuit in the end, which come when all else is gone.
     memory
         The budget for `engine` and `workspace`.
     seconds
@@ -61,16 +77,20 @@ class Plan:
     runs: int
     tests_at_most: int
     steps: int
+    senders: Layout
+    blocks: int
     weights: int
     engine: int
     workspace: int
+    host: int
+    measuring: int
     memory: int
     seconds: float | None
 
     @property
     def peak(self) -> int:
-        """Bytes of all three."""
-        return self.weights + self.engine + self.workspace
+        """Bytes of the weights, and of the search or the measuring: which is more."""
+        return self.weights + max(self.engine + self.workspace, self.measuring)
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
@@ -117,22 +137,26 @@ def plan(
     check_all_fit(spec, task.prompts)
     budget = memory_bytes(memory)
     kept = ablation != "zero"
-    cut = [task.prompts]
+    cut, placement = [task.prompts], IN_MEMORY
     if method in SCORERS:
-        cut = list(portions(spec, task.prompts, budget, kept=kept))
+        if method not in SEARCHES:
+            senders = chosen.settings["senders"]
+            placement = placement_for_scores(spec, task.prompts, budget, kept, senders)
+        cut = list(portions(spec, task.prompts, budget, kept=kept, **vars(placement)))
     largest = max(cut, key=lambda portion: sum(len(prompt.clean_ids) for prompt in portion))
-    sizes = Sizes.of(spec, kept, largest)
+    sizes = Sizes.of(spec, kept, largest, placement.layout)
     settings, graph = chosen.settings, spec.graph
     work = _Work.of(method, settings, spec)
     if method in SEARCHES:
-        workspace = SEARCHES[method](sizes, budget)
+        gradients = GradientWork(at_a_time=1, blocks=1, bytes=SEARCHES[method](sizes, budget))
     else:
         steps = settings.get("ig_steps", work.runs)
-        workspace = gradient_workspace(sizes, steps, budget, kept_runs=int(work.begins_anywhere))
+        gradients = gradient_work(sizes, steps, budget, kept_runs=int(work.begins_anywhere))
     seconds = None
     if calibrate:
         portion = replace(task, prompts=largest, reference=task.reference or task.prompts)
-        seconds = _seconds(spec, portion, budget, settings, work) * len(task.prompts) / len(largest)
+        one = _seconds(spec, portion, budget, settings, work, placement.layout, gradients.at_a_time)
+        seconds = one * len(task.prompts) / len(largest)
     return Plan(
         method=method,
         num_senders=len(graph.senders),
@@ -145,8 +169,12 @@ def plan(
         tests_at_most=work.tests,
         steps=work.steps,
         weights=weights_bytes(spec),
+        senders=placement.layout,
+        blocks=gradients.blocks,
         engine=sizes.engine,
-        workspace=workspace,
+        workspace=gradients.bytes,
+        host=sizes.host,
+        measuring=measuring_bytes(spec, kept, task.prompts, budget),
         memory=budget,
         seconds=seconds,
     )
@@ -190,11 +218,19 @@ class _Work:
         return cls()
 
 
-def _seconds(spec: ModelSpec, task: Task, memory: int, settings: dict[str, Any], work: _Work) -> float:
+def _seconds(
+    spec: ModelSpec,
+    task: Task,
+    memory: int,
+    settings: dict[str, Any],
+    work: _Work,
+    layout: Layout,
+    at_a_time: int,
+) -> float:
     """Seconds of a search over one portion."""
-    Engine(spec, task)  # the first is slower
+    Engine(spec, task, layout=layout)  # the first is slower
     start = perf_counter()
-    engine = Engine(spec, task)
+    engine = Engine(spec, task, layout=layout)
     built = perf_counter() - start
     if work.tests:
         return built + work.tests * calibration.seconds_of_edge(engine, memory)
@@ -202,7 +238,7 @@ def _seconds(spec: ModelSpec, task: Task, memory: int, settings: dict[str, Any],
         return built + work.steps * calibration.seconds_of_step(engine)
     if not work.runs:
         return 2 * built
-    one = calibration.seconds_of_run(engine, memory)
+    one = calibration.seconds_of_run(engine, memory, at_a_time)
     if settings.get("qk_fix"):
         passes = 2 if task.ablation == "corrupt" else 1
         one += calibration.seconds_of_correction(spec, built / passes)

@@ -13,12 +13,48 @@ def test_lines(kcircuits, worded, prompts_file, method):
         assert text in done.out
 
 
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        (("--memory", "1KiB"), "from which the senders are recomputed 3 times"),
+        (("--senders", "bfloat16"), "in bfloat16, which changes the scores a little; read 1 times"),
+    ],
+)
+def test_the_layout_of_the_senders_is_said(kcircuits, worded, prompts_file, how, text):
+    done = kcircuits(
+        "plan", "--model", worded, "--prompts", prompts_file, "--method", "eap", "--no-time", *how
+    )
+    assert done.status == 0
+    assert text in done.out
+
+
 def test_json_without_time(kcircuits, worded, prompts_file, tmp_path):
     done = kcircuits(
         "plan", "--model", worded, "--prompts", prompts_file, "--method", "eap-ig-inputs", "--ig-steps", 7,
         "--no-time", "--json",
     )  # fmt: skip
     assert (done.json["runs"], done.json["seconds"], done.json["num_prompts"]) == (7, None, 3)
+
+
+def test_a_device_map(kcircuits, worded, prompts_file, tmp_path):
+    file = tmp_path / "map.json"
+    how = (
+        "plan",
+        "--model",
+        worded,
+        "--prompts",
+        prompts_file,
+        "--method",
+        "eap",
+        "--no-time",
+        "--device-map",
+    )
+    file.write_text('{"0": "cpu", "1": "cpu", "2": "cpu"}')
+    assert kcircuits(*how, file).status == kcircuits(*how, "auto").status == 0
+    file.write_text('{"0": "cpu"}')
+    done = kcircuits(*how, file)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("kcircuits: the device map has no device for layer 1 of 3")
 
 
 def test_bad_input(kcircuits, worded, prompts_file):

@@ -64,10 +64,11 @@ def test_what_is_recorded(model):
     how = {"ablation": "corrupt", "metric": "logit-diff", "fold_value_biases": False, "keep_positions": False}
     chosen = {"top_n": 60, "threshold": None, "absolute": True, "greedy": True, "level": "edge"}
     assert circuit.method == "eap-ig-inputs"
-    assert circuit.settings == {"ig_steps": 3, "qk_fix": True, "num_prompts": 3} | chosen | how
+    own = {"ig_steps": 3, "senders": "auto", "num_prompts": 3}
+    assert circuit.settings == own | {"qk_fix": True} | chosen | how
     assert circuit.stats.keys() == {"seconds"}
     scores = attribute(model, PROMPTS, "eap-ig-inputs", ig_steps=3)
-    assert scores.settings == {"ig_steps": 3, "qk_fix": False, "num_prompts": 3} | how | {"metric": "nll"}
+    assert scores.settings == own | {"qk_fix": False} | how | {"metric": "nll"}
     assert (scores.method, scores.model) == ("eap-ig-inputs", model.identity)
 
 
@@ -195,7 +196,7 @@ def test_bad_input_is_refused(model, method, changes, message):
 def test_a_selection_is_needed():
     with pytest.raises(KCircuitsError, match="eap needs a top_n or a threshold"):
         method_of("eap", {"qk_fix": True})
-    with pytest.raises(KCircuitsError, match="eap has no option 'steps'; its options are qk_fix, absolute"):
+    with pytest.raises(KCircuitsError, match="no option 'steps'; its options are qk_fix, senders, absolute"):
         method_of("eap", {"steps": 3, "top_n": 5})
     made = method_of("eap", {"top_n": 5, "level": "node"})
     assert made == ByScores(Eap(), Selection(top_n=5, level="node"))

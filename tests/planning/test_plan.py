@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
+import subprocess
+import sys
 from pathlib import Path
 from time import perf_counter
 
@@ -20,6 +23,8 @@ from tests.circuits import identity_for
 from tests.models import build, llama, tiny_spec
 from tests.tasks import random_prompts_of
 
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 OPTIONS = {"acdc": {"threshold": 0.05}, "edge-pruning": {"top_n": 100, "steps": 3}}
 
 
@@ -47,7 +52,8 @@ def test_every_method_has_a_plan(method):
     assert (made.num_edges, made.num_senders, made.num_receivers) == (spec.graph.num_edges, 16, 28)
     assert (made.num_prompts, made.num_tokens, made.portions) == (2, 8, 1)
     assert sum(map(bool, (made.runs, made.tests_at_most, made.steps))) == (method != "ifr")
-    assert made.peak == made.weights + made.engine + made.workspace
+    assert made.peak == made.weights + max(made.engine + made.workspace, made.measuring)
+    assert (made.senders, made.blocks, made.host) == ("memory", 1, 0)
     assert made.engine + made.workspace < made.memory
     assert made.seconds is not None and made.seconds > 0
     assert made.to_json()["peak"] == made.peak
@@ -94,6 +100,46 @@ def test_the_peak_is_about_what_was_planned(model, method):
     run()
     peak = status("VmHWM") - before
     assert 0.66 < peak / (planned.engine + planned.workspace) < 1.33
+
+
+PEAK = """
+from tests.planning.test_plan import deep_model, status
+from kcircuits.discover import attribute
+from kcircuits.planning import plan
+from tests.tasks import random_prompts_of
+model, prompts = deep_model(), random_prompts_of([160])
+how = {{"ablation": "corrupt", "memory": "{memory}", "senders": "{senders}"}}
+attribute(model, random_prompts_of([8]), "eap")  # what the first run loads stays
+planned = plan(model, prompts, "eap", calibrate=False, **how)
+import ctypes, pathlib
+ctypes.CDLL(None).malloc_trim(0)
+pathlib.Path("/proc/self/clear_refs").write_text("5")
+before = status("VmRSS")
+attribute(model, prompts, "eap", **how)
+print(planned.senders, planned.blocks, (status("VmHWM") - before) / (planned.engine + planned.workspace))
+"""
+
+
+def deep_model() -> Model:
+    """Many heads, so that senders are most of what is kept."""
+    sizes = {"hidden_size": 512, "intermediate_size": 512, "num_hidden_layers": 12}
+    heads = {"num_attention_heads": 32, "num_key_value_heads": 32, "max_position_embeddings": 256}
+    spec = spec_of(build(lambda: llama(**sizes, **heads)))
+    return Model(spec, None, identity_for(spec.graph))
+
+
+@pytest.mark.parametrize(
+    ("senders", "memory", "chosen"),
+    [("auto", "1GiB", "memory"), ("bfloat16", "400MiB", "bfloat16"), ("auto", "250MiB", "recomputed")],
+)
+def test_the_peak_of_a_layout(senders, memory, chosen):
+    """In a process of its own, whose memory nobody has used before."""
+    run = [sys.executable, "-c", PEAK.format(senders=senders, memory=memory)]
+    done = subprocess.run(run, check=True, capture_output=True, text=True, env=ENVIRONMENT)
+    layout, blocks, ratio = done.stdout.split()
+    assert layout == chosen
+    assert (int(blocks) > 1) == (layout != "memory")
+    assert 0.85 < float(ratio) < 1.15
 
 
 def status(name: str) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.devices import settled
 from kcircuits.model.families import (
     falcon,
     gemma,
@@ -61,7 +62,10 @@ def check_family(model_type: str) -> None:
 def spec_of(hf_model: Any) -> ModelSpec:
     """Describe a Hugging Face causal language model; its weights are referenced, not copied.
 
-    Raises KCircuitsError for an unknown family or a variant that the family's file does not cover.
+    Layers may be on several devices (`device_map`); small parts are copied to where they are needed.
+
+    Raises KCircuitsError for an unknown family, a variant that the family's file does not cover, or a layer
+    that is itself on several devices.
     """
     check_family(hf_model.config.model_type)
-    return FAMILIES[hf_model.config.model_type](hf_model)
+    return settled(FAMILIES[hf_model.config.model_type](hf_model))

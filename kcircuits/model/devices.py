@@ -1,0 +1,190 @@
+"""Weights on several devices: which must be together, and which layer goes where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kcircuits.documents import read_document
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.huggingface import first_line
+from kcircuits.model.quantised import Weight
+from kcircuits.model.spec import Layer, ModelSpec
+
+DeviceMap = Mapping[int | str, str | torch.device]
+"""A device for every layer, by number, and for "embedding" and "unembedding"; by default those of the first
+and the last layer. Numbers may be written as text, as in JSON."""
+
+
+def devices_of(spec: ModelSpec) -> tuple[torch.device, ...]:
+    """The devices of the weights, each once: the embedding's first, then in the order of the layers."""
+    layers = [layer.attention.w_q.device for layer in spec.layers]
+    return tuple(dict.fromkeys([spec.embedding.device, *layers, spec.unembedding.device]))
+
+
+def check_together(spec: ModelSpec, method: str) -> None:
+    """Raise KCircuitsError if the weights are on several devices, which the method cannot use."""
+    devices = devices_of(spec)
+    if len(devices) > 1:
+        raise KCircuitsError(
+            f"{method} needs all weights on one device, they are on {', '.join(map(str, devices))}; "
+            "gradient methods (eap, eap-ig-inputs, …) and evaluate can use several"
+        )
+
+
+def settled(spec: ModelSpec) -> ModelSpec:
+    """The model with what is needed together in one place.
+
+    Learned positions go where the embedding is, the final norm and the unembedding's bias where the
+    unembedding is, and the rotary angles of a layer where its weights are.
+
+    Raises
+    ------
+    KCircuitsError
+        If the weights of one layer are on several devices, or some are not loaded.
+    """
+    layers = tuple(_settled_layer(number, layer) for number, layer in enumerate(spec.layers))
+    first, last = spec.embedding.device, spec.unembedding.device
+    return replace(
+        spec,
+        positions=moved(spec.positions, first),
+        layers=layers,
+        final_norm=moved(spec.final_norm, last),
+        unembedding_bias=moved(spec.unembedding_bias, last),
+    )
+
+
+def placed(spec: ModelSpec, device_map: DeviceMap) -> ModelSpec:
+    """The model with its weights where a map says.
+
+    An unembedding that is the embedding itself stays so where both go to one device, and is copied otherwise.
+
+    Raises
+    ------
+    KCircuitsError
+        If the map lacks a layer, names what is not there, or a device is not usable.
+    """
+    named = {str(name): check_device(device) for name, device in device_map.items()}
+    count = len(spec.layers)
+    known = {str(number) for number in range(count)}
+    if unknown := sorted(named.keys() - known - {"embedding", "unembedding"}):
+        raise KCircuitsError(
+            f"the device map names {unknown[0]!r}; it may name 0 to {count - 1}, embedding and unembedding"
+        )
+    if missing := sorted(known - named.keys(), key=int):
+        raise KCircuitsError(f"the device map has no device for layer {missing[0]} of {count}")
+    first = named.get("embedding", named["0"])
+    last = named.get("unembedding", named[str(count - 1)])
+    embedding = moved(spec.embedding, first)
+    tied = first == last and _place(spec.unembedding) == _place(spec.embedding)
+    return settled(
+        replace(
+            spec,
+            embedding=embedding,
+            layers=tuple(moved(layer, named[str(n)]) for n, layer in enumerate(spec.layers)),
+            unembedding=embedding if tied else moved(spec.unembedding, last),
+        )
+    )
+
+
+def map_over_gpus(spec: ModelSpec) -> dict[int | str, str | torch.device]:
+    """All visible GPUs, each with a share of consecutive layers as large as its share of their free memory.
+
+    So what is left for activations is spread alike. Without a GPU everything is on the CPU.
+    """
+    free = [torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count())]
+    sizes = [sum(tensor.nbytes for tensor in tensors_of(layer)) for layer in spec.layers]
+    if not free:
+        return dict.fromkeys(range(len(sizes)), "cpu")
+    return {number: f"cuda:{index}" for number, index in enumerate(shares(sizes, free))}
+
+
+def shares(sizes: Sequence[int], room: Sequence[int]) -> list[int]:
+    """For each of several things in a row, by the middle of it, in which of several rooms it lies.
+
+    Examples
+    --------
+    >>> shares([1, 1, 1, 1], [10, 30])
+    [0, 1, 1, 1]
+    """
+    total, scale = sum(sizes), sum(room)
+    ends = [sum(room[: index + 1]) * total for index in range(len(room))]
+    middles = [(sum(sizes[:index]) + size / 2) * scale for index, size in enumerate(sizes)]
+    return [next(i for i, end in enumerate(ends) if middle <= end) for middle in middles]
+
+
+def read_device_map(path: str | Path) -> DeviceMap:
+    """A map from a JSON file, such as {"0": "cuda:0", "1": "cuda:1", "embedding": "cuda:0"}.
+
+    Raises KCircuitsError if it is none.
+    """
+
+    def check(document: object) -> dict[str, Any]:
+        if not isinstance(document, dict) or not all(isinstance(v, str) for v in document.values()):
+            raise KCircuitsError("a device map is one JSON object of names and devices")
+        return document
+
+    return {name: str(device) for name, device in read_document(path, "device map", check).items()}
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """The device, with its number; raises KCircuitsError if it cannot be used."""
+    try:
+        return torch.empty(0, device=torch.device(device)).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise KCircuitsError(f"device {str(device)!r} is not usable: {first_line(error)}") from error
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """A tensor, or a part of a description, with every tensor on a device; the same where they are there."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(moved(item, device) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {field.name: getattr(value, field.name) for field in fields(value)}
+        there = {name: moved(part, device) for name, part in parts.items()}
+        same = all(there[name] is parts[name] for name in parts)
+        return value if same else replace(value, **there)
+    return value
+
+
+def _place(weight: Weight) -> int:
+    return next(tensors_of(weight)).data_ptr()
+
+
+def _settled_layer(number: int, layer: Layer) -> Layer:
+    device = layer.attention.w_q.device
+    without_angles = replace(layer, attention=replace(layer.attention, rotary=None))
+    found = {tensor.device for tensor in tensors_of(without_angles)}
+    if any(one.type == "meta" for one in found):
+        raise KCircuitsError(
+            f"layer {number} has weights that are not loaded, as accelerate keeps them elsewhere: "
+            "give a device_map in which all of them fit"
+        )
+    if found != {device}:
+        raise KCircuitsError(
+            f"the weights of layer {number} are on {', '.join(sorted(map(str, found)))}; "
+            "all of one layer must be on one device"
+        )
+    angles = moved(layer.attention.rotary, device)
+    if angles is layer.attention.rotary:
+        return layer
+    return replace(layer, attention=replace(layer.attention, rotary=angles))
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """All tensors of a description, or of a part of it."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from tensors_of(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from tensors_of(getattr(value, field.name))
