@@ -17,7 +17,7 @@ constexpr int64_t kMade = 1 << 16;       // elements of w made at once, unless a
 constexpr int64_t kNear = 1 << 18;       // elements of w that may still be in a near cache
 constexpr int64_t kRowsToCopyFor = 32;   // from here on scattered columns of w are copied together
 constexpr int64_t kRowsToTransposeFor = 8;  // up to here w is transposed instead of x,
-constexpr int64_t kTransposed = 1 << 22;    // unless it has more elements and comes from memory
+constexpr int64_t kTransposed = 1 << 14;    // unless it has more elements and comes from memory
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -219,7 +219,7 @@ class BlockProduct {
 
 bool takes_columns(const Operands& operands, int64_t rows) {
   const Stored& w = *operands.factor.w;
-  if (w.by_columns() || rows == 1) return true;
+  if (w.by_columns()) return true;
   return w.floats() != nullptr && rows <= kRowsToTransposeFor &&
          operands.n * operands.k <= kTransposed;
 }
@@ -238,6 +238,7 @@ void multiply_block(const Operands& operands, const Block& block) {
 double block_cost(const Operands& operands, int64_t rows, int64_t columns) {
   constexpr double kMultiplyAdd = 1.0 / 128;  // 32 a cycle at 4 GHz
   constexpr double kTransposition = 0.06;     // of an element
+  constexpr double kReading = 0.05;           // of an element of w, where rows of x are panels
   constexpr double kMaking = 0.04;            // of an element that is not float32
   const int64_t lanes = tiles().of<float>().lanes;
   const auto padded = [&](int64_t count) {
@@ -252,7 +253,7 @@ double block_cost(const Operands& operands, int64_t rows, int64_t columns) {
     return 200 + made + copied +
            kMultiplyAdd * depth * padded(columns) * std::max<double>(rows, 3);
   }
-  return 200 + made + kTransposition * depth * padded(rows) +
+  return 200 + made + kTransposition * depth * padded(rows) + kReading * depth * columns +
          kMultiplyAdd * depth * padded(rows) * columns;
 }
 
