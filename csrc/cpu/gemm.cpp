@@ -85,41 +85,42 @@ void run(const std::vector<Operands>& products) {
   });
 }
 
-bool along_rows(const Tensor& x) { return x.stride(1) == 1 || x.size(1) == 1; }
-
-// A product's tensors in layouts that the kernel takes, and their pointers.
-struct Prepared {
-  Tensor x, w;
+// A factor, and what its pointers point to.
+struct OwnedFactor {
+  Stored w;
   std::optional<Tensor> bias;
 
-  explicit Prepared(const Product& p)
-      : x(along_rows(p.x) ? p.x : p.x.contiguous()),
-        w(along_rows(p.w) || p.w.stride(0) == 1 ? p.w : p.w.contiguous()),
-        bias(p.bias ? std::optional(p.bias->contiguous()) : std::nullopt) {}
+  OwnedFactor(const Weight& weight, const std::optional<Tensor>& b)
+      : w(weight), bias(b ? std::optional(b->to(at::kFloat).contiguous()) : std::nullopt) {}
 
-  Operands operands(const Tensor& out) const {
-    const bool by_columns = !along_rows(w);
-    TORCH_INTERNAL_ASSERT(along_rows(out));
-    return {.x = x.const_data_ptr<float>(),
-            .ldx = x.stride(0),
-            .w = w.const_data_ptr<float>(),
-            .ldw = w.stride(by_columns ? 1 : 0),
-            .w_by_columns = by_columns,
-            .bias = bias ? bias->const_data_ptr<float>() : nullptr,
-            .out = out.mutable_data_ptr<float>(),
-            .ld_out = out.stride(0),
-            .m = x.size(0),
-            .n = w.size(0),
-            .k = x.size(1)};
-  }
+  Factor factor() const { return {&w, bias ? bias->const_data_ptr<float>() : nullptr}; }
 };
+
+bool along_rows(const Tensor& x) { return x.stride(1) == 1 || x.size(1) == 1; }
+
+Tensor with_dense_rows(const Tensor& x) { return along_rows(x) ? x : x.contiguous(); }
+
+Operands operands_of(const Tensor& x, const OwnedFactor& w, const Tensor& out) {
+  TORCH_INTERNAL_ASSERT(along_rows(x) && along_rows(out));
+  return {.x = x.const_data_ptr<float>(),
+          .ldx = x.stride(0),
+          .factor = w.factor(),
+          .gate = std::nullopt,
+          .out = out.mutable_data_ptr<float>(),
+          .ld_out = out.stride(0),
+          .m = x.size(0),
+          .n = w.w.rows(),
+          .k = x.size(1)};
+}
 
 void multiply_by_library(const Product& p) {
   Tensor out = p.out;
+  const at::ScalarType dtype = p.x.scalar_type();
+  const Tensor w = p.w.widened(dtype);
   if (p.bias) {
-    at::addmm_out(out, *p.bias, p.x, p.w.t());
+    at::addmm_out(out, p.bias->to(dtype), p.x, w.t());
   } else {
-    at::mm_out(out, p.x, p.w.t());
+    at::mm_out(out, p.x, w.t());
   }
 }
 
@@ -127,25 +128,47 @@ void multiply_by_library(const Product& p) {
 
 void multiply(const std::vector<Product>& products) {
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
-  std::vector<Prepared> prepared;
+  std::vector<std::pair<Tensor, OwnedFactor>> owners;  // of what the operands point to
   std::vector<Operands> operands;
-  prepared.reserve(products.size());
+  owners.reserve(products.size());
   operands.reserve(products.size());
   for (const Product& product : products) {
     if (product.out.numel() == 0) continue;
-    if (product.x.scalar_type() != at::kFloat || product.x.size(1) == 0) {
+    if (product.x.scalar_type() != at::kFloat || product.x.size(1) == 0 ||
+        !Stored::takes(product.w)) {
       multiply_by_library(product);
       continue;
     }
-    prepared.emplace_back(product);
-    operands.push_back(prepared.back().operands(product.out));
+    const auto& [x, w] =
+        owners.emplace_back(with_dense_rows(product.x), OwnedFactor(product.w, product.bias));
+    operands.push_back(operands_of(x, w, product.out));
   }
   run(operands);
 }
 
-Tensor linear(const Tensor& x, const Tensor& w, const std::optional<Tensor>& bias) {
+Tensor linear(const Tensor& x, const Weight& w, const std::optional<Tensor>& bias) {
   const Tensor out = at::empty({x.size(0), w.size(0)}, x.options());
   multiply({{x, w, bias, out}});
+  return out;
+}
+
+bool takes_gate(const Tensor& x, const Weight& w, const Weight& w_gate) {
+  return x.scalar_type() == at::kFloat && x.size(1) > 0 && Stored::takes(w) &&
+         Stored::takes(w_gate) && Stored(w).by_columns() == Stored(w_gate).by_columns();
+}
+
+Tensor gated_linear(const Tensor& x, const Weight& w, const std::optional<Tensor>& bias,
+                    const Weight& w_gate, const std::optional<Tensor>& bias_gate,
+                    Activation activation) {
+  const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  const Tensor out = at::empty({x.size(0), w.size(0)}, x.options());
+  if (out.numel() == 0) return out;
+  const Tensor rows = with_dense_rows(x);
+  const OwnedFactor factor(w, bias), gate(w_gate, bias_gate);
+  TORCH_INTERNAL_ASSERT(factor.w.by_columns() == gate.w.by_columns());
+  Operands operands = operands_of(rows, factor, out);
+  operands.gate = {gate.factor(), activation};
+  run({operands});
   return out;
 }
 

@@ -2,18 +2,32 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+
+#include "activation.h"
+#include "cpu/stored.h"
 
 namespace kcircuits::cpu {
 
-// out[m, n] = x [m, k] · w [n, k]ᵀ + bias [n], k > 0. Rows of x and of out are contiguous. So are
-// rows of w, or, where w_by_columns, its columns: element (j, i) is then w[i * ldw + j].
+struct Factor {
+  const Stored* w;    // [n, k]
+  const float* bias;  // [n]; may be null
+
+  const float* bias_at(int64_t j) const { return bias == nullptr ? nullptr : bias + j; }
+};
+
+struct Gate {
+  Factor factor;  // whose runs are what the other factor's are: rows, or columns
+  Activation activation;
+};
+
+// out[m, n] = x [m, k] · wᵀ + bias, k > 0; with a gate, act(x · w_gateᵀ + bias_gate) times that.
+// Rows of x and of out are contiguous.
 struct Operands {
   const float* x;
   int64_t ldx;
-  const float* w;
-  int64_t ldw;
-  bool w_by_columns;
-  const float* bias;  // may be null
+  Factor factor;
+  std::optional<Gate> gate;
   float* out;
   int64_t ld_out;
   int64_t m, n, k;

@@ -160,6 +160,36 @@ void multiply_pairs(A* acc, const A* x, int64_t ldx, const A* w, int64_t depth) 
   }
 }
 
+template <typename A, typename Act>
+void gate_by(A* values, const A* gates, int64_t count, const Act& act) {
+  for (int64_t i = 0; i < count; i += Vec<A>::size()) {
+    (act(Vec<A>::loadu(gates + i)) * Vec<A>::loadu(values + i)).store(values + i);
+  }
+}
+
+template <typename A>
+void gate(A* values, const A* gates, Activation activation, int64_t count) {
+  using V = Vec<A>;
+  const V one(1), half(A(0.5));
+  switch (activation) {
+    case Activation::kSilu:
+      return gate_by(values, gates, count, [&](const V& x) { return x / (one + x.neg().exp()); });
+    case Activation::kGelu:
+      return gate_by(values, gates, count,
+                     [&](const V& x) { return half * x * (one + (x * V(A(M_SQRT1_2))).erf()); });
+    case Activation::kGeluTanh:
+      return gate_by(values, gates, count, [&](const V& x) {
+        const V inner = V(A(M_SQRT2 * M_2_SQRTPI * 0.5)) * (x + V(A(0.044715)) * x * x * x);
+        return half * x * (one + inner.tanh());
+      });
+    case Activation::kRelu:
+      return gate_by(values, gates, count, [&](const V& x) { return at::vec::maximum(x, V(0)); });
+    case Activation::kQuickGelu:
+      return gate_by(values, gates, count,
+                     [&](const V& x) { return x / (one + (x * V(A(-1.702))).exp()); });
+  }
+}
+
 // An infinite maximum is no shift: exp(inf - inf) would be NaN where torch.logsumexp says inf.
 template <typename A>
 Vec<A> finite_or_zero(const Vec<A>& v) {
@@ -242,6 +272,7 @@ constexpr TileOps<A> kTileOps = {
     .multiply = multiply<A, false>,
     .multiply_far = multiply<A, true>,
     .multiply_pairs = multiply_pairs<A>,
+    .gate = gate<A>,
     .log_sum_exp = log_sum_exp<A>,
     .count_greater = count_greater<A>,
     .find_greater = find_greater<A>,

@@ -11,6 +11,8 @@
 
 #include <cstdint>
 
+#include "activation.h"
+
 namespace kcircuits::cpu {
 
 // Elements of one chain; so much of a panel and of a tile's rows stays in the first-level cache.
@@ -35,6 +37,9 @@ struct TileOps {
   // The same for one vector of pairs: acc[i] += Σ_k x[k * ldx + i] * w[k * lanes + i], the first
   // chain starting from acc.
   void (*multiply_pairs)(A* acc, const A* x, int64_t ldx, const A* w, int64_t depth);
+
+  // values[i] *= act(gates[i]) for i < count, a multiple of lanes.
+  void (*gate)(A* values, const A* gates, Activation activation, int64_t count);
 
   // The rest reads values[j * ld + i] for j < columns, ld = vectors * lanes.
   // Running log-sum-exp: sum[i] * exp(max[i]) grows by Σ_j exp(v), where v is the value or, for a

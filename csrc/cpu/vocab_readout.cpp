@@ -3,10 +3,9 @@
 //
 // Cost: 2·N·V·D operations, V·D elements read once per kRowsPerChunk rows. Bound: multiply-adds
 // from about 32 rows on, the memory that the unembedding is read from below.
-#include "ops/vocab_readout.h"
+#include "cpu/vocab_readout.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <torch/library.h>
 
@@ -18,6 +17,7 @@
 
 #include "cpu/panels.h"
 #include "cpu/simd.h"
+#include "cpu/stored.h"
 #include "cpu/tiles.h"
 #include "cpu/top_list.h"
 
@@ -43,11 +43,45 @@ at::Tensor normed_rows(const VocabReadoutProblem& problem, int64_t first, int64_
   return x;
 }
 
+// The unembedding's rows in the accumulation type: where they lie, or made as they are read.
+template <typename Acc>
+class Words {
+ public:
+  explicit Words(const Weight& unembedding) : stored_(unembedding) {}
+
+  bool lie_in_memory() const { return stored_.floats() != nullptr; }
+  // Rows [first, first + count), and their stride; `made` is where they may be made.
+  std::pair<const float*, int64_t> rows(int64_t first, int64_t count,
+                                        std::vector<float>& made) const {
+    if (lie_in_memory()) return {stored_.floats() + first * stored_.ld(), stored_.ld()};
+    made.resize(count * stored_.columns());
+    stored_.widen(made.data(), stored_.columns(), first, count, 0, stored_.columns());
+    return {made.data(), stored_.columns()};
+  }
+
+ private:
+  Stored stored_;
+};
+
+template <>
+class Words<double> {
+ public:
+  explicit Words(const Weight& unembedding) : values_(unembedding.widened(at::kDouble)) {}
+
+  bool lie_in_memory() const { return true; }
+  std::pair<const double*, int64_t> rows(int64_t first, int64_t /*count*/,
+                                         std::vector<double>& /*made*/) const {
+    return {values_.const_data_ptr<double>() + first * values_.stride(0), values_.stride(0)};
+  }
+
+ private:
+  at::Tensor values_;
+};
+
 // Some rows of the problem against the whole vocabulary.
-template <typename T>
+template <typename Acc>
 class Reader {
  public:
-  using Acc = Accumulate<T>;
 
   Reader(const VocabReadoutProblem& problem, int64_t first, int64_t count)
       : problem_(problem),
@@ -55,8 +89,7 @@ class Reader {
         first_(first),
         count_(count),
         panels_(count, problem.width),
-        unembedding_(problem.unembedding.const_data_ptr<T>()),
-        stride_(problem.unembedding.stride(0)),
+        words_(problem.unembedding),
         bias_(problem.bias.defined() ? problem.bias.const_data_ptr<Acc>() : nullptr),
         split_(std::max(8 * kColumns, round_up(problem.vocabulary, kMaxSplits) / kMaxSplits)),
         splits_((problem.vocabulary + split_ - 1) / split_),
@@ -90,8 +123,7 @@ class Reader {
           thresholds(reader.panels_.padded_rows(), std::numeric_limits<Acc>::infinity()),
           values(kColumns * reader.panels_.rows_per_panel()),
           found(reader.problem_.topk > 0 ? values.size() : 0),
-          start(kColumns, Acc(0)),
-          wide(std::is_same_v<T, Acc> ? 0 : kColumns * reader.problem_.width) {}
+          start(kColumns, Acc(0)) {}
 
     int64_t begin;
     int64_t seen = 0;             // unembedding rows
@@ -100,7 +132,7 @@ class Reader {
     std::vector<Acc> thresholds;  // of the lists; rows of padding let nothing pass
     std::vector<Acc> values;      // a tile of logits
     std::vector<int32_t> found;
-    std::vector<Acc> start, wide;
+    std::vector<Acc> start, made;
   };
 
   static int64_t round_up(int64_t size, int64_t parts) {
@@ -126,7 +158,7 @@ class Reader {
     const int64_t lanes = ops_.lanes;
     const int64_t groups = padded / lanes;
     at::parallel_for(0, problem_.targets_per_row * groups, 4, [&](int64_t begin, int64_t end) {
-      std::vector<Acc> gathered(problem_.width * lanes);
+      std::vector<Acc> gathered(problem_.width * lanes), made;
       for (int64_t task = begin; task < end; ++task) {
         const int64_t row = task % groups * lanes;
         const int64_t target = task / groups;
@@ -134,10 +166,8 @@ class Reader {
         Acc* logits = target_logits_.data() + target * padded + row;
         for (int64_t i = 0; i < lanes; ++i) {
           const int64_t id = target_id(std::min(row + i, count_ - 1), target);
-          const T* from = unembedding_ + id * stride_;
-          for (int64_t k = 0; k < problem_.width; ++k) {
-            gathered[k * lanes + i] = static_cast<Acc>(from[k]);
-          }
+          const Acc* from = words_.rows(id, 1, made).first;
+          for (int64_t k = 0; k < problem_.width; ++k) gathered[k * lanes + i] = from[k];
           logits[i] = bias_ == nullptr ? Acc(0) : bias_[id];
         }
         ops_.multiply_pairs(logits, panels_.data(panel) + row % panels_.rows_per_panel(),
@@ -155,7 +185,7 @@ class Reader {
     const int64_t end = std::min((split + 1) * split_, problem_.vocabulary);
     for (int64_t id = split * split_; id < end; id += kColumns) {
       const int64_t columns = std::min(kColumns, end - id);
-      const auto [w, ldw] = block_of(id, columns, part);
+      const auto [w, ldw] = words_.rows(id, columns, part.made);
       for (int64_t panel = 0; panel < panels_.count(); ++panel) {
         multiply(panel, id, w, ldw, columns, part);
         observe(panel, split, id, columns, part);
@@ -164,25 +194,12 @@ class Reader {
     }
   }
 
-  // Rows [id, id + columns) of the unembedding in the accumulation type, and their stride.
-  std::pair<const Acc*, int64_t> block_of(int64_t id, int64_t columns, Part& part) const {
-    if constexpr (std::is_same_v<T, Acc>) {
-      return {unembedding_ + id * stride_, stride_};
-    } else {
-      for (int64_t j = 0; j < columns; ++j) {
-        widen(part.wide.data() + j * problem_.width, unembedding_ + (id + j) * stride_,
-              problem_.width);
-      }
-      return {part.wide.data(), problem_.width};
-    }
-  }
-
   void multiply(int64_t panel, int64_t id, const Acc* w, int64_t ldw, int64_t columns,
                 Part& part) const {
     const int64_t ld = panels_.ld(panel);
     const Acc* start = bias_ == nullptr ? part.start.data() : bias_ + id;
     // The first panel meets the unembedding in memory, the others in the cache.
-    const bool far = panel == 0 && std::is_same_v<T, Acc>;
+    const bool far = panel == 0 && words_.lie_in_memory();
     const auto kernel = far ? ops_.multiply_far : ops_.multiply;
     int64_t k = 0;
     do {  // once also where the width is 0
@@ -286,14 +303,28 @@ class Reader {
   const TileOps<Acc>& ops_;
   int64_t first_, count_;
   Panels<Acc> panels_;
-  const T* unembedding_;
-  int64_t stride_;
+  Words<Acc> words_;
   const Acc* bias_;
   int64_t split_, splits_;
   std::vector<Acc> max_, sum_;      // [splits, padded rows]
   std::vector<Acc> target_logits_;  // [targets_per_row, padded rows], before the soft cap
   std::vector<std::unique_ptr<Part>> parts_;
 };
+
+}  // namespace
+
+void read_vocabulary(const VocabReadoutProblem& problem, const VocabReadout& out) {
+  for (int64_t first = 0; first < problem.rows; first += kRowsPerChunk) {
+    const int64_t count = std::min(kRowsPerChunk, problem.rows - first);
+    if (problem.accumulate == at::kDouble) {
+      Reader<double>(problem, first, count).run(out);
+    } else {
+      Reader<float>(problem, first, count).run(out);
+    }
+  }
+}
+
+namespace {
 
 VocabReadout vocab_readout(const at::Tensor& rows, const at::Tensor& unembedding,
                            const std::optional<at::Tensor>& targets,
@@ -306,13 +337,7 @@ VocabReadout vocab_readout(const at::Tensor& rows, const at::Tensor& unembedding
                                            norm_bias, eps,         unit_offset, scale};
   const VocabReadoutProblem problem = make_vocab_readout_problem(arguments);
   const VocabReadout out = empty_vocab_readout(check_vocab_readout(arguments), arguments);
-  AT_DISPATCH_FLOATING_TYPES_AND2(
-      at::kBFloat16, at::kHalf, unembedding.scalar_type(), "vocab_readout", [&] {
-        for (int64_t first = 0; first < problem.rows; first += kRowsPerChunk) {
-          const int64_t count = std::min(kRowsPerChunk, problem.rows - first);
-          Reader<scalar_t>(problem, first, count).run(out);
-        }
-      });
+  read_vocabulary(problem, out);
   return out;
 }
 

@@ -290,8 +290,25 @@ void bind(py::module_& m) {
         return read.widened(at::kFloat);
       },
       py::arg("weight"), "The float32 matrix that a QuantisedWeight stands for.");
-  m.def("cpu_linear", &cpu::linear, py::arg("x"), py::arg("w"), py::arg("bias") = py::none(),
-        "The engine's float32 product x wᵀ + bias, for its tests and benchmarks.");
+  m.def(
+      "cpu_linear",
+      [](const at::Tensor& x, const py::object& w, const std::optional<at::Tensor>& bias) {
+        return cpu::linear(x, read_weight(w), bias);
+      },
+      py::arg("x"), py::arg("w"), py::arg("bias") = py::none(),
+      "The engine's float32 product x wᵀ + bias, for its tests and benchmarks.");
+  m.def(
+      "cpu_gated_linear",
+      [](const at::Tensor& x, const py::object& w, const std::optional<at::Tensor>& bias,
+         const py::object& w_gate, const std::optional<at::Tensor>& bias_gate,
+         const std::string& activation) {
+        const Weight factor = read_weight(w), gate = read_weight(w_gate);
+        TORCH_CHECK_VALUE(cpu::takes_gate(x, factor, gate),
+                          "cpu_gated_linear: not for these tensors");
+        return cpu::gated_linear(x, factor, bias, gate, bias_gate, read_activation(activation));
+      },
+      py::arg("x"), py::arg("w"), py::arg("bias"), py::arg("w_gate"), py::arg("bias_gate"),
+      py::arg("activation"), "act(x w_gateᵀ + bias_gate) (x wᵀ + bias), for tests and benchmarks.");
 
   py::class_<AcdcProgress>(m, "AcdcProgress")
       .def_readonly("layer", &AcdcProgress::layer)

@@ -53,6 +53,7 @@ at::Tensor multiply_factors(const at::Tensor& a, const at::Tensor& b, Rule rule)
 }
 
 at::Tensor run_mlp(const at::Tensor& x, const Mlp& mlp, Rule rule) {
+  if (const auto hidden = project_gated(x, mlp)) return project(*hidden, mlp.w_down, mlp.b_down);
   at::Tensor up = project(x, mlp.w_up, mlp.b_up);
   if (!mlp.w_gate) {
     return project(activate(up, mlp.activation, rule), mlp.w_down, mlp.b_down);

@@ -5,24 +5,28 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 
-#include "cpu/gemm.h"
-
 namespace kcircuits::engine {
 namespace {
 
-std::optional<at::Tensor> widened(const std::optional<at::Tensor>& bias, at::ScalarType dtype) {
-  return bias ? std::optional(bias->to(dtype)) : std::nullopt;
+// Matrices, anywhere.
+void run(const std::vector<Product>& products) {
+  if (products[0].x.device().is_cpu()) return cpu::multiply(products);
+  for (const Product& p : products) {
+    const at::ScalarType dtype = p.x.scalar_type();
+    const at::Tensor bias = p.bias ? p.bias->to(dtype) : at::Tensor();
+    at::Tensor out = p.out;
+    out.copy_(at::linear(p.x, p.w.widened(dtype), bias));
+  }
 }
 
 // x · wᵀ + b without autograd.
 at::Tensor product(const at::Tensor& x, const Weight& w, const std::optional<at::Tensor>& b) {
-  const at::Tensor wide = w.widened(x.scalar_type());
-  const auto bias = widened(b, x.scalar_type());
-  if (!x.device().is_cpu()) return at::linear(x, wide, bias.value_or(at::Tensor()));
   auto sizes = x.sizes().vec();
   const int64_t k = sizes.back();
-  sizes.back() = wide.size(0);
-  return cpu::linear(x.reshape({-1, k}), wide, bias).view(sizes);
+  sizes.back() = w.size(0);
+  const at::Tensor out = at::empty(sizes, x.options());
+  run({{x.reshape({-1, k}), w, b, out.view({-1, sizes.back()})}});
+  return out;
 }
 
 struct SavedWeight : torch::CustomClassHolder {
@@ -54,18 +58,19 @@ at::Tensor project(const at::Tensor& x, const Weight& w, const std::optional<at:
 }
 
 void project_into(const std::vector<Product>& products) {
-  if (products.empty()) return;
-  std::vector<cpu::Product> wide;
-  wide.reserve(products.size());
-  for (const Product& p : products) {
-    const at::ScalarType dtype = p.x.scalar_type();
-    wide.push_back({p.x, p.w.widened(dtype), widened(p.bias, dtype), p.out});
+  if (!products.empty()) run(products);
+}
+
+std::optional<at::Tensor> project_gated(const at::Tensor& x, const Mlp& mlp) {
+  const at::Tensor rows = x.reshape({-1, x.size(-1)});
+  if (at::GradMode::is_enabled() || !x.device().is_cpu() || !mlp.w_gate || mlp.limit > 0 ||
+      mlp.up_offset != 0 || !cpu::takes_gate(rows, mlp.w_up, *mlp.w_gate)) {
+    return std::nullopt;
   }
-  if (products[0].x.device().is_cpu()) return cpu::multiply(wide);
-  for (const cpu::Product& p : wide) {
-    at::Tensor out = p.out;
-    out.copy_(at::linear(p.x, p.w, p.bias.value_or(at::Tensor())));
-  }
+  auto sizes = x.sizes().vec();
+  sizes.back() = mlp.w_up.size(0);
+  return cpu::gated_linear(rows, mlp.w_up, mlp.b_up, *mlp.w_gate, mlp.b_gate, mlp.activation)
+      .view(sizes);
 }
 
 }  // namespace kcircuits::engine

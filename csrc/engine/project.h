@@ -6,7 +6,9 @@
 #include <optional>
 #include <vector>
 
-#include "engine/weight.h"
+#include "cpu/gemm.h"
+#include "engine/spec.h"
+#include "weight.h"
 
 namespace kcircuits::engine {
 
@@ -14,14 +16,12 @@ namespace kcircuits::engine {
 // widened for the product, and again for its gradient, never kept.
 at::Tensor project(const at::Tensor& x, const Weight& w, const std::optional<at::Tensor>& b);
 
-// out = x · wᵀ + b of matrices; no autograd.
-struct Product {
-  at::Tensor x;
-  Weight w;
-  std::optional<at::Tensor> bias;
-  at::Tensor out;
-};
-// Several at once.
+// out = x · wᵀ + b of several products at once; no autograd.
+using cpu::Product;
 void project_into(const std::vector<Product>& products);
+
+// The first half of a gated MLP without autograd, act(x · w_gateᵀ + b_gate) * (x · w_upᵀ + b_up),
+// where one product can do it (cpu/gemm.h).
+std::optional<at::Tensor> project_gated(const at::Tensor& x, const Mlp& mlp);
 
 }  // namespace kcircuits::engine

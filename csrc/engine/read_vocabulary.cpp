@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "cpu/vocab_readout.h"
+
 namespace kcircuits::engine {
 namespace {
 
@@ -17,13 +19,10 @@ Readout united(const Readout& before, const Readout& part, const std::optional<a
                   : at::Tensor()};
 }
 
-}  // namespace
-
-Readout read_vocabulary(const at::Tensor& rows, const Weight& unembedding,
-                        const std::optional<at::Tensor>& targets,
-                        const std::optional<at::Tensor>& bias, double soft_cap) {
-  if (unembedding.values())
-    return vocab_readout(rows, *unembedding.values(), targets, bias, soft_cap);
+// On other devices than the CPU.
+Readout by_parts(const at::Tensor& rows, const Weight& unembedding,
+                 const std::optional<at::Tensor>& targets, const std::optional<at::Tensor>& bias,
+                 double soft_cap) {
   const int64_t words = unembedding.size(0);
   const auto word_bytes = static_cast<int64_t>(sizeof(float)) * unembedding.size(1);
   const int64_t step = std::max<int64_t>(1, kPartBytes / word_bytes);
@@ -39,6 +38,54 @@ Readout read_vocabulary(const at::Tensor& rows, const Weight& unembedding,
     all = all ? united(*all, part, targets, first) : part;
   }
   return *all;
+}
+
+// On the CPU, which makes words as it reads them.
+Readout at_once(const at::Tensor& rows, const Weight& unembedding,
+                const std::optional<at::Tensor>& targets, const std::optional<at::Tensor>& bias,
+                double soft_cap) {
+  const at::ScalarType dtype = rows.scalar_type();
+  const auto dense = [dtype](const std::optional<at::Tensor>& tensor) {
+    return tensor ? tensor->to(dtype).contiguous() : at::Tensor();
+  };
+  const VocabReadoutProblem problem = {
+      .rows = rows.size(0),
+      .vocabulary = unembedding.size(0),
+      .width = rows.size(1),
+      .targets_per_row = targets ? 1 : 0,
+      .topk = 0,
+      .soft_cap = soft_cap,
+      .norm = NormKind::kNone,
+      .eps = 0,
+      .accumulate = dtype,
+      .hidden = rows.contiguous(),
+      .unembedding = unembedding,
+      .targets = targets ? targets->contiguous() : at::Tensor(),
+      .bias = dense(bias),
+      .weight = {},
+      .norm_bias = {},
+      .scale = {},
+  };
+  const auto empty = [&](int64_t columns, at::ScalarType type) {
+    return at::empty({rows.size(0), columns}, rows.options().dtype(type));
+  };
+  const VocabReadout out = {empty(problem.targets_per_row, dtype),
+                            empty(problem.targets_per_row, at::kLong),
+                            at::empty({rows.size(0)}, rows.options().dtype(at::kDouble)),
+                            empty(0, dtype), empty(0, at::kLong)};
+  cpu::read_vocabulary(problem, out);
+  return {std::get<2>(out), targets ? std::get<0>(out).squeeze(1) : at::Tensor()};
+}
+
+}  // namespace
+
+Readout read_vocabulary(const at::Tensor& rows, const Weight& unembedding,
+                        const std::optional<at::Tensor>& targets,
+                        const std::optional<at::Tensor>& bias, double soft_cap) {
+  if (unembedding.values())
+    return vocab_readout(rows, *unembedding.values(), targets, bias, soft_cap);
+  return rows.device().is_cpu() ? at_once(rows, unembedding, targets, bias, soft_cap)
+                                : by_parts(rows, unembedding, targets, bias, soft_cap);
 }
 
 }  // namespace kcircuits::engine

@@ -5,7 +5,7 @@
 
 #include <optional>
 
-#include "engine/weight.h"
+#include "weight.h"
 #include "ops/calls.h"
 
 namespace kcircuits::engine {

@@ -8,13 +8,12 @@
 #include <optional>
 #include <vector>
 
+#include "activation.h"
 #include "engine/graph.h"
-#include "engine/weight.h"
+#include "weight.h"
 #include "norm_kind.h"
 
 namespace kcircuits::engine {
-
-enum class Activation { kSilu, kGelu, kGeluTanh, kRelu, kQuickGelu };
 
 struct Norm {
   NormKind kind;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "norm_kind.h"
+#include "weight.h"
 
 namespace kcircuits {
 
@@ -53,7 +54,7 @@ struct VocabReadoutProblem {
   double eps;
   at::ScalarType accumulate;  // float64 for float64, else float32
   at::Tensor hidden;          // [N, D], elements of a row adjacent
-  at::Tensor unembedding;     // [V, D], elements of a row adjacent
+  Weight unembedding;         // [V, D]; of a tensor, elements of a row adjacent
   at::Tensor targets;         // [N, targets_per_row] int64, contiguous, or undefined
   at::Tensor bias;            // [V] contiguous, in the accumulation dtype, or undefined
   at::Tensor weight;          // [D] contiguous, in the accumulation dtype, unit offset added

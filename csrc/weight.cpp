@@ -1,10 +1,10 @@
-#include "engine/weight.h"
+#include "weight.h"
 
 #include <ATen/ATen.h>
 
 #include "cpu/dequantise.h"
 
-namespace kcircuits::engine {
+namespace kcircuits {
 namespace {
 
 // Scales or offsets of groups, float32 [N, groups]: as they are kept, or times those of blocks.
@@ -99,4 +99,4 @@ at::Tensor Weight::dequantised() const {
   return transposed_ ? wanted.t() : wanted;
 }
 
-}  // namespace kcircuits::engine
+}  // namespace kcircuits

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <optional>
 
-namespace kcircuits::engine {
+namespace kcircuits {
 
 // kcircuits/model/quantised.py says what each field means.
 struct Codes {
@@ -41,6 +41,10 @@ class Weight {
   at::ScalarType dtype() const;
   // The tensor, where that is what the weight is kept in.
   const std::optional<at::Tensor>& values() const { return values_; }
+  // Or the codes, the first of its columns, and whether it is seen transposed.
+  const std::optional<Codes>& codes() const { return codes_; }
+  int64_t first_column() const { return first_column_; }
+  bool transposed() const { return transposed_; }
 
   Weight slice(int64_t dim, int64_t begin, int64_t end) const;
   Weight t() const;
@@ -55,9 +59,8 @@ class Weight {
 
   std::optional<at::Tensor> values_;  // one of the two
   std::optional<Codes> codes_;
-  // Of codes: which columns of their rows it has, and whether it is seen transposed.
   int64_t first_column_ = 0, columns_ = 0;
   bool transposed_ = false;
 };
 
-}  // namespace kcircuits::engine
+}  // namespace kcircuits
