@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,9 @@ def prepare(
     if threads is not None:
         torch.set_num_threads(threads)
     loaded = load_model(model, dtype=getattr(torch, dtype))
+    # What is there by now stays to the end: no collection looks at it again, not even the one at exit.
+    gc.freeze()
+    gc.enable()
     chosen = choose(source, loaded, with_partners=with_partners, memory=memory)
     if say:
         print(chosen, file=sys.stderr)
