@@ -54,12 +54,12 @@ bench: $(MODULE) ## Print the measurements that the README quotes
 	$(BIN)/python -m pytest -q -s -o addopts= benchmarks/bench_ops.py --benchmark-json=build/ops.json
 	$(BIN)/python benchmarks/ratios.py build/ops.json
 	$(BIN)/python benchmarks/plots.py
-	$(BIN)/python benchmarks/readme_table.py
+	$(BIN)/python benchmarks/tables.py
 
 bench-peers: $(MODULE) $(PEERS)/.installed ## Measure beside TransformerLens and auto-circuit, in an environment of their own
 	$(BIN)/python benchmarks/bench_peers.py
 	$(BIN)/python benchmarks/plots.py
-	$(BIN)/python benchmarks/readme_table.py
+	$(BIN)/python benchmarks/tables.py
 
 cuda-check: $(STAMP) ## Compile the CUDA kernels for every architecture (needs nvcc, no GPU)
 	$(BIN)/python tools/check_cuda.py

@@ -63,11 +63,11 @@ AXES: dict[str, tuple[Point, ...]] = {
     "tokens of a prompt": tuple(Point(n, length=n) for n in (6, 16, 32, 64, 128, 256)),
     "prompts": tuple(Point(n, prompts=n) for n in (1, 2, 4, 8, 16, 32, 64)),
     "threads": tuple(Point(n, threads=n) for n in (1, 2)),
-    "layers": tuple(Point(n, replace(BASE, layers=n)) for n in (2, 4, 8, 16)),
+    "layers": tuple(Point(n, replace(BASE, layers=n)) for n in (4, 8, 16, 32)),
     "heads (same width)": tuple(
         Point(n, replace(BASE, heads=n, kv_heads=n, head_dim=512 // n)) for n in (4, 8, 16, 32)
     ),
-    "width (same heads)": tuple(Point(n, widened(n)) for n in (256, 512, 1024)),
+    "width (same heads)": tuple(Point(n, widened(n)) for n in (256, 512, 1024, 2048)),
 }  # fmt: skip
 
 
