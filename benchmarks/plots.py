@@ -70,7 +70,7 @@ def draw_case(axes: Axes, case: dict[str, Any]) -> None:
     axes.set_xlim(min(seconds) / 3, max(seconds) * 8)
     axes.set_yticks(places, [f"{row['tool']}: {row['method']}" for row in rows])
     axes.invert_yaxis()
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: readable(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g} s"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     for place, row in zip(places, rows, strict=True):
         scaled = f" (from {row['measured_tests']} tests)" if "measured_tests" in row else ""

@@ -28,7 +28,7 @@ IG_STEPS = 5
 SAMPLE = 100  # tests that stand for all where all would take hours
 SEARCH_ROUNDS = 3  # of searches that take many seconds
 SMALL_SIZES = {"n_layer": 4, "n_head": 4, "n_embd": 64}
-SMALL = "random GPT-2, 4 layers, 4 heads, width 64"
+SMALL = "small random GPT-2"  # of SMALL_SIZES
 SMOLLM2 = "SmolLM2-135M"
 
 Pairs = list[tuple[int, int]]
