@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MODULE := $(VENV)/.built
 OUT ?= out/demo
+PEERS := .venv-peers
 SOURCES := CMakeLists.txt setup.py $(shell find csrc -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format build bench cuda-check graphviz clean
+.PHONY: help demo test lint format build bench bench-peers cuda-check graphviz clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,10 +47,19 @@ bench: $(MODULE) ## Print the measurements that the README quotes
 	$(BIN)/python benchmarks/bench_eap.py
 	$(BIN)/python benchmarks/method_agreement.py
 	$(BIN)/python benchmarks/bench_scaling.py
+	$(BIN)/python benchmarks/bench_growth.py
+	$(BIN)/python benchmarks/bench_startup.py
 	$(BIN)/python benchmarks/bench_dtypes.py
 	mkdir -p build
 	$(BIN)/python -m pytest -q -s -o addopts= benchmarks/bench_ops.py --benchmark-json=build/ops.json
 	$(BIN)/python benchmarks/ratios.py build/ops.json
+	$(BIN)/python benchmarks/plots.py
+	$(BIN)/python benchmarks/tables.py
+
+bench-peers: $(MODULE) $(PEERS)/.installed ## Measure beside TransformerLens and auto-circuit, in an environment of their own
+	$(BIN)/python benchmarks/bench_peers.py
+	$(BIN)/python benchmarks/plots.py
+	$(BIN)/python benchmarks/tables.py
 
 cuda-check: $(STAMP) ## Compile the CUDA kernels for every architecture (needs nvcc, no GPU)
 	$(BIN)/python tools/check_cuda.py
@@ -81,6 +91,15 @@ $(MODULE): $(STAMP) $(SOURCES)
 	  || { echo "The build failed; pip's message above says why"; exit 1; }
 	@touch $@
 
-clean: ## Remove everything that was built; .venv stays
+$(PEERS)/.installed: benchmarks/peers/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+	  || { echo "the peers need Python 3.11 or 3.12; choose one with make PYTHON=python3.x bench-peers"; exit 1; }
+	@$(PYTHON) -m venv $(PEERS)
+	@echo "Installing the peers into $(PEERS) ..."
+	@$(PEERS)/bin/python -m pip install --progress-bar on -q --no-deps -r benchmarks/peers/requirements.txt \
+	  || { echo "The peers could not be installed; pip's message above says why"; exit 1; }
+	@touch $@
+
+clean: ## Remove everything that was built; .venv and .venv-peers stay
 	rm -rf build out dist *.egg-info kcircuits/_C*.so $(MODULE) .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './$(VENV)/*' -not -path './$(PEERS)/*' -prune -exec rm -rf {} +

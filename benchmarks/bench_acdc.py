@@ -10,14 +10,14 @@ import argparse
 import resource
 import statistics
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 import torch
 from machine import write_results
+from plain import Plain
 
 import kcircuits
-from kcircuits.data.prompts import Prompt, batch
+from kcircuits.data.prompts import Prompt
 from kcircuits.data.relations import known_prompts
 from kcircuits.evaluate.known import answer_ranks
 from kcircuits.model.gguf import converted, demo_file
@@ -55,27 +55,20 @@ def prompts_of(case: Case, model: kcircuits.Model) -> tuple[Prompt, ...]:
     return tuple(prompt for prompt in known if len(prompt.clean_ids) == 6)[: case.num_prompts]
 
 
-def forward_times(hf_model: Any, tokens: torch.Tensor) -> list[float]:
-    """Seconds of plain forward passes."""
-    times = []
-    with torch.inference_mode():
-        hf_model(tokens)
-        for _ in range(FORWARDS):
-            start = perf_counter()
-            hf_model(tokens)
-            times.append(perf_counter() - start)
-    return times
+def forward_times(plain: Plain) -> list[float]:
+    """Seconds of plain forward passes, after one that warms up."""
+    return [plain.forward() for _ in range(FORWARDS + 1)][1:]
 
 
-def run(case: Case, model: kcircuits.Model, hf_model: Any) -> dict[str, Any]:
+def run(case: Case, model: kcircuits.Model) -> dict[str, Any]:
     """One search between two series of plain forward passes."""
     prompts = prompts_of(case, model)
-    tokens = batch(prompts).clean
-    times = forward_times(hf_model, tokens)
+    plain = Plain(converted(demo_file()), prompts)
+    times = forward_times(plain)
     circuit = kcircuits.discover(
         model, prompts, method="acdc", ablation=case.ablation, threshold=case.threshold
     )
-    times += forward_times(hf_model, tokens)
+    times += forward_times(plain)
     forward = statistics.median(times)
     stats = circuit.stats
     return {
@@ -99,11 +92,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     torch.set_num_threads(parser.parse_args().threads)
-    from transformers import AutoModelForCausalLM
-
     model = kcircuits.load_model("demo")
-    hf_model = AutoModelForCausalLM.from_pretrained(converted(demo_file()), dtype=torch.float32).eval()
-    rows = [run(case, model, hf_model) for case in CASES]
+    rows = [run(case, model) for case in CASES]
     for row in rows:
         print("  ".join(f"{name}={value}" for name, value in row.items()))
     print(f"written: {write_results('acdc', {'model': 'SmolLM2-135M', 'rows': rows})}")

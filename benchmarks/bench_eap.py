@@ -22,9 +22,9 @@ import torch
 from attribution_cases import CASES, ROUNDS
 from demo_task import DESCRIPTION, language_task
 from machine import RESULTS, write_results
+from plain import Plain
 
 import kcircuits
-from kcircuits.data.prompts import batch
 from kcircuits.model.gguf import converted, demo_file
 from kcircuits.task import Task
 
@@ -34,43 +34,9 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class Plain:
-    """Plain forward and backward passes of a task's prompts."""
-
-    def __init__(self, task: Task) -> None:
-        from transformers import AutoModelForCausalLM
-
-        file = converted(demo_file())
-        self.hf_model = AutoModelForCausalLM.from_pretrained(file, dtype=torch.float32).eval()
-        self.prompts = batch(task.prompts)
-
-    def to_parameters(self) -> float:
-        """Seconds of `loss.backward()`: every parameter gets a gradient."""
-        self.hf_model.requires_grad_(True)
-        start = perf_counter()
-        self._loss(self.hf_model(self.prompts.clean).logits).backward()
-        seconds = perf_counter() - start
-        self.hf_model.zero_grad(set_to_none=True)
-        return seconds
-
-    def to_embeddings(self) -> float:
-        """Seconds with frozen parameters: the least that any gradient method has to do."""
-        self.hf_model.requires_grad_(False)
-        start = perf_counter()
-        embeddings = self.hf_model.get_input_embeddings()(self.prompts.clean).requires_grad_()
-        self._loss(self.hf_model(inputs_embeds=embeddings).logits).backward()
-        return perf_counter() - start
-
-    def _loss(self, logits: torch.Tensor) -> torch.Tensor:
-        rows = torch.arange(len(logits))
-        last = logits[:, -1]
-        assert self.prompts.wrong is not None
-        return (last[rows, self.prompts.wrong] - last[rows, self.prompts.answers]).mean()
-
-
 def timings(names: list[str], model: kcircuits.Model, task: Task) -> list[dict[str, Any]]:
     """Each round runs both plain passes and then every method once; the first round warms up."""
-    plain = Plain(task)
+    plain = Plain(converted(demo_file()), task.prompts)
     to_parameters: list[float] = []
     to_embeddings: list[float] = []
     seconds: dict[str, list[float]] = {name: [] for name in names}

@@ -1,8 +1,7 @@
-"""What large models take: a model of TinyLlama's shape in one process, the plan's memory against the peak,
-and how time grows with layers, heads, width, prompt length and prompts.
+"""What large models take: one of TinyLlama's shape in one process, and the plan's memory against the peak.
 
-All models are random and of LLaMA's shape. Seconds are medians; peaks are the kernel's high-water mark above
-what the process held before (Linux), each in a process of its own.
+All models are random and of LLaMA's shape; peaks are the kernel's high-water mark above what the process
+held before (Linux), each in a process of its own.
 """
 
 from __future__ import annotations
@@ -11,13 +10,10 @@ import argparse
 import ctypes
 import gc
 import json
-import math
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -34,25 +30,10 @@ from kcircuits.planning.memory import Sizes, acdc_workspace, gradient_work
 from kcircuits.task import Task
 
 BASE = Shape(layers=8, heads=8, kv_heads=8, head_dim=64, hidden=1408, vocabulary=8000)
-BASE_PROMPTS = {"count": 8, "length": 8}
-RUNS = 5
 GIB = 2**30
 IG = ("eap-ig-inputs", {"ig_steps": 5, "top_n": 100})
 TESTS = 2000
 
-# One size varied, all others as in BASE.
-VARIED: dict[str, list[tuple[Shape, dict[str, int]]]] = {
-    "layers": [(replace(BASE, layers=n), BASE_PROMPTS) for n in (4, 8, 16, 32)],
-    "heads (same width)": [
-        (replace(BASE, heads=n, kv_heads=n, head_dim=512 // n), BASE_PROMPTS) for n in (4, 8, 16, 32)
-    ],
-    "width (same heads)": [
-        (replace(BASE, head_dim=width // 8, hidden=11 * width // 4), BASE_PROMPTS)
-        for width in (256, 512, 1024, 2048)
-    ],
-    "prompt length": [(BASE, {"count": 8, "length": n}) for n in (4, 8, 16, 32)],
-    "prompts": [(BASE, {"count": n, "length": 8}) for n in (4, 8, 16, 32)],
-}
 # Many heads and one long prompt, whose senders are most of it.
 WIDE = Shape(layers=16, heads=32, kv_heads=32, head_dim=16, hidden=1408, vocabulary=8000)
 ONE_PROMPT = {"count": 1, "length": 192}
@@ -99,44 +80,6 @@ def task_of(shape: Shape, prompts: dict[str, int]) -> Task:
     """Corrupt ablation, logit difference."""
     made = random_prompts(prompts["count"], prompts["length"], shape.vocabulary)
     return Task(made, "corrupt", "logit-diff")
-
-
-def seconds_of(method: Method, shape: Shape, prompts: dict[str, int]) -> float:
-    """Median of a search's seconds, after one that warms up."""
-    spec, task = random_spec(shape), task_of(shape, prompts)
-    times = []
-    for _ in range(RUNS + 1):
-        start = perf_counter()
-        search(method, spec, task, 2 * GIB)
-        times.append(perf_counter() - start)
-    return statistics.median(times[1:])
-
-
-def exponent(sizes: list[float], seconds: list[float]) -> float:
-    """Slope of log seconds over log size, least squares."""
-    x, y = [math.log(size) for size in sizes], [math.log(second) for second in seconds]
-    mean_x, mean_y = statistics.fmean(x), statistics.fmean(y)
-    top = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
-    return top / sum((a - mean_x) ** 2 for a in x)
-
-
-def cost_law() -> dict[str, Any]:
-    """Seconds of EAP-IG (5 steps) over each size, and the fitted exponents."""
-    law = {}
-    for name, cases in VARIED.items():
-        sizes = [size_of(name, shape, prompts) for shape, prompts in cases]
-        seconds = [seconds_of(method_of(*IG), shape, prompts) for shape, prompts in cases]
-        law[name] = {"sizes": sizes, "seconds": seconds, "exponent": round(exponent(sizes, seconds), 2)}
-        print(
-            f"{name:>20}: seconds ~ size^{law[name]['exponent']}", [f"{s:.3f}" for s in seconds], flush=True
-        )
-    return law
-
-
-def size_of(name: str, shape: Shape, prompts: dict[str, int]) -> float:
-    """The size that was varied."""
-    sizes = {"layers": shape.layers, "heads (same width)": shape.heads, "width (same heads)": shape.width}
-    return float(sizes.get(name) or prompts["count" if name == "prompts" else "length"])
 
 
 def peak_of(run: Callable[[], object]) -> tuple[object, int]:
@@ -256,7 +199,6 @@ def main() -> None:
             f"({peak['peak'] / peak['planned']:.2f} of it), {peak['seconds']:.1f} s; "
             f"senders {peak['senders']}, blocks {peak['blocks']}"
         )
-    results["law"] = cost_law()
     results["planned"] = planned_on_gpus()
     print(json.dumps(results["planned"], indent=2))
     print("written:", write_results("scaling", results))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.huggingface import garbage_kept
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -26,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_LIMIT)
     try:
-        status = run(arguments)
+        with garbage_kept():  # until `prepare` has the model: imports make a million objects that stay
+            status = run(arguments)
     except KeyboardInterrupt:
         status = INTERRUPTED
     if status == INTERRUPTED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,9 @@ def prepare(
         torch.set_num_threads(threads)
     kept: Any = dtype if dtype in KEPT else getattr(torch, dtype)
     loaded = load_model(model, dtype=kept, device_map=device_map)
+    # What is there by now stays to the end: no collection looks at it again, not even the one at exit.
+    gc.freeze()
+    gc.enable()
     chosen = choose(source, loaded, with_partners=with_partners, memory=memory)
     if say:
         print(chosen, file=sys.stderr)

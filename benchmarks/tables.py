@@ -1,0 +1,260 @@
+"""Write the tables of README.md and docs/performance.md, between their markers, from benchmarks/results."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from machine import RESULTS
+
+ROOT = Path(__file__).resolve().parents[1]
+END = "<!-- end of table -->"
+GIB = 2**30
+Row = tuple[str, ...]
+
+
+def table(head: Row, rows: list[Row]) -> str:
+    """A table in Markdown."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def measured() -> str:
+    """The README's: every row whose results exist."""
+    rows = [row for name, rows_of in SOURCES.items() if (found := read(name)) for row in rows_of(found)]
+    return table(("what", "compared with", "result"), rows)
+
+
+def beside_others() -> str:
+    """All that bench_peers.py ran."""
+    head = ("model, task", "tool", "time", "of ours", "peak memory", "tests", "edges kept")
+    rows = []
+    for case in (read("peers.json") or {"cases": []})["cases"]:
+        title = f"{case['model']}: {case['task']}, {prompts_of(case['prompts'])} of {case['tokens']} tokens"
+        for place, row in enumerate(case["rows"]):
+            how = (
+                f"{row['measured_tests']} tests scaled up"
+                if "measured_tests" in row
+                else f"{row['runs']} run" + ("s" if row["runs"] > 1 else "")
+            )
+            rows.append(
+                (
+                    "" if place else title,
+                    f"{row['tool']}, {row['method']}" + (f" ({row['note']})" if row["note"] else ""),
+                    f"{duration(row['seconds'])} ({how})",
+                    ratio(row["seconds"] / case["rows"][0]["seconds"]),
+                    f"{row['peak_memory_mib']:,} MiB",
+                    f"{row['tests']:,}" if "tests" in row else "",
+                    f"{row['kept']:,}" if "kept" in row else "",
+                )
+            )
+    return table(head, rows)
+
+
+def growth() -> str:
+    """Fitted exponents of bench_growth.py, and in brackets those of the last step alone."""
+    methods = ("EAP", "EAP-IG, 5 steps", "16 masked runs", "ACDC", "its evaluations", "each of them")
+    head = ("what grows", "from, to", *methods)
+    rows = []
+    for name, found in (read("growth.json") or {"axes": {}})["axes"].items():
+        fits = {method: result["exponents"] for method, result in found.items()}
+        sizes = [point["size"] for point in found["acdc"]["points"]]
+
+        def fit(method: str, fits: dict[str, Any] = fits) -> str:
+            fitted = fits.get(method)
+            return f"{fitted['seconds']:.2f} ({fitted['last_step']:.2f})" if fitted else ""
+
+        acdc = fits["acdc"]
+        rows.append(
+            (
+                name,
+                f"{sizes[0]:g}, {sizes[-1]:g}",
+                *(fit(method) for method in ("eap", "eap-ig-inputs", "masked runs", "acdc")),
+                f"{acdc['evaluations']:.2f}",
+                f"{acdc['seconds_per_evaluation']:.2f}",
+            )
+        )
+    return table(head, rows)
+
+
+def read(name: str) -> Any:
+    """What a benchmark wrote; None if it has not run."""
+    path = RESULTS / name
+    if not path.exists():
+        return None
+    return json.loads(path.read_text()) if path.suffix == ".json" else path.read_text()
+
+
+def searches(results: dict[str, Any]) -> list[Row]:
+    """Exact ACDC against a plain forward pass per test."""
+    return [
+        (
+            f"exact ACDC, {prompts_of(row['prompts'])}, {row['ablation']} ablation, τ = {row['threshold']}: "
+            f"{row['tests']:,} tests, {row['edges']} edges kept",
+            "one plain Hugging Face forward per test (no hooks): "
+            f"{duration(row['one_forward_per_test_seconds'])}",
+            f"**{duration(row['search_seconds'])}, {row['ratio']:.0f}×**; "
+            f"peak memory {row['peak_memory_gib']:.1f} GiB",
+        )
+        for row in results["rows"]
+    ]
+
+
+def peers(results: dict[str, Any]) -> list[Row]:
+    """A row for each task: every tool's time, as a multiple of ours, and the memory of its process."""
+    rows = []
+    for case in results["cases"]:
+        if case["model"].startswith("small"):
+            continue  # docs/performance.md has these, too
+        ours, *others = case["rows"]
+        found = f"{ours['tests']:,} tests, {ours['kept']} edges kept" if "kept" in ours else ours["method"]
+        rows.append(
+            (
+                f"{case['task']}, {case['model']}, {prompts_of(case['prompts'])}: {found}",
+                "; ".join(beside(row, ours["seconds"]) for row in others),
+                f"**{duration(ours['seconds'])}**, {ours['peak_memory_mib']:,} MiB",
+            )
+        )
+    return rows
+
+
+def beside(row: dict[str, Any], ours: float) -> str:
+    """One of the others; where its time is not of a whole run, of how many tests it is."""
+    scaled = ""
+    if "measured_tests" in row:
+        scaled = f" (the mean of {row['measured_tests']} tests × {row['tests']:,})"
+    return (
+        f"{row['tool']}, {row['method']}: {duration(row['seconds'])}{scaled}, "
+        f"{ratio(row['seconds'] / ours)}, {row['peak_memory_mib']:,} MiB"
+    )
+
+
+def attributions(results: dict[str, Any]) -> list[Row]:
+    """EAP and EAP-IG against a forward and a backward pass."""
+    titles = {"eap": "EAP, the scores of all edges", "eap-ig-inputs": "EAP-IG (inputs, 5 steps)"}
+    return [
+        (
+            f"{titles[row['method']]}, {results['model']}, {results['task']}",
+            f"one plain Hugging Face forward and `loss.backward()`: {duration(row['plain_seconds'])}; "
+            f"backward to the embeddings alone: {duration(row['plain_seconds_to_embeddings'])}",
+            f"**{duration(row['seconds'])}, {row['ratio']:.2g}×**; {row['ratio_to_embeddings']:.3g}×; "
+            f"{row['extra_memory_mb']} MB above the loaded model",
+        )
+        for row in results["rows"]
+        if row["method"] in titles
+    ]
+
+
+def large_model(results: dict[str, Any]) -> list[Row]:
+    """What a model with a billion parameters takes."""
+    large = results["large"]
+    peak = max(large["eap_ig_peak"], large["acdc_peak"]) / GIB
+    what = (
+        f"a model with {large['parameters'] / 1e9:.1f} billion parameters (random, TinyLlama's shape, "
+        f"float32): EAP-IG, 5 steps, 8 pairs; {large['acdc_tests']:,} ACDC tests"
+    )
+    times = f"**{duration(large['eap_ig_seconds'])}; {duration(large['acdc_seconds'])}**"
+    return [(what, "", f"{times}; peak {peak:.1f} GiB, weights included")]
+
+
+def startup(results: dict[str, Any]) -> list[Row]:
+    """What a command costs beside its work."""
+    seconds = results["seconds"]
+    return [
+        (
+            "`kcircuits --help`; `kcircuits discover` on a cached model, beside the search",
+            "",
+            f"{duration(seconds['help'])}; {duration(seconds['discover_beside_search'])}",
+        )
+    ]
+
+
+def ops(text: str) -> list[Row]:
+    """The ops, from the table in ops.md."""
+    rows = (line.strip("|").split("|") for line in text.splitlines() if " ms |" in line)
+    lines = [[cell.strip() for cell in row] for row in rows]
+
+    def ratios(op: str, detail: str, column: int) -> str:
+        chosen = (cells for cells in lines if cells[0] == op and detail in cells[2] and cells[column])
+        found = [float(cells[column]) for cells in chosen]
+        low, high = (f"{value:.2g}" if value < 9.5 else f"{value:.0f}" for value in (min(found), max(found)))
+        return f"{low}×" if low == high else f"{low}–{high}×"
+
+    readout = next(cells for cells in lines if cells[1].startswith("SmolLM2") and cells[0] == "vocab_readout")
+    memory = re.search(r"fused ([\d,]+ MiB), obvious ([\d,]+ MiB)", text)
+    assert memory is not None
+    obvious = "the obvious torch code; `torch.compile` of it"
+    return [
+        *(
+            (
+                f"`edge_mix`, {share} of the edges present (SmolLM2, LLaMA-7B layers)",
+                obvious,
+                f"{ratios('edge_mix', f' {share} present', 4)}; {ratios('edge_mix', f' {share} present', 5)}",
+            )
+            for share in ("1%", "100%")
+        ),
+        (
+            "`edge_scores`, all pairs",
+            "the fastest library product of that shape, and nothing else",
+            f"{ratios('edge_scores', 'all pairs', 6)} its speed",
+        ),
+        (
+            "`vocab_readout`, 1,800 × 49,152 × 576 with rank and top 10",
+            "matmul + topk + logsumexp + rank; compiled",
+            f"{float(readout[4]):.1f}×; {float(readout[5]):.1f}×; "
+            f"{memory[1]} of extra memory for {memory[2]}",
+        ),
+    ]
+
+
+def ratio(value: float) -> str:
+    return f"{value:,.0f}×" if value >= 9.5 else f"{value:.2g}×"
+
+
+def prompts_of(count: int) -> str:
+    return f"{count} prompt" + ("s" if count > 1 else "")
+
+
+def duration(seconds: float) -> str:
+    """Three digits, in a unit that suits them."""
+    for unit, name in ((3600, "h"), (60, "min")):
+        if seconds >= 10 * unit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds:.3g} s" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
+
+
+SOURCES: dict[str, Callable[[Any], list[Row]]] = {
+    "peers.json": peers,
+    "acdc.json": searches,
+    "eap.json": attributions,
+    "scaling.json": large_model,
+    "startup.json": startup,
+    "ops.md": ops,
+}
+
+
+TABLES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"measured": measured},
+    "docs/performance.md": {"peers": beside_others, "growth": growth},
+}
+
+
+def main() -> None:
+    for file, tables in TABLES.items():
+        text = (ROOT / file).read_text()
+        for name, made in tables.items():
+            begin = f"<!-- table: {name}, written by benchmarks/tables.py -->"
+            before, found, rest = text.partition(begin)
+            _, ended, after = rest.partition(END)
+            if not (found and ended):
+                raise SystemExit(f"{file} lacks {begin}, or {END} after it")
+            text = f"{before}{begin}\n{made()}\n{END}{after}"
+        (ROOT / file).write_text(text)
+        print(f"written: the tables in {file}")
+
+
+if __name__ == "__main__":
+    main()
