@@ -23,6 +23,10 @@ from kcircuits.task import Task
 CHUNK_LIMIT = 512
 """More hypotheses in one batch gain nothing, even where the memory allows them."""
 
+DRAFTED_ROWS = 96
+"""So many last rows in a batch of ACDC, and products run at a CPU's full speed: what a longer batch saves is less
+than what it wastes behind a wrong draft."""
+
 Rule = Literal["gradient", "relevance"]
 Counter = Callable[[int, int], None]
 """Told how many of how many steps are done; an exception ends the work, and so does Ctrl-C."""
@@ -58,6 +62,7 @@ class Engine:
         check_all_fit(spec, task.prompts)
         if task.is_mean and means is None:
             means = mean_activations(spec, task, memory_bytes(None))
+        self._spec = spec
         self.graph: Graph = spec.graph
         self.num_prompts = len(task.prompts)
         self._session = _session(spec, task, means, layout)
@@ -107,7 +112,7 @@ class Engine:
         absolute: bool,
         memory: int,
         progress: Callable[[Any], None] | None,
-        chunk_limit: int = CHUNK_LIMIT,
+        chunk_limit: int | None = None,
     ) -> Any:
         """Run the compiled search; `kcircuits.discover.acdc` says what it does.
 
@@ -117,6 +122,8 @@ class Engine:
         # The search keeps the outputs of all senders, the gradients at all receivers, and what of the
         # receivers' inputs no hypothesis changes.
         workspace = self._workspace(memory, len(self.graph.senders) + 2 * len(self.graph.receivers))
+        if chunk_limit is None:
+            chunk_limit = acdc_chunk(self._spec, self.num_prompts)
         return self._session.acdc(threshold, absolute, workspace, chunk_limit, progress)
 
     def path_scores(
@@ -184,6 +191,13 @@ class Engine:
         """Information-flow routes: shares summed over prompts, [S, R]. For a task of zero ablation."""
         scores: Tensor = self._session.flow_scores()
         return scores
+
+
+def acdc_chunk(spec: ModelSpec, num_prompts: int) -> int:
+    """Hypotheses in one batch of ACDC at most."""
+    if spec.unembedding.device.type != "cpu":
+        return CHUNK_LIMIT
+    return max(1, DRAFTED_ROWS // num_prompts)
 
 
 def engines(spec: ModelSpec, task: Task, memory: int, placement: Placement = IN_MEMORY) -> Iterator[Engine]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kcircuits._native import C
 from kcircuits.data.prompts import Prompt
-from kcircuits.engine import CHUNK_LIMIT
+from kcircuits.engine import CHUNK_LIMIT, acdc_chunk
 from kcircuits.layouts import circuit_bytes_per_token, host_bytes_per_token, placement_for_circuits
 from kcircuits.memory import Layout
 from kcircuits.model.devices import tensors_of
@@ -158,10 +158,10 @@ def hypothesis_bytes(sizes: Sizes, layer: int) -> int:
     return outputs + max(receivers * sizes.row + projected, 3 * sizes.hidden) * sizes.tokens
 
 
-def search_workspace(sizes: Sizes, memory: int, kept_nodes: int, receivers: int) -> int:
+def search_workspace(sizes: Sizes, memory: int, kept_nodes: int, receivers: int, limit: int) -> int:
     """Outputs or gradients of so many nodes, and the largest chunk of hypotheses.
 
-    A chunk holds edges of so many receivers at most.
+    A chunk holds edges of so many receivers, and so many hypotheses, at most.
     """
     kept = kept_nodes * sizes.node
     left = max(1, memory - sizes.engine - kept)
@@ -169,7 +169,7 @@ def search_workspace(sizes: Sizes, memory: int, kept_nodes: int, receivers: int)
     for layer in range(sizes.spec.graph.num_layers):
         one = hypothesis_bytes(sizes, layer)
         senders = 1 + layer * (sizes.spec.graph.num_heads + 1)
-        chunks.append(one * min(CHUNK_LIMIT, max(1, left // one), receivers * senders))
+        chunks.append(one * min(limit, max(1, left // one), receivers * senders))
     return kept + max(chunks)
 
 
@@ -180,13 +180,14 @@ def acdc_workspace(sizes: Sizes, memory: int) -> int:
     """
     graph = sizes.spec.graph
     receivers = graph.num_heads + 2 * graph.num_kv_heads
-    return search_workspace(sizes, memory, len(graph.senders) + 2 * len(graph.receivers), receivers)
+    kept = len(graph.senders) + 2 * len(graph.receivers)
+    return search_workspace(sizes, memory, kept, receivers, acdc_chunk(sizes.spec, sizes.prompts))
 
 
 def exact_workspace(sizes: Sizes, memory: int) -> int:
     """The full run's outputs, what no hypothesis changes, and a chunk of hypotheses of one receiver."""
     graph = sizes.spec.graph
-    return search_workspace(sizes, memory, len(graph.senders) + len(graph.receivers), 1)
+    return search_workspace(sizes, memory, len(graph.senders) + len(graph.receivers), 1, CHUNK_LIMIT)
 
 
 def pruning_workspace(sizes: Sizes, memory: int) -> int:
