@@ -24,8 +24,8 @@ CHUNK_LIMIT = 512
 """More hypotheses in one batch gain nothing, even where the memory allows them."""
 
 DRAFTED_ROWS = 96
-"""So many last rows in a batch of ACDC, and products run at a CPU's full speed: what a longer batch saves is less
-than what it wastes behind a wrong draft."""
+"""With so many last rows in a batch of ACDC, products run at a CPU's full speed: what a longer batch saves is
+less than what it wastes behind a wrong draft."""
 
 Rule = Literal["gradient", "relevance"]
 Counter = Callable[[int, int], None]
