@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from kcircuits._native import C as native
+from kcircuits.model.quantised import dense, quantise
 
 ROWS = [0, 1, 5, 6, 7, 16, 17, 63, 64, 65, 100, 129, 513]
 COLUMNS = [1, 5, 6, 7, 64, 577]
@@ -96,6 +97,73 @@ def test_linear_of_no_depth_is_the_bias(bias):
 def test_linear_of_other_dtypes(dtype):
     x, w, bias = torch.randn(7, 20).to(dtype), torch.randn(5, 20).to(dtype), torch.randn(5).to(dtype)
     torch.testing.assert_close(native.cpu_linear(x, w, bias), torch.nn.functional.linear(x, w, bias))
+
+
+@pytest.mark.parametrize("k", [64, 577, 3100])
+def test_linear_gives_a_row_the_same_bits_in_every_batch_and_layout(k):
+    torch.manual_seed(0)
+    x, w, bias = torch.randn(150, k), torch.randn(101, k), torch.randn(101)
+    whole = native.cpu_linear(x, w, bias)
+    by_columns = w.t().contiguous().t()
+    for m in (1, 2, 7, 8, 9, 33, 65, 150):
+        assert native.cpu_linear(x[:m], w, bias).equal(whole[:m])
+        assert native.cpu_linear(x[:m], by_columns, bias).equal(whole[:m])
+    assert native.cpu_linear(x, w[5:6], bias[5:6]).equal(whole[:, 5:6])
+
+
+@pytest.mark.parametrize("kept", [torch.bfloat16, torch.float16, 8, 4])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_linear_reads_a_weight_as_it_is_stored(kept, transposed):
+    """What is made in pieces has the bits of the widened matrix, whatever its sides."""
+    torch.manual_seed(0)
+    for n, k in [(1, 1), (5, 33), (101, 577), (48, 5000)]:
+        narrow = (
+            torch.randn(n, k).to(kept) if isinstance(kept, torch.dtype) else quantise(torch.randn(n, k), kept)
+        )
+        if transposed and not isinstance(narrow, torch.Tensor):
+            continue  # only the engine turns codes, for gradients: tests/engine/test_quantised.py
+        w = narrow.t().contiguous().t() if transposed else narrow
+        bias = torch.randn(n).bfloat16()
+        for m in (1, 3, 17, 100):
+            x = torch.randn(m, k)
+            assert native.cpu_linear(x, w, bias).equal(
+                native.cpu_linear(x, dense(narrow).float(), bias.float())
+            )
+
+
+ACTIVATIONS = {
+    "silu": torch.nn.functional.silu,
+    "gelu": torch.nn.functional.gelu,
+    "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    "relu": torch.nn.functional.relu,
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("layout", ["dense", "slice", "transposed", "gaps"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_gated_linear_equals_its_parts(activation, layout, bias):
+    torch.manual_seed(0)
+    for m, n, k in [(0, 5, 8), (1, 7, 16), (6, 101, 33), (65, 130, 576), (20, 48, 3100)]:
+        x, w, w_gate = torch.randn(m, k), strided(n, k, layout), strided(n, k, layout)
+        b, b_gate = (torch.randn(n), torch.randn(n)) if bias else (None, None)
+        gated = native.cpu_gated_linear(x, w, b, w_gate, b_gate, activation)
+        gate = native.cpu_linear(x, w_gate, b_gate).double()
+        product = native.cpu_linear(x, w, b).double()
+        error = (gated.double() - ACTIVATIONS[activation](gate) * product).abs()
+        # 1 + erf and 1 + tanh cancel for negative gates: errors are small beside the gate, not the result.
+        assert (error <= 1e-6 * (gate * product).abs() + 1e-12).all()
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_gated_linear_of_codes(bits):
+    torch.manual_seed(0)
+    w, w_gate = quantise(torch.randn(101, 577), bits), quantise(torch.randn(101, 577), bits)
+    for m in (1, 17, 100):
+        x = torch.randn(m, 577)
+        expected = native.cpu_gated_linear(x, dense(w), None, dense(w_gate), None, "silu")
+        assert native.cpu_gated_linear(x, w, None, w_gate, None, "silu").equal(expected)
 
 
 def test_linear_keeps_infinities_and_nans_in_their_rows():
