@@ -9,6 +9,7 @@
 #include "engine/mix.h"
 #include "engine/mlp.h"
 #include "engine/norm.h"
+#include "profile.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -32,6 +33,7 @@ class Run {
   at::Tensor final_rows() {
     for (int64_t l = 0; l < graph_.num_layers; ++l) {
       if (!any_live(l)) continue;
+      const profile::Scope scope(profile::Op::kOther, l);
       ablated_ = session_.senders().ablated_of_layer(l);
       run_attention(l);
       if (live_[graph_.mlp(l)]) {
