@@ -117,18 +117,33 @@ def circuits() -> str:
 def profile() -> str:
     """Where two searches spent their time, op by op; products by their rows, too."""
     head = ("op", "time", "GFLOP", "GFLOP/s", "of GEMM speed", "GB", "GB/s")
+    found = read("profile.json")
+    if not found:
+        return ""
     texts = []
-    for case in (read("profile.json") or {"cases": []})["cases"]:
+    for case in found["cases"]:
         title = f"{case['case']}: {duration(case['seconds'])}, {case['tests']:,} tests"
-        rows: list[Row] = [(f"**{title}**", "", "", "", f"{case['gemm_gflops']:.0f} GFLOP/s", "", "")]
-        rows += [profile_row(row["op"], row, case) for row in case["ops"]]
+        rows: list[Row] = [profile_row(row["op"], row, case) for row in case["ops"]]
         rows += [
             profile_row(f"products of {row['rows']} rows", row, case) for row in case["products_by_rows"]
         ]
         shares = f"{case['products_share']:.0%}; {case['fast_products_share']:.0%}"
         rows.append(("all products; those at 70% or more", shares, "", "", "", "", ""))
-        texts.append(table(head, rows))
-    return "\n\n".join(texts)
+        texts.append(f"{title}; GEMM speed {case['gemm_gflops']:.0f} GFLOP/s:\n\n{table(head, rows)}")
+    alone: list[Row] = [
+        (
+            str(row["rows"]),
+            f"{row['from_memory_gflops']:.0f} GFLOP/s",
+            f"{2 * row['from_memory_gflops'] / row['rows']:.1f} GB/s",
+            f"{row['from_cache_gflops']:.0f} GFLOP/s",
+        )
+        for row in found["alone"]
+    ]
+    titles = ("rows", "the MLPs' first matrices, one after the other", "weights read", "one of them repeated")
+    memory = (
+        f"The same products alone; a plain sum reads {found['memory_gb_per_second']:.0f} GB/s from memory:"
+    )
+    return "\n\n".join([*texts, f"{memory}\n\n{table(titles, alone)}"])
 
 
 def profile_row(name: str, row: dict[str, Any], case: dict[str, Any]) -> Row:
