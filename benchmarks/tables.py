@@ -80,6 +80,87 @@ def growth() -> str:
     return table(head, rows)
 
 
+def circuits() -> str:
+    """Random circuits, and the readout of all nodes, beside one plain forward pass."""
+    found = read("circuits.json")
+    if not found:
+        return ""
+    head = ("what", "time", "one plain forward pass", "compared with it")
+    rows: list[Row] = [
+        (
+            f"{row['circuits']:,} random circuits of {row['edges']:,} edges",
+            f"{duration(row['seconds'])}, {duration(row['seconds_per_circuit'])} each",
+            duration(row["plain_forward_seconds"]),
+            f"each takes 1/{row['ratio']:.0f} (target: 1/{row['target']} at most)",
+        )
+        for row in found["random_circuits"]
+    ]
+    row = found["node_readout"]
+    what = f"logit and rank of the answer and top 10 of {row['nodes']} nodes at {row['positions']} positions"
+    rows += [
+        (
+            f"{what}: `vocab_readout`, one call",
+            f"{duration(row['seconds'])}, {duration(row['seconds_per_node'])} a node",
+            duration(row["plain_forward_seconds"]),
+            f"{ratio(row['forward_passes'])}",
+        ),
+        (
+            f"{what}: a loop over nodes",
+            f"{duration(row['loop_seconds'])}, {duration(row['loop_seconds'] / row['nodes'])} a node",
+            duration(row["plain_forward_seconds"]),
+            f"{ratio(row['loop_seconds'] / row['plain_forward_seconds'])}",
+        ),
+    ]
+    return table(head, rows)
+
+
+def profile() -> str:
+    """Where two searches spent their time, op by op; products by their rows, too."""
+    head = ("op", "time", "GFLOP", "GFLOP/s", "of GEMM speed", "GB", "GB/s")
+    found = read("profile.json")
+    if not found:
+        return ""
+    texts = []
+    for case in found["cases"]:
+        title = f"{case['case']}: {duration(case['seconds'])}, {case['tests']:,} tests"
+        rows: list[Row] = [profile_row(row["op"], row, case) for row in case["ops"]]
+        rows += [
+            profile_row(f"products of {row['rows']} rows", row, case) for row in case["products_by_rows"]
+        ]
+        shares = f"{case['products_share']:.0%}; {case['fast_products_share']:.0%}"
+        rows.append(("all products; those at 70% or more", shares, "", "", "", "", ""))
+        texts.append(f"{title}; GEMM speed {case['gemm_gflops']:.0f} GFLOP/s:\n\n{table(head, rows)}")
+    alone: list[Row] = [
+        (
+            str(row["rows"]),
+            f"{row['from_memory_gflops']:.0f} GFLOP/s",
+            f"{2 * row['from_memory_gflops'] / row['rows']:.1f} GB/s",
+            f"{row['from_cache_gflops']:.0f} GFLOP/s",
+        )
+        for row in found["alone"]
+    ]
+    titles = ("rows", "the MLPs' first matrices, one after the other", "weights read", "one of them repeated")
+    memory = (
+        f"The same products alone; a plain sum reads {found['memory_gb_per_second']:.0f} GB/s from memory:"
+    )
+    return "\n\n".join([*texts, f"{memory}\n\n{table(titles, alone)}"])
+
+
+def profile_row(name: str, row: dict[str, Any], case: dict[str, Any]) -> Row:
+    cells = (name, f"{duration(row['seconds'])}, {row['seconds'] / case['seconds']:.1%}")
+    if not row["gflop"]:
+        return (*cells, "", "", "", "", "")
+    speed = row["gflop"] / row["seconds"]
+    return (
+        *cells,
+        f"{row['gflop']:,.1f}",
+        f"{speed:.1f}",
+        f"{speed / case['gemm_gflops']:.0%}",
+        f"{row['gb']:,.1f}",
+        f"{row['gb'] / row['seconds']:.1f}",
+    )
+
+
 def read(name: str) -> Any:
     """What a benchmark wrote; None if it has not run."""
     path = RESULTS / name
@@ -238,7 +319,12 @@ SOURCES: dict[str, Callable[[Any], list[Row]]] = {
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"measured": measured},
-    "docs/performance.md": {"peers": beside_others, "growth": growth},
+    "docs/performance.md": {
+        "peers": beside_others,
+        "growth": growth,
+        "profile": profile,
+        "circuits": circuits,
+    },
 }
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kcircuits.evaluate import evaluate
     from kcircuits.graph import Graph
     from kcircuits.model.loading import Model, load_model
+    from kcircuits.profile import profiled
     from kcircuits.scores import Scores
     from kcircuits.selection import Selection, select
     from kcircuits.sizes import compare_sizes
@@ -48,6 +49,7 @@ __all__ = [
     "evaluate",
     "load_model",
     "load_relation",
+    "profiled",
     "read_prompts",
     "relation_prompts",
     "select",
@@ -67,6 +69,7 @@ _HOMES = {
     "compare_sizes": "kcircuits.sizes",
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",
+    "profiled": "kcircuits.profile",
     "read_prompts": "kcircuits.data.prompts",
     "relation_prompts": "kcircuits.data.relations",
     "select": "kcircuits.selection",

@@ -13,6 +13,7 @@
 #include "cpu/mix_plan.h"
 #include "cpu/mix_rows.h"
 #include "cpu/simd.h"
+#include "profile.h"
 
 namespace kcircuits::cpu {
 namespace {
@@ -136,6 +137,18 @@ class Mixer {
   int64_t block_, blocks_;
 };
 
+// Additions of a plan, or of the product that takes its place; senders and sums, each once.
+void add_work(const EdgeMixProblem& p, const at::Tensor& out, bool dense, int64_t terms) {
+  if (!profile::recording()) return;
+  const auto numbers = static_cast<double>(p.prompts * p.tokens * p.width);
+  const int64_t sources = p.num_senders * (p.ablated.defined() ? 2 : 1);
+  const double flop = dense ? 2.0 * static_cast<double>(p.receivers * p.hypotheses * sources)
+                            : static_cast<double>(terms);
+  const double read = numbers * static_cast<double>(sources * (p.shared ? 1 : p.hypotheses));
+  profile::add_work(flop * numbers, read * static_cast<double>(p.senders.element_size()) +
+                                        static_cast<double>(out.nbytes()));
+}
+
 at::Tensor edge_mix(const at::Tensor& senders, const at::Tensor& mask,
                     const std::optional<at::Tensor>& ablated,
                     const std::optional<at::Tensor>& constant, std::string_view norm,
@@ -147,7 +160,10 @@ at::Tensor edge_mix(const at::Tensor& senders, const at::Tensor& mask,
   if (out.numel() == 0) return out;
   const std::vector<MixRun> plan =
       make_mix_plan(problem.mask, problem.shared, problem.ablated.defined());
-  if (dense_is_faster(problem, count_terms(plan))) {
+  const int64_t terms = count_terms(plan);
+  const bool dense = dense_is_faster(problem, terms);
+  add_work(problem, out, dense, terms);
+  if (dense) {
     edge_mix_dense(problem, out);
     return out;
   }

@@ -20,6 +20,7 @@
 #include "cpu/panels.h"
 #include "cpu/simd.h"
 #include "cpu/tiles.h"
+#include "profile.h"
 
 namespace kcircuits::cpu {
 namespace {
@@ -245,6 +246,12 @@ void edge_scores_inplace(const at::Tensor& scores, const at::Tensor& delta, cons
   check_edge_scores_inplace(scores, arguments);
   const EdgeScoresProblem problem = make_edge_scores_problem(arguments);
   if (delta.numel() == 0 || grad.numel() == 0) return;
+  const profile::Scope scope(profile::Op::kEdgeScores);
+  if (profile::recording()) {
+    profile::add_work(2 * problem.limits.sum().item<double>() *
+                          static_cast<double>(problem.prompts * problem.tokens * problem.width),
+                      static_cast<double>(delta.nbytes() + grad.nbytes() + scores.nbytes()));
+  }
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, delta.scalar_type(), "edge_scores",
                                   [&] { Scorer<scalar_t>(problem, scores).run(); });
 }

@@ -12,6 +12,7 @@
 #include "engine/propagate.h"
 #include "engine/risk.h"
 #include "engine/state.h"
+#include "profile.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -159,6 +160,7 @@ void Search::predict(std::vector<Candidate>& candidates) {
       receivers.push_back(candidate.receiver);
     row_of.push_back(static_cast<int64_t>(receivers.size()) - 1);
   }
+  const profile::Scope scope(profile::Op::kGradients, done_.layer);
   gradients_.refresh(receivers[0]);
   const Estimates estimates = gradients_.estimate(receivers);
   const auto edges = estimates.edges.accessor<double, 2>();

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "cpu/attention.h"
+#include "profile.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -27,6 +28,19 @@ at::Tensor visibility(const Tokens& tokens, const std::optional<int64_t>& window
     hidden = hidden & (query < lengths.unsqueeze(1)).unsqueeze(-1);
   }
   return causal.masked_fill(hidden, -std::numeric_limits<float>::infinity());
+}
+
+// Scores and mixed values of what each query sees: half of all pairs, or the last query's.
+void add_work(const Tokens& tokens, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+              bool last_only) {
+  const int64_t batch = std::max({q.size(0), k.size(0), v.size(0)});
+  const double seen = last_only
+                          ? static_cast<double>(tokens.num_tokens)
+                          : 0.5 * static_cast<double>(tokens.num_tokens * (tokens.max_length + 1));
+  const auto width = static_cast<double>(q.size(2));
+  profile::add_work(4 * static_cast<double>(batch) * seen * width,
+                    static_cast<double>(q.nbytes() + k.nbytes() + v.nbytes()) +
+                        static_cast<double>(batch * q.size(1) * q.element_size()) * width);
 }
 
 }  // namespace
@@ -59,6 +73,7 @@ at::Tensor rotate(const at::Tensor& x, const Rotation& rotation) {
 at::Tensor attend(const Tokens& tokens, const Attention& attention, const at::Tensor& q,
                   const at::Tensor& k, const at::Tensor& v, const std::optional<at::Tensor>& sinks,
                   bool last_only) {
+  if (profile::recording()) add_work(tokens, q, k, v, last_only);
   const bool plain = !sinks && attention.soft_cap == 0 &&
                      (!attention.window || *attention.window >= tokens.max_length);
   if (plain && cpu::attends(q) && !at::GradMode::is_enabled())

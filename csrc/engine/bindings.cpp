@@ -15,11 +15,17 @@
 #include "engine/masked_run.h"
 #include "engine/session.h"
 #include "engine/soft_run.h"
+#include "profile.h"
 
 namespace kcircuits::engine {
 namespace {
 
 namespace py = pybind11;
+
+// What of a call of the engine is nothing else.
+struct Call {
+  profile::Scope scope{profile::Op::kOther, profile::kNoLayer};
+};
 
 std::optional<at::Tensor> optional_tensor(const py::object& owner, const char* name) {
   const py::object value = owner.attr(name);
@@ -163,6 +169,25 @@ Model read_model(const py::object& spec) {
   return model;
 }
 
+const char* name_of(profile::Op op) {
+  switch (op) {
+    case profile::Op::kEdgeMix:
+      return "edge mix";
+    case profile::Op::kAttention:
+      return "attention";
+    case profile::Op::kMlp:
+      return "MLP";
+    case profile::Op::kVocabulary:
+      return "vocabulary";
+    case profile::Op::kEdgeScores:
+      return "edge scores";
+    case profile::Op::kGradients:
+      return "gradients";
+    default:
+      return "other";
+  }
+}
+
 // For long work without the GIL: hears Ctrl-C, and tells the caller how far it is.
 std::function<void(int64_t, int64_t)> counter(const py::object& progress) {
   return [&progress](int64_t done, int64_t total) {
@@ -185,6 +210,7 @@ at::Tensor run_path_scores(const Session& session, const std::vector<double>& po
                            const py::object& progress) {
   const auto options = attribution_options(rule, fix_attention, memory, progress);
   const py::gil_scoped_release no_gil;
+  const Call call;
   return path_scores(session, points, options);
 }
 
@@ -192,6 +218,7 @@ at::Tensor run_activation_scores(const Session& session, int64_t steps, bool fix
                                  int64_t memory, const py::object& progress) {
   const auto options = attribution_options("gradient", fix_attention, memory, progress);
   const py::gil_scoped_release no_gil;
+  const Call call;
   return activation_scores(session, steps, options);
 }
 
@@ -199,6 +226,7 @@ at::Tensor run_exact_scores(const Session& session, const at::Tensor& wanted, in
                             int64_t chunk_limit, const py::object& progress) {
   const ExactOptions options = {memory, chunk_limit, counter(progress)};
   const py::gil_scoped_release no_gil;
+  const Call call;
   return exact_scores(session, wanted, options);
 }
 
@@ -211,6 +239,7 @@ AcdcResult run_acdc(const Session& session, double threshold, bool absolute, int
     if (!progress.is_none()) progress(done);
   };
   const py::gil_scoped_release no_gil;
+  const Call call;
   return acdc(session, {threshold, absolute, memory, chunk_limit}, report);
 }
 
@@ -226,6 +255,7 @@ void bind(py::module_& m) {
              Model model = read_model(spec);
              const py::gil_scoped_release no_gil;
              const c10::NoGradGuard no_grad;
+             const Call call;
              return std::make_unique<Session>(
                  std::move(model), SessionOptions{clean, lengths, answers, wrong, corrupt, mean,
                                                   metric, read_layout(layout)});
@@ -236,7 +266,7 @@ void bind(py::module_& m) {
       .def("bytes", &Session::bytes)
       .def("full_rows", &Session::full_rows)
       .def("sender_sums", &Session::sender_sums, py::arg("by_position"),
-           py::call_guard<py::gil_scoped_release>())
+           py::call_guard<py::gil_scoped_release, Call>())
       .def("path_scores", &run_path_scores, py::arg("points"), py::arg("rule"),
            py::arg("fix_attention"), py::arg("memory"), py::arg("progress"))
       .def("activation_scores", &run_activation_scores, py::arg("steps"), py::arg("fix_attention"),
@@ -249,22 +279,22 @@ void bind(py::module_& m) {
             const SoftRun run = soft_run(session, weights);
             return std::make_pair(run.metric, run.gradient);
           },
-          py::arg("weights"), py::call_guard<py::gil_scoped_release>())
-      .def("flow_scores", &flow_scores, py::call_guard<py::gil_scoped_release>())
+          py::arg("weights"), py::call_guard<py::gil_scoped_release, Call>())
+      .def("flow_scores", &flow_scores, py::call_guard<py::gil_scoped_release, Call>())
       .def(
           "metric",
           [](const Session& session, const at::Tensor& rows) {
             const c10::NoGradGuard no_grad;
             return session.metric()(rows);
           },
-          py::arg("rows"), py::call_guard<py::gil_scoped_release>())
+          py::arg("rows"), py::call_guard<py::gil_scoped_release, Call>())
       .def(
           "masked_run",
           [](const Session& session, const at::Tensor& masks, int64_t memory) {
             const c10::NoGradGuard no_grad;
             return masked_run(session, masks, memory);
           },
-          py::arg("masks"), py::arg("memory"), py::call_guard<py::gil_scoped_release>())
+          py::arg("masks"), py::arg("memory"), py::call_guard<py::gil_scoped_release, Call>())
       .def("acdc", &run_acdc, py::arg("threshold"), py::arg("absolute"), py::arg("memory"),
            py::arg("chunk_limit"), py::arg("progress"));
 
@@ -309,6 +339,18 @@ void bind(py::module_& m) {
       },
       py::arg("x"), py::arg("w"), py::arg("bias"), py::arg("w_gate"), py::arg("bias_gate"),
       py::arg("activation"), "act(x w_gateᵀ + bias_gate) (x wᵀ + bias), for tests and benchmarks.");
+
+  py::class_<profile::Row>(m, "ProfileRow")
+      .def_property_readonly("op", [](const profile::Row& row) { return name_of(row.op); })
+      .def_readonly("products", &profile::Row::products)
+      .def_readonly("layer", &profile::Row::layer)
+      .def_readonly("rows", &profile::Row::rows)
+      .def_readonly("calls", &profile::Row::calls)
+      .def_readonly("seconds", &profile::Row::seconds)
+      .def_readonly("flop", &profile::Row::flop)
+      .def_readonly("bytes", &profile::Row::bytes);
+  m.def("start_profile", &profile::start, "Record what this thread's calls of the engine do.");
+  m.def("stop_profile", &profile::stop, "What was recorded, as a list of ProfileRow.");
 
   py::class_<AcdcProgress>(m, "AcdcProgress")
       .def_readonly("layer", &AcdcProgress::layer)

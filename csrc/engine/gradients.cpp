@@ -7,6 +7,7 @@
 #include "engine/mix.h"
 #include "engine/mlp.h"
 #include "engine/norm.h"
+#include "profile.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -104,6 +105,7 @@ void Gradients::pull_back_logits() {
 }
 
 void Gradients::pull_back_mlp(int64_t layer) {
+  const profile::Scope scope(profile::Op::kGradients, layer);
   const int64_t r = graph_.mlp_input(layer);
   const Need need = state_.receiver_need(r);
   inputs_.clear();
@@ -120,6 +122,7 @@ void Gradients::pull_back_mlp(int64_t layer) {
 }
 
 void Gradients::pull_back_attention(int64_t layer) {
+  const profile::Scope scope(profile::Op::kGradients, layer);
   std::vector<int64_t> heads;
   std::vector<int64_t> receivers[2];  // read at all rows; at the last ones
   for (int64_t i = 0; i < graph_.num_heads; ++i) {

@@ -9,29 +9,39 @@
 #include "engine/mix.h"
 #include "engine/mlp.h"
 #include "engine/norm.h"
+#include "profile.h"
 
 namespace kcircuits::engine {
 namespace {
 
-// One chunk of circuits. Senders are kept as differences to their ablated values, [S, M, 1, P, D].
+// The C library gives blocks of more than 32 MiB back to the system and fetches them anew: circuits
+// run together as long as the inputs of one attention's receivers are less, or as long as products
+// have few rows.
+constexpr int64_t kBlockBytes = 31 << 20;
+constexpr int64_t kEnoughRows = 192;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// One chunk of circuits. Senders are kept as differences to their ablated values, delta
+// [S, M, 1, P, D].
 class Run {
  public:
-  Run(const Session& session, const at::Tensor& masks)
+  Run(const Session& session, const at::Tensor& masks, at::Tensor delta)
       : session_(session),
         graph_(session.graph()),
         num_circuits_(masks.size(0)),
         by_receiver_(masks.permute({2, 0, 1}).contiguous()),  // [R, M, S]
-        used_(masks.any(0)) {
+        used_(masks.any(0)),
+        delta_(std::move(delta)) {
     find_live();
     const at::Tensor& input = session.senders().input_delta();
-    delta_ = at::empty({graph_.num_senders(), num_circuits_, 1, input.size(0), input.size(1)},
-                       input.options());
     delta_.select(0, 0).copy_(input.expand({num_circuits_, 1, -1, -1}));
   }
 
   at::Tensor final_rows() {
     for (int64_t l = 0; l < graph_.num_layers; ++l) {
       if (!any_live(l)) continue;
+      const profile::Scope scope(profile::Op::kOther, l);
       ablated_ = session_.senders().ablated_of_layer(l);
       run_attention(l);
       if (live_[graph_.mlp(l)]) {
@@ -155,11 +165,18 @@ at::Tensor masked_run(const Session& session, const at::Tensor& masks, int64_t m
   // Senders, plus about as much again for the inputs of one sub-block's receivers and the MLP.
   const int64_t bytes =
       (g.num_senders() + 4 * g.receivers_per_layer()) * input.numel() * input.element_size();
-  const int64_t chunk = std::max<int64_t>(1, memory / bytes);
+  const int64_t inputs = (g.receivers_per_layer() - 1) * input.numel() * input.element_size();
+  const int64_t useful =
+      std::max(kBlockBytes / inputs, ceil_div(kEnoughRows, std::max<int64_t>(1, input.size(0))));
+  const int64_t chunk = std::max<int64_t>(1, std::min({memory / bytes, useful, masks.size(0)}));
+  // One for all chunks: fetching it from the system takes longer than filling it.
+  const at::Tensor delta =
+      at::empty({g.num_senders(), chunk, 1, input.size(0), input.size(1)}, input.options());
   std::vector<at::Tensor> rows;
   for (int64_t first = 0; first < masks.size(0); first += chunk) {
+    const int64_t count = std::min(chunk, masks.size(0) - first);
     rows.push_back(
-        Run(session, masks.slice(0, first, std::min(first + chunk, masks.size(0)))).final_rows());
+        Run(session, masks.slice(0, first, first + count), delta.slice(1, 0, count)).final_rows());
   }
   if (rows.empty())
     return at::empty({0, session.tokens().num_prompts, input.size(1)}, input.options());

@@ -8,6 +8,7 @@
 
 #include "engine/project.h"
 #include "engine/read_vocabulary.h"
+#include "profile.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -21,6 +22,7 @@ at::Tensor cap(const at::Tensor& logits, double soft_cap) {
 }  // namespace
 
 at::Tensor Metric::operator()(const at::Tensor& rows) const {
+  const profile::Scope scope(profile::Op::kVocabulary, profile::kNoLayer);
   const auto sizes = rows.sizes().slice(0, 2);
   const at::Tensor flat = rows.reshape({-1, rows.size(-1)});
   if (answers) {

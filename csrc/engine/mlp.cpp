@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "engine/project.h"
+#include "profile.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -89,6 +90,7 @@ at::Tensor run_experts(const at::Tensor& x, const Experts& block, Rule rule) {
 }  // namespace
 
 at::Tensor apply_mlp(const at::Tensor& x, const Layer& layer, Rule rule) {
+  const profile::Scope scope(profile::Op::kMlp);
   const at::Tensor out =
       layer.mlp ? run_mlp(x, *layer.mlp, rule)
                 : run_experts(x.reshape({-1, x.size(-1)}), *layer.experts, rule).view_as(x);

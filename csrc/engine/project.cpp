@@ -5,11 +5,16 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 
+#include "engine/work.h"
+#include "profile.h"
+
 namespace kcircuits::engine {
 namespace {
 
 // Matrices, anywhere.
 void run(const std::vector<Product>& products) {
+  const profile::Scope scope(profile::Op::kProducts);
+  for (const Product& p : products) add_product(p.x, p.w);
   if (products[0].x.device().is_cpu()) return cpu::multiply(products);
   for (const Product& p : products) {
     const at::ScalarType dtype = p.x.scalar_type();
@@ -69,6 +74,9 @@ std::optional<at::Tensor> project_gated(const at::Tensor& x, const Mlp& mlp) {
   }
   auto sizes = x.sizes().vec();
   sizes.back() = mlp.w_up.size(0);
+  const profile::Scope scope(profile::Op::kProducts);
+  add_product(rows, mlp.w_up);
+  add_product(rows, *mlp.w_gate);
   return cpu::gated_linear(rows, mlp.w_up, mlp.b_up, *mlp.w_gate, mlp.b_gate, mlp.activation)
       .view(sizes);
 }

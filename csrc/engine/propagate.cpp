@@ -8,6 +8,7 @@
 
 #include "engine/mix.h"
 #include "engine/mlp.h"
+#include "profile.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -31,6 +32,7 @@ Propagation::Propagation(const State& state, std::vector<int64_t> touched)
     return;
   }
   for (int64_t layer = first.layer; layer < graph_.num_layers; ++layer) {
+    const profile::Scope scope(profile::Op::kOther, layer);
     if (layer > first.layer || first.kind != Kind::kMlp) plan_attention(layer);
     plan_mlp(layer);
   }
@@ -204,6 +206,7 @@ at::Tensor Propagation::run(const at::Tensor& masks) {
   x_.clear();
   compute_touched(masks);
   for (const Step& step : steps_) {
+    const profile::Scope scope(profile::Op::kOther, step.layer);
     compute_inputs(step.groups);
     if (step.is_mlp) {
       run_mlp(step);
@@ -220,6 +223,7 @@ at::Tensor Propagation::run(const at::Tensor& masks) {
 }
 
 void Propagation::compute_touched(const at::Tensor& masks) {
+  const profile::Scope scope(profile::Op::kOther, graph_.describe(touched_[0]).layer);
   const Norm& norm = session_.norm_of(touched_[0]);
   for (const bool last_only : {true, false}) {
     std::vector<int64_t> rows;

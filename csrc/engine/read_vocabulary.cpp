@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "cpu/vocab_readout.h"
+#include "engine/work.h"
+#include "profile.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -82,6 +84,8 @@ Readout at_once(const at::Tensor& rows, const Weight& unembedding,
 Readout read_vocabulary(const at::Tensor& rows, const Weight& unembedding,
                         const std::optional<at::Tensor>& targets,
                         const std::optional<at::Tensor>& bias, double soft_cap) {
+  const profile::Scope scope(profile::Op::kProducts);
+  add_product(rows, unembedding);
   if (unembedding.values())
     return vocab_readout(rows, *unembedding.values(), targets, bias, soft_cap);
   return rows.device().is_cpu() ? at_once(rows, unembedding, targets, bias, soft_cap)

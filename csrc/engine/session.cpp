@@ -8,6 +8,7 @@
 #include "engine/mlp.h"
 #include "engine/norm.h"
 #include "engine/project.h"
+#include "profile.h"
 
 namespace kcircuits::engine {
 
@@ -124,6 +125,7 @@ HeadWeights Session::weights_of(int64_t receiver) const {
 }
 
 std::vector<at::Tensor> Session::project_heads(const std::vector<HeadInput>& inputs) const {
+  const profile::Scope scope(profile::Op::kAttention);
   std::vector<Product> products;
   std::vector<at::Tensor> out;
   const bool grad = at::GradMode::is_enabled();
@@ -187,6 +189,7 @@ at::Tensor Session::mix_values_of(int64_t layer, const HeadCall& call) const {
 
 std::vector<at::Tensor> Session::head_outputs(int64_t layer,
                                               const std::vector<HeadCall>& calls) const {
+  const profile::Scope scope(profile::Op::kAttention, layer);
   const Layer& weights = model_.layers[layer];
   std::vector<at::Tensor> out;
   for (const HeadCall& call : calls) {
@@ -199,6 +202,7 @@ std::vector<at::Tensor> Session::head_outputs(int64_t layer,
 
 void Session::write_heads(int64_t layer, const std::vector<HeadCall>& calls,
                           const std::vector<at::Tensor>& out) const {
+  const profile::Scope scope(profile::Op::kAttention, layer);
   const Layer& weights = model_.layers[layer];
   std::vector<Product> products;
   for (size_t i = 0; i < calls.size(); ++i) {
@@ -224,6 +228,7 @@ at::Tensor Session::rows_of_last(const at::Tensor& stream) const {
 }
 
 at::Tensor Session::run_layer(int64_t l, const at::Tensor& before, const at::Tensor& out) const {
+  const profile::Scope scope(profile::Op::kOther, l);
   const Graph& g = graph();
   const Layer& layer = model_.layers[l];
   const at::Device device = model_.device(l);
@@ -254,6 +259,7 @@ at::Tensor Session::split_heads(int64_t layer, Kind kind, const at::Tensor& proj
 }
 
 void Session::plain_attention(int64_t layer, const at::Tensor& x, const at::Tensor& out) const {
+  const profile::Scope scope(profile::Op::kAttention);
   const Graph& g = graph();
   const Attention& a = model_.layers[layer].attention;
   const auto projected = [&](Kind kind, const Weight& w, const std::optional<at::Tensor>& b) {

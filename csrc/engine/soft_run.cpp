@@ -8,6 +8,7 @@
 
 #include "engine/mix.h"
 #include "engine/mlp.h"
+#include "profile.h"
 
 namespace kcircuits::engine {
 namespace {
@@ -67,6 +68,7 @@ class Run {
   }
 
   void run_attention(int64_t l) {
+    const profile::Scope scope(profile::Op::kOther, l);
     Block block = open(graph_.query(l, 0), graph_.num_heads + 2 * graph_.num_kv_heads);
     block.first_output = graph_.head(l, 0);
     {
@@ -87,6 +89,7 @@ class Run {
   }
 
   void run_mlp(int64_t l) {
+    const profile::Scope scope(profile::Op::kOther, l);
     Block block = open(graph_.mlp_input(l), 1);
     block.first_output = graph_.mlp(l);
     {
@@ -120,6 +123,7 @@ class Run {
   }
 
   void pull_back_block(const Block& block, const std::vector<at::Tensor>& at_outputs) {
+    const profile::Scope scope(profile::Op::kGradients, graph_.describe(block.first).layer);
     const auto gradients =
         torch::autograd::grad(block.outputs, {block.senders, block.weights}, at_outputs);
     at_senders_.slice(0, 0, block.num_senders).add_(gradients[0]);

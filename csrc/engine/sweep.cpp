@@ -6,6 +6,7 @@
 
 #include "engine/mlp.h"
 #include "engine/project.h"
+#include "profile.h"
 
 namespace kcircuits::engine {
 
@@ -15,6 +16,7 @@ Sweep::Sweep(const Session& session, Rule rule, int64_t first_layer, at::Tensor 
   const c10::NoGradGuard no_grad;
   const Model& model = session.model();
   for (int64_t l = first_layer; l < session.graph().num_layers; ++l) {
+    const profile::Scope scope(profile::Op::kOther, l);
     const Layer& layer = model.layers[l];
     Block block;
     block.before = stream = stream.to(model.device(l));
@@ -47,6 +49,7 @@ bool Sweep::is_cut(int64_t layer, bool is_mlp) const {
 
 // What the attention adds to the stream, without b_O.
 at::Tensor Sweep::attend(int64_t layer, Block& block) const {
+  const profile::Scope scope(profile::Op::kAttention);
   const Graph& g = session_.graph();
   const Attention& a = session_.model().layers[layer].attention;
   const at::Tensor x = apply_norm(block.before, session_.model().layers[layer].attention_norm);
@@ -100,6 +103,7 @@ at::Tensor Sweep::pull_back(const at::Tensor& at_rows, const GradientUse& use,
 
 // The gradient at the stream that the MLP reads.
 at::Tensor Sweep::pull_mlp(int64_t layer, const at::Tensor& at_output, const GradientUse& use) {
+  const profile::Scope scope(profile::Op::kGradients, layer);
   const Block& block = blocks_[layer - first_layer_];
   const at::Tensor at_normed =
       torch::autograd::grad({block.mlp_output}, {block.mlp_input}, {at_output})[0];
@@ -111,6 +115,7 @@ at::Tensor Sweep::pull_mlp(int64_t layer, const at::Tensor& at_output, const Gra
 
 at::Tensor Sweep::pull_attention(int64_t layer, const at::Tensor& at_output,
                                  const GradientUse& use) {
+  const profile::Scope scope(profile::Op::kGradients, layer);
   const Block& block = blocks_[layer - first_layer_];
   const Layer& weights = session_.model().layers[layer];
   const Attention& a = weights.attention;

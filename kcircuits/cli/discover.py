@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -114,6 +115,9 @@ def command(
     threads: options.THREADS = None,
     as_json: options.JSON = False,
     quiet: options.QUIET = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Print where the time went, by op and by layer; on the CPU.")
+    ] = False,
 ) -> None:
     """Find the circuit of a model for one or more prompts.
 
@@ -128,6 +132,8 @@ def command(
     from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.discover import discover, method_of
     from kcircuits.files import check_output_file, check_output_folder
+    from kcircuits.model.devices import devices_of
+    from kcircuits.profile import profiled
 
     given = {
         "threshold": threshold,
@@ -155,6 +161,8 @@ def command(
         device_map=device_map,
         say=not (quiet or as_json),
     )
+    if profile and any(device.type != "cpu" for device in devices_of(loaded.spec)):
+        raise KCircuitsError("--profile is for models on the CPU: other devices work on behind a call")
     reference = read_reference(reference_prompts, ablation, loaded)
     made.check(loaded.spec, Task(chosen.prompts, ablation, metric, reference))
     folder = check_output_folder(out)
@@ -164,7 +172,8 @@ def command(
     with_picture = drawable()
 
     with shown_progress(not (quiet or as_json)) as progress:
-        circuit = discover(
+        search = partial(
+            discover,
             loaded,
             chosen.prompts,
             method,
@@ -178,6 +187,7 @@ def command(
             scores=scores,
             **chosen_options,
         )
+        circuit, where = profiled(search) if profile else (search(), None)
     given_input = source.given(
         model, reference_prompts=reference_prompts, dtype=None if dtype == "float32" else dtype
     )
@@ -185,10 +195,15 @@ def command(
     circuit = replace(circuit, settings=circuit.settings | recorded)
     written = write_circuit(circuit, folder, with_picture) + ([Path(scores)] if scores else [])
     if as_json:
-        json.dump(_summary(circuit, chosen, written), sys.stdout, indent=2)
+        summary = _summary(circuit, chosen, written)
+        json.dump(summary | ({"profile": where.to_json()} if where else {}), sys.stdout, indent=2)
         print()
     elif not quiet:
         print(_sentence(circuit, written))
+    if where is not None and not as_json:
+        from kcircuits.cli.profile_table import print_profile
+
+        print_profile(where)
 
 
 def _cost(stats: dict[str, Any]) -> str:

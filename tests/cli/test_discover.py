@@ -287,3 +287,24 @@ def test_the_cost_of_training_is_said_in_steps(kcircuits, worded, prompts_file, 
     done = kcircuits("discover", "--model", worded, "--prompts", prompts_file, *options, "--out", tmp_path)
     assert done.status == 0
     assert "\n3 steps in " in done.out
+
+
+def test_profile(kcircuits, worded, prompts_file, tmp_path):
+    search = ["discover", "--model", worded, "--prompts", prompts_file, "--threshold", 0.1, "--out", tmp_path]
+    plain = kcircuits(*search)
+    done = kcircuits(*search, "--profile")
+    assert done.status == 0
+    assert done.out.startswith(plain.out.split("\n", 1)[0])
+    for text in (
+        "Where the time goes",
+        "MLP: products",
+        "Products with weights, by their rows",
+        "GEMM speed",
+    ):
+        assert text in done.out
+        assert text not in plain.out
+    document = kcircuits(*search, "--profile", "--json").json
+    assert document["profile"]["gemm_flops"] > 0
+    recorded = sum(work["seconds"] for work in document["profile"]["work"])
+    assert 0 < recorded <= document["profile"]["seconds"]
+    assert "profile" not in kcircuits(*search, "--json").json
