@@ -250,8 +250,7 @@ double block_cost(const Operands& operands, int64_t rows, int64_t columns) {
   const double made = w.floats() == nullptr ? kMaking * depth * padded(columns) : 0;
   if (takes_columns(operands, rows)) {
     const double copied = w.by_columns() ? 0 : kTransposition * depth * padded(columns);
-    return 200 + made + copied +
-           kMultiplyAdd * depth * padded(columns) * std::max<double>(rows, 3);
+    return 200 + made + copied + kMultiplyAdd * depth * padded(columns) * std::max<double>(rows, 3);
   }
   return 200 + made + kTransposition * depth * padded(rows) + kReading * depth * columns +
          kMultiplyAdd * depth * padded(rows) * columns;

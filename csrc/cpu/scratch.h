@@ -1,4 +1,5 @@
-// A thread's buffer, kept from call to call: fresh pages would cost more than what is written there.
+// A thread's buffer, kept from call to call: fresh pages would cost more than what is written
+// there.
 #pragma once
 
 #include <cstdint>

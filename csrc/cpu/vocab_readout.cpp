@@ -82,7 +82,6 @@ class Words<double> {
 template <typename Acc>
 class Reader {
  public:
-
   Reader(const VocabReadoutProblem& problem, int64_t first, int64_t count)
       : problem_(problem),
         ops_(tiles().of<Acc>()),

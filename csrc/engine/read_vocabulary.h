@@ -5,8 +5,8 @@
 
 #include <optional>
 
-#include "weight.h"
 #include "ops/calls.h"
+#include "weight.h"
 
 namespace kcircuits::engine {
 

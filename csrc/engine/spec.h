@@ -10,8 +10,8 @@
 
 #include "activation.h"
 #include "engine/graph.h"
-#include "weight.h"
 #include "norm_kind.h"
+#include "weight.h"
 
 namespace kcircuits::engine {
 
