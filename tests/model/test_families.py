@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
@@ -25,6 +22,7 @@ from transformers import (
 from transformers.activations import ACT2FN
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.devices import tensors_of
 from kcircuits.model.families import FAMILIES, spec_of
 from kcircuits.model.families.common import ACTIVATIONS, activation
 from kcircuits.model.forward import activate, forward, position_ids
@@ -43,18 +41,6 @@ from tests.models import (
     tiny_spec,
 )
 
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from tensors_in(item)
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from tensors_in(getattr(value, field.name))
-
-
 # Queries and keys that lie in another order or mixed with values, and norms that are added to 1.
 TAKEN_APART = {"gptj", "gptj_all_rotated", "gpt_neox", "gpt_neox_sequential", "gemma", "gemma2", "gemma3"} | {
     "falcon_biases",
@@ -66,12 +52,12 @@ TAKEN_APART = {"gptj", "gptj_all_rotated", "gpt_neox", "gpt_neox_sequential", "g
 @pytest.mark.parametrize("name", sorted(BUILDERS.keys() - TAKEN_APART))
 def test_weights_are_referenced_each_and_every_one(name):
     model = tiny_model(name)
-    tensors = {tensor.untyped_storage().data_ptr() for tensor in tensors_in(tiny_spec(name))}
+    tensors = {tensor.untyped_storage().data_ptr() for tensor in tensors_of(tiny_spec(name))}
     parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     rotary = {buffer.untyped_storage().data_ptr() for buffer in model.buffers()}
     assert parameters <= tensors
     assert tensors <= parameters | rotary
-    assert not any(tensor.requires_grad for tensor in tensors_in(tiny_spec(name)))
+    assert not any(tensor.requires_grad for tensor in tensors_of(tiny_spec(name)))
 
 
 def test_matrices_are_the_parameters_or_views_of_them():
