@@ -8,8 +8,8 @@ from kcircuits.model.loading import load_model
 from kcircuits.profile import profiled
 from tests.golden import GOLDEN, acdc_golden
 
-# Hypotheses evaluated for all cases of these models, in how many batches, and the operations of all products. Where
-# a change lowers them, lower them here.
+# Hypotheses evaluated for all cases of these models, in how many batches, and the operations of all products.
+# Where a change lowers them, lower them here.
 EVALUATIONS, CHUNKS, FLOP = 2832, 491, 257_887_744
 TOLERANCE = 1.02
 """Drafts are rounded differently on other processors."""
