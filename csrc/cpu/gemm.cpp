@@ -152,20 +152,19 @@ Tensor linear(const Tensor& x, const Weight& w, const std::optional<Tensor>& bia
   return out;
 }
 
-bool takes_gate(const Tensor& x, const Weight& w, const Weight& w_gate) {
-  return x.scalar_type() == at::kFloat && x.size(1) > 0 && Stored::takes(w) &&
-         Stored::takes(w_gate) && Stored(w).by_columns() == Stored(w_gate).by_columns();
-}
-
-Tensor gated_linear(const Tensor& x, const Weight& w, const std::optional<Tensor>& bias,
-                    const Weight& w_gate, const std::optional<Tensor>& bias_gate,
-                    Activation activation) {
+std::optional<Tensor> gated_linear(const Tensor& x, const Weight& w,
+                                   const std::optional<Tensor>& bias, const Weight& w_gate,
+                                   const std::optional<Tensor>& bias_gate, Activation activation) {
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  if (x.scalar_type() != at::kFloat || x.size(1) == 0 || !Stored::takes(w) ||
+      !Stored::takes(w_gate)) {
+    return std::nullopt;
+  }
+  const OwnedFactor factor(w, bias), gate(w_gate, bias_gate);
+  if (factor.w.by_columns() != gate.w.by_columns()) return std::nullopt;
   const Tensor out = at::empty({x.size(0), w.size(0)}, x.options());
   if (out.numel() == 0) return out;
   const Tensor rows = with_dense_rows(x);
-  const OwnedFactor factor(w, bias), gate(w_gate, bias_gate);
-  TORCH_INTERNAL_ASSERT(factor.w.by_columns() == gate.w.by_columns());
   Operands operands = operands_of(rows, factor, out);
   operands.gate = {gate.factor(), activation};
   run({operands});

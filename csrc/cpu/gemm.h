@@ -31,10 +31,11 @@ at::Tensor linear(const at::Tensor& x, const Weight& w,
                   const std::optional<at::Tensor>& bias = std::nullopt);
 
 // The first half of a gated MLP, act(x · w_gateᵀ + bias_gate) * (x · wᵀ + bias), tile by tile: one
-// matrix is written. For what takes_gate says: float32, and both weights stored the same way.
-bool takes_gate(const at::Tensor& x, const Weight& w, const Weight& w_gate);
-at::Tensor gated_linear(const at::Tensor& x, const Weight& w, const std::optional<at::Tensor>& bias,
-                        const Weight& w_gate, const std::optional<at::Tensor>& bias_gate,
-                        Activation activation);
+// matrix is written. Nothing where that is not possible: for float32, and both weights stored by
+// rows or both by columns, it is.
+std::optional<at::Tensor> gated_linear(const at::Tensor& x, const Weight& w,
+                                       const std::optional<at::Tensor>& bias, const Weight& w_gate,
+                                       const std::optional<at::Tensor>& bias_gate,
+                                       Activation activation);
 
 }  // namespace kcircuits::cpu

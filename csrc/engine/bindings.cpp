@@ -332,10 +332,10 @@ void bind(py::module_& m) {
       [](const at::Tensor& x, const py::object& w, const std::optional<at::Tensor>& bias,
          const py::object& w_gate, const std::optional<at::Tensor>& bias_gate,
          const std::string& activation) {
-        const Weight factor = read_weight(w), gate = read_weight(w_gate);
-        TORCH_CHECK_VALUE(cpu::takes_gate(x, factor, gate),
-                          "cpu_gated_linear: not for these tensors");
-        return cpu::gated_linear(x, factor, bias, gate, bias_gate, read_activation(activation));
+        const auto out = cpu::gated_linear(x, read_weight(w), bias, read_weight(w_gate), bias_gate,
+                                           read_activation(activation));
+        TORCH_CHECK_VALUE(out, "cpu_gated_linear: not for these tensors");
+        return *out;
       },
       py::arg("x"), py::arg("w"), py::arg("bias"), py::arg("w_gate"), py::arg("bias_gate"),
       py::arg("activation"), "act(x w_gateᵀ + bias_gate) (x wᵀ + bias), for tests and benchmarks.");

@@ -67,18 +67,20 @@ void project_into(const std::vector<Product>& products) {
 }
 
 std::optional<at::Tensor> project_gated(const at::Tensor& x, const Mlp& mlp) {
-  const at::Tensor rows = x.reshape({-1, x.size(-1)});
   if (at::GradMode::is_enabled() || !x.device().is_cpu() || !mlp.w_gate || mlp.limit > 0 ||
-      mlp.up_offset != 0 || !cpu::takes_gate(rows, mlp.w_up, *mlp.w_gate)) {
+      mlp.up_offset != 0) {
     return std::nullopt;
   }
-  auto sizes = x.sizes().vec();
-  sizes.back() = mlp.w_up.size(0);
   const profile::Scope scope(profile::Op::kProducts);
+  const at::Tensor rows = x.reshape({-1, x.size(-1)});
+  const auto hidden =
+      cpu::gated_linear(rows, mlp.w_up, mlp.b_up, *mlp.w_gate, mlp.b_gate, mlp.activation);
+  if (!hidden) return std::nullopt;
   add_product(rows, mlp.w_up);
   add_product(rows, *mlp.w_gate);
-  return cpu::gated_linear(rows, mlp.w_up, mlp.b_up, *mlp.w_gate, mlp.b_gate, mlp.activation)
-      .view(sizes);
+  auto sizes = x.sizes().vec();
+  sizes.back() = mlp.w_up.size(0);
+  return hidden->view(sizes);
 }
 
 }  // namespace kcircuits::engine

@@ -89,11 +89,6 @@ class QuantisedWeight:
         """The same codes on another device."""
         return self._of_each(lambda part: part.to(device))
 
-    def tensors(self) -> tuple[Tensor, ...]:
-        """All tensors that it is kept in."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return tuple(value for value in values if isinstance(value, Tensor))
-
     def _of_each(self, change: Callable[[Tensor], Tensor]) -> QuantisedWeight:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         changed: dict[str, Any] = {

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from kcircuits.engine import Engine
+from kcircuits.model.devices import tensors_of
 from kcircuits.model.forward import forward, read_out
 from kcircuits.model.quantised import QuantisedWeight, dense, packed
-from kcircuits.planning.memory import tensors_of, weights_bytes
+from kcircuits.planning.memory import weights_bytes
 from kcircuits.task import Task
 from tests.models import BUILDERS, dequantised, quantised_spec, random_prompts, tiny_spec
 from tests.tasks import random_prompts_of, reference_runs
@@ -119,5 +120,5 @@ def test_bytes_of_the_weights():
     assert isinstance(exact.embedding, torch.Tensor)
     assert isinstance(spec.embedding, QuantisedWeight)
     # 32 numbers of 4 bits, a scale and an offset.
-    assert sum(part.nbytes for part in spec.embedding.tensors()) == exact.embedding.numel() * 20 / 32
+    assert sum(part.nbytes for part in tensors_of(spec.embedding)) == exact.embedding.numel() * 20 / 32
     assert dense(spec.embedding).shape == exact.embedding.shape

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.devices import tensors_of
 from kcircuits.model.gguf_blocks import TYPES, stored_weight
 from kcircuits.model.quantised import QuantisedWeight, dense
 
@@ -53,7 +54,7 @@ def test_the_numbers_are_those_of_the_library(kind, rows, blocks, seed):
 def test_what_a_number_takes(kind):
     weight = stored_weight(random_blocks(kind, 4, 2, 0), kind)
     assert isinstance(weight, QuantisedWeight)
-    bits = sum(part.nbytes for part in weight.tensors()) * 8 / weight.shape.numel()
+    bits = sum(part.nbytes for part in tensors_of(weight)) * 8 / weight.shape.numel()
     assert bits == BITS[kind] if kind in BITS else 8.5 <= bits <= 9
 
 

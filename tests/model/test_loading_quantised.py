@@ -12,11 +12,11 @@ from transformers.modeling_gguf_pytorch_utils import GPT2TensorProcessor
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model import gguf, gguf_stored
+from kcircuits.model.devices import tensors_of
 from kcircuits.model.forward import forward
 from kcircuits.model.gguf_stored import StoredWeights
 from kcircuits.model.loading import load_model
 from kcircuits.model.quantised import QuantisedWeight, dense
-from kcircuits.planning.memory import tensors_of
 from tests.model.editing import edit_weights
 from tests.model.tiny_gguf import TOKENS, write_gguf
 from tests.models import build, llama, quantised_spec, random_prompts, save, tiny_model

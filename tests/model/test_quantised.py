@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.devices import tensors_of
 from kcircuits.model.quantised import PART, QuantisedWeight, dense, linear, packed, quantise
 
 
@@ -69,7 +70,7 @@ def test_rounding_errs_by_half_a_step(bits, columns):
     step = weight.scale.float().repeat_interleave(32, 1)[:, :columns]
     # The ends are rounded as well: scale and offset are float16.
     assert ((weight.dequantised() - exact).abs() <= 0.5 * step + 4e-3).all()
-    assert sum(part.nbytes for part in weight.tensors()) <= 7 * -(-columns // 32) * (32 * bits / 8 + 4)
+    assert sum(part.nbytes for part in tensors_of(weight)) <= 7 * -(-columns // 32) * (32 * bits / 8 + 4)
 
 
 def test_eight_bits_are_those_of_gguf():
