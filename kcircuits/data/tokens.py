@@ -102,12 +102,7 @@ def answer_id(
     KCircuitsError
         If the answer is blank or not Unicode text.
     """
-    if not answer.strip():
-        raise KCircuitsError(f"{name!r} is empty")
-    readings = [_continuation(tokenizer, prompt, text) for text in _readings(prompt.text, answer)]
-    ids = next((ids for ids in readings if len(ids) == 1), readings[0])
-    if not ids or ids[0] == tokenizer.unk_token_id:
-        raise AnswerError(f"{name} {answer!r} is not in the tokenizer's vocabulary", UNKNOWN)
+    ids = answer_ids(tokenizer, prompt, answer, name)
     if len(ids) > 1 and not allow_multi_token:
         raise AnswerError(
             f"{name} {answer!r} is {len(ids)} tokens, first is {tokenizer.decode([ids[0]])!r} (id {ids[0]}); "
@@ -115,6 +110,27 @@ def answer_id(
             SEVERAL_TOKENS,
         )
     return ids[0]
+
+
+def answer_ids(tokenizer: Any, prompt: TokenisedText, answer: str, name: str) -> tuple[int, ...]:
+    """All tokens of an answer behind the prompt: one if a reading of `answer_id` is one, else the first's.
+
+    Parameters are those of `answer_id`.
+
+    Raises
+    ------
+    AnswerError
+        If the answer is not in the tokenizer's vocabulary.
+    KCircuitsError
+        If the answer is blank or not Unicode text.
+    """
+    if not answer.strip():
+        raise KCircuitsError(f"{name!r} is empty")
+    readings = [_continuation(tokenizer, prompt, text) for text in _readings(prompt.text, answer)]
+    ids = next((ids for ids in readings if len(ids) == 1), readings[0])
+    if not ids or ids[0] == tokenizer.unk_token_id:
+        raise AnswerError(f"{name} {answer!r} is not in the tokenizer's vocabulary", UNKNOWN)
+    return ids
 
 
 def subject_span(tokenizer: Any, prompt: TokenisedText, subject: str | tuple[int, int]) -> tuple[int, int]:

@@ -178,6 +178,15 @@ def head_writes(
     attention: Attention, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, mask: Tensor
 ) -> Tensor:
     """z W_O of each head, [H, N, T, D]; arguments as in `attention_outputs`."""
+    z = head_values(attention, q, k, v, positions, mask)
+    w_o = dense(attention.w_o).unflatten(-1, (z.shape[1], -1))  # [D, H, d]
+    return torch.einsum("nhtd,Dhd->hntD", z, w_o)
+
+
+def head_values(
+    attention: Attention, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, mask: Tensor
+) -> Tensor:
+    """z, the values that each head's pattern mixes, [N, H, T, d]; arguments as in `attention_outputs`."""
     q = norm_heads(attention.q_norm, q, attention.joint_norms)
     k = norm_heads(attention.k_norm, k, attention.joint_norms)
     if attention.rotary is not None:
@@ -200,8 +209,7 @@ def head_writes(
         logits = torch.cat([logits, sink.to(logits.dtype)], dim=-1)
     wide = torch.promote_types(logits.dtype, torch.float32)
     probabilities = logits.softmax(dim=-1, dtype=wide).to(q.dtype)[..., :length]  # [N, H, T, T]
-    w_o = dense(attention.w_o).unflatten(-1, (num_heads, -1))  # [D, H, d]
-    return torch.einsum("nhtd,Dhd->hntD", probabilities @ v, w_o)
+    return probabilities @ v
 
 
 def norm_heads(norm: Norm | None, x: Tensor, joint: bool) -> Tensor:
@@ -233,15 +241,18 @@ def mlp_outputs(layer: Layer, x: Tensor) -> Tensor:
 
 def run_mlp(mlp: Mlp, x: Tensor) -> Tensor:
     """The MLP's output, bias included, for normed x [..., D]."""
+    return linear(mlp_hidden(mlp, x), mlp.w_down, mlp.b_down)
+
+
+def mlp_hidden(mlp: Mlp, x: Tensor) -> Tensor:
+    """What w_down reads, [..., F], for normed x [..., D]: the keys of an associative memory (ROME)."""
     up = linear(x, mlp.w_up, mlp.b_up)
     if mlp.w_gate is None:
-        hidden = activate(mlp.activation, up)
-    else:
-        gate = linear(x, mlp.w_gate, mlp.b_gate)
-        if mlp.limit is not None:
-            gate, up = gate.clamp(max=mlp.limit), up.clamp(-mlp.limit, mlp.limit)
-        hidden = activate(mlp.activation, gate) * (up + mlp.up_offset)
-    return linear(hidden, mlp.w_down, mlp.b_down)
+        return activate(mlp.activation, up)
+    gate = linear(x, mlp.w_gate, mlp.b_gate)
+    if mlp.limit is not None:
+        gate, up = gate.clamp(max=mlp.limit), up.clamp(-mlp.limit, mlp.limit)
+    return activate(mlp.activation, gate) * (up + mlp.up_offset)
 
 
 def run_experts(block: Experts, x: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Model editing: ROME, MEMIT and fine-tuning, and what an edit did."""

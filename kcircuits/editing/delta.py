@@ -1,0 +1,149 @@
+"""What an edit adds to a model's matrices, and the model with it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from kcircuits.errors import KCircuitsError
+from kcircuits.files import write_atomically
+from kcircuits.model.loading import Model
+from kcircuits.model.quantised import dense
+from kcircuits.model.spec import ModelSpec
+
+FORMAT = "kcircuits-edit/1"
+_NAME = re.compile(r"layers\.(\d{1,6})\.(mlp\.w_down|attention\.w_o)")
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """left rightᵀ: left [out, r], right [in, r]."""
+
+    left: Tensor
+    right: Tensor
+
+    @property
+    def matrix(self) -> Tensor:
+        """The sum that is added, [out, in]."""
+        return self.left @ self.right.T
+
+
+@dataclass(frozen=True)
+class Delta:
+    """Matrices, by name ("layers.17.mlp.w_down"), and what is added to them."""
+
+    parts: Mapping[str, LowRank | Tensor]
+
+    def applied(self, model: Model) -> Model:
+        """Another model with the sums; the given one is left as it is, and shares every other tensor.
+
+        A matrix that is kept in few bits is dequantised first.
+
+        Raises KCircuitsError if a matrix is not there or has another shape.
+        """
+        spec = model.spec
+        for name, part in self.parts.items():
+            spec = with_added(spec, name, part)
+        given = f"{model.identity['weights_hash']} {self.digest}"
+        identity = {**model.identity, "weights_hash": hashlib.sha256(given.encode()).hexdigest()}
+        return replace(model, spec=spec, identity=identity)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over names and numbers."""
+        found = hashlib.sha256()
+        for name, tensor in sorted(self._tensors().items()):
+            found.update(name.encode() + str(list(tensor.shape)).encode())
+            found.update(tensor.numpy().tobytes())
+        return found.hexdigest()
+
+    def save(self, path: str | Path, weights_hash: str) -> None:
+        """Write a safetensors file, atomically; `weights_hash` is that of the model that was edited."""
+        header = {"format": FORMAT, "weights_hash": weights_hash}
+        write_atomically(path, save(self._tensors(), metadata=header))
+
+    @classmethod
+    def load(cls, path: str | Path, model: Model) -> Delta:
+        """Read what `save` wrote.
+
+        Raises KCircuitsError if the file is not such a one, or the edit is of another model.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise KCircuitsError(f"cannot read the edit in {path}: {error}") from error
+        if header.get("format") != FORMAT:
+            raise KCircuitsError(f"{path} is no edit: its format is not {FORMAT}")
+        if header.get("weights_hash") != model.identity["weights_hash"]:
+            raise KCircuitsError(f"the edit in {path} is of another model")
+        names = {name.removesuffix(".left").removesuffix(".right") for name in tensors}
+        try:
+            parts = {
+                name: tensors[name]
+                if name in tensors
+                else LowRank(tensors[f"{name}.left"], tensors[f"{name}.right"])
+                for name in sorted(names)
+            }
+        except KeyError as error:
+            raise KCircuitsError(f"the edit in {path} lacks {error}") from error
+        return cls(parts)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for name, part in self.parts.items():
+            if isinstance(part, LowRank):
+                found |= {f"{name}.left": part.left, f"{name}.right": part.right}
+            else:
+                found[name] = part
+        return {name: tensor.detach().float().cpu().contiguous() for name, tensor in found.items()}
+
+
+def matrix_of(spec: ModelSpec, name: str) -> Tensor:
+    """The matrix that a name stands for. Raises KCircuitsError if there is none."""
+    layer, block, field = _parsed(spec, name)
+    return dense(getattr(getattr(spec.layers[layer], block), field))
+
+
+def matrix_name(layer: int, of_heads: bool = False) -> str:
+    """The name of what the heads or the MLP of a layer write with."""
+    return f"layers.{layer}.{'attention.w_o' if of_heads else 'mlp.w_down'}"
+
+
+def with_added(spec: ModelSpec, name: str, part: LowRank | Tensor) -> ModelSpec:
+    """The model with something added to the matrix of this name.
+
+    Raises KCircuitsError if there is no such matrix, or its shape is another.
+    """
+    before, added = matrix_of(spec, name), part.matrix if isinstance(part, LowRank) else part
+    if before.shape != added.shape:
+        raise KCircuitsError(
+            f"an edit of shape {list(added.shape)} does not fit {name}, which has {list(before.shape)}"
+        )
+    return with_matrix(spec, name, (before.float() + added.to(before.device)).to(before.dtype))
+
+
+def with_matrix(spec: ModelSpec, name: str, matrix: Tensor) -> ModelSpec:
+    """The model with another matrix of this name."""
+    layer, block, field = _parsed(spec, name)
+    old = spec.layers[layer]
+    changed = replace(old, **{block: replace(getattr(old, block), **{field: matrix})})
+    return replace(spec, layers=(*spec.layers[:layer], changed, *spec.layers[layer + 1 :]))
+
+
+def _parsed(spec: ModelSpec, name: str) -> tuple[int, str, str]:
+    match = _NAME.fullmatch(name)
+    if match is None or int(match[1]) >= len(spec.layers):
+        raise KCircuitsError(f"the model has no matrix {name!r} that an edit could change")
+    block, field = match[2].split(".")
+    if not hasattr(getattr(spec.layers[int(match[1])], block), field):
+        raise KCircuitsError(f"{name!r}: layer {match[1]} is a mixture of experts, which no edit changes")
+    return int(match[1]), block, field

@@ -1,0 +1,268 @@
+"""From requests to an edited model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from kcircuits.editing.delta import Delta, LowRank, matrix_name
+from kcircuits.editing.fine_tuning import tuned
+from kcircuits.editing.memit import spread
+from kcircuits.editing.methods import FineTuning, Memit, Method, Rome
+from kcircuits.editing.rank_one import rank_one_update
+from kcircuits.editing.request import EditRequest
+from kcircuits.editing.sampling import STARTS, sampled
+from kcircuits.editing.second_moment import SecondMoment
+from kcircuits.editing.stream import final_rows, padded
+from kcircuits.editing.tokenised import TokenisedEdit, tokenise_edit
+from kcircuits.editing.values import Values, optimised_values
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.forward import read_out
+from kcircuits.model.loading import Model
+from kcircuits.model.spec import Experts, ModelSpec
+
+PREFIX_LENGTHS = (5, 10)
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class EditedModel:
+    """An edit, and the model with it.
+
+    As a context manager it gives the edited model. The model that was edited is never written to: the
+    changed matrices are new ones beside it, so it is the same to the bit before, meanwhile and afterwards.
+
+    Parameters
+    ----------
+    original
+        The model that was edited.
+    delta
+        What is added to which matrices.
+    requests
+        Those that the edit contains.
+    failed
+        Reasons by the number of the request: what could not be edited and is not in the edit.
+
+    Examples
+    --------
+        with kcircuits.edit(model, requests, Rome(layer=9)) as edited:
+            circuit = kcircuits.discover(edited, prompts)
+    """
+
+    original: Model
+    delta: Delta
+    requests: tuple[EditRequest, ...]
+    failed: dict[int, str]
+
+    @cached_property
+    def model(self) -> Model:
+        """The edited model; its identity is its own."""
+        return self.delta.applied(self.original)
+
+    def __enter__(self) -> Model:
+        return self.model
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__dict__.pop("model", None)  # its own matrices are freed with it
+
+    def save(self, path: str | Path) -> None:
+        """Write the delta as safetensors, atomically; `load_edit` reads it."""
+        self.delta.save(path, self.original.identity["weights_hash"])
+
+
+def edit(
+    model: Model,
+    requests: Sequence[EditRequest],
+    method: Method,
+    *,
+    moments: Callable[[int], SecondMoment] | None = None,
+    num_prefixes: int = 5,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> EditedModel:
+    """Edit facts, all of them into one model.
+
+    Parameters
+    ----------
+    model
+        With a tokenizer.
+    requests
+        At least one.
+    method
+        `Rome`, `Memit` or `FineTuning`, with its options.
+    moments
+        The second moment of the keys at a layer (`second_moment`, `identity_moment`), for ROME and MEMIT.
+    num_prefixes
+        Before how many texts, sampled from the model, a prompt is also seen (ROME and MEMIT).
+    seed
+        Of that sampling.
+    progress
+        Called with steps done and steps in all.
+
+    Raises
+    ------
+    KCircuitsError
+        If a request cannot be used (its target is what the model says already, say), a layer does not exist
+        or is a mixture of experts, moments are missing, or all edits fail.
+    """
+    edits = tokenised(model, requests, method, num_prefixes, seed)
+    if isinstance(method, FineTuning):
+        return _tuned(model, requests, edits, method, progress)
+    layers = method.layers(len(model.spec.layers))
+    values = optimised_values(model.spec, edits, layers[-1], method.value, progress)
+    kept = [number for number in range(len(edits)) if number not in values.failed]
+    if not kept:
+        raise KCircuitsError(f"no edit succeeded; the first: {values.failed[0]}")
+    delta = written(model.spec, [edits[n] for n in kept], on(values, kept), method, moments)
+    return EditedModel(model, delta, tuple(requests), values.failed)
+
+
+def edit_each(
+    model: Model,
+    requests: Sequence[EditRequest],
+    method: Method,
+    *,
+    moments: Callable[[int], SecondMoment] | None = None,
+    num_prefixes: int = 5,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[EditedModel | str]:
+    """Edit facts, each into a model of its own; values are optimised together.
+
+    Parameters are those of `edit`. Gives for each request its edit, or the reason why it failed.
+    """
+    if isinstance(method, FineTuning):
+        found: list[EditedModel | str] = []
+        for number, request in enumerate(requests, start=1):
+            edits = tokenised(model, [request], method, num_prefixes, seed)
+            try:
+                found.append(_tuned(model, [request], edits, method, None))
+            except DivergedError as error:
+                found.append(str(error))
+            if progress is not None:
+                progress(number, len(requests))
+        return found
+    edits = tokenised(model, requests, method, num_prefixes, seed)
+    layers = method.layers(len(model.spec.layers))
+    values = optimised_values(model.spec, edits, layers[-1], method.value, progress)
+    return [
+        values.failed[n]
+        if n in values.failed
+        else EditedModel(
+            model, written(model.spec, [edits[n]], on(values, [n]), method, moments), (requests[n],), {}
+        )
+        for n in range(len(edits))
+    ]
+
+
+class DivergedError(KCircuitsError):
+    """An optimisation made its loss larger, or not finite."""
+
+
+def tokenised(
+    model: Model, requests: Sequence[EditRequest], method: Method, num_prefixes: int, seed: int
+) -> list[TokenisedEdit]:
+    """Check requests and tokenise them, ROME's and MEMIT's behind prefixes."""
+    if not requests:
+        raise KCircuitsError("there is no edit")
+    spec = model.spec
+    if isinstance(method, FineTuning):
+        prefixes: list[str] = []
+    else:
+        for layer in method.layers(len(spec.layers)):
+            if isinstance(spec.layers[layer].mlp, Experts):
+                raise KCircuitsError(
+                    f"layer {layer} is a mixture of experts, which has no one w_down to edit"
+                )
+            if len(method.layers(len(spec.layers))) > 1 and spec.layers[layer].mlp_post_norm is not None:
+                raise KCircuitsError(
+                    f"{spec.family} norms what its MLPs write: a value cannot be spread over layers; give one"
+                )
+        prefixes = sampled_prefixes(model, num_prefixes, seed)
+    edits = [tokenise_edit(model, request, prefixes) for request in requests]
+    _check_new(spec, requests, edits)
+    return edits
+
+
+def sampled_prefixes(model: Model, count: int, seed: int) -> list[str]:
+    """Texts of 5 and 10 tokens, by turns, that the model writes."""
+    if count < 1:
+        return []
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+    starts = [tuple(tokenizer(word, verbose=False)["input_ids"]) for word in STARTS]
+    texts = []
+    for number in range(count):
+        start = starts[number % len(starts)]
+        ids = sampled(model.spec, [start], PREFIX_LENGTHS[number % len(PREFIX_LENGTHS)], seed + number)
+        text = tokenizer.decode(ids[0].tolist(), skip_special_tokens=True)
+        texts.append(" ".join(text.split()) + ".")
+    return texts
+
+
+def written(
+    spec: ModelSpec,
+    edits: Sequence[TokenisedEdit],
+    values: Values,
+    method: Rome | Memit,
+    moments: Callable[[int], SecondMoment] | None,
+) -> Delta:
+    """The change that gives some keys their values."""
+    if moments is None:
+        raise KCircuitsError(f"{method.name} needs the second moment of the keys (second_moment)")
+    layers = method.layers(len(spec.layers))
+    if isinstance(method, Memit):
+        return spread(spec, edits, values, layers, lambda layer: moments(layer).matrix, method.weight)
+    # One after the other: a later edit finds the earlier ones in W. Its key does not change by them, as keys
+    # are what comes into W.
+    left: list[Tensor] = []
+    right: list[Tensor] = []
+    moment = moments(layers[0]).matrix
+    for key, change in zip(values.key, values.delta, strict=True):
+        moved = sum((a * (b @ key) for a, b in zip(left, right, strict=True)), torch.zeros_like(change))
+        update = rank_one_update(key, change - moved, moment)
+        left.append(update.left[:, 0])
+        right.append(update.right[:, 0])
+    return Delta({matrix_name(layers[0]): LowRank(torch.stack(left, dim=1), torch.stack(right, dim=1))})
+
+
+def on(values: Values, numbers: Sequence[int]) -> Values:
+    """Some of the edits' values."""
+    index = torch.tensor(list(numbers), device=values.key.device)
+    return Values(values.key[index], values.delta[index], values.loss[index], {})
+
+
+def _tuned(
+    model: Model,
+    requests: Sequence[EditRequest],
+    edits: Sequence[TokenisedEdit],
+    method: FineTuning,
+    progress: Progress | None,
+) -> EditedModel:
+    nodes = method.tuned_nodes(len(model.spec.layers))
+    delta, before, after = tuned(model.spec, edits, nodes, method.objective, method.tuning, progress)
+    if not after <= before:
+        raise DivergedError(f"the fine-tuning diverged: its loss went from {before:.3g} to {after:.3g}")
+    return EditedModel(model, delta, tuple(requests), {})
+
+
+@torch.no_grad()
+def _check_new(spec: ModelSpec, requests: Sequence[EditRequest], edits: Sequence[TokenisedEdit]) -> None:
+    """Refuse targets that the model answers already."""
+    tokens = padded([edit.prompt.ids + edit.target[:-1] for edit in edits], spec.unembedding.device)
+    rows = final_rows(spec, tokens)
+    for number, (request, edit) in enumerate(zip(requests, edits, strict=True)):
+        last = len(edit.prompt.ids) - 1
+        best = read_out(spec, rows[number, last : last + len(edit.target)]).argmax(dim=-1)
+        if tuple(best.tolist()) == edit.target:
+            raise KCircuitsError(
+                f"the model answers {request.prompt!r} with {request.target!r} already: nothing to edit"
+            )

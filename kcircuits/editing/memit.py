@@ -1,0 +1,81 @@
+"""MEMIT (arXiv 2210.07229): one value for each fact at the last of some layers, spread over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from kcircuits.editing.delta import Delta, LowRank, matrix_name, with_added
+from kcircuits.editing.rank_one import batch_update
+from kcircuits.editing.stream import after_mlp, padded, through, to_mlp
+from kcircuits.editing.tokenised import TokenisedEdit
+from kcircuits.editing.values import AT_ONCE, Values
+from kcircuits.model.spec import ModelSpec
+
+
+def spread(
+    spec: ModelSpec,
+    edits: Sequence[TokenisedEdit],
+    values: Values,
+    layers: Sequence[int],
+    moment: Callable[[int], Tensor],
+    weight: float,
+) -> Delta:
+    """Write values over layers, from the lowest up, each taking an equal share of what is still missing.
+
+    Parameters
+    ----------
+    spec, edits
+        The unedited model, and E edits.
+    values
+        Theirs at the last of the layers.
+    layers
+        Rising.
+    moment
+        C [F, F] of a layer.
+    weight
+        λ of `batch_update`.
+    """
+    last = layers[-1]
+    wanted = states(spec, edits, last, last)[1] + values.delta
+    edited, parts = spec, dict[str, LowRank | Tensor]()
+    for number, layer in enumerate(layers):
+        keys, present = states(edited, edits, layer, last)
+        share = (wanted - present) / (len(layers) - number)
+        parts[matrix_name(layer)] = batch_update(keys, share, moment(layer), weight)
+        edited = with_added(edited, matrix_name(layer), parts[matrix_name(layer)])
+    return Delta(parts)
+
+
+@torch.no_grad()
+def states(spec: ModelSpec, edits: Sequence[TokenisedEdit], layer: int, last: int) -> tuple[Tensor, Tensor]:
+    """Means over each edit's prefixed prompts, at the subject's last token.
+
+    Returns
+    -------
+    tuple of Tensor
+        The key of w_down at `layer`, [E, F], and the stream behind layer `last`, [E, D].
+    """
+    prompts = [
+        (number, each) for number, edit in enumerate(edits) for each in edit.prefixed or (edit.prompt,)
+    ]
+    at_once = max(1, AT_ONCE // max(len(each.ids) for _, each in prompts))
+    keys, streams = [], []
+    for first in range(0, len(prompts), at_once):
+        some = [each for _, each in prompts[first : first + at_once]]
+        tokens = padded([each.ids for each in some], spec.unembedding.device)
+        before = to_mlp(spec, tokens, layer)
+        stream = through(spec, after_mlp(spec, before, layer), tokens, layer + 1, last + 1)
+        rows, places = torch.arange(len(some)), torch.tensor([each.subject_last for each in some])
+        keys.append(before.hidden[rows, places])
+        streams.append(stream[rows, places])
+    owner = torch.tensor([number for number, _ in prompts], device=streams[0].device)
+    counts = torch.bincount(owner, minlength=len(edits))[:, None]
+
+    def mean(parts: list[Tensor]) -> Tensor:
+        rows = torch.cat(parts)
+        return rows.new_zeros(len(edits), rows.shape[1]).index_add_(0, owner, rows) / counts
+
+    return mean(keys), mean(streams)

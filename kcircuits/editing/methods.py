@@ -1,0 +1,85 @@
+"""The editors by their names, and their options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from kcircuits.editing.fine_tuning import Objective, TuningOptions
+from kcircuits.editing.values import ValueOptions
+from kcircuits.errors import KCircuitsError
+
+
+@dataclass(frozen=True)
+class Rome:
+    """ROME (arXiv 2202.05262): the rank-one update of one MLP that moves nothing else more than it must."""
+
+    name: ClassVar[str] = "rome"
+    layer: int | None = None
+    value: ValueOptions = field(default_factory=ValueOptions)
+
+    def layers(self, num_layers: int) -> tuple[int, ...]:
+        """The one layer; by default at 3/10 of the depth."""
+        return checked_layers((default_layer(num_layers) if self.layer is None else self.layer,), num_layers)
+
+
+@dataclass(frozen=True)
+class Memit:
+    """MEMIT (arXiv 2210.07229): many facts at once, spread over consecutive MLPs.
+
+    `weight` is λ, what the keys of ordinary text count against those of the edits.
+    """
+
+    name: ClassVar[str] = "memit"
+    over: tuple[int, ...] | None = None
+    weight: float = 20.0
+    value: ValueOptions = field(default_factory=ValueOptions)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < float("inf"):
+            raise KCircuitsError(f"weight must be above 0 and finite, got {self.weight!r}")
+
+    def layers(self, num_layers: int) -> tuple[int, ...]:
+        """The layers; by default ROME's and the two below it."""
+        last = default_layer(num_layers)
+        chosen = tuple(range(max(0, last - 2), last + 1)) if self.over is None else self.over
+        return checked_layers(chosen, num_layers)
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """FT-L ("last") and FT-M ("masked"), as EasyEdit names them, on the matrices of some nodes."""
+
+    objective: Objective
+    nodes: tuple[str, ...] | None = None
+    tuning: TuningOptions = field(default_factory=TuningOptions)
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return {"last": "ft-l", "masked": "ft-m"}[self.objective]
+
+    def tuned_nodes(self, num_layers: int) -> tuple[str, ...]:
+        """The nodes; by default the MLP of ROME's layer."""
+        return (f"m{default_layer(num_layers)}",) if self.nodes is None else self.nodes
+
+
+Method = Rome | Memit | FineTuning
+METHODS = ("rome", "memit", "ft-l", "ft-m")
+
+
+def default_layer(num_layers: int) -> int:
+    """Where facts are edited unless something better is known."""
+    return round(0.3 * num_layers)
+
+
+def checked_layers(layers: tuple[int, ...], num_layers: int) -> tuple[int, ...]:
+    """Raise KCircuitsError unless the layers exist and rise."""
+    if not layers:
+        raise KCircuitsError("there is no layer to edit")
+    for layer in layers:
+        if type(layer) is not int or not 0 <= layer < num_layers:
+            raise KCircuitsError(f"there is no layer {layer!r}: the model has layers 0 to {num_layers - 1}")
+    if list(layers) != sorted(set(layers)):
+        raise KCircuitsError(f"layers must rise, got {', '.join(map(str, layers))}")
+    return layers

@@ -1,0 +1,146 @@
+"""C = E[k kᵀ]: which keys the MLP of a layer sees in ordinary text (ROME, arXiv 2202.05262, section 3.1)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from kcircuits.documents import read_text
+from kcircuits.editing.sampling import STARTS, sampled
+from kcircuits.editing.stream import Tokens, padded, to_mlp
+from kcircuits.errors import KCircuitsError
+from kcircuits.files import write_atomically
+from kcircuits.model.gguf import cache_folder
+from kcircuits.model.loading import Model
+
+WINDOW = 64  # tokens of a text that are run together
+SAMPLES, SAMPLED_LENGTH = 320, 16
+AT_ONCE = 4096  # tokens
+LEAST_TOKENS = 256
+FORMAT = "kcircuits-moment/1"
+
+
+@dataclass(frozen=True)
+class SecondMoment:
+    """An estimate of C at one layer.
+
+    Parameters
+    ----------
+    matrix
+        float32 [F, F], shrunk.
+    layer
+        Of the MLP.
+    source
+        What it was estimated from, for people: "identity", a file's name, or "text sampled from the model".
+    num_tokens
+        Keys in the estimate; 0 for the identity.
+    """
+
+    matrix: Tensor
+    layer: int
+    source: str
+    num_tokens: int
+
+
+def identity_moment(width: int, layer: int) -> SecondMoment:
+    """C = 1: all keys are held to be as common, and an edit then spreads to more of its neighbours."""
+    return SecondMoment(torch.eye(width), layer, "identity", 0)
+
+
+def second_moment(
+    model: Model,
+    layer: int,
+    *,
+    text: str | Path | None = None,
+    shrinkage: float = 0.01,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> SecondMoment:
+    """Estimate C at a layer, or read the estimate of an earlier call from the cache.
+
+    Parameters
+    ----------
+    model
+        With a tokenizer.
+    layer
+        Of the MLP.
+    text
+        A text file, in windows of 64 tokens; without one, 320 texts of 16 tokens that the model samples.
+    shrinkage
+        α in (1 − α) C + α tr(C)/F · 1, which makes an estimate from few tokens invertible.
+    seed
+        Of the sampling.
+    progress
+        Called with steps done and steps in all.
+
+    Raises
+    ------
+    KCircuitsError
+        If the file cannot be read or is too short, or the shrinkage is not in (0, 1].
+    """
+    if not 0 < shrinkage <= 1:
+        raise KCircuitsError(f"shrinkage must be above 0 and at most 1, got {shrinkage}")
+    content = None if text is None else read_text(text, "text")
+    named = f"{model.identity['weights_hash']} {layer} {seed if content is None else content}"
+    kept = cache_folder() / f"moment-{hashlib.sha256(named.encode()).hexdigest()}.safetensors"
+    found = _read(kept)
+    if found is None:
+        windows = _sampled(model, seed, progress) if content is None else _windows(model, content)
+        found = accumulated(model.spec, layer, windows)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        header = {"format": FORMAT, "num_tokens": str(found[1])}
+        write_atomically(kept, save({"moment": found[0]}, metadata=header))
+    moment, num_tokens = found
+    mean = moment.diagonal().mean()
+    shrunk = (1 - shrinkage) * moment + shrinkage * mean * torch.eye(len(moment))
+    source = "text sampled from the model" if text is None else Path(text).name
+    return SecondMoment(shrunk.to(model.spec.unembedding.device), layer, source, num_tokens)
+
+
+@torch.no_grad()
+def accumulated(spec: Any, layer: int, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, int]:
+    """Σ k kᵀ / n over all tokens of some prompts, float32 [F, F], summed in float64; and n."""
+    total, count = torch.zeros(1, dtype=torch.float64), 0
+    at_once = max(1, AT_ONCE // max(map(len, prompts)))
+    for first in range(0, len(prompts), at_once):
+        tokens: Tokens = padded(list(prompts[first : first + at_once]), spec.unembedding.device)
+        keys = to_mlp(spec, tokens, layer).hidden[tokens.mask].float()
+        total = total + (keys.T @ keys).double().cpu()
+        count += len(keys)
+    return (total / count).float(), count
+
+
+def _sampled(model: Model, seed: int, progress: Callable[[int, int], None] | None) -> list[tuple[int, ...]]:
+    starts = [tuple(model.tokenizer(word)["input_ids"]) for word in STARTS]  # type: ignore[misc]
+    alike = [start for start in starts if len(start) == len(starts[0])]
+    many = [alike[n % len(alike)] for n in range(SAMPLES)]
+    return [tuple(row) for row in sampled(model.spec, many, SAMPLED_LENGTH, seed, progress).tolist()]
+
+
+def _windows(model: Model, text: str) -> list[tuple[int, ...]]:
+    if model.tokenizer is None:
+        raise KCircuitsError("this model has no tokenizer, so no text can be read")
+    ids = model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    if len(ids) < LEAST_TOKENS:
+        raise KCircuitsError(f"the text has {len(ids)} tokens, at least {LEAST_TOKENS} are needed")
+    size = min(WINDOW, model.spec.max_positions)
+    return [tuple(ids[first : first + size]) for first in range(0, len(ids), size)]
+
+
+def _read(path: Path) -> tuple[Tensor, int] | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                return None
+            return file.get_tensor("moment"), int(header["num_tokens"])
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None

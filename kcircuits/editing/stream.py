@@ -1,0 +1,125 @@
+"""The residual stream of an ordinary run, layer by layer: begun anywhere, differentiable, cheap to repeat.
+
+Editors run what lies below an edited layer once and what lies above it many times. Sizes: N prompts, T tokens
+(padded on either side), D the width, F the width of an MLP.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kcircuits.model.forward import (
+    attention_outputs,
+    embed,
+    head_values,
+    linear,
+    mlp_hidden,
+    mlp_outputs,
+    normalise,
+    position_ids,
+    split_heads,
+)
+from kcircuits.model.spec import Experts, Layer, Mlp, ModelSpec
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Padded prompts: `ids` int64 [N, T], `mask` bool [N, T], True at real tokens."""
+
+    ids: Tensor
+    mask: Tensor
+
+    @property
+    def positions(self) -> Tensor:
+        """Position of every token, int64 [N, T]."""
+        return position_ids(self.mask)
+
+
+@dataclass(frozen=True)
+class BeforeMlp:
+    """A run that has come to the MLP of a layer.
+
+    `stream` [N, T, D] has everything but what the MLP adds, `hidden` [N, T, F] is what its w_down reads.
+    """
+
+    stream: Tensor
+    hidden: Tensor
+
+
+def padded(prompts: list[tuple[int, ...]], device: torch.device | str = "cpu") -> Tokens:
+    """Prompts of different lengths, padded on the right."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([prompt + (0,) * (longest - len(prompt)) for prompt in prompts], device=device)
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    return Tokens(ids, torch.arange(longest, device=device) < lengths[:, None])
+
+
+def entering(spec: ModelSpec, tokens: Tokens, layer: int) -> Tensor:
+    """Run prompts from their tokens to the stream [N, T, D] that enters a layer."""
+    return through(spec, embed(spec, tokens.ids, tokens.positions), tokens, 0, layer)
+
+
+def to_mlp(spec: ModelSpec, tokens: Tokens, layer: int) -> BeforeMlp:
+    """Run prompts from their tokens to the MLP of a layer."""
+    x, last = entering(spec, tokens, layer), spec.layers[layer]
+    after = x + _attention(spec, last, x, tokens)
+    read = x if spec.parallel else after
+    return BeforeMlp(after, mlp_hidden(dense_mlp(last), normalise(last.mlp_norm, read)))
+
+
+def after_mlp(spec: ModelSpec, before: BeforeMlp, layer: int, added: Tensor | None = None) -> Tensor:
+    """The stream [N, T, D] behind the layer; `added` [N, T, D] is added to what w_down gives."""
+    each = spec.layers[layer]
+    mlp = dense_mlp(each)
+    written = linear(before.hidden, mlp.w_down, mlp.b_down)
+    if added is not None:
+        written = written + added
+    if each.mlp_post_norm is not None:
+        written = normalise(each.mlp_post_norm, written)
+    return before.stream + written
+
+
+def through(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int, end: int) -> Tensor:
+    """Run a stream [N, T, D] that enters layer `first` to where it enters layer `end`."""
+    for each in spec.layers[first:end]:
+        x = _through(spec, each, x, tokens)
+    return x
+
+
+def to_end(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int) -> Tensor:
+    """Run a stream that enters layer `first` through all layers to its final-normed rows [N, T, D]."""
+    return normalise(spec.final_norm, through(spec, x, tokens, first, len(spec.layers)))
+
+
+def final_rows(spec: ModelSpec, tokens: Tokens) -> Tensor:
+    """Final-normed rows [N, T, D] of whole runs."""
+    return to_end(spec, entering(spec, tokens, 0), tokens, 0)
+
+
+def dense_mlp(layer: Layer) -> Mlp:
+    """The layer's MLP; a mixture of experts has none (`kcircuits.editing.checks` refuses it before)."""
+    assert not isinstance(layer.mlp, Experts)
+    return layer.mlp
+
+
+def _through(spec: ModelSpec, layer: Layer, x: Tensor, tokens: Tokens) -> Tensor:
+    after = x + _attention(spec, layer, x, tokens)
+    read = x if spec.parallel else after
+    return after + mlp_outputs(layer, normalise(layer.mlp_norm, read))
+
+
+def _attention(spec: ModelSpec, layer: Layer, x: Tensor, tokens: Tokens) -> Tensor:
+    """What all heads of a layer add together, bias included, [N, T, D]."""
+    attention = layer.attention
+    normed = normalise(layer.attention_norm, x)
+    q = split_heads(linear(normed, attention.w_q, attention.b_q), spec.head_dim)
+    k = split_heads(linear(normed, attention.w_k, attention.b_k), spec.head_dim)
+    v = split_heads(linear(normed, attention.w_v, attention.b_v), spec.head_dim)
+    if layer.attention_post_norm is not None:
+        written = attention_outputs(layer, q, k, v, tokens.positions, tokens.mask).sum(dim=0)
+        return written if attention.b_o is None else written + attention.b_o
+    z = head_values(attention, q, k, v, tokens.positions, tokens.mask)
+    return linear(z.transpose(1, 2).flatten(2), attention.w_o, attention.b_o)

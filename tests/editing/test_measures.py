@@ -1,0 +1,80 @@
+"""What edits are measured by, against plain sums."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from kcircuits.editing.edit import edit
+from kcircuits.editing.fine_tuning import TuningOptions
+from kcircuits.editing.measures import (
+    harmonic_mean,
+    mean_measures,
+    measure_edit,
+    perplexity,
+    read_answers,
+)
+from kcircuits.editing.methods import FineTuning
+from kcircuits.editing.request import Question
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.forward import forward
+from tests.editing.conftest import WORDS, request
+
+
+def logits_of(model, ids):
+    tokens = torch.tensor([ids])
+    return forward(model.spec, tokens, torch.ones_like(tokens, dtype=torch.bool))[0].float()
+
+
+def test_answers_are_read_off_the_reference_forward(model):
+    questions = [Question("Paris is a", "big city"), Question("the city of Rome lies in", "Italy")]
+    for question, answered in zip(questions, read_answers(model, questions), strict=True):
+        prompt, answer = (model.tokenizer(text)["input_ids"] for text in (question.prompt, question.answer))
+        log = logits_of(model, prompt + answer[:-1]).log_softmax(-1)[len(prompt) - 1 :]
+        expected = math.exp(
+            sum(float(row[token]) for row, token in zip(log, answer, strict=True)) / len(answer)
+        )
+        assert answered.probability == pytest.approx(expected, rel=1e-4)
+        assert answered.choices == tuple(log.argmax(-1).tolist())
+        assert answered.said == (answered.choices == tuple(answer))
+
+
+def test_a_perfect_edit_and_none(model):
+    none = measure_edit(model, model, request())
+    assert none.locality == 1
+    method = FineTuning("masked", ("m0", "m1", "m2"), TuningOptions(steps=60, learning_rate=0.03))
+    made = measure_edit(edit(model, [request()], method).model, model, request())
+    assert (made.efficacy, made.reliability) == (1, 1)
+    assert made.magnitude > 0.9
+    means = mean_measures([none, made])
+    assert means["locality"] == pytest.approx((1 + made.locality) / 2)
+
+
+def test_what_a_request_lacks_is_not_measured(model):
+    bare = request(target_true=None, paraphrases=(), neighbours=(), portability=())
+    measured = measure_edit(model, model, bare)
+    for name in ("efficacy", "paraphrase", "specificity", "magnitude", "locality", "portability", "score"):
+        assert getattr(measured, name) is None
+    assert mean_measures([measured])["score"] is None
+
+
+def test_the_score_is_the_harmonic_mean():
+    assert harmonic_mean([1, 0.0, 1]) == 0
+    assert harmonic_mean([1, None]) is None
+    assert harmonic_mean([0.5, 1]) == pytest.approx(2 / 3)
+
+
+def test_perplexity_predicts_every_token_once(model):
+    text = " ".join(WORDS.split()[5:20] * 12)  # three windows of at most 64 tokens
+    ids = model.tokenizer(text)["input_ids"]
+    total, start = 0.0, 0
+    while start < len(ids) - 1:
+        window = ids[start : start + 64]
+        log = logits_of(model, window).log_softmax(-1)
+        total -= sum(float(log[i, token]) for i, token in enumerate(window[1:]))
+        start += 63
+    assert perplexity(model, text) == pytest.approx(math.exp(total / (len(ids) - 1)), rel=1e-4)
+    with pytest.raises(KCircuitsError, match="two tokens"):
+        perplexity(model, "Paris")

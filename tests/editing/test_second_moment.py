@@ -1,0 +1,76 @@
+"""The second moment of keys, against a sum over tokens."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kcircuits.editing.second_moment import accumulated, identity_moment, second_moment
+from kcircuits.editing.stream import padded, to_mlp
+from kcircuits.errors import KCircuitsError
+from tests.editing.conftest import WORDS
+
+TEXT = " ".join(WORDS.split()[5:25] * 20)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("KCIRCUITS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def test_it_is_the_mean_of_outer_products(model):
+    prompts = [(3, 4, 5), (6, 7, 8, 9, 10), (11,)]
+    moment, count = accumulated(model.spec, 1, prompts)
+    expected = torch.zeros(48, 48, dtype=torch.float64)
+    for prompt in prompts:
+        for key in to_mlp(model.spec, padded([prompt]), 1).hidden[0].double():
+            expected += torch.outer(key, key)
+    assert count == 9
+    torch.testing.assert_close(moment.double(), expected / 9, atol=1e-5, rtol=1e-5)
+
+
+def test_shrinkage_keeps_the_trace_and_makes_it_invertible(model, text):
+    little, much = (second_moment(model, 1, text=text, shrinkage=alpha) for alpha in (0.001, 0.5))
+    torch.testing.assert_close(little.matrix.trace(), much.matrix.trace(), rtol=1e-4, atol=0)
+    assert torch.linalg.cond(much.matrix) < torch.linalg.cond(little.matrix)
+    assert little.source == "text.txt"
+    assert little.num_tokens == 400
+
+
+def test_the_cache_is_used_and_a_broken_one_is_made_anew(model, text, tmp_path, monkeypatch):
+    first = second_moment(model, 1, text=text).matrix
+    (kept,) = (tmp_path / "cache").glob("moment-*")
+    with monkeypatch.context() as patch:
+        patch.setattr("kcircuits.editing.second_moment.accumulated", None)  # would be called
+        assert torch.equal(second_moment(model, 1, text=text).matrix, first)
+    kept.write_bytes(b"broken")
+    assert torch.equal(second_moment(model, 1, text=text).matrix, first)
+    assert not torch.equal(second_moment(model, 2, text=text).matrix, first)
+
+
+def test_text_that_the_model_writes(model):
+    steps = []
+    moment = second_moment(model, 1, progress=lambda done, of: steps.append((done, of)))
+    assert moment.source == "text sampled from the model"
+    assert steps[-1][0] == steps[-1][1]
+    assert torch.equal(moment.matrix, second_moment(model, 1).matrix)
+
+
+def test_bad_input(model, tmp_path):
+    short = tmp_path / "short.txt"
+    short.write_text("Paris is big")
+    with pytest.raises(KCircuitsError, match="at least 256"):
+        second_moment(model, 1, text=short)
+    with pytest.raises(KCircuitsError, match="shrinkage"):
+        second_moment(model, 1, shrinkage=0.0)
+
+
+def test_the_identity_says_so():
+    assert identity_moment(4, 2).source == "identity"

@@ -1,0 +1,36 @@
+"""The stream that editors run, against the reference forward."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kcircuits.editing.stream import Tokens, after_mlp, final_rows, to_end, to_mlp
+from kcircuits.model.forward import forward, read_out
+from kcircuits.model.spec import Experts
+from tests.models import BUILDERS, random_prompts, tiny_spec
+
+every_variant = pytest.mark.parametrize("name", BUILDERS)
+
+
+@every_variant
+@pytest.mark.parametrize("padding", ["left", "right"])
+def test_whole_runs_are_the_reference_forward(name, padding):
+    spec = tiny_spec(name)
+    tokens = Tokens(*random_prompts([3, 6, 5], padding=padding))
+    logits = read_out(spec, final_rows(spec, tokens))
+    expected = forward(spec, tokens.ids, tokens.mask)
+    torch.testing.assert_close(logits[tokens.mask], expected[tokens.mask], atol=1e-4, rtol=0)
+
+
+@every_variant
+def test_a_run_can_stop_at_any_mlp_and_go_on(name):
+    spec = tiny_spec(name)
+    tokens = Tokens(*random_prompts([4, 6]))
+    expected = final_rows(spec, tokens)
+    for layer, each in enumerate(spec.layers):
+        if isinstance(each.mlp, Experts):
+            pytest.skip("a mixture of experts has no one w_down to stop at")
+        before = to_mlp(spec, tokens, layer)
+        rows = to_end(spec, after_mlp(spec, before, layer), tokens, layer + 1)
+        torch.testing.assert_close(rows[tokens.mask], expected[tokens.mask], atol=1e-5, rtol=0)
