@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from kcircuits.data.prompts import Prompt, read_prompts, tokenise
     from kcircuits.data.relations import load_relation, relation_prompts
     from kcircuits.discover import attribute, discover
+    from kcircuits.editing.edit import EditedModel, edit, edit_each
+    from kcircuits.editing.request import EditRequest, read_requests
     from kcircuits.errors import KCircuitsError
     from kcircuits.evaluate import evaluate
     from kcircuits.graph import Graph
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Circuit",
     "Edge",
+    "EditRequest",
+    "EditedModel",
     "Graph",
     "KCircuitsError",
     "Model",
@@ -46,11 +50,14 @@ __all__ = [
     "attribute",
     "compare_sizes",
     "discover",
+    "edit",
+    "edit_each",
     "evaluate",
     "load_model",
     "load_relation",
     "profiled",
     "read_prompts",
+    "read_requests",
     "relation_prompts",
     "select",
     "tokenise",
@@ -59,6 +66,8 @@ __all__ = [
 _HOMES = {
     "Circuit": "kcircuits.circuit",
     "Edge": "kcircuits.circuit",
+    "EditRequest": "kcircuits.editing.request",
+    "EditedModel": "kcircuits.editing.edit",
     "Graph": "kcircuits.graph",
     "KCircuitsError": "kcircuits.errors",
     "Model": "kcircuits.model.loading",
@@ -67,10 +76,13 @@ _HOMES = {
     "Selection": "kcircuits.selection",
     "attribute": "kcircuits.discover",
     "compare_sizes": "kcircuits.sizes",
+    "edit": "kcircuits.editing.edit",
+    "edit_each": "kcircuits.editing.edit",
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",
     "profiled": "kcircuits.profile",
     "read_prompts": "kcircuits.data.prompts",
+    "read_requests": "kcircuits.editing.request",
     "relation_prompts": "kcircuits.data.relations",
     "select": "kcircuits.selection",
     "tokenise": "kcircuits.data.prompts",

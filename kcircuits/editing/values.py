@@ -172,7 +172,7 @@ class _Batch:
         return sums / self.counts.new_zeros(self.count).index_add_(0, self.owner, self.counts)[:, None]
 
     def log_probabilities(self, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """With δ [E, D] at every subject: log p at the loss's positions, and at the essences' last, [n, V]."""
+        """With δ [E, D] at the subjects: log p at the loss's positions, and at the essences' last, [n, V]."""
         added = torch.zeros_like(self.before.stream)
         rows = torch.arange(len(self.owner), device=added.device)
         added = added.index_put((rows, self.subject), delta[self.owner])

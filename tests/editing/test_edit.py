@@ -150,7 +150,7 @@ def test_several_tokens(model):
             model, [request(target="the old capital")], method, moments=moments_of(model), num_prefixes=0
         )
         probability = answer_of(made.model, request().prompt, "the old capital")
-        assert probability > 2 * answer_of(model, request().prompt, "the old capital")
+        assert probability > 1.2 * answer_of(model, request().prompt, "the old capital")
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gptj", "gemma2", "falcon_new", "opt"])

@@ -1,0 +1,49 @@
+"""Facts of our relations that the demo model knows, each to be edited into another object of its relation."""
+
+from __future__ import annotations
+
+import random
+
+import kcircuits
+from kcircuits.data.relations import known_prompts
+from kcircuits.editing.request import EditRequest, Question
+from kcircuits.evaluate import answer_ranks
+
+RELATIONS = ("country-language", "country-capital", "company-product", "landmark-city")
+NEIGHBOURS = 5
+SEED = 0
+
+
+def editable_facts(model: kcircuits.Model) -> list[EditRequest]:
+    """Every known fact with a new object, its other templates as paraphrases, and known neighbours; shuffled.
+
+    Known is what the model says first. Objects are one token, so that a probability is one number.
+    """
+    draw = random.Random(SEED)
+    found = []
+    for name in RELATIONS:
+        relation = kcircuits.load_relation(name)
+        spec = model.spec
+        made = kcircuits.relation_prompts(relation, model.tokenizer, spec.vocab_size, spec.max_positions)
+        known = known_prompts(made.prompts, answer_ranks(model, made.prompts), 1)
+        texts = {prompt.text for prompt in known}
+        template, *others = relation.templates
+        facts = [fact for fact in relation.facts if template.format(fact.subject) in texts]
+        for fact in facts:
+            targets = sorted({other.objects[0] for other in facts} - set(fact.objects))
+            neighbours = [other for other in facts if other is not fact]
+            found.append(
+                EditRequest(
+                    fact.subject,
+                    template.format(fact.subject),
+                    draw.choice(targets),
+                    fact.objects[0],
+                    tuple(each.format(fact.subject) for each in others),
+                    tuple(
+                        Question(template.format(other.subject), other.objects[0])
+                        for other in draw.sample(neighbours, min(NEIGHBOURS, len(neighbours)))
+                    ),
+                )
+            )
+    draw.shuffle(found)
+    return found
