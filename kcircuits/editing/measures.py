@@ -1,4 +1,4 @@
-"""What an edit achieved and broke: the measures of ROME (arXiv 2202.05262) and EasyEdit (arXiv 2308.07269)."""
+"""What an edit achieved and broke: measures of ROME (arXiv 2202.05262) and of EasyEdit (arXiv 2308.07269)."""
 
 from __future__ import annotations
 
