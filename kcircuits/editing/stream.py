@@ -49,12 +49,30 @@ class BeforeMlp:
     hidden: Tensor
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """Keys and values [N, K, T - M, d] of the first T - M positions, for every layer from some layer on.
+
+    Nothing that changes at later positions changes them, so the last M positions can be run by themselves.
+    """
+
+    first: int
+    of_layers: tuple[tuple[Tensor, Tensor], ...]
+
+
 def padded(prompts: list[tuple[int, ...]], device: torch.device | str = "cpu") -> Tokens:
     """Prompts of different lengths, padded on the right."""
     longest = max(map(len, prompts))
     ids = torch.tensor([prompt + (0,) * (longest - len(prompt)) for prompt in prompts], device=device)
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     return Tokens(ids, torch.arange(longest, device=device) < lengths[:, None])
+
+
+def flushed(tokens: Tokens) -> Tokens:
+    """The same prompts padded on the left, so that all end at the last position."""
+    shift = (~tokens.mask).sum(dim=1, keepdim=True)  # [N, 1]
+    places = torch.arange(tokens.ids.shape[1], device=tokens.ids.device) - shift
+    return Tokens(tokens.ids.gather(1, places.clamp(min=0)), places >= 0)
 
 
 def entering(spec: ModelSpec, tokens: Tokens, layer: int) -> Tensor:
@@ -94,6 +112,24 @@ def to_end(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int) -> Tensor:
     return normalise(spec.final_norm, through(spec, x, tokens, first, len(spec.layers)))
 
 
+@torch.no_grad()
+def earlier(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int, count: int) -> Earlier:
+    """What the first `count` positions of a stream [N, T, D] that enters layer `first` are to later ones."""
+    kept = []
+    for layer in spec.layers[first:]:
+        _, k, v = _projected(spec, layer, x)
+        kept.append((k[:, :, :count], v[:, :, :count]))
+        x = _through(spec, layer, x, tokens)
+    return Earlier(first, tuple(kept))
+
+
+def tail_to_end(spec: ModelSpec, x: Tensor, tokens: Tokens, before: Earlier) -> Tensor:
+    """`to_end` of the last M positions alone: their stream [N, M, D] to their final-normed rows [N, M, D]."""
+    for layer, kept in zip(spec.layers[before.first :], before.of_layers, strict=True):
+        x = _through(spec, layer, x, tokens, kept)
+    return normalise(spec.final_norm, x)
+
+
 def final_rows(spec: ModelSpec, tokens: Tokens) -> Tensor:
     """Final-normed rows [N, T, D] of whole runs."""
     return to_end(spec, entering(spec, tokens, 0), tokens, 0)
@@ -105,21 +141,34 @@ def dense_mlp(layer: Layer) -> Mlp:
     return layer.mlp
 
 
-def _through(spec: ModelSpec, layer: Layer, x: Tensor, tokens: Tokens) -> Tensor:
-    after = x + _attention(spec, layer, x, tokens)
+def _through(
+    spec: ModelSpec, layer: Layer, x: Tensor, tokens: Tokens, before: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    after = x + _attention(spec, layer, x, tokens, before)
     read = x if spec.parallel else after
     return after + mlp_outputs(layer, normalise(layer.mlp_norm, read))
 
 
-def _attention(spec: ModelSpec, layer: Layer, x: Tensor, tokens: Tokens) -> Tensor:
-    """What all heads of a layer add together, bias included, [N, T, D]."""
+def _attention(
+    spec: ModelSpec, layer: Layer, x: Tensor, tokens: Tokens, before: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """What all heads of a layer add together, bias included, [N, T, D]; `before` are earlier keys, values."""
     attention = layer.attention
-    normed = normalise(layer.attention_norm, x)
-    q = split_heads(linear(normed, attention.w_q, attention.b_q), spec.head_dim)
-    k = split_heads(linear(normed, attention.w_k, attention.b_k), spec.head_dim)
-    v = split_heads(linear(normed, attention.w_v, attention.b_v), spec.head_dim)
+    q, k, v = _projected(spec, layer, x)
+    if before is not None:
+        k, v = torch.cat([before[0], k], dim=2), torch.cat([before[1], v], dim=2)
     if layer.attention_post_norm is not None:
         written = attention_outputs(layer, q, k, v, tokens.positions, tokens.mask).sum(dim=0)
         return written if attention.b_o is None else written + attention.b_o
     z = head_values(attention, q, k, v, tokens.positions, tokens.mask)
     return linear(z.transpose(1, 2).flatten(2), attention.w_o, attention.b_o)
+
+
+def _projected(spec: ModelSpec, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries [N, H, T, d], keys and values [N, K, T, d], not yet rotated."""
+    attention, normed = layer.attention, normalise(layer.attention_norm, x)
+    return (
+        split_heads(linear(normed, attention.w_q, attention.b_q), spec.head_dim),
+        split_heads(linear(normed, attention.w_k, attention.b_k), spec.head_dim),
+        split_heads(linear(normed, attention.w_v, attention.b_v), spec.head_dim),
+    )

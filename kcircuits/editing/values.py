@@ -14,7 +14,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kcircuits.editing.stream import BeforeMlp, Tokens, after_mlp, dense_mlp, padded, to_end, to_mlp
+from kcircuits.editing.stream import (
+    BeforeMlp,
+    Tokens,
+    after_mlp,
+    dense_mlp,
+    earlier,
+    flushed,
+    padded,
+    tail_to_end,
+    to_mlp,
+)
 from kcircuits.editing.tokenised import SubjectPrompt, TokenisedEdit
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import linear, read_out
@@ -135,7 +145,7 @@ class _Batch:
         owner: list[int] = []  # the edit of each row
         subject: list[int] = []  # its subject's last position
         at: list[tuple[int, int, int, float]] = []  # row, position, target, weight in its edit's loss
-        essence: list[tuple[int, int]] = []
+        essence: list[int] = []
         for number, edit in enumerate(edits):
             prompts: Sequence[SubjectPrompt] = edit.prefixed or (edit.prompt,)
             for prompt in prompts:
@@ -145,29 +155,39 @@ class _Batch:
                 rows.append(prompt.ids + edit.target[:-1])
                 owner.append(number)
                 subject.append(prompt.subject_last)
-            essence.append((len(rows), len(edit.essence.ids) - 1))
+            essence.append(len(rows))
             rows.append(edit.essence.ids)
             owner.append(number)
             subject.append(edit.essence.subject_last)
         device = spec.unembedding.device
-        self.tokens: Tokens = padded(rows, device)
-        self.owner = torch.tensor(owner, device=device)
-        self.subject = torch.tensor(subject, device=device)
-        self.rows_of_loss = torch.tensor([each[0] for each in at], device=device)
-        self.positions_of_loss = torch.tensor([each[1] for each in at], device=device)
-        self.targets = torch.tensor([each[2] for each in at], device=device)
-        self.weights = torch.tensor([each[3] for each in at], device=device)
-        self.essence_rows = torch.tensor([each[0] for each in essence], device=device)
-        self.essence_positions = torch.tensor([each[1] for each in essence], device=device)
+
+        def numbers(values: Sequence[float | int]) -> Tensor:
+            return torch.tensor(values, device=device)
+
+        self.tokens: Tokens = flushed(padded(rows, device))
+        longest = self.tokens.ids.shape[1]
+        shift = [longest - len(row) for row in rows]
+        subject = [shift[row] + place for row, place in enumerate(subject)]
+        # Positions before the first subject's last one never change.
+        self.constant = min(subject)
+        self.owner, self.subject = numbers(owner), numbers(subject)
+        self.rows_of_loss = numbers([row for row, *_ in at])
+        self.positions_of_loss = numbers([shift[row] + place - self.constant for row, place, *_ in at])
+        self.targets, self.weights = numbers([each[2] for each in at]), numbers([each[3] for each in at])
+        self.essence_rows = numbers(essence)
         with torch.no_grad():
-            self.before: BeforeMlp = to_mlp(spec, self.tokens, layer)
+            before = to_mlp(spec, self.tokens, layer)
+            stream = after_mlp(spec, before, layer)
+            self.earlier = earlier(spec, stream, self.tokens, layer + 1, self.constant)
+        self.before = BeforeMlp(before.stream[:, self.constant :], before.hidden[:, self.constant :])
         # The prompts' keys, without the essence's.
         self.counts = torch.ones(len(rows), device=device)
         self.counts[self.essence_rows] = 0
 
     def key(self) -> Tensor:
         """Mean key of each edit, [E, F]."""
-        keys = self.before.hidden[torch.arange(len(self.owner)), self.subject] * self.counts[:, None]
+        rows = torch.arange(len(self.owner), device=self.owner.device)
+        keys = self.before.hidden[rows, self.subject - self.constant] * self.counts[:, None]
         sums = keys.new_zeros(self.count, keys.shape[1]).index_add_(0, self.owner, keys)
         return sums / self.counts.new_zeros(self.count).index_add_(0, self.owner, self.counts)[:, None]
 
@@ -175,11 +195,11 @@ class _Batch:
         """With δ [E, D] at the subjects: log p at the loss's positions, and at the essences' last, [n, V]."""
         added = torch.zeros_like(self.before.stream)
         rows = torch.arange(len(self.owner), device=added.device)
-        added = added.index_put((rows, self.subject), delta[self.owner])
+        added = added.index_put((rows, self.subject - self.constant), delta[self.owner])
         stream = after_mlp(self.spec, self.before, self.layer, added)
-        final = to_end(self.spec, stream, self.tokens, self.layer + 1)
+        final = tail_to_end(self.spec, stream, self.tokens, self.earlier)
         asked = final[self.rows_of_loss, self.positions_of_loss]
-        essence = final[self.essence_rows, self.essence_positions]
+        essence = final[self.essence_rows, -1]
         logits = read_out(self.spec, torch.cat([asked, essence])).float()
         found = functional.log_softmax(logits, dim=-1)
         return found[: len(asked)], found[len(asked) :]

@@ -186,12 +186,16 @@ def head_writes(
 def head_values(
     attention: Attention, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, mask: Tensor
 ) -> Tensor:
-    """z, the values that each head's pattern mixes, [N, H, T, d]; arguments as in `attention_outputs`."""
+    """z, the values that each head's pattern mixes, [N, H, T, d]; arguments as in `attention_outputs`.
+
+    There may be fewer queries than keys: those of the last positions.
+    """
     q = norm_heads(attention.q_norm, q, attention.joint_norms)
     k = norm_heads(attention.k_norm, k, attention.joint_norms)
+    num_heads, count, length = q.shape[1], q.shape[2], k.shape[2]
     if attention.rotary is not None:
-        q, k = rotate(attention.rotary, q, positions), rotate(attention.rotary, k, positions)
-    num_heads, length = q.shape[1], q.shape[2]
+        q = rotate(attention.rotary, q, positions[:, length - count :])
+        k = rotate(attention.rotary, k, positions)
     group = num_heads // k.shape[1]
     k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)  # [N, H, T, d]
     causal = torch.ones(length, length, dtype=torch.bool, device=q.device).tril()
@@ -200,6 +204,7 @@ def head_values(
     if attention.window is not None:
         places = torch.arange(length, device=q.device)
         visible &= places[None, :] > places[:, None] - attention.window
+    visible = visible[:, length - count :]
     logits = (q @ k.transpose(-1, -2)) * attention.scale
     if attention.soft_cap is not None:
         logits = torch.tanh(logits / attention.soft_cap) * attention.soft_cap

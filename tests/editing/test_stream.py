@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kcircuits.editing.stream import Tokens, after_mlp, final_rows, to_end, to_mlp
+from kcircuits.editing.stream import (
+    Tokens,
+    after_mlp,
+    earlier,
+    entering,
+    final_rows,
+    flushed,
+    padded,
+    tail_to_end,
+    to_end,
+    to_mlp,
+)
 from kcircuits.model.forward import forward, read_out
 from kcircuits.model.spec import Experts
 from tests.models import BUILDERS, random_prompts, tiny_spec
@@ -34,3 +45,21 @@ def test_a_run_can_stop_at_any_mlp_and_go_on(name):
         before = to_mlp(spec, tokens, layer)
         rows = to_end(spec, after_mlp(spec, before, layer), tokens, layer + 1)
         torch.testing.assert_close(rows[tokens.mask], expected[tokens.mask], atol=1e-5, rtol=0)
+
+
+@every_variant
+@pytest.mark.parametrize("count", [0, 2, 5])
+def test_the_last_positions_can_be_run_by_themselves(name, count):
+    spec = tiny_spec(name)
+    tokens = flushed(Tokens(*random_prompts([3, 6, 5], padding="right")))
+    x = entering(spec, tokens, 1)
+    rows = tail_to_end(spec, x[:, count:], tokens, earlier(spec, x, tokens, 1, count))
+    expected, mask = final_rows(spec, tokens)[:, count:], tokens.mask[:, count:]
+    torch.testing.assert_close(rows[mask], expected[mask], atol=1e-5, rtol=0)
+
+
+def test_flushed_prompts_end_together():
+    tokens = flushed(padded([(5, 6, 7), (8,), (9, 10)]))
+    assert tokens.ids[:, -1].tolist() == [7, 8, 10]
+    assert tokens.mask.tolist() == [[True] * 3, [False, False, True], [False, True, True]]
+    assert tokens.ids[tokens.mask].tolist() == [5, 6, 7, 8, 9, 10]
