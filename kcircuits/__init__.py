@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kcircuits.analysis.curves import layer_curves
     from kcircuits.circuit import Circuit, Edge
     from kcircuits.data.prompts import Prompt, read_prompts, tokenise
     from kcircuits.data.relations import load_relation, relation_prompts
@@ -47,6 +48,7 @@ __all__ = [
     "compare_sizes",
     "discover",
     "evaluate",
+    "layer_curves",
     "load_model",
     "load_relation",
     "profiled",
@@ -67,6 +69,7 @@ _HOMES = {
     "Selection": "kcircuits.selection",
     "attribute": "kcircuits.discover",
     "compare_sizes": "kcircuits.sizes",
+    "layer_curves": "kcircuits.analysis.curves",
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",
     "profiled": "kcircuits.profile",
