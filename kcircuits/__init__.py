@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kcircuits.analysis.curves import layer_curves
+    from kcircuits.analysis.heads import read_heads
     from kcircuits.circuit import Circuit, Edge
     from kcircuits.data.prompts import Prompt, read_prompts, tokenise
     from kcircuits.data.relations import load_relation, relation_prompts
@@ -52,6 +53,7 @@ __all__ = [
     "load_model",
     "load_relation",
     "profiled",
+    "read_heads",
     "read_prompts",
     "relation_prompts",
     "select",
@@ -73,6 +75,7 @@ _HOMES = {
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",
     "profiled": "kcircuits.profile",
+    "read_heads": "kcircuits.analysis.heads",
     "read_prompts": "kcircuits.data.prompts",
     "relation_prompts": "kcircuits.data.relations",
     "select": "kcircuits.selection",

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
-from kcircuits.engine import Engine, engines_for_circuits
+from kcircuits.engine import Engine, engines, engines_for_circuits
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate.prepare import spec_and_task
 from kcircuits.model.loading import Model
@@ -41,6 +41,14 @@ def engines_with_prompts(
     first = 0
     for engine in engines_for_circuits(spec, task, memory):
         yield engine, task.prompts[first : first + engine.num_prompts]
+        first += engine.num_prompts
+
+
+def plain_engines(spec: ModelSpec, prompts: Sequence[Prompt], memory: int) -> Iterator[tuple[Engine, int]]:
+    """Engines of plain runs with all senders in memory, portion by portion, and each one's first prompt."""
+    first = 0
+    for engine in engines(spec, Task(tuple(prompts)), memory):
+        yield engine, first
         first += engine.num_prompts
 
 

@@ -40,7 +40,7 @@ def command(
         seed=seed,
         memory=asked.memory,
     )
-    asked.finish("curves", asked.recorded(found), loaded.folder, draw_curves, _show)
+    asked.finish("curves", asked.recorded(found), loaded, draw_curves, _show)
 
 
 def _show(curves: Curves) -> None:

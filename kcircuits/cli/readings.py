@@ -93,14 +93,14 @@ class Asked:
         self,
         name: str,
         reading: Any,
-        folder: Path | None,
+        loaded: Loaded,
         draw: Callable[[Any, Path], None],
         show: Callable[[Any], None],
     ) -> None:
         """Write NAME.json and its picture into the folder, if there is one, and print the reading."""
         written: list[Path] = []
-        if folder is not None:
-            written = [folder / f"{name}.json", folder / f"{name}.{self.picture}"]
+        if loaded.folder is not None:
+            written = [loaded.folder / f"{name}.json", loaded.folder / f"{name}.{self.picture}"]
             reading.save(written[0])
             draw(reading, written[1])
         if self.as_json:

@@ -14,28 +14,8 @@ from kcircuits.analysis.curves import MEASURES, Curves, layer_curves
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate import evaluate
 from kcircuits.model.forward import forward_senders, unembed
-from kcircuits.model.loading import Model
+from tests.analysis.models import PROMPTS, model_of, some_circuit
 from tests.circuits import circuit_of_mask, identity_for
-from tests.models import tiny_spec
-from tests.tasks import random_prompts_of
-
-SUBJECTS = [(1, 3), None, (0, 1)]
-PROMPTS = tuple(
-    replace(prompt, subject=subject)
-    for prompt, subject in zip(random_prompts_of([5, 2, 4]), SUBJECTS, strict=True)
-)
-
-
-def model_of(name: str) -> Model:
-    spec = tiny_spec(name)
-    return Model(spec, None, identity_for(spec.graph))
-
-
-def some_circuit(model: Model, **settings):
-    rng = np.random.default_rng(0)
-    graph = model.spec.graph
-    mask = graph.valid & (rng.random(graph.valid.shape) < 0.7)
-    return circuit_of_mask(graph, mask, rng, settings={"ablation": "corrupt"} | settings)
 
 
 def logits_by_layer(spec, prompt) -> torch.Tensor:

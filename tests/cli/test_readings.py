@@ -11,7 +11,7 @@ from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import read_prompts
 from kcircuits.model.loading import load_model
 
-COMMANDS = {"curves": ()}
+COMMANDS = {"curves": (), "heads": ()}
 """Every command, with the options that it needs beside a relation."""
 
 
@@ -99,3 +99,26 @@ def test_the_subject_of_one_prompt(kcircuits, worded):
     )  # fmt: skip
     (prompt,) = done.json["prompts"]
     assert [prompt["tokens"][place] for place in range(*prompt["subject"])] == ["France"]
+
+
+def test_heads_of_a_circuit(kcircuits, worded, prompts_file, circuit_file):
+    command = ("heads", "--model", worded, "--prompts", prompts_file, "--circuit", circuit_file)
+    done = kcircuits(*command, "--into", "logits", "--top", 2)
+    assert done.status == 0
+    assert "into logits" in done.out
+    document = kcircuits(*command, "--nodes", "m1, a0.h2", "--json").json
+    assert {node["node"] for node in document["prompts"][0]["nodes"]} == {"m1", "a0.h2"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--nodes", "a9.h9"), "no sender 'a9.h9'"),
+        (("--into", "m1"), "there is none: give one"),
+        (("--top", 0), "--top"),
+    ],
+)
+def test_bad_input_to_heads(kcircuits, of_relation, options, message):
+    done = kcircuits("heads", *of_relation, *options)
+    assert (done.status, done.out) == (2, "")
+    assert message in done.err.splitlines()[-1]
