@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kcircuits.analysis.curves import layer_curves
     from kcircuits.analysis.heads import read_heads
+    from kcircuits.analysis.roles import head_roles
     from kcircuits.circuit import Circuit, Edge
     from kcircuits.data.prompts import Prompt, read_prompts, tokenise
     from kcircuits.data.relations import load_relation, relation_prompts
@@ -49,6 +50,7 @@ __all__ = [
     "compare_sizes",
     "discover",
     "evaluate",
+    "head_roles",
     "layer_curves",
     "load_model",
     "load_relation",
@@ -71,6 +73,7 @@ _HOMES = {
     "Selection": "kcircuits.selection",
     "attribute": "kcircuits.discover",
     "compare_sizes": "kcircuits.sizes",
+    "head_roles": "kcircuits.analysis.roles",
     "layer_curves": "kcircuits.analysis.curves",
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",

@@ -55,13 +55,16 @@ class Asked:
     as_json: bool
     quiet: bool
 
-    def load(self) -> Loaded:
-        """Load and check all of it; the folder for the results is there afterwards."""
+    def load(self, *, ablates: bool = False) -> Loaded:
+        """Load and check all of it; the folder for the results is there afterwards.
+
+        `ablates`: the command has something to ablate without a circuit.
+        """
         from kcircuits.cli.measured import load_circuit
         from kcircuits.cli.setup import prepare, read_reference
         from kcircuits.files import check_output_folder
 
-        if self.circuit is None and self.ablation is not None:
+        if self.circuit is None and self.ablation is not None and not ablates:
             raise KCircuitsError("--ablation is of a circuit's absent edges: give --circuit, too")
         circuit = None if self.circuit is None else load_circuit(self.circuit)
         settings = {} if circuit is None else circuit.settings
@@ -133,7 +136,7 @@ def _shared(
     split_seed: options.SPLIT_SEED = None,
     ablation: Annotated[
         Ablation | None,
-        typer.Option("--ablation", help="What the circuit's absent edges carry. [default: as it was found]"),
+        typer.Option("--ablation", help="What absent edges carry. [default: as the circuit was found]"),
     ] = None,
     reference_prompts: options.REFERENCE_PROMPTS = None,
     memory: options.MEMORY = None,

@@ -11,7 +11,7 @@ from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import read_prompts
 from kcircuits.model.loading import load_model
 
-COMMANDS = {"curves": (), "heads": ()}
+COMMANDS = {"curves": (), "heads": (), "roles": ("--random", 2)}
 """Every command, with the options that it needs beside a relation."""
 
 
@@ -66,7 +66,7 @@ def test_a_table_fits_100_columns(kcircuits, of_relation, name):
     [
         (("--circuit", "missing.json"), "missing.json"),
         (("--picture", "gif"), "--picture"),
-        (("--ablation", "zero"), "--ablation is of a circuit's absent edges"),
+        (("--reference-prompts", "f.jsonl"), "--reference-prompts is for mean ablation alone"),
         (("--prompt", "In France they speak"), "give one of --prompts, --relation and --prompt"),
         (("--subject", "France"), "--subject is for --prompt alone"),
     ],
@@ -122,3 +122,19 @@ def test_bad_input_to_heads(kcircuits, of_relation, options, message):
     done = kcircuits("heads", *of_relation, *options)
     assert (done.status, done.out) == (2, "")
     assert message in done.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["curves", "heads"])
+def test_an_ablation_needs_a_circuit(kcircuits, of_relation, name):
+    done = kcircuits(name, *of_relation, "--ablation", "zero")
+    assert (done.status, done.out) == (2, "")
+    assert "--ablation is of a circuit's absent edges" in done.err
+
+
+def test_roles_without_a_circuit(kcircuits, of_relation, prompts_file):
+    done = kcircuits("roles", *of_relation, "--ablation", "mean", "--strongest", 3, "--random", 2, "--json")
+    assert len(done.json["heads"]) == 3
+    assert done.json["settings"]["ablation"] == "mean"
+    done = kcircuits("roles", *of_relation[:2], "--prompts", prompts_file)
+    assert (done.status, done.out) == (2, "")
+    assert "prompt 1 has none" in done.err
