@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kcircuits.analysis.curves import layer_curves
+    from kcircuits.analysis.hallucination import hallucinations
     from kcircuits.analysis.heads import read_heads
     from kcircuits.analysis.roles import head_roles
     from kcircuits.circuit import Circuit, Edge
@@ -50,6 +51,7 @@ __all__ = [
     "compare_sizes",
     "discover",
     "evaluate",
+    "hallucinations",
     "head_roles",
     "layer_curves",
     "load_model",
@@ -73,6 +75,7 @@ _HOMES = {
     "Selection": "kcircuits.selection",
     "attribute": "kcircuits.discover",
     "compare_sizes": "kcircuits.sizes",
+    "hallucinations": "kcircuits.analysis.hallucination",
     "head_roles": "kcircuits.analysis.roles",
     "layer_curves": "kcircuits.analysis.curves",
     "load_model": "kcircuits.model.loading",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from kcircuits.cli import convert, curves, discover, evaluate, heads, plan, report, roles, sizes
+from kcircuits.cli import behaviour, convert, curves, discover, evaluate, heads, plan, report, roles, sizes
 
 app = typer.Typer(
     help="Find and measure knowledge circuits in language models.",
@@ -21,6 +21,7 @@ app.command("plan")(plan.command)
 app.command("curves")(curves.command)
 app.command("heads")(heads.command)
 app.command("roles")(roles.command)
+app.add_typer(behaviour.app, name="behaviour")
 app.command("report")(report.command)
 
 

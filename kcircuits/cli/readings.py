@@ -114,6 +114,9 @@ class Asked:
                 print(f"written: {', '.join(map(str, written))}")
 
 
+_ABOUT_RUNNING = 6  # the last of the shared options
+
+
 def _shared(
     *,
     model: options.MODEL,
@@ -162,21 +165,30 @@ def reads(command: Callable[..., None]) -> Callable[..., None]:
 
     The command's own options are its further arguments, by keyword alone.
     """
-    shared = _parameters(_shared)
-    own = _parameters(command)[1:]
+    return reads_without()(command)
 
-    @wraps(command)
-    def run(**given: Any) -> None:
+
+def reads_without(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """`reads` without some of the shared options."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        shared = [parameter for parameter in _parameters(_shared) if parameter.name not in left_out]
+        own = _parameters(command)[1:]
         names = {parameter.name for parameter in shared}
-        asked = _shared(**{name: value for name, value in given.items() if name in names})
-        command(asked, **{name: value for name, value in given.items() if name not in names})
 
-    # What typer makes its options from.
-    both = [*shared[:-6], *own, *shared[-6:]]
-    vars(run).pop("__wrapped__")
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in both}
-    vars(run)["__signature__"] = inspect.Signature(both)
-    return run
+        @wraps(command)
+        def run(**given: Any) -> None:
+            asked = _shared(**{name: value for name, value in given.items() if name in names})
+            command(asked, **{name: value for name, value in given.items() if name not in names})
+
+        # What typer makes its options from: the command's own before those about running and writing.
+        both = [*shared[:-_ABOUT_RUNNING], *own, *shared[-_ABOUT_RUNNING:]]
+        vars(run).pop("__wrapped__")
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in both}
+        vars(run)["__signature__"] = inspect.Signature(both)
+        return run
+
+    return decorate
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:

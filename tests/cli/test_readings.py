@@ -11,7 +11,7 @@ from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import read_prompts
 from kcircuits.model.loading import load_model
 
-COMMANDS = {"curves": (), "heads": (), "roles": ("--random", 2)}
+COMMANDS = {"curves": (), "heads": (), "roles": ("--random", 2), "behaviour hallucination": ()}
 """Every command, with the options that it needs beside a relation."""
 
 
@@ -64,9 +64,7 @@ def test_a_table_fits_100_columns(kcircuits, of_relation, name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--circuit", "missing.json"), "missing.json"),
         (("--picture", "gif"), "--picture"),
-        (("--reference-prompts", "f.jsonl"), "--reference-prompts is for mean ablation alone"),
         (("--prompt", "In France they speak"), "give one of --prompts, --relation and --prompt"),
         (("--subject", "France"), "--subject is for --prompt alone"),
     ],
@@ -77,6 +75,20 @@ def test_bad_input(kcircuits, of_relation, tmp_path, name, options, message):
     assert (done.status, done.out) == (2, "")
     assert message in done.err.splitlines()[-1]
     assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["curves", "heads", "roles"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--circuit", "missing.json"), "missing.json"),
+        (("--reference-prompts", "f.jsonl"), "--reference-prompts is for mean ablation alone"),
+    ],
+)
+def test_bad_input_about_circuits(kcircuits, of_relation, name, options, message):
+    done = kcircuits(name, *of_relation, *options)
+    assert (done.status, done.out) == (2, "")
+    assert message in done.err.splitlines()[-1]
 
 
 def test_curves_of_a_circuit(kcircuits, worded, model, prompts_file, circuit_file):
