@@ -84,6 +84,14 @@ class Asked:
         folder = None if self.out is None else check_output_folder(self.out)
         return Loaded(model, chosen.prompts, circuit, reference, folder)
 
+    def load_model(self) -> Loaded:
+        """The model alone, for commands that make their own prompts; the folder for the results as well."""
+        from kcircuits.cli.setup import load
+        from kcircuits.files import check_output_folder
+
+        model = load(self.model, memory=self.memory, threads=self.threads)
+        return Loaded(model, (), None, (), None if self.out is None else check_output_folder(self.out))
+
     def recorded(self, reading: R, **more: Any) -> R:
         """A reading whose settings say which options it was made with."""
         given = self.source.given(
@@ -172,7 +180,7 @@ def reads_without(*left_out: str) -> Callable[[Callable[..., None]], Callable[..
     """`reads` without some of the shared options."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        shared = [parameter for parameter in _parameters(_shared) if parameter.name not in left_out]
+        shared = [_required(each, left_out) for each in _parameters(_shared) if each.name not in left_out]
         own = _parameters(command)[1:]
         names = {parameter.name for parameter in shared}
 
@@ -189,6 +197,12 @@ def reads_without(*left_out: str) -> Callable[[Callable[..., None]], Callable[..
         return run
 
     return decorate
+
+
+def _required(parameter: inspect.Parameter, left_out: tuple[str, ...]) -> inspect.Parameter:
+    """Without --prompts and --prompt, --relation is the only source of prompts."""
+    alone = parameter.name == "relation" and {"prompts", "prompt"} <= set(left_out)
+    return parameter.replace(default=inspect.Parameter.empty) if alone else parameter
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
