@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -187,7 +188,8 @@ def reads_without(*left_out: str) -> Callable[[Callable[..., None]], Callable[..
         @wraps(command)
         def run(**given: Any) -> None:
             asked = _shared(**{name: value for name, value in given.items() if name in names})
-            command(asked, **{name: value for name, value in given.items() if name not in names})
+            with _no_empty_folder(asked.out):
+                command(asked, **{name: value for name, value in given.items() if name not in names})
 
         # What typer makes its options from: the command's own before those about running and writing.
         both = [*shared[:-_ABOUT_RUNNING], *own, *shared[-_ABOUT_RUNNING:]]
@@ -197,6 +199,19 @@ def reads_without(*left_out: str) -> Callable[[Callable[..., None]], Callable[..
         return run
 
     return decorate
+
+
+@contextmanager
+def _no_empty_folder(out: str | None) -> Iterator[None]:
+    """A folder that was made for results goes again where bad input, found later, leaves it empty."""
+    is_new = out is not None and not Path(out).exists()
+    try:
+        yield
+    except KCircuitsError:
+        if out is not None and is_new:
+            with suppress(OSError):  # never made, or not empty
+                Path(out).rmdir()
+        raise
 
 
 def _required(parameter: inspect.Parameter, left_out: tuple[str, ...]) -> inspect.Parameter:

@@ -113,6 +113,29 @@ def test_bad_input_about_circuits(kcircuits, of_relation, name, options, message
     assert message in done.err.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("heads", "--relation", "RELATION", "--top-k", 0, "--nodes", "a9.h9"), "no sender 'a9.h9'"),
+        (("roles", "--prompts", "PROMPTS"), "prompt 1 has none"),
+        (("behaviour", "icl", "--relation", "RELATION", "--shots", 5), "5 examples for 'France'"),
+    ],
+)
+def test_what_is_found_bad_later_leaves_no_folder(
+    kcircuits, worded, relation_file, prompts_file, tmp_path, command, message
+):
+    files = {"RELATION": relation_file, "PROMPTS": prompts_file}
+    words = [files.get(word, word) for word in command]
+    there, missing = tmp_path / "there", tmp_path / "missing"
+    there.mkdir()
+    for out in (there, missing):
+        done = kcircuits(*words, "--model", worded, "--out", out)
+        assert (done.status, done.out) == (2, "")
+        assert message in done.err
+    assert there.exists()
+    assert not missing.exists()
+
+
 def test_curves_of_a_circuit(kcircuits, worded, model, prompts_file, circuit_file):
     done = kcircuits(
         "curves", "--model", worded, "--prompts", prompts_file, "--circuit", circuit_file, "--json"
