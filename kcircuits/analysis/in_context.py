@@ -15,7 +15,7 @@ from kcircuits.data.few_shot import PARTS, FewShotPair
 from kcircuits.discover.run import discover
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate.prepare import check_whole
-from kcircuits.graph import layer_of
+from kcircuits.graph import head_of, layer_of
 from kcircuits.memory import memory_bytes
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
@@ -129,12 +129,11 @@ def _attention(
         portion = pairs[first : first + engine.num_prompts]
         for layer in sorted({layer_of(head) or 0 for head in heads}):
             pattern = engine.attention(layer)[0].cpu().numpy()  # [H, N, T, T]
-            for place, head in enumerate(heads):
-                if layer_of(head) != layer:
+            for place, (its_layer, number) in enumerate(filter(None, map(head_of, heads))):
+                if its_layer != layer:
                     continue
-                weights = pattern[int(head.partition(".h")[2])]
                 for n, pair in enumerate(portion):
-                    last = len(pair.parts) - 1
-                    for token, part in enumerate(pair.parts):
-                        total[place, PARTS.index(part)] += weights[n, last, token]
+                    row = pattern[number, n, len(pair.parts) - 1]
+                    for weight, part in zip(row, pair.parts, strict=False):
+                        total[place, PARTS.index(part)] += weight
     return total / len(pairs)
