@@ -39,7 +39,7 @@ def _draw(figure: Figure, found: Hallucinations) -> None:
     _draw_nodes(right, found)
     count = len(found.errors)
     text = found.errors[0].text
-    one = f"{''.join(text.tokens)} → {text.wrong}, not {text.answer}"
+    one = f"{''.join(text.tokens)} → {str(text.wrong).strip()}, not {text.answer.strip()}"
     name = printable(found.model.get("name", "a model"), 40)
     figure.suptitle(f"{name} · {printable(f'{count} errors' if count > 1 else one, 80)}", fontsize=9)
 
