@@ -21,7 +21,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kcircuits.analysis.curves import layer_curves
+    from kcircuits.analysis.hallucination import hallucinations
+    from kcircuits.analysis.heads import read_heads
+    from kcircuits.analysis.in_context import in_context_learning
+    from kcircuits.analysis.roles import head_roles
     from kcircuits.circuit import Circuit, Edge
+    from kcircuits.data.few_shot import few_shot_pairs
     from kcircuits.data.prompts import Prompt, read_prompts, tokenise
     from kcircuits.data.relations import load_relation, relation_prompts
     from kcircuits.discover import attribute, discover
@@ -53,9 +59,15 @@ __all__ = [
     "edit",
     "edit_each",
     "evaluate",
+    "few_shot_pairs",
+    "hallucinations",
+    "head_roles",
+    "in_context_learning",
+    "layer_curves",
     "load_model",
     "load_relation",
     "profiled",
+    "read_heads",
     "read_prompts",
     "read_requests",
     "relation_prompts",
@@ -78,9 +90,15 @@ _HOMES = {
     "compare_sizes": "kcircuits.sizes",
     "edit": "kcircuits.editing.edit",
     "edit_each": "kcircuits.editing.edit",
+    "hallucinations": "kcircuits.analysis.hallucination",
+    "head_roles": "kcircuits.analysis.roles",
+    "few_shot_pairs": "kcircuits.data.few_shot",
+    "in_context_learning": "kcircuits.analysis.in_context",
+    "layer_curves": "kcircuits.analysis.curves",
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",
     "profiled": "kcircuits.profile",
+    "read_heads": "kcircuits.analysis.heads",
     "read_prompts": "kcircuits.data.prompts",
     "read_requests": "kcircuits.editing.request",
     "relation_prompts": "kcircuits.data.relations",

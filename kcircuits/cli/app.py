@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from kcircuits.cli import convert, discover, evaluate, plan, report, sizes
+from kcircuits.cli import (
+    behaviour,
+    convert,
+    curves,
+    discover,
+    edit,
+    evaluate,
+    heads,
+    plan,
+    report,
+    roles,
+    sizes,
+)
 
 app = typer.Typer(
     help="Find and measure knowledge circuits in language models.",
@@ -18,6 +30,11 @@ app.command("evaluate")(evaluate.command)
 app.command("convert")(convert.command)
 app.command("sizes")(sizes.command)
 app.command("plan")(plan.command)
+app.command("curves")(curves.command)
+app.command("heads")(heads.command)
+app.command("roles")(roles.command)
+app.add_typer(behaviour.app, name="behaviour")
+app.command("edit")(edit.command)
 app.command("report")(report.command)
 
 
