@@ -10,6 +10,7 @@ import kcircuits
 from kcircuits.data.halves import split_halves
 from kcircuits.data.lre import Relation
 from kcircuits.data.relations import RelationPrompts, known_prompts
+from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate import answer_ranks
 from kcircuits.evaluate.sizes import size_curve
 
@@ -54,9 +55,12 @@ def study_relation(
     faithfulness of 0.8. The other half has no part in that.
     """
     start = perf_counter()
-    made = prompts_about(model, relation)
-    known = known_prompts(made.prompts, answer_ranks(model, made.prompts))
-    found: dict[str, Any] = {"name": relation.name, "prompts": len(made.prompts), "known": len(known)}
+    try:
+        prompts = prompts_about(model, relation).prompts
+    except KCircuitsError:  # no fact has a partner of the same length
+        prompts = ()
+    known = known_prompts(prompts, answer_ranks(model, prompts))
+    found: dict[str, Any] = {"name": relation.name, "prompts": len(prompts), "known": len(known)}
     if len(known) < LEAST_KNOWN:
         return found, None
     validation, test = (half[:HALF] for half in split_halves(known, SEED))
