@@ -21,6 +21,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kcircuits.analysis.curves import layer_curves
+    from kcircuits.analysis.heads import read_heads
     from kcircuits.circuit import Circuit, Edge
     from kcircuits.data.prompts import Prompt, read_prompts, tokenise
     from kcircuits.data.relations import load_relation, relation_prompts
@@ -47,9 +49,11 @@ __all__ = [
     "compare_sizes",
     "discover",
     "evaluate",
+    "layer_curves",
     "load_model",
     "load_relation",
     "profiled",
+    "read_heads",
     "read_prompts",
     "relation_prompts",
     "select",
@@ -67,9 +71,11 @@ _HOMES = {
     "Selection": "kcircuits.selection",
     "attribute": "kcircuits.discover",
     "compare_sizes": "kcircuits.sizes",
+    "layer_curves": "kcircuits.analysis.curves",
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",
     "profiled": "kcircuits.profile",
+    "read_heads": "kcircuits.analysis.heads",
     "read_prompts": "kcircuits.data.prompts",
     "relation_prompts": "kcircuits.data.relations",
     "select": "kcircuits.selection",
