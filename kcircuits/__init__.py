@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kcircuits.analysis.compare import compare
     from kcircuits.analysis.curves import layer_curves
     from kcircuits.analysis.heads import read_heads
     from kcircuits.circuit import Circuit, Edge
@@ -46,6 +47,7 @@ __all__ = [
     "Scores",
     "Selection",
     "attribute",
+    "compare",
     "compare_sizes",
     "discover",
     "evaluate",
@@ -70,6 +72,7 @@ _HOMES = {
     "Scores": "kcircuits.scores",
     "Selection": "kcircuits.selection",
     "attribute": "kcircuits.discover",
+    "compare": "kcircuits.analysis.compare",
     "compare_sizes": "kcircuits.sizes",
     "layer_curves": "kcircuits.analysis.curves",
     "load_model": "kcircuits.model.loading",
