@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kcircuits.analysis.compare import compare
     from kcircuits.analysis.curves import layer_curves
     from kcircuits.analysis.heads import read_heads
+    from kcircuits.analysis.knockout import knockout
     from kcircuits.circuit import Circuit, Edge
     from kcircuits.data.prompts import Prompt, read_prompts, tokenise
     from kcircuits.data.relations import load_relation, relation_prompts
@@ -51,6 +52,7 @@ __all__ = [
     "compare_sizes",
     "discover",
     "evaluate",
+    "knockout",
     "layer_curves",
     "load_model",
     "load_relation",
@@ -74,6 +76,7 @@ _HOMES = {
     "attribute": "kcircuits.discover",
     "compare": "kcircuits.analysis.compare",
     "compare_sizes": "kcircuits.sizes",
+    "knockout": "kcircuits.analysis.knockout",
     "layer_curves": "kcircuits.analysis.curves",
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from kcircuits.cli import compare, convert, curves, discover, evaluate, heads, plan, report, sizes
+from kcircuits.cli import compare, convert, curves, discover, evaluate, heads, knockout, plan, report, sizes
 
 app = typer.Typer(
     help="Find and measure knowledge circuits in language models.",
@@ -21,6 +21,7 @@ app.command("plan")(plan.command)
 app.command("curves")(curves.command)
 app.command("heads")(heads.command)
 app.command("compare")(compare.command)
+app.command("knockout")(knockout.command)
 app.command("report")(report.command)
 
 
