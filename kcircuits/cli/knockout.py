@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -133,12 +133,12 @@ def _show(found: Knockout) -> None:
         name = f"{printable(effect.name, 24)} ({len(effect.full.metric):,})"
         runs = [run.means(hit_k) for run in (effect.full, effect.knockout, *effect.random)]
         for label, (measure, form) in measures.items():
-            rows.append([name, label, *_cells([run[measure] for run in runs], form)])
+            rows.append([name, label, *_cells([run[measure] for run in runs], f"{{:{form}}}".format)])
             name = ""
     if found.text is not None:
         name = f"text ({found.text.num_tokens:,} tokens)"
         values = [found.text.full, found.text.knockout, *found.text.random]
-        rows.append([name, "perplexity", *_cells(values, ",.2f" if max(values) < 1e5 else ".2e")])
+        rows.append([name, "perplexity", *_cells(values, _perplexity)])
     count = len(found.effects[0].random)
     head = ["prompts", "", "full model", "without it"]
     head += [f"without {count} random circuits" if count > 1 else "without a random circuit"] * bool(count)
@@ -147,13 +147,15 @@ def _show(found: Knockout) -> None:
     print_rows(title, head, rows)
 
 
-def _cells(values: list[float], form: str) -> list[str]:
+def _cells(values: list[float], shown: Callable[[float], str]) -> list[str]:
     """The full model's value, that without the circuit, and those without random ones: mean and range."""
     full, without, *random = values
-    cells = [format(full, form), format(without, form)]
+    cells = [shown(full), shown(without)]
     if random:
-        mean, low, high = (
-            format(each, form) for each in (sum(random) / len(random), min(random), max(random))
-        )
+        mean, low, high = map(shown, (sum(random) / len(random), min(random), max(random)))
         cells.append(f"{mean} [{low}, {high}]" if len(random) > 1 else mean)
     return cells
+
+
+def _perplexity(value: float) -> str:
+    return f"{value:,.2f}" if value < 1e5 else f"{value:.1e}"

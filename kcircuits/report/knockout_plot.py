@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from kcircuits.analysis.knockout import Knockout
 from kcircuits.evaluate import RunMeasures
@@ -55,6 +56,8 @@ def _draw(figure: Figure, found: Knockout) -> None:
         _draw_bars(axes[-1], [[text.full, text.knockout, *text.random]], [tokens], "perplexity")
         axes[-1].set_yscale("log")
         axes[-1].set_ylim(bottom=1)
+        axes[-1].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}" if y < 1e5 else f"{y:.0e}"))
+        axes[-1].yaxis.set_minor_formatter(NullFormatter())
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     settings = found.settings
     removed, of = settings["num_removed_edges"], settings["num_circuit_edges"]

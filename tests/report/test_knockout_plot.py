@@ -41,6 +41,7 @@ def test_bars():
         assert heights(nll) == [[1, 1], [4, 4], [2.5, 2.5]]
         assert heights(text) == [[20], [400], [40]]
         assert text.get_yscale() == "log"
+        assert [text.yaxis.get_major_formatter()(value) for value in (1000, 1e7)] == ["1,000", "1e+07"]
         (ends,) = nll.collections
         assert [segment[:, 1].tolist() for segment in ends.get_segments()] == [[2, 3], [2, 3]]
 
