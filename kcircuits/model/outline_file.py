@@ -27,12 +27,15 @@ PARTS: dict[str, type] = {
 
 
 def keep_outline(name: str, outline: Outline) -> None:
-    """Keep an outline under a name, in place of an older one."""
+    """Keep an outline under a name, in place of an older one; not if JSON cannot hold one of its numbers."""
     from safetensors.torch import save
 
     if sum(value.nbytes for value in outline.values.values()) > MOST_VALUES:
         return
-    spec = dump_json(_plain(outline.spec), "spec", "outline")
+    try:
+        spec = dump_json(_plain(outline.spec), "spec", "outline")
+    except KCircuitsError:  # an infinite one, which a configuration may have
+        return
     header = {"seal": _seal(spec, outline.values), "spec": spec}
     # One entry, as several would be written in any order.
     keep(_file(name), save(outline.values, metadata={"outline": dump_json(header, "header", "outline")}))

@@ -189,6 +189,11 @@ class TestWhatIsKept:
         assert_same(load_model(folder).spec, tiny_spec("llama_gqa"))
         assert built == [folder, folder]
 
+    def test_a_number_that_json_cannot_hold_is_not(self, cache):
+        spec = replace(tiny_spec("llama"), embedding_scale=float("inf"))
+        outline_file.keep_outline("x", outlined(spec, stored_of("llama")))
+        assert not cache.exists()
+
     def test_an_older_one_is_replaced(self, folder, cache, built, monkeypatch):
         load_model(folder)
         (file,) = cache.iterdir()
