@@ -23,9 +23,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kcircuits.analysis.compare import compare
     from kcircuits.analysis.curves import layer_curves
+    from kcircuits.analysis.hallucination import hallucinations
     from kcircuits.analysis.heads import read_heads
+    from kcircuits.analysis.in_context import in_context_learning
     from kcircuits.analysis.knockout import knockout
+    from kcircuits.analysis.roles import head_roles
     from kcircuits.circuit import Circuit, Edge
+    from kcircuits.data.few_shot import few_shot_pairs
     from kcircuits.data.prompts import Prompt, read_prompts, tokenise
     from kcircuits.data.relations import load_relation, relation_prompts
     from kcircuits.discover import attribute, discover
@@ -52,6 +56,10 @@ __all__ = [
     "compare_sizes",
     "discover",
     "evaluate",
+    "few_shot_pairs",
+    "hallucinations",
+    "head_roles",
+    "in_context_learning",
     "knockout",
     "layer_curves",
     "load_model",
@@ -76,6 +84,10 @@ _HOMES = {
     "attribute": "kcircuits.discover",
     "compare": "kcircuits.analysis.compare",
     "compare_sizes": "kcircuits.sizes",
+    "few_shot_pairs": "kcircuits.data.few_shot",
+    "hallucinations": "kcircuits.analysis.hallucination",
+    "head_roles": "kcircuits.analysis.roles",
+    "in_context_learning": "kcircuits.analysis.in_context",
     "knockout": "kcircuits.analysis.knockout",
     "layer_curves": "kcircuits.analysis.curves",
     "load_model": "kcircuits.model.loading",

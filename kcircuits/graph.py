@@ -131,3 +131,17 @@ def layer_of(name: str) -> int | None:
     (3, 12, None)
     """
     return None if name in ("input", "logits") else int(name[1:].partition(".")[0])
+
+
+def head_of(name: str) -> tuple[int, int] | None:
+    """Layer and number of a head; None for a node that is none.
+
+    Examples
+    --------
+    >>> head_of("a3.h11"), head_of("m3")
+    ((3, 11), None)
+    """
+    if not name.startswith("a"):
+        return None
+    layer, _, head = name[1:].partition(".h")
+    return int(layer), int(head)

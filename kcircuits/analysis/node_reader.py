@@ -14,7 +14,7 @@ from kcircuits.analysis.prepare import check_finite
 from kcircuits.analysis.prompt_texts import text_of
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import Engine
-from kcircuits.graph import layer_of
+from kcircuits.graph import head_of
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 
@@ -96,42 +96,52 @@ class NodeReader:
         }
         looks = self._attention(engine, prompts, positions)
         place, of_prompts = 0, []
-        for n, of in enumerate(positions):
-            found = []
+        for of, looks_here in zip(positions, looks, strict=True):
+            found: list[NodeReading] = []
             for at in of:
-                here = []
-                for k in range(len(self.nodes)):
-                    values = {name: column[k][place] for name, column in columns.items()}
-                    here.append(self._reading(k, at, looks[n].get((k, at)), values))
+                here = [
+                    self._reading(columns, k, place, at, looks_here.get((k, at)))
+                    for k in range(len(self.nodes))
+                ]
                 found += sorted(here, key=lambda reading: -abs(reading.logit))
                 place += 1
             of_prompts.append(tuple(found))
         return of_prompts
 
     def _reading(
-        self, k: int, position: int, attention: tuple[float, ...] | None, values: dict[str, Any]
+        self,
+        columns: dict[str, Any],
+        k: int,
+        place: int,
+        position: int,
+        attention: tuple[float, ...] | None,
     ) -> NodeReading:
-        ids, logits = values.pop("ids"), values.pop("logits")
-        top = tuple((text_of(self.model, token), logit) for token, logit in zip(ids, logits, strict=True))
-        name = self.spec.graph.senders[int(self.nodes[k])]
-        return NodeReading(node=name, position=position, top=top, attention=attention, **values)
+        """The k-th node at a place, from columns [nodes][places]."""
+        values = {name: column[k][place] for name, column in columns.items()}
+        top = zip(values["ids"], values["logits"], strict=True)
+        return NodeReading(
+            node=self.spec.graph.senders[int(self.nodes[k])],
+            position=position,
+            logit=values["logit"],
+            share=values["share"],
+            rank=values["rank"],
+            top=tuple((text_of(self.model, token), logit) for token, logit in top),
+            attention=attention,
+        )
 
     def _attention(
         self, engine: Engine, prompts: Sequence[Prompt], positions: Sequence[Sequence[int]]
     ) -> list[dict[tuple[int, int], tuple[float, ...]]]:
         """For each prompt: the attention of the k-th chosen node from a position, of heads alone."""
-        graph = self.spec.graph
         found: list[dict[tuple[int, int], tuple[float, ...]]] = [{} for _ in prompts]
-        names = [graph.senders[int(node)] for node in self.nodes]
-        for layer in sorted({int(layer_of(name) or 0) for name in names if name.startswith("a")}):
-            pattern = engine.attention(layer)[0].cpu()
-            for k, name in enumerate(names):
-                if not name.startswith(f"a{layer}."):
-                    continue
-                head = pattern[int(name.partition(".h")[2])]
+        names = (self.spec.graph.senders[int(node)] for node in self.nodes)
+        heads = [(k, *head) for k, name in enumerate(names) if (head := head_of(name))]
+        for layer in sorted({layer for _, layer, _ in heads}):
+            pattern = engine.attention(layer)[0].cpu()  # [H, N, T, T]
+            for k, _, number in (head for head in heads if head[1] == layer):
                 for n, of in enumerate(positions):
                     for at in of:
-                        row = head[n, at, : len(prompts[n].clean_ids)]
+                        row = pattern[number, n, at, : len(prompts[n].clean_ids)]
                         found[n][k, at] = tuple(row.tolist())
         return found
 

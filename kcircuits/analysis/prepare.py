@@ -22,13 +22,17 @@ def task_for(
     circuit: Circuit | None,
     ablation: Ablation | None = None,
     reference: Sequence[Prompt] = (),
+    *,
+    ablates: bool = False,
 ) -> tuple[ModelSpec, Task]:
-    """The model and the task of a reading.
+    """The model and the task of a reading; `ablates` says that it has something to ablate without a circuit.
 
     Raises KCircuitsError if the circuit is of another model, or an ablation has no circuit to do with.
     """
     if circuit is not None:
         return spec_and_task(circuit, model, prompts, ablation, "nll", reference)
+    if ablates:
+        return model.spec, Task(tuple(prompts), ablation or "zero", "nll", tuple(reference))
     if ablation is not None or reference:
         raise KCircuitsError("an ablation is of a circuit's absent edges, and there is no circuit: give one")
     return model.spec, Task(tuple(prompts))

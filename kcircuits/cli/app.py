@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from kcircuits.cli import compare, convert, curves, discover, evaluate, heads, knockout, plan, report, sizes
+from kcircuits.cli import (
+    behaviour,
+    compare,
+    convert,
+    curves,
+    discover,
+    evaluate,
+    heads,
+    knockout,
+    plan,
+    report,
+    roles,
+    sizes,
+)
 
 app = typer.Typer(
     help="Find and measure knowledge circuits in language models.",
@@ -22,6 +35,8 @@ app.command("curves")(curves.command)
 app.command("heads")(heads.command)
 app.command("compare")(compare.command)
 app.command("knockout")(knockout.command)
+app.command("roles")(roles.command)
+app.add_typer(behaviour.app, name="behaviour")
 app.command("report")(report.command)
 
 

@@ -19,10 +19,12 @@ def table_console() -> Console:
 
 
 def print_rows(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table whose first column is text and whose others are numbers."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    """Print a title, and a table whose first column is text and whose others are numbers."""
+    console = table_console()
+    table = Table(box=SIMPLE_HEAD)
     for place, name in enumerate(head):
         table.add_column(name, justify="right" if place else "left")
     for row in rows:
         table.add_row(*row)
-    table_console().print(table)
+    console.print(title)
+    console.print(table)

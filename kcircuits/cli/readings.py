@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -55,13 +56,16 @@ class Asked:
     as_json: bool
     quiet: bool
 
-    def load(self) -> Loaded:
-        """Load and check all of it; the folder for the results is there afterwards."""
+    def load(self, *, ablates: bool = False) -> Loaded:
+        """Load and check all of it; the folder for the results is there afterwards.
+
+        `ablates`: the command has something to ablate without a circuit.
+        """
         from kcircuits.cli.measured import load_circuit
         from kcircuits.cli.setup import prepare, read_reference
         from kcircuits.files import check_output_folder
 
-        if self.circuit is None and self.ablation is not None:
+        if self.circuit is None and self.ablation is not None and not ablates:
             raise KCircuitsError("--ablation is of a circuit's absent edges: give --circuit, too")
         circuit = None if self.circuit is None else load_circuit(self.circuit)
         settings = {} if circuit is None else circuit.settings
@@ -80,6 +84,14 @@ class Asked:
         Task(chosen.prompts, ablation, "nll", reference)
         folder = None if self.out is None else check_output_folder(self.out)
         return Loaded(model, chosen.prompts, circuit, reference, folder)
+
+    def load_model(self) -> Loaded:
+        """The model alone, for commands that make their own prompts; the folder for the results as well."""
+        from kcircuits.cli.setup import load
+        from kcircuits.files import check_output_folder
+
+        model = load(self.model, memory=self.memory, threads=self.threads)
+        return Loaded(model, (), None, (), None if self.out is None else check_output_folder(self.out))
 
     def recorded(self, reading: R, **more: Any) -> R:
         """A reading whose settings say which options it was made with."""
@@ -111,6 +123,9 @@ class Asked:
                 print(f"written: {', '.join(map(str, written))}")
 
 
+_ABOUT_RUNNING = 6  # the last of the shared options
+
+
 def _shared(
     *,
     model: options.MODEL,
@@ -133,7 +148,7 @@ def _shared(
     split_seed: options.SPLIT_SEED = None,
     ablation: Annotated[
         Ablation | None,
-        typer.Option("--ablation", help="What the circuit's absent edges carry. [default: as it was found]"),
+        typer.Option("--ablation", help="What absent edges carry. [default: as the circuit was found]"),
     ] = None,
     reference_prompts: options.REFERENCE_PROMPTS = None,
     memory: options.MEMORY = None,
@@ -159,21 +174,50 @@ def reads(command: Callable[..., None]) -> Callable[..., None]:
 
     The command's own options are its further arguments, by keyword alone.
     """
-    shared = _parameters(_shared)
-    own = _parameters(command)[1:]
+    return reads_without()(command)
 
-    @wraps(command)
-    def run(**given: Any) -> None:
+
+def reads_without(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """`reads` without some of the shared options."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        shared = [_required(each, left_out) for each in _parameters(_shared) if each.name not in left_out]
+        own = _parameters(command)[1:]
         names = {parameter.name for parameter in shared}
-        asked = _shared(**{name: value for name, value in given.items() if name in names})
-        command(asked, **{name: value for name, value in given.items() if name not in names})
 
-    # What typer makes its options from.
-    both = [*shared[:-6], *own, *shared[-6:]]
-    vars(run).pop("__wrapped__")
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in both}
-    vars(run)["__signature__"] = inspect.Signature(both)
-    return run
+        @wraps(command)
+        def run(**given: Any) -> None:
+            asked = _shared(**{name: value for name, value in given.items() if name in names})
+            with _no_empty_folder(asked.out):
+                command(asked, **{name: value for name, value in given.items() if name not in names})
+
+        # What typer makes its options from: the command's own before those about running and writing.
+        both = [*shared[:-_ABOUT_RUNNING], *own, *shared[-_ABOUT_RUNNING:]]
+        vars(run).pop("__wrapped__")
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in both}
+        vars(run)["__signature__"] = inspect.Signature(both)
+        return run
+
+    return decorate
+
+
+@contextmanager
+def _no_empty_folder(out: str | None) -> Iterator[None]:
+    """A folder that was made for results goes again where bad input, found later, leaves it empty."""
+    is_new = out is not None and not Path(out).exists()
+    try:
+        yield
+    except KCircuitsError:
+        if out is not None and is_new:
+            with suppress(OSError):  # never made, or not empty
+                Path(out).rmdir()
+        raise
+
+
+def _required(parameter: inspect.Parameter, left_out: tuple[str, ...]) -> inspect.Parameter:
+    """Without --prompts and --prompt, --relation is the only source of prompts."""
+    alone = parameter.name == "relation" and {"prompts", "prompt"} <= set(left_out)
+    return parameter.replace(default=inspect.Parameter.empty) if alone else parameter
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:

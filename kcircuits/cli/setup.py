@@ -26,6 +26,22 @@ def prepare(
     device_map: str | None = None,
 ) -> tuple[Model, Chosen]:
     """Load the model and choose the prompts; says on stderr how many these are."""
+    loaded = load(model, memory=memory, threads=threads, dtype=dtype, device_map=device_map)
+    chosen = choose(source, loaded, with_partners=with_partners, memory=memory)
+    if say:
+        print(chosen, file=sys.stderr)
+    return loaded, chosen
+
+
+def load(
+    model: str,
+    *,
+    memory: str | None,
+    threads: int | None,
+    dtype: str = "float32",
+    device_map: str | None = None,
+) -> Model:
+    """Load the model; `memory` is only checked."""
     import torch
 
     from kcircuits.memory import memory_bytes
@@ -39,10 +55,7 @@ def prepare(
     # What is there by now stays to the end: no collection looks at it again, not even the one at exit.
     gc.freeze()
     gc.enable()
-    chosen = choose(source, loaded, with_partners=with_partners, memory=memory)
-    if say:
-        print(chosen, file=sys.stderr)
-    return loaded, chosen
+    return loaded
 
 
 def read_reference(path: str | None, ablation: str, model: Model) -> tuple[Prompt, ...]:

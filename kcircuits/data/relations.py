@@ -126,12 +126,46 @@ def relation_prompts(
         If there is no such template, the limit is below 1, there is no fast tokenizer, a prompt is too long
         for the model, or no fact gives a prompt.
     """
+    check_limit(limit)
+    usable, dropped = facts_with_prompts(
+        relation,
+        tokenizer,
+        vocab_size,
+        max_positions,
+        template=template,
+        shuffle_seed=shuffle_seed,
+        allow_multi_token=allow_multi_token,
+    )
+    prompts = _with_partners(usable, dropped) if corrupt else [prompt for _, prompt in usable]
+    if not prompts:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+        hint = (
+            "; allow_multi_token=True (--first-token) takes first tokens" if SEVERAL_TOKENS in dropped else ""
+        )
+        raise KCircuitsError(f"no sample of relation {relation.name!r} gives a prompt: {reasons}{hint}")
+    return RelationPrompts(
+        relation.name, relation.templates[template], tuple(prompts[:limit]), dict(sorted(dropped.items()))
+    )
+
+
+def facts_with_prompts(
+    relation: Relation,
+    tokenizer: Any | None,
+    vocab_size: int,
+    max_positions: int,
+    *,
+    template: int = 0,
+    shuffle_seed: int | None = None,
+    allow_multi_token: bool = False,
+) -> tuple[list[tuple[Fact, Prompt]], Counter[str]]:
+    """The facts that give a prompt, each with it, and how many samples gave none, by reason.
+
+    Arguments and errors are those of `relation_prompts`, but that there may be no such fact.
+    """
     if not 0 <= template < len(relation.templates):
         raise KCircuitsError(
             f"relation {relation.name!r} has templates 0 to {len(relation.templates) - 1}, and no {template}"
         )
-    if limit is not None and limit < 1:
-        raise KCircuitsError(f"limit must be at least 1, got {limit}")
     facts = list(relation.facts)
     if shuffle_seed is not None:
         random.Random(shuffle_seed).shuffle(facts)
@@ -156,16 +190,13 @@ def relation_prompts(
             raise KCircuitsError(f"relation {relation.name!r}, subject {fact.subject!r}: {error}") from error
         else:
             usable.append((fact, prompt))
-    prompts = _with_partners(usable, dropped) if corrupt else [prompt for _, prompt in usable]
-    if not prompts:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
-        hint = (
-            "; allow_multi_token=True (--first-token) takes first tokens" if SEVERAL_TOKENS in dropped else ""
-        )
-        raise KCircuitsError(f"no sample of relation {relation.name!r} gives a prompt: {reasons}{hint}")
-    return RelationPrompts(
-        relation.name, relation.templates[template], tuple(prompts[:limit]), dict(sorted(dropped.items()))
-    )
+    return usable, dropped
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise KCircuitsError if a limit leaves no prompt."""
+    if limit is not None and limit < 1:
+        raise KCircuitsError(f"limit must be at least 1, got {limit}")
 
 
 def known_prompts(

@@ -136,20 +136,28 @@ def subject_span(tokenizer: Any, prompt: TokenisedText, subject: str | tuple[int
         If the prompt's text does not contain the subject, or the tokenizer is not a fast one.
     """
     start, stop = _find(prompt.text, subject) if isinstance(subject, str) else subject
-    if not tokenizer.is_fast:
-        raise KCircuitsError(
-            f"a subject needs a fast tokenizer (tokenizer.json), {type(tokenizer).__name__} has no offsets"
-        )
-    offsets = tokenizer(prompt.text, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-    # A special token covers no characters; a token may cover the space before its word.
+    # A token may cover the space before its word.
     covering = [
         index
-        for index, (first, last) in enumerate(offsets[: len(prompt.ids)])
+        for index, (first, last) in enumerate(character_spans(tokenizer, prompt))
         if first < stop and last > start and first < last
     ]
     if not covering:
         raise KCircuitsError(f"no token of the tokenizer covers the subject {prompt.text[start:stop]!r}")
     return covering[0], covering[-1] + 1
+
+
+def character_spans(tokenizer: Any, prompt: TokenisedText) -> list[tuple[int, int]]:
+    """The characters [first, last) of the prompt's text that each of its tokens covers; of special ones none.
+
+    Raises KCircuitsError if the tokenizer is not a fast one, which does not know them.
+    """
+    if not tokenizer.is_fast:
+        raise KCircuitsError(
+            f"a subject needs a fast tokenizer (tokenizer.json), {type(tokenizer).__name__} has no offsets"
+        )
+    offsets = tokenizer(prompt.text, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+    return [(first, last) for first, last in offsets[: len(prompt.ids)]]
 
 
 def _find(text: str, subject: str) -> tuple[int, int]:

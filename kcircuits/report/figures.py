@@ -52,11 +52,12 @@ def save_figure(draw: Draw, path: str | Path, size: tuple[float, float]) -> None
     be written.
     """
     kind = check_picture(path)
-    with _drawn(draw, size) as figure:
+    if kind == ".svg":
+        write_atomically(path, svg_of(draw, size))
+        return
+    with drawn(draw, size) as figure:
         stream = io.BytesIO()
-        if kind == ".svg":
-            FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None, "Creator": "kcircuits"})
-        elif kind == ".png":
+        if kind == ".png":
             FigureCanvasAgg(figure).print_png(stream, metadata={"Software": "kcircuits"})
         else:
             dates: dict[str, Any] = {"CreationDate": None, "Creator": "kcircuits"}
@@ -64,8 +65,16 @@ def save_figure(draw: Draw, path: str | Path, size: tuple[float, float]) -> None
     write_atomically(path, stream.getvalue())
 
 
+def svg_of(draw: Draw, size: tuple[float, float]) -> str:
+    """A figure of some inches as SVG, the same text whenever it is drawn alike."""
+    with drawn(draw, size) as figure:
+        stream = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None, "Creator": "kcircuits"})
+        return stream.getvalue()
+
+
 @contextmanager
-def _drawn(draw: Draw, size: tuple[float, float]) -> Iterator[Figure]:
+def drawn(draw: Draw, size: tuple[float, float]) -> Iterator[Figure]:
     """The figure, and the settings that it has to be written with."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()  # not the reader's own style

@@ -37,7 +37,7 @@ def _draw(figure: Figure, heads: HeadReadings) -> None:
     _draw_attention(figure, right, heads)
     count = len(heads.prompts)
     text = heads.prompts[0]
-    what = f"{count} prompts" if count > 1 else f"{''.join(text.tokens)} → {text.answer}"
+    what = f"{count} prompts" if count > 1 else f"{''.join(text.tokens)} → {text.answer.strip()}"
     name = printable(heads.model.get("name", "a model"), 40)
     figure.suptitle(f"{name} · {printable(what, 70)}", fontsize=9)
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import write_atomically
+from kcircuits.report.figures import save_figure, svg_of
 from kcircuits.report.text import printable
 from kcircuits.sizes import MethodCurve, SizeComparison
 
@@ -38,28 +32,18 @@ _OTHER_STYLE = ("#444444", "h")
 _LOWEST, _HIGHEST = -0.75, 2.0
 """What is drawn at most; a circuit far outside would press all others flat."""
 
-_SETTINGS: dict[str, Any] = {
-    "svg.hashsalt": "kcircuits",  # names inside the file that do not change from one run to the next
-    "svg.fonttype": "none",  # text stays text, for searching and for screen readers
-    "font.family": ["DejaVu Sans", "sans-serif"],
-    "font.size": 9,
-    "text.parse_math": False,  # a "$" in a name is a "$"
-    "axes.unicode_minus": True,
-}
+_SIZE = (6.4, 4.4)
 
 
 def draw_sizes(comparison: SizeComparison, path: str | Path) -> None:
-    """Draw a comparison into a .svg or .png file, atomically; `sizes_svg` says what is drawn.
+    """Draw a comparison into a .svg, .png or .pdf file, atomically; `sizes_svg` says what is drawn.
 
     Raises
     ------
     KCircuitsError
         If the name ends otherwise, there is nothing to draw, or the place cannot be written.
     """
-    kind = Path(path).suffix.lower()
-    if kind not in (".svg", ".png"):
-        raise KCircuitsError(f"a picture's name must end in .svg or .png, got {path}")
-    write_atomically(path, sizes_svg(comparison) if kind == ".svg" else _png(comparison))
+    save_figure(lambda figure: _draw_figure(figure, comparison), path, _SIZE)
 
 
 def sizes_svg(comparison: SizeComparison) -> str:
@@ -69,32 +53,14 @@ def sizes_svg(comparison: SizeComparison) -> str:
     have no place there. Up: faithfulness, with lines at 1 (the full model) and 0 (no edges). Random circuits
     have a band from the lowest to the highest.
     """
-    with _drawn(comparison) as figure:
-        stream = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None, "Creator": "kcircuits"})
-        return stream.getvalue()
+    return svg_of(lambda figure: _draw_figure(figure, comparison), _SIZE)
 
 
-def _png(comparison: SizeComparison) -> bytes:
-    with _drawn(comparison) as figure:
-        stream = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(stream, metadata={"Software": "kcircuits"})
-        return stream.getvalue()
-
-
-@contextmanager
-def _drawn(comparison: SizeComparison) -> Iterator[Figure]:
-    """The figure, and the settings that it has to be written with."""
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()  # not the reader's own style
-        matplotlib.rcParams.update(_SETTINGS)  # type: ignore[arg-type]
-        # The viewer's fonts may have a letter that ours lacks.
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = Figure(figsize=(6.4, 4.4), dpi=150, layout="constrained")
-        axes = figure.add_subplot()
-        _draw(axes, comparison)
-        figure.legend(loc="outside lower center", ncols=min(4, max(1, len(axes.get_lines()))), frameon=False)
-        yield figure
+def _draw_figure(figure: Figure, comparison: SizeComparison) -> None:
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(True)
+    _draw(axes, comparison)
+    figure.legend(loc="outside lower center", ncols=min(4, max(1, len(axes.get_lines()))), frameon=False)
 
 
 def _draw(axes: Axes, comparison: SizeComparison) -> None:

@@ -11,7 +11,14 @@ from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import read_prompts
 from kcircuits.model.loading import load_model
 
-COMMANDS = {"curves": (), "heads": ()}
+ICL = ("--shots", 2, "--random", 2, "--top-n", 40)
+COMMANDS = {
+    "curves": (),
+    "heads": (),
+    "roles": ("--random", 2),
+    "behaviour hallucination": (),
+    "behaviour icl": ICL,
+}
 """Every command, with the options that it needs beside a relation."""
 
 
@@ -35,17 +42,28 @@ def of_relation(worded, relation_file):
     return ("--model", worded, "--relation", relation_file, "--top-k", 0)
 
 
+@pytest.fixture
+def command_of(of_relation):
+    """The words of a command on the relation, by its name."""
+
+    def words(name):
+        shared = of_relation[:4] if name == "behaviour icl" else of_relation
+        return (*name.split(), *shared, *COMMANDS[name])
+
+    return words
+
+
 @pytest.mark.parametrize("picture", ["svg", "png", "pdf"])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_files(kcircuits, of_relation, tmp_path, name, picture):
+def test_files(kcircuits, command_of, worded, tmp_path, name, picture):
     out = tmp_path / "out"
-    command = (*name.split(), *of_relation, *COMMANDS[name], "--out", out, "--picture", picture)
+    command = (*command_of(name), "--out", out, "--picture", picture)
     done = kcircuits(*command, "--json")
     assert (done.status, done.err) == (0, "")
     stem = name.split()[-1]
     assert sorted(path.name for path in out.iterdir()) == sorted([f"{stem}.json", f"{stem}.{picture}"])
     assert json.loads((out / f"{stem}.json").read_text()) == done.json
-    assert done.json["settings"]["input"]["model"] == str(of_relation[1])
+    assert done.json["settings"]["input"]["model"] == str(worded)
     assert (out / f"{stem}.{picture}").stat().st_size > 1000
     before = (out / f"{stem}.{picture}").read_bytes()
     assert kcircuits(*command, "--quiet").out == ""
@@ -53,8 +71,8 @@ def test_files(kcircuits, of_relation, tmp_path, name, picture):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_table_fits_100_columns(kcircuits, of_relation, name):
-    done = kcircuits(*name.split(), *of_relation, *COMMANDS[name])
+def test_a_table_fits_100_columns(kcircuits, command_of, name):
+    done = kcircuits(*command_of(name))
     assert done.status == 0
     assert max(map(len, done.out.splitlines())) <= 100
     assert "…" not in done.out
@@ -64,19 +82,58 @@ def test_a_table_fits_100_columns(kcircuits, of_relation, name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--circuit", "missing.json"), "missing.json"),
         (("--picture", "gif"), "--picture"),
-        (("--ablation", "zero"), "--ablation is of a circuit's absent edges"),
+        (("--relation", "nowhere.json"), "no relation 'nowhere.json'"),
+        (("--limit", 0), "limit must be at least 1, got 0"),
+        (("--memory", "much"), "memory must be a number of bytes"),
+        (("--model", "nowhere"), "nowhere"),
+    ],
+)
+def test_bad_input(kcircuits, command_of, tmp_path, name, options, message):
+    out = tmp_path / "out"
+    done = kcircuits(*command_of(name), *options, "--out", out)
+    assert (done.status, done.out) == (2, "")
+    assert message in done.err.splitlines()[-1]
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["curves", "heads", "roles"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--circuit", "missing.json"), "missing.json"),
+        (("--reference-prompts", "f.jsonl"), "--reference-prompts is for mean ablation alone"),
         (("--prompt", "In France they speak"), "give one of --prompts, --relation and --prompt"),
         (("--subject", "France"), "--subject is for --prompt alone"),
     ],
 )
-def test_bad_input(kcircuits, of_relation, tmp_path, name, options, message):
-    out = tmp_path / "out"
-    done = kcircuits(*name.split(), *of_relation, *COMMANDS[name], *options, "--out", out)
+def test_bad_input_about_circuits(kcircuits, of_relation, name, options, message):
+    done = kcircuits(name, *of_relation, *options)
     assert (done.status, done.out) == (2, "")
     assert message in done.err.splitlines()[-1]
-    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("heads", "--relation", "RELATION", "--top-k", 0, "--nodes", "a9.h9"), "no sender 'a9.h9'"),
+        (("roles", "--prompts", "PROMPTS"), "prompt 1 has none"),
+        (("behaviour", "icl", "--relation", "RELATION", "--shots", 5), "5 examples for 'France'"),
+    ],
+)
+def test_what_is_found_bad_later_leaves_no_folder(
+    kcircuits, worded, relation_file, prompts_file, tmp_path, command, message
+):
+    files = {"RELATION": relation_file, "PROMPTS": prompts_file}
+    words = [files.get(word, word) for word in command]
+    there, missing = tmp_path / "there", tmp_path / "missing"
+    there.mkdir()
+    for out in (there, missing):
+        done = kcircuits(*words, "--model", worded, "--out", out)
+        assert (done.status, done.out) == (2, "")
+        assert message in done.err
+    assert there.exists()
+    assert not missing.exists()
 
 
 def test_curves_of_a_circuit(kcircuits, worded, model, prompts_file, circuit_file):
@@ -122,3 +179,40 @@ def test_bad_input_to_heads(kcircuits, of_relation, options, message):
     done = kcircuits("heads", *of_relation, *options)
     assert (done.status, done.out) == (2, "")
     assert message in done.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["curves", "heads"])
+def test_an_ablation_needs_a_circuit(kcircuits, of_relation, name):
+    done = kcircuits(name, *of_relation, "--ablation", "zero")
+    assert (done.status, done.out) == (2, "")
+    assert "--ablation is of a circuit's absent edges" in done.err
+
+
+def test_roles_without_a_circuit(kcircuits, of_relation, prompts_file):
+    done = kcircuits("roles", *of_relation, "--ablation", "mean", "--strongest", 3, "--random", 2, "--json")
+    assert len(done.json["heads"]) == 3
+    assert done.json["settings"]["ablation"] == "mean"
+    done = kcircuits("roles", *of_relation[:2], "--prompts", prompts_file)
+    assert (done.status, done.out) == (2, "")
+    assert "prompt 1 has none" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--shots", 5), "5 examples for 'France' are asked for"),
+        (("--ablation", "corrupt"), "--ablation"),
+        (("--method", "acdc"), "--method"),
+        (("--prompts", "f.jsonl"), "--prompts"),
+    ],
+)
+def test_bad_input_to_icl(kcircuits, of_relation, options, message):
+    done = kcircuits("behaviour", "icl", *of_relation[:4], *options)
+    assert (done.status, done.out) == (2, "")
+    assert message in done.err.splitlines()[-1]
+
+
+def test_icl_needs_a_relation(kcircuits, worded):
+    done = kcircuits("behaviour", "icl", "--model", worded)
+    assert (done.status, done.out) == (2, "")
+    assert "--relation" in done.err

@@ -6,11 +6,17 @@ Ops refuse tensors that lie on different devices there, as CUDA's do (`tests/dev
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from kcircuits.analysis.curves import layer_curves
+from kcircuits.analysis.hallucination import hallucinations
+from kcircuits.analysis.heads import read_heads
+from kcircuits.analysis.roles import head_roles
 from kcircuits.discover import attribute, discover
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
@@ -121,6 +127,25 @@ def test_discover_and_evaluate(metric):
     found = [evaluate(circuits[0], model, PROMPTS, random_circuits=2) for model in models]
     assert found[1].faithfulness == pytest.approx(found[0].faithfulness, abs=1e-3)
     assert found[1].circuit.rank == pytest.approx(found[0].circuit.rank)
+
+
+@pytest.mark.parametrize("how", MAPS)
+@pytest.mark.parametrize("name", ["gpt2", "llama_gqa", "gemma2", "gpt_oss"])
+def test_readings(name, how):
+    one = tiny_spec(name)
+    together, apart = (Model(spec, None, identity_for(one.graph)) for spec in (one, spread(name, how)))
+    prompts = [replace(prompt, subject=(0, 2), wrong_id=None) for prompt in PROMPTS]
+    runs = [layer_curves(model, prompts).runs["full"] for model in (together, apart)]
+    np.testing.assert_allclose(runs[1].probability, runs[0].probability, rtol=1e-3)
+    heads = [read_heads(model, prompts, strongest=6) for model in (together, apart)]
+    np.testing.assert_allclose(heads[1].direct, heads[0].direct, atol=1e-4)
+    for ours, expected in zip(heads[1].readings[0], heads[0].readings[0], strict=True):
+        assert (ours.node, ours.rank) == (expected.node, expected.rank)
+        assert ours.attention == (expected.attention and pytest.approx(expected.attention, abs=1e-4))
+    roles = [head_roles(model, prompts, draws=1) for model in (together, apart)]
+    assert [head.role for head in roles[1].heads] == [head.role for head in roles[0].heads]
+    errors = [hallucinations(model, prompts).errors for model in (together, apart)]
+    assert [error.text for error in errors[1]] == [error.text for error in errors[0]]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.report import size_plot
+from kcircuits.report import figures, size_plot
 from kcircuits.report.size_plot import draw_sizes, sizes_svg
 from kcircuits.sizes import MethodCurve, Point, SizeComparison
 from tests.circuits import identity_for
@@ -20,7 +20,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def axes_of(made):
-    with size_plot._drawn(made) as figure:
+    with figures.drawn(lambda figure: size_plot._draw_figure(figure, made), size_plot._SIZE) as figure:
         return figure.axes[0]
 
 
@@ -100,11 +100,13 @@ def test_files(tmp_path):
     draw_sizes(comparison(), tmp_path / "sizes.PNG")
     assert (tmp_path / "sizes.svg").read_text() == sizes_svg(comparison())
     assert (tmp_path / "sizes.PNG").read_bytes().startswith(b"\x89PNG\r\n")
+    draw_sizes(comparison(), tmp_path / "sizes.pdf")
+    assert (tmp_path / "sizes.pdf").read_bytes().startswith(b"%PDF")
 
 
-@pytest.mark.parametrize("name", ["sizes", "sizes.pdf"])
+@pytest.mark.parametrize("name", ["sizes", "sizes.gif"])
 def test_other_kinds_of_file(tmp_path, name):
-    with pytest.raises(KCircuitsError, match=r"must end in \.svg or \.png, got .*sizes"):
+    with pytest.raises(KCircuitsError, match=r"must end in \.svg, \.png or \.pdf, got .*sizes"):
         draw_sizes(comparison(), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,100 @@
+"""`kcircuits roles`: movers, relation heads, mixtures, and the MLPs that raise the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kcircuits.cli.readings import Asked, reads
+
+if TYPE_CHECKING:
+    from kcircuits.analysis.role_results import Roles
+
+_MOST_ROWS = 20
+
+
+@reads
+def command(
+    asked: Asked,
+    *,
+    strongest: Annotated[
+        int | None,
+        typer.Option(
+            "--strongest",
+            min=1,
+            metavar="N",
+            help="Only the N heads that write most to the answer. [default: the circuit's, or 20]",
+        ),
+    ] = None,
+    draws: Annotated[
+        int, typer.Option("--random", min=1, metavar="N", help="Random sets of heads to compare with.")
+    ] = 10,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, metavar="S", help="Of random heads and resampling.")
+    ] = 0,
+) -> None:
+    """Tell heads that carry the subject's attribute from those that carry the relation's."""
+    loaded = asked.load(ablates=True)
+    from kcircuits.analysis.roles import head_roles
+    from kcircuits.report.roles_plot import draw_roles
+
+    found = head_roles(
+        loaded.model,
+        loaded.prompts,
+        loaded.circuit,
+        ablation=asked.ablation,
+        reference=loaded.reference,
+        strongest=strongest,
+        draws=draws,
+        seed=seed,
+        memory=asked.memory,
+    )
+    asked.finish("roles", asked.recorded(found, strongest=strongest), loaded, draw_roles, _show)
+
+
+def _show(roles: Roles) -> None:
+    from kcircuits.analysis.ablations import means_of
+    from kcircuits.cli.console import print_rows
+
+    documents = [head.to_json() for head in roles.heads]
+    print_rows(
+        f"written to the answer's logit, means over prompts: {roles.settings['num_prompts']}",
+        ("head", "role", "subject", "relation", "ratio", "95 % interval"),
+        [
+            (
+                head["node"],
+                head["role"],
+                f"{head['subject_write']:+.3f}",
+                f"{head['relation_write']:+.3f}",
+                f"{head['ratio']:.3g}",
+                f"{head['low']:.3g} to {head['high']:.3g}",
+            )
+            for head in documents[:_MOST_ROWS]
+        ],
+    )
+    print_rows(
+        "MLPs that raise the answer",
+        ("MLP", "logit", "95 % interval"),
+        [
+            (mlp.node, f"{mlp.logit:+.3f}", f"{mlp.low:+.3f} to {mlp.high:+.3f}")
+            for mlp in roles.mlps[:_MOST_ROWS]
+        ],
+    )
+    full = means_of(roles.full)
+    rows = [("nothing", "", f"{full['metric']:.4f}", f"{full['accuracy']:.1%}", "", "")]
+    for ablation in roles.ablations:
+        means = ablation.to_json()
+        low, mean, high = means["random_metric"]
+        rows.append(
+            (
+                f"{ablation.name} heads",
+                str(len(ablation.heads)),
+                f"{means['metric']:.4f}",
+                f"{means['accuracy']:.1%}",
+                f"{mean:.4f} ({low:.4f} to {high:.4f})",
+                f"{means['random_accuracy'][1]:.1%}",
+            )
+        )
+    head = ("without", "heads", "nll", "accuracy", "without random heads: nll", "accuracy")
+    print_rows(f"{roles.settings['ablation']} ablation", head, rows)

@@ -1,0 +1,135 @@
+"""Circuits of the same questions without and with examples, on a tiny random model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from kcircuits.analysis.ablations import ablate_heads
+from kcircuits.analysis.in_context import in_context_learning
+from kcircuits.data.few_shot import PARTS, few_shot_pairs
+from kcircuits.data.lre import parse_relation
+from kcircuits.discover import discover
+from kcircuits.engine import Engine
+from kcircuits.errors import KCircuitsError
+from kcircuits.evaluate import answer_ranks
+from kcircuits.task import Task
+from tests.analysis.models import model_of
+from tests.data.tiny_tokenizers import word_tokenizer
+
+FACTS = {"France": "French", "Spain": "Spanish", "Italy": "Italian", "Poland": "Polish"}
+RELATION = parse_relation(
+    {
+        "name": "language",
+        "prompt_templates": ["In {} they speak"],
+        "samples": [{"subject": subject, "object": answer} for subject, answer in FACTS.items()],
+    }
+)
+WORDS = "In they speak " + " ".join([*FACTS, *FACTS.values()])
+LARGE = 2**30
+
+
+@pytest.fixture(scope="module")
+def model():
+    return replace(model_of("llama_gqa"), tokenizer=word_tokenizer(WORDS))
+
+
+@pytest.fixture(scope="module")
+def pairs(model):
+    spec = model.spec
+    return few_shot_pairs(RELATION, model.tokenizer, spec.vocab_size, spec.max_positions, shots=2)
+
+
+@pytest.fixture(scope="module")
+def found(model, pairs):
+    return in_context_learning(model, pairs, method="eap", top_n=25, draws=3)
+
+
+def test_added_heads_are_those_of_one_circuit_alone(model, pairs, found):
+    zero, few = (
+        discover(model, [getattr(pair, name) for pair in pairs], "eap", ablation="mean", top_n=25)
+        for name in ("zero_shot", "few_shot")
+    )
+    added = {node for node in set(few.nodes) - set(zero.nodes) if node.startswith("a")}
+    assert added
+    assert {head.node for head in found.added} == added
+    strengths = [head.strength for head in found.added]
+    assert strengths == sorted(strengths, reverse=True)
+    head = found.added[0]
+    assert head.strength == pytest.approx(
+        sum(abs(edge.score) for edge in few.edges if edge.sender == head.node)
+    )
+
+
+@pytest.mark.parametrize("memory", [1, LARGE])
+def test_attention_by_part(model, pairs, found, memory):
+    again = in_context_learning(model, pairs, method="eap", top_n=25, draws=3, memory=memory)
+    engine = Engine(model.spec, Task(tuple(pair.few_shot for pair in pairs)))
+    assert [head.node for head in again.added] == [head.node for head in found.added]
+    for head in again.added:
+        layer, index = head.node[1:].split(".h")
+        pattern = engine.attention(int(layer))[0][int(index)]
+        for part in PARTS:
+            expected = [
+                sum(
+                    pattern[n, len(pair.parts) - 1, t].item() for t, of in enumerate(pair.parts) if of == part
+                )
+                for n, pair in enumerate(pairs)
+            ]
+            assert head.attention[part] == pytest.approx(sum(expected) / len(pairs), abs=1e-5)
+        assert sum(head.attention.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_what_added_heads_are_worth(model, pairs, found):
+    heads = [head.node for head in found.added]
+    for name in ("zero-shot", "few-shot"):
+        prompts = tuple(getattr(pair, name.replace("-", "_")) for pair in pairs)
+        assert [rank <= 1 for rank in found.runs[name].rank] == [r <= 1 for r in answer_ranks(model, prompts)]
+        _, (expected,) = ablate_heads(
+            model.spec, Task(prompts, "mean"), {"added": heads}, draws=3, seed=0, memory=LARGE
+        )
+        ablation = found.ablations[name]
+        assert ablation.heads == tuple(heads)
+        assert ablation.run.metric == pytest.approx(expected.run.metric, abs=1e-5)
+        assert [run.metric for run in ablation.random] == [
+            pytest.approx(run.metric, abs=1e-5) for run in expected.random
+        ]
+
+
+def test_no_head_is_added(model, pairs):
+    """With all edges both circuits have all heads."""
+    found = in_context_learning(model, pairs, method="eap", top_n=model.spec.graph.num_edges, draws=2)
+    assert found.added == ()
+    assert found.ablations == {"zero-shot": None, "few-shot": None}
+    assert len(found.table()) == 0
+
+
+def test_json(found, tmp_path):
+    found.save(tmp_path / "icl.json")
+    document = json.loads((tmp_path / "icl.json").read_text(), parse_constant=pytest.fail)
+    assert document["format"] == "kcircuits-icl/1"
+    assert document["circuits"]["few-shot"]["edges"] == len(found.circuits["few-shot"].edges)
+    assert document["ablations"]["few-shot"].keys() >= {"heads", "accuracy", "random_accuracy"}
+    assert document["added"][0]["attention"].keys() == set(PARTS)
+    assert len(found.table()) == len(found.added)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "acdc"}, "method must be one of eap, "),
+        ({"ablation": "corrupt"}, "have no corrupt prompts"),
+        ({"top_n": 0}, "top_n must be a whole number"),
+        ({"draws": 0}, "draws must be a whole number"),
+    ],
+)
+def test_bad_input(model, pairs, options, message):
+    with pytest.raises(KCircuitsError, match=message):
+        in_context_learning(model, pairs, **options)
+
+
+def test_no_questions(model):
+    with pytest.raises(KCircuitsError, match="there are no questions"):
+        in_context_learning(model, [])

@@ -1,0 +1,120 @@
+"""Pictures of readings: what is in them, in every format, and the same each time."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+from matplotlib.figure import Figure
+
+from kcircuits.analysis.curves import layer_curves
+from kcircuits.analysis.hallucination import hallucinations
+from kcircuits.analysis.heads import read_heads
+from kcircuits.analysis.in_context import in_context_learning
+from kcircuits.analysis.roles import head_roles
+from kcircuits.data.few_shot import few_shot_pairs
+from kcircuits.errors import KCircuitsError
+from kcircuits.report import curves_plot, heads_plot
+from kcircuits.report.curves_plot import draw_curves
+from kcircuits.report.hallucination_plot import draw_hallucinations
+from kcircuits.report.heads_plot import draw_heads
+from kcircuits.report.in_context_plot import draw_in_context
+from kcircuits.report.roles_plot import draw_roles
+from tests.analysis.models import PROMPTS, model_of, some_circuit
+from tests.analysis.planted import planted_prompts, planted_spec
+from tests.analysis.test_in_context import RELATION, WORDS
+from tests.data.tiny_tokenizers import word_tokenizer
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def curves():
+    model = model_of("llama_gqa")
+    return layer_curves(model, PROMPTS, some_circuit(model))
+
+
+def heads():
+    model = model_of("llama_gqa")
+    return read_heads(model, PROMPTS, some_circuit(model, ablation="zero"))
+
+
+def roles():
+    return head_roles(model_of(planted_spec()), planted_prompts(), draws=2)
+
+
+def errors():
+    return hallucinations(model_of("llama_gqa"), [replace(prompt, wrong_id=None) for prompt in PROMPTS])
+
+
+def in_context(top_n: int = 25):
+    model = replace(model_of("llama_gqa"), tokenizer=word_tokenizer(WORDS))
+    pairs = few_shot_pairs(RELATION, model.tokenizer, 61, 64, shots=1)
+    return in_context_learning(model, pairs, method="eap", top_n=top_n, draws=2)
+
+
+PICTURES = {
+    "curves": (curves, draw_curves, ("rank of the answer", "last position, circuit", "subject, full model")),
+    "heads": (heads, draw_heads, ("written to the answer's logit", "layer", "MLP")),
+    "roles": (roles, draw_roles, ("mover heads", "random heads", "a0.h0", "logit from the subject")),
+    "errors": (errors, draw_hallucinations, ("right answer", "wrong answer", "overtaken for good")),
+    "in context": (in_context, draw_in_context, ("objects of examples", "without added heads", "few-shot")),
+    "nothing added": (lambda: in_context(10**6), draw_in_context, ("no heads were added", "zero-shot")),
+}
+
+
+def texts_of(path) -> str:
+    return " ".join("".join(element.itertext()) for element in ET.parse(path).iter(f"{SVG}text"))
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_picture_in_every_format(name, tmp_path):
+    made, draw, texts = PICTURES[name]
+    reading = made()
+    draw(reading, tmp_path / "a.svg")
+    for text in texts:
+        assert text in texts_of(tmp_path / "a.svg")
+    for kind, start in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
+        draw(reading, tmp_path / f"a.{kind}")
+        assert (tmp_path / f"a.{kind}").read_bytes().startswith(start)
+    for kind in ("svg", "png", "pdf"):
+        draw(reading, tmp_path / f"b.{kind}")
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+    with pytest.raises(KCircuitsError, match=r"must end in \.svg, \.png or \.pdf"):
+        draw(reading, tmp_path / "a.gif")
+
+
+def test_curves_are_the_means():
+    reading = curves()
+    figure = Figure()
+    curves_plot._draw(figure, reading)
+    left, right = figure.axes
+    lines = {line.get_label(): line for line in left.get_lines()}
+    band = reading.summary("circuit")["subject_best_rank"]
+    assert lines["subject, circuit"].get_ydata().tolist() == band.mean.tolist()
+    assert lines["subject, circuit"].get_xdata().tolist() == list(reading.layers)
+    assert left.get_yscale() == "log"
+    assert left.yaxis_inverted()
+    assert right.get_ylim()[0] == 0
+
+
+def test_the_map_of_heads_is_the_mean_over_prompts():
+    reading = heads()
+    figure = Figure()
+    heads_plot._draw(figure, reading)
+    (image,) = figure.axes[0].get_images()
+    graph = reading.graph
+    shown = image.get_array()
+    assert shown.shape == (graph.num_layers, graph.num_heads + 1)
+    assert shown[1, 2] == pytest.approx(reading.direct[graph.sender_index("a1.h2")].mean())
+    assert shown[2, -1] == pytest.approx(reading.direct[graph.sender_index("m2")].mean())
+
+
+def test_hostile_text(tmp_path):
+    reading = heads()
+    text = replace(reading.prompts[0], tokens=("</svg>", "$x_", "\u202e\x00", "&", "ü"))
+    draw_heads(replace(reading, prompts=(text, *reading.prompts[1:])), tmp_path / "a.svg")
+    shown = texts_of(tmp_path / "a.svg")
+    assert "</svg>" in shown
+    assert "$x_" in shown
+    assert "\u202e" not in shown
