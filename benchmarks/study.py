@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 from machine import write_results
 from rich.progress import track
 from study_relation import SETTINGS, study_relation
@@ -54,6 +55,32 @@ def step(model: kcircuits.Model, domain: str, name: str, file: Path) -> dict[str
     return found
 
 
+def shared(relations: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the circuits of all relations, of one size, have in common, by domain."""
+    done = [each for each in relations if "edges" in each]
+    found = kcircuits.compare(
+        [kcircuits.Circuit.load(KEPT / each["domain"] / each["file"] / "circuit.json") for each in done],
+        [f"{each['domain']}/{each['file']}" for each in done],
+        [each["domain"] for each in done],
+        backbone=0.8,
+    )
+    domains = np.array([each["domain"] for each in done])
+    alike = domains[:, None] == domains[None, :]
+    apart = ~np.eye(len(done), dtype=bool)
+    return {
+        "frequency": found.to_json()["frequency"],
+        "backbone": found.to_json()["backbone"],
+        "node_overlap": {
+            "within_domains": float(found.node_overlap[alike & apart].mean()),
+            "across_domains": float(found.node_overlap[~alike].mean()),
+        },
+        "edge_overlap": {
+            "within_domains": float(found.edge_overlap[alike & apart].mean()),
+            "across_domains": float(found.edge_overlap[~alike].mean()),
+        },
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lre", type=Path, default=LRE, help="the LRE dataset's folder [%(default)s]")
@@ -68,7 +95,8 @@ def main() -> None:
     print(
         f"{len(relations)} relations in {perf_counter() - start:.0f} s (what was there already counts as 0)"
     )
-    print("written:", write_results("study", {"settings": SETTINGS, "relations": relations}))
+    results = {"settings": SETTINGS, "relations": relations, "shared": shared(relations)}
+    print("written:", write_results("study", results))
 
 
 if __name__ == "__main__":

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import fmean
 from time import perf_counter
 from typing import Any
 
 import kcircuits
+from kcircuits.analysis.role_results import ROLES
 from kcircuits.data.halves import split_halves
 from kcircuits.data.lre import Relation
 from kcircuits.data.relations import RelationPrompts, known_prompts
+from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate import answer_ranks
-from kcircuits.evaluate.sizes import size_curve
+from kcircuits.evaluate.sizes import SizeCurve, size_curve
 
 MOST_PROMPTS = 400  # of a relation; some files have a thousand samples
 LEAST_KNOWN = 8
@@ -20,6 +23,8 @@ FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 FAITHFUL = 0.8
 RANDOM_CIRCUITS = 5
 SEED = 0
+COMPARED_EDGES = 300  # circuits of one size, so that what they share says nothing about sizes
+ROLE_HEADS = 20
 SETTINGS = {
     "method": "eap-ig-inputs, 5 steps",
     "ablation": "corrupt",
@@ -27,6 +32,8 @@ SETTINGS = {
     "faithfulness": FAITHFUL,
     "prompts_of_a_half": HALF,
     "random_circuits": RANDOM_CIRCUITS,
+    "compared_edges": COMPARED_EDGES,
+    "role_heads": ROLE_HEADS,
 }
 
 
@@ -48,34 +55,24 @@ def prompts_about(model: kcircuits.Model, relation: Relation) -> RelationPrompts
 def study_relation(
     model: kcircuits.Model, relation: Relation
 ) -> tuple[dict[str, Any], kcircuits.Circuit | None]:
-    """Measure one relation; the circuit is None where the model knows too few of its facts.
+    """Measure one relation; the circuit, of 300 edges, is None where the model knows too few of its facts.
 
     Half of the known facts choose the circuit: its edges are the best of EAP-IG, as few as give a
     faithfulness of 0.8. The other half has no part in that.
     """
     start = perf_counter()
-    made = prompts_about(model, relation)
-    known = known_prompts(made.prompts, answer_ranks(model, made.prompts))
-    found: dict[str, Any] = {"name": relation.name, "prompts": len(made.prompts), "known": len(known)}
+    try:
+        prompts = prompts_about(model, relation).prompts
+    except KCircuitsError:  # no fact has a partner of the same length
+        prompts = ()
+    known = known_prompts(prompts, answer_ranks(model, prompts))
+    found: dict[str, Any] = {"name": relation.name, "prompts": len(prompts), "known": len(known)}
     if len(known) < LEAST_KNOWN:
         return found, None
     validation, test = (half[:HALF] for half in split_halves(known, SEED))
     scores = kcircuits.attribute(model, validation, "eap-ig-inputs", ablation="corrupt", metric="nll")
     curve = size_curve(scores, model, validation, fractions=FRACTIONS)
-    fraction = next(
-        (
-            share
-            for share, value in zip(curve.fractions, curve.faithfulness, strict=True)
-            if value is not None and value >= FAITHFUL
-        ),
-        curve.fractions[-1],
-    )
-    edges = int(fraction * scores.graph.num_edges)
-    mask = kcircuits.select(scores.graph, scores.matrix, kcircuits.Selection(top_n=edges))
-    settings = {**scores.settings, "top_n": edges}
-    circuit = kcircuits.Circuit(
-        scores.graph, scores.model, scores.method, settings, {}, scores.edges(mask), {}
-    )
+    circuit = best_edges(scores, int(least_fraction(curve) * scores.graph.num_edges))
     found |= {
         "tokens": max(len(prompt.clean_ids) for prompt in known),
         "edges": len(circuit.edges),
@@ -84,9 +81,38 @@ def study_relation(
         "sizes": curve.to_json(),
         "validation": measured(circuit, model, validation),
         "test": measured(circuit, model, test),
+        "roles": roles_of(model, (*validation, *test)),
         "seconds": round(perf_counter() - start, 1),
     }
-    return found, circuit
+    return found, best_edges(scores, COMPARED_EDGES)
+
+
+def least_fraction(curve: SizeCurve) -> float:
+    """The least share of edges that is faithful enough, or the largest there is."""
+    pairs = zip(curve.fractions, curve.faithfulness, strict=True)
+    enough = (share for share, value in pairs if value is not None and value >= FAITHFUL)
+    return next(enough, curve.fractions[-1])
+
+
+def best_edges(scores: kcircuits.Scores, count: int) -> kcircuits.Circuit:
+    """The circuit of the best edges."""
+    mask = kcircuits.select(scores.graph, scores.matrix, kcircuits.Selection(top_n=count))
+    settings = {**scores.settings, "top_n": count}
+    return kcircuits.Circuit(scores.graph, scores.model, scores.method, settings, {}, scores.edges(mask), {})
+
+
+def roles_of(model: kcircuits.Model, prompts: Sequence[kcircuits.Prompt]) -> dict[str, Any]:
+    """Which of the heads that write most have which role, and Hit@10 without them."""
+    found = kcircuits.head_roles(model, prompts, strongest=ROLE_HEADS, draws=RANDOM_CIRCUITS, seed=SEED)
+    by_role = {role: [head.node for head in found.heads if head.role == role] for role in ROLES}
+    return {
+        "heads": by_role,
+        "hit_full": found.full.hit_at_10,
+        "hit_without": {
+            each.name: [each.run.hit_at_10, fmean(run.hit_at_10 for run in each.random)]
+            for each in found.ablations
+        },
+    }
 
 
 def measured(circuit: kcircuits.Circuit, model: kcircuits.Model, prompts: Any) -> dict[str, Any]:

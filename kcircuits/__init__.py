@@ -21,10 +21,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kcircuits.analysis.compare import compare
     from kcircuits.analysis.curves import layer_curves
     from kcircuits.analysis.hallucination import hallucinations
     from kcircuits.analysis.heads import read_heads
     from kcircuits.analysis.in_context import in_context_learning
+    from kcircuits.analysis.knockout import knockout
     from kcircuits.analysis.roles import head_roles
     from kcircuits.circuit import Circuit, Edge
     from kcircuits.data.few_shot import few_shot_pairs
@@ -54,6 +56,7 @@ __all__ = [
     "Scores",
     "Selection",
     "attribute",
+    "compare",
     "compare_sizes",
     "discover",
     "edit",
@@ -63,6 +66,7 @@ __all__ = [
     "hallucinations",
     "head_roles",
     "in_context_learning",
+    "knockout",
     "layer_curves",
     "load_model",
     "load_relation",
@@ -87,13 +91,15 @@ _HOMES = {
     "Scores": "kcircuits.scores",
     "Selection": "kcircuits.selection",
     "attribute": "kcircuits.discover",
+    "compare": "kcircuits.analysis.compare",
     "compare_sizes": "kcircuits.sizes",
     "edit": "kcircuits.editing.edit",
     "edit_each": "kcircuits.editing.edit",
+    "few_shot_pairs": "kcircuits.data.few_shot",
     "hallucinations": "kcircuits.analysis.hallucination",
     "head_roles": "kcircuits.analysis.roles",
-    "few_shot_pairs": "kcircuits.data.few_shot",
     "in_context_learning": "kcircuits.analysis.in_context",
+    "knockout": "kcircuits.analysis.knockout",
     "layer_curves": "kcircuits.analysis.curves",
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",

@@ -6,12 +6,14 @@ import typer
 
 from kcircuits.cli import (
     behaviour,
+    compare,
     convert,
     curves,
     discover,
     edit,
     evaluate,
     heads,
+    knockout,
     plan,
     report,
     roles,
@@ -32,6 +34,8 @@ app.command("sizes")(sizes.command)
 app.command("plan")(plan.command)
 app.command("curves")(curves.command)
 app.command("heads")(heads.command)
+app.command("compare")(compare.command)
+app.command("knockout")(knockout.command)
 app.command("roles")(roles.command)
 app.add_typer(behaviour.app, name="behaviour")
 app.command("edit")(edit.command)

@@ -11,6 +11,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
+from kcircuits.data.tokens import tokenise_text
 from kcircuits.editing.delta import Delta, LowRank, matrix_name
 from kcircuits.editing.fine_tuning import tuned
 from kcircuits.editing.memit import spread
@@ -196,14 +197,13 @@ def sampled_prefixes(model: Model, count: int, seed: int) -> list[str]:
     """Texts of 5 and 10 tokens, by turns, that the model writes."""
     if count < 1:
         return []
-    tokenizer = model.tokenizer
-    assert tokenizer is not None
-    starts = [tuple(tokenizer(word, verbose=False)["input_ids"]) for word in STARTS]
+    starts = [tokenise_text(model.tokenizer, word, "prefix") for word in STARTS]
     texts = []
     for number in range(count):
         start = starts[number % len(starts)]
-        ids = sampled(model.spec, [start], PREFIX_LENGTHS[number % len(PREFIX_LENGTHS)], seed + number)
-        text = tokenizer.decode(ids[0].tolist(), skip_special_tokens=True)
+        length = PREFIX_LENGTHS[number % len(PREFIX_LENGTHS)]
+        ids = sampled(model.spec, [start.ids], length, seed + number)[0].tolist()
+        text = model.tokenizer.decode(ids[len(start.ids) - start.num_text_ids :])  # type: ignore[union-attr]
         texts.append(" ".join(text.split()) + ".")
     return texts
 
