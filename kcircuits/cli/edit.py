@@ -33,7 +33,7 @@ def command(
         typer.Option(
             "--requests",
             metavar="F.jsonl",
-            help="Edits: JSON lines (subject, prompt, target, target_true, …), or CounterFact or zsRE records.",
+            help="Edits: JSON lines (subject, prompt, target, target_true …), or CounterFact or zsRE records.",
         ),
     ] = None,
     subject: Annotated[str | None, typer.Option("--subject", metavar="TEXT", help="Of one edit.")] = None,
@@ -99,6 +99,7 @@ def command(
     quiet: options.QUIET = False,
 ) -> None:
     """Edit facts with ROME, MEMIT or fine-tuning, and measure them."""
+    from kcircuits.cli.readings import no_empty_folder
     from kcircuits.cli.setup import load
     from kcircuits.editing.edit import EditedModel, edit, edit_each
     from kcircuits.editing.request import EditRequest, read_requests
@@ -115,11 +116,11 @@ def command(
     if identity and text is not None:
         raise KCircuitsError("--identity takes no keys from a --text: give one of them")
     loaded = load(model, memory=None, threads=threads)
-    folder = None if out is None else check_output_folder(out)
     show = not (quiet or as_json)
     moments = _moments(loaded, text, identity, seed, show)
     how: dict[str, Any] = {"moments": moments, "num_prefixes": prefixes, "seed": seed}
-    with _bar("editing", show) as progress:
+    with no_empty_folder(out), _bar("steps of the edits", show) as progress:
+        folder = None if out is None else check_output_folder(out)
         if each:
             made = edit_each(loaded, wanted, chosen, progress=progress, **how)
         else:
@@ -130,8 +131,8 @@ def command(
     if folder is not None:
         written.append(folder / "edits.json")
         report.save(written[0])
-        edits = dict.fromkeys(one for one in made if isinstance(one, EditedModel))
-        for number, one in enumerate(edits, start=1):
+        edits = {id(one): one for one in made if isinstance(one, EditedModel)}
+        for number, one in enumerate(edits.values(), start=1):
             written.append(folder / (f"edit-{number:04d}.safetensors" if each else "edit.safetensors"))
             one.save(written[-1])
     if as_json:
@@ -191,7 +192,7 @@ def _moments(
             if identity:
                 known[layer] = identity_moment(matrix_of(model.spec, matrix_name(layer)).shape[1], layer)
             else:
-                with _bar(f"keys of layer {layer} in ordinary text", show) as progress:
+                with _bar("tokens of sampled texts", show) as progress:
                     known[layer] = second_moment(model, layer, text=text, seed=seed, progress=progress)
         return known[layer]
 
@@ -254,17 +255,10 @@ def _show(report: EditReport) -> None:
 
 
 @contextmanager
-def _bar(title: str, show: bool) -> Iterator[Callable[[int, int], None] | None]:
-    if not show:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
+def _bar(unit: str, show: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A callback for steps done and steps in all, as editors have it."""
+    from kcircuits.cli.progress import shown_progress
+    from kcircuits.discover.progress import Steps
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title)
-
-        def update(done: int, of: int) -> None:
-            bar.update(task, completed=done, total=of)
-
-        yield update
+    with shown_progress(show) as callback:
+        yield callback and (lambda done, of: callback(Steps(done, of, unit)))

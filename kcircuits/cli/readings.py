@@ -188,7 +188,7 @@ def reads_without(*left_out: str) -> Callable[[Callable[..., None]], Callable[..
         @wraps(command)
         def run(**given: Any) -> None:
             asked = _shared(**{name: value for name, value in given.items() if name in names})
-            with _no_empty_folder(asked.out):
+            with no_empty_folder(asked.out):
                 command(asked, **{name: value for name, value in given.items() if name not in names})
 
         # What typer makes its options from: the command's own before those about running and writing.
@@ -202,7 +202,7 @@ def reads_without(*left_out: str) -> Callable[[Callable[..., None]], Callable[..
 
 
 @contextmanager
-def _no_empty_folder(out: str | None) -> Iterator[None]:
+def no_empty_folder(out: str | None) -> Iterator[None]:
     """A folder that was made for results goes again where bad input, found later, leaves it empty."""
     is_new = out is not None and not Path(out).exists()
     try:

@@ -1,0 +1,122 @@
+"""`kcircuits edit`: what it writes and says, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kcircuits.editing.delta import Delta
+from kcircuits.editing.measures import read_answers
+from kcircuits.editing.request import Question
+from kcircuits.model.loading import load_model
+from tests.cli.test_bad_input import check
+
+PROMPT = "In France they speak"
+TEXT = "In France they also speak Spanish In Italy they speak Italian " * 30
+
+
+@pytest.fixture(scope="module")
+def model(worded):
+    return load_model(worded)
+
+
+@pytest.fixture
+def target(model):
+    """A word that the model does not say."""
+    said = read_answers(model, [Question(PROMPT, "Polish")])[0]
+    return "Italian" if said.said else "Polish"
+
+
+@pytest.fixture
+def one(worded, target):
+    fact = ["--subject", "France", "--prompt", "In {} they speak", "--target", target, "--true", "French"]
+    return ["edit", "--model", worded, *fact, "--identity", "--prefixes", 1, "--steps", 5]
+
+
+@pytest.fixture
+def requests_file(tmp_path, target):
+    path = tmp_path / "edits.jsonl"
+    records = [
+        {"subject": subject, "prompt": "In {} they speak", "target": target, "target_true": "French"}
+        for subject in ("France", "Spain")
+    ]
+    path.write_text("\n".join(map(json.dumps, records)))
+    return path
+
+
+def test_the_edit_that_is_written_is_the_one_that_was_measured(kcircuits, one, model, target, tmp_path):
+    done = kcircuits(*one, "--layers", 1, "--out", tmp_path / "out", "--json")
+    assert (done.status, done.err) == (0, "")
+    assert json.loads((tmp_path / "out" / "edits.json").read_text()) == done.json
+    edited = Delta.load(tmp_path / "out" / "edit.safetensors", model).applied(model)
+    (probability, true) = (
+        read_answers(edited, [Question(PROMPT, answer)])[0].probability for answer in (target, "French")
+    )
+    measures = done.json["edits"][0]["measures"]
+    assert measures["magnitude"] == pytest.approx(probability - true, rel=1e-5)
+    assert done.json["settings"]["keys"] == ["identity"]
+    assert done.json["settings"]["layers"] == [1]
+
+
+@pytest.mark.parametrize("method", ["rome", "memit", "ft-l", "ft-m"])
+def test_every_method_says_what_it_did(kcircuits, worded, requests_file, method, tmp_path):
+    options = [] if method.startswith("ft") else ["--identity"]
+    done = kcircuits("edit", "--model", worded, "--requests", requests_file, "--method", method, "--steps", 3,
+                     *options, "--out", tmp_path / "out")  # fmt: skip
+    assert done.status == 0
+    assert f"{method}: 2 of 2 edits" in done.out
+    assert "efficacy" in done.out
+    assert "edit.safetensors" in done.out
+
+
+def test_each_in_a_model_of_its_own(kcircuits, worded, requests_file, tmp_path):
+    out = tmp_path / "out"
+    done = kcircuits("edit", "--model", worded, "--requests", requests_file, "--method", "ft-m", "--each",
+                     "--steps", 3, "--out", out, "--quiet")  # fmt: skip
+    assert (done.status, done.out) == (0, "")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "edit-0001.safetensors",
+        "edit-0002.safetensors",
+        "edits.json",
+    ]
+
+
+def test_a_text_gives_keys_and_a_perplexity(kcircuits, worded, requests_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("KCIRCUITS_CACHE", str(tmp_path / "cache"))
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT)
+    done = kcircuits(
+        "edit", "--model", worded, "--requests", requests_file, "--text", text, "--steps", 2, "--json"
+    )
+    assert done.status == 0
+    assert done.json["settings"]["keys"] == ["text.txt"]
+    assert all(value > 1 for value in done.json["perplexity"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--layers", 9], "no layer 9"),
+        (["--layers", "1,2"], "one layer"),
+        (["--layers", "x"], "whole numbers"),
+        (["--layers", "2,1", "--method", "memit"], "rise"),
+        (["--nodes", "m1"], "ft-l and ft-m"),
+        (["--layers", 1, "--method", "ft-m"], "--nodes"),
+        (["--nodes", "m9", "--method", "ft-m"], "m9"),
+        (["--learning-rate", -1], "learning_rate"),
+        (["--text", "missing.txt"], "--identity"),
+        (["--requests", "missing.jsonl"], "by --requests, or one"),
+        (["--subject", "Peru"], "does not occur"),
+        (["--true", "Polish", "--target", "Polish"], "true already"),
+    ],
+)
+def test_bad_input(kcircuits, one, options, message, tmp_path):
+    if options[0] == "--subject":
+        options = [*options, "--prompt", PROMPT]
+    check(kcircuits(*one, *options, "--out", tmp_path / "out"), message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_edit_is_asked_for(kcircuits, worded):
+    check(kcircuits("edit", "--model", worded), "--requests")
