@@ -33,7 +33,7 @@ def command(
         typer.Option(
             "--requests",
             metavar="F.jsonl",
-            help="Edits: JSON lines (subject, prompt, target, target_true …), or CounterFact or zsRE records.",
+            help="Edits: JSON lines (subject, prompt, target, target_true …), or CounterFact's or zsRE's.",
         ),
     ] = None,
     subject: Annotated[str | None, typer.Option("--subject", metavar="TEXT", help="Of one edit.")] = None,
