@@ -10,7 +10,7 @@ PEERS := .venv-peers
 SOURCES := CMakeLists.txt setup.py $(shell find csrc -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format build bench bench-peers cuda-check graphviz clean
+.PHONY: help demo test lint format build bench study bench-peers cuda-check graphviz clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,11 @@ bench: $(MODULE) ## Print the measurements that the README quotes
 	mkdir -p build
 	$(BIN)/python -m pytest -q -s -o addopts= benchmarks/bench_ops.py --benchmark-json=build/ops.json
 	$(BIN)/python benchmarks/ratios.py build/ops.json
+	$(BIN)/python benchmarks/plots.py
+	$(BIN)/python benchmarks/tables.py
+
+study: $(MODULE) ## Find and measure the circuits of many relations (docs/findings.md); goes on where it was
+	$(BIN)/python benchmarks/study.py
 	$(BIN)/python benchmarks/plots.py
 	$(BIN)/python benchmarks/tables.py
 

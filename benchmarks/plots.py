@@ -29,6 +29,7 @@ METHODS = {
     "eap-ig-inputs": ("#0072b2", "^", "EAP-IG, 5 steps"),
     "masked runs": ("#7a7a7a", "x", "16 masked runs"),
 }
+DOMAINS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#7a7a7a")
 SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "kcircuits",
     "svg.fonttype": "none",
@@ -122,8 +123,24 @@ def draw_axis(axes: Axes, name: str, measured: dict[str, Any]) -> None:
     axes.grid(color="#dddddd", linewidth=0.5)
 
 
+def draw_study(results: dict[str, Any]) -> None:
+    """How often each layer's heads and MLP are in the circuits of a domain."""
+    with drawn("study", 7.2, 2.6) as figure:
+        panels = figure.subplots(1, 2, sharex=True)
+        frequency = results["shared"]["frequency"]
+        kinds = {"heads": "a layer's heads (mean)", "mlp": "its MLP"}
+        for axes, (kind, title) in zip(panels, kinds.items(), strict=True):
+            for colour, (domain, layers) in zip(DOMAINS, frequency.items(), strict=False):
+                axes.plot([100 * each[kind] for each in layers], color=colour, label=domain, linewidth=1.2)
+            axes.set_title(f"{title}: in how many of the circuits", fontsize=8, loc="left")
+            axes.set_xlabel("layer")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+            axes.spines[["top", "right"]].set_visible(False)
+        panels[0].legend(frameon=False, loc="upper left")
+
+
 def main() -> None:
-    for name, draw in {"peers": draw_peers, "growth": draw_growth}.items():
+    for name, draw in {"peers": draw_peers, "growth": draw_growth, "study": draw_study}.items():
         path = RESULTS / f"{name}.json"
         if path.exists():
             draw(json.loads(path.read_text()))

@@ -24,7 +24,7 @@ FAITHFUL = 0.8
 RANDOM_CIRCUITS = 5
 SEED = 0
 COMPARED_EDGES = 300  # circuits of one size, so that what they share says nothing about sizes
-ROLE_HEADS = 20
+ROLE_HEADS, ROLE_PROMPTS, ROLE_DRAWS = 20, 12, 3
 SETTINGS = {
     "method": "eap-ig-inputs, 5 steps",
     "ablation": "corrupt",
@@ -34,6 +34,7 @@ SETTINGS = {
     "random_circuits": RANDOM_CIRCUITS,
     "compared_edges": COMPARED_EDGES,
     "role_heads": ROLE_HEADS,
+    "role_prompts": ROLE_PROMPTS,
 }
 
 
@@ -81,7 +82,7 @@ def study_relation(
         "sizes": curve.to_json(),
         "validation": measured(circuit, model, validation),
         "test": measured(circuit, model, test),
-        "roles": roles_of(model, (*validation, *test)),
+        "roles": roles_of(model, test[:ROLE_PROMPTS]),
         "seconds": round(perf_counter() - start, 1),
     }
     return found, best_edges(scores, COMPARED_EDGES)
@@ -103,7 +104,7 @@ def best_edges(scores: kcircuits.Scores, count: int) -> kcircuits.Circuit:
 
 def roles_of(model: kcircuits.Model, prompts: Sequence[kcircuits.Prompt]) -> dict[str, Any]:
     """Which of the heads that write most have which role, and Hit@10 without them."""
-    found = kcircuits.head_roles(model, prompts, strongest=ROLE_HEADS, draws=RANDOM_CIRCUITS, seed=SEED)
+    found = kcircuits.head_roles(model, prompts, strongest=ROLE_HEADS, draws=ROLE_DRAWS, seed=SEED)
     by_role = {role: [head.node for head in found.heads if head.role == role] for role in ROLES}
     return {
         "heads": by_role,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import study_tables
 from machine import RESULTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -329,6 +331,16 @@ def duration(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
 
 
+def of_study(made: Callable[[Any], tuple[Row, list[Row]]]) -> str:
+    """A table of study_tables.py."""
+    return table(*made(read("study.json"))) if read("study.json") else ""
+
+
+def text_of_study(made: Callable[[Any], str]) -> str:
+    """A list of study_tables.py, in a sentence."""
+    return made(read("study.json")) if read("study.json") else ""
+
+
 SOURCES: dict[str, Callable[[Any], list[Row]]] = {
     "peers.json": peers,
     "acdc.json": searches,
@@ -346,6 +358,10 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "growth": growth,
         "profile": profile,
         "circuits": circuits,
+    },
+    "docs/findings.md": {
+        **{name: partial(of_study, made) for name, made in study_tables.TABLES.items()},
+        **{name: partial(text_of_study, made) for name, made in study_tables.TEXTS.items()},
     },
     "docs/reading.md": {"heads": heads},
 }
