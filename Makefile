@@ -48,6 +48,7 @@ bench: $(MODULE) ## Print the measurements that the README quotes
 	$(BIN)/python benchmarks/bench_circuits.py
 	$(BIN)/python benchmarks/bench_heads.py
 	$(BIN)/python benchmarks/bench_eap.py
+	$(BIN)/python benchmarks/bench_editing.py
 	$(BIN)/python benchmarks/method_agreement.py
 	$(BIN)/python benchmarks/bench_scaling.py
 	$(BIN)/python benchmarks/bench_growth.py

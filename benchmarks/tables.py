@@ -138,6 +138,26 @@ def heads() -> str:
     )
 
 
+def editing() -> str:
+    """Edits in one batch, beside one by one."""
+    row = read("editing.json")
+    if not row:
+        return ""
+    seconds = row["seconds_batched"], row["seconds_one_by_one"]
+    return table(
+        ("what", "time", "compared with it", "largest difference of an edit"),
+        [
+            (f"{row['edits']} edits, values optimised together", duration(seconds[0]), "", ""),
+            (
+                f"{row['edits']} edits, one by one",
+                duration(seconds[1]),
+                ratio(seconds[1] / seconds[0]),
+                f"{row['largest_relative_difference']:.0e}, relative",
+            ),
+        ],
+    )
+
+
 def profile() -> str:
     """Where two searches spent their time, op by op; products by their rows, too."""
     head = ("op", "time", "GFLOP", "GFLOP/s", "of GEMM speed", "GB", "GB/s")
@@ -359,6 +379,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "profile": profile,
         "circuits": circuits,
     },
+    "docs/editing.md": {"editing": editing},
     "docs/findings.md": {
         **{name: partial(of_study, made) for name, made in study_tables.TABLES.items()},
         **{name: partial(text_of_study, made) for name, made in study_tables.TEXTS.items()},
