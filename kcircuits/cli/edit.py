@@ -52,7 +52,7 @@ def command(
         typer.Option(
             "--layers",
             metavar="L,…",
-            help="Whose MLP is edited: one for ROME, some for MEMIT. [default: at 3/10 of the depth]",
+            help="Whose MLP is edited: one for ROME, some for MEMIT. [default: at 1/10 of the depth]",
         ),
     ] = None,
     nodes: Annotated[
