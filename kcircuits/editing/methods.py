@@ -69,7 +69,7 @@ METHODS = ("rome", "memit", "ft-l", "ft-m")
 
 
 def default_layer(num_layers: int) -> int:
-    """Where facts are edited unless something better is known: early, before later layers read the subject."""
+    """Where facts are edited unless something better is known: early, before layers that read subjects."""
     return round(0.1 * num_layers)
 
 
