@@ -15,7 +15,7 @@ SOURCES := CMakeLists.txt setup.py $(shell find csrc -type f)
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: $(MODULE) graphviz ## Find, draw and measure a circuit, compare methods, and write a report
+demo: $(MODULE) graphviz ## Find, draw, measure and read a circuit, compare methods, and write a report
 	$(BIN)/kcircuits discover --model demo --prompt "The official language of France is" --answer " French" \
 	  --threshold 0.01 --out $(OUT)
 	$(BIN)/kcircuits evaluate --model demo --prompt "The official language of France is" --answer " French" \
@@ -23,6 +23,12 @@ demo: $(MODULE) graphviz ## Find, draw and measure a circuit, compare methods, a
 	$(BIN)/kcircuits sizes --model demo --relation country-language --limit 4 --ablation corrupt \
 	  --methods eap,eap-ig-inputs,edge-pruning,acdc,random --thresholds 0.3,0.1,0.03 \
 	  --pruning-fractions 0.002,0.02 --steps 60 --out $(OUT)
+	$(BIN)/kcircuits curves --model demo --prompt "The official language of France is" --answer " French" \
+	  --subject France --circuit $(OUT)/circuit.json --out $(OUT) --quiet
+	$(BIN)/kcircuits heads --model demo --prompt "The official language of France is" --answer " French" \
+	  --subject France --circuit $(OUT)/circuit.json --out $(OUT) --quiet
+	$(BIN)/kcircuits roles --model demo --relation country-language --limit 8 --random 3 \
+	  --circuit $(OUT)/circuit.json --out $(OUT) --quiet
 	$(BIN)/kcircuits report $(OUT)
 	@echo "Everything is in $(OUT)/; open $(OUT)/report.html in a browser."
 
