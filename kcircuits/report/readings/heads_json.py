@@ -49,7 +49,9 @@ def _check(document: dict[str, Any]) -> None:
             here = f"{what}, node {number}"
             check_keys(here, node, _NODE)
             if node["position"] >= length:
-                raise KCircuitsError(f"{here}: 'position' is {node['position']}, and there are {length} tokens")
+                raise KCircuitsError(
+                    f"{here}: 'position' is {node['position']}, and there are {length} tokens"
+                )
             check_keys(here, node, {"attention": (or_none(numbers(length)), f"{length} numbers or null")})
 
 
