@@ -38,18 +38,29 @@ function makeGraph(data) {
 
 // The lines that the reader's choices leave, and the nodes that they touch.
 function visiblePart(graph, state) {
-  const last = graph.stops[graph.stops.length - 1];
   const wanted = (line) =>
-    (line.size <= state.size || (line.change === "lost" && state.size === last)) &&
-    (state.colour === "change" || line.change !== "lost") &&
     state.kinds.has(line.kind) &&
     (state.role === "all" ||
       graph.nodes[line.sender].role === state.role ||
       graph.nodes[line.target].role === state.role);
-  const lines = graph.lines.filter(wanted);
+  const lines = ledOn(strongestLines(graph, state)).filter(wanted);
   const nodes = new Set();
   for (const line of lines) nodes.add(line.sender).add(line.target);
   return { lines, nodes };
+}
+
+function strongestLines(graph, { size, colour }) {
+  const last = graph.stops[graph.stops.length - 1];
+  return graph.lines.filter((line) =>
+    line.change === "lost" ? colour === "change" && (line.size <= size || size === last) : line.size <= size,
+  );
+}
+
+// Of the lines to the heads that share a key or value, those to heads that send something on; all, where none does.
+function ledOn(lines) {
+  const senders = new Set(lines.map((line) => line.sender));
+  const leading = new Set(lines.filter((line) => senders.has(line.target)).map((line) => line.edge));
+  return lines.filter((line) => senders.has(line.target) || !leading.has(line.edge));
 }
 
 function countEdges(lines) {

@@ -12,7 +12,8 @@ def curves_section(curves: dict[str, Any]) -> Html:
     count = len(curves["prompts"])
     text = (
         f"The final norm and the unembedding after every layer, on {count:,} "
-        f"prompt{'s' if count != 1 else ''}: rank (1 is the most likely token) and probability of the answer at the last position"
+        f"prompt{'s' if count != 1 else ''}: rank (1 is the most likely token) and probability of the answer "
+        "at the last position"
     )
     text += ", in the full model and in the circuit alone." if curves["circuit"] else "."
     if count > 1:

@@ -9,8 +9,8 @@ def heads_section() -> Html:
     """The section about what nodes write and attend to."""
     text = (
         "What the output of each node at one position adds to the answer's logit (through the final norm of "
-        "the full run, above the mean over the vocabulary), its share of that logit, the answer's rank in what "
-        "the node writes, and the tokens that it writes most. Press a title to sort, a node to see it in the "
-        "picture."
+        "the full run, above the mean over the vocabulary), its share of that logit, the answer's rank "
+        "in what the node writes, and the tokens that it writes most. Press a title to sort the table, and a "
+        "node to see it in the picture."
     )
     return section("heads", "What the nodes write", tag("p", text), tag("div", id="heads-table"))

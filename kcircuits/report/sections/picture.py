@@ -10,9 +10,9 @@ from kcircuits.report.readings.roles_json import ROLES
 
 _KINDS = {"q": "query", "k": "key", "v": "value", "mlp": "MLP", "logits": "logits"}
 _HELP = (
-    "Drag to move, use the buttons, Ctrl and the wheel or two fingers to magnify. By keyboard: arrows go from "
-    "node to node, Enter pins a node, Escape lets it go, plus and minus magnify, 0 shows all, Shift and arrows "
-    "move."
+    "Drag to move, use the buttons, Ctrl and the wheel or two fingers to magnify. By keyboard: arrows go "
+    "from node to node, Enter pins a node, Escape lets it go, plus and minus magnify, 0 shows all, Shift and "
+    "arrows move."
 )
 
 

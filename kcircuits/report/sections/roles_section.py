@@ -12,8 +12,8 @@ def roles_section(roles: dict[str, Any]) -> Html:
     """The section about roles."""
     text = (
         "A head's role follows from where the answer-directed part of what it writes is collected: the ratio "
-        "of the subject's positions to the relation's is above 10 for a mover, below 0.1 for a relation head, "
-        "and between for a mixture."
+        "of the subject's positions to the relation's is above 10 for a mover, below 0.1 for a relation "
+        "head, and between for a mixture."
     )
     parts = [tag("p", text), _heads(roles["heads"])]
     if roles["mlps"]:
