@@ -48,17 +48,27 @@ function addSearch(graph, store, view) {
   function matches() {
     const wanted = search.value.trim().toLowerCase();
     if (wanted === "") return [];
-    const hits = graph.nodes.filter((node) => node.name.includes(wanted));
+    const known = nodesOf(graph.lines.filter((line) => line.change !== "lost" || store.state.colour === "change"));
+    const hits = graph.nodes.filter((node) => node.name.includes(wanted) && known.has(node.index));
     return d3.sort(hits, (node) => node.name !== wanted).map((node) => node.index);
   }
+
+  // Shows a node, also if the slider has left it out.
+  function choose(index) {
+    const { size, colour } = store.state;
+    const shows = (stop) => nodesOf(strongestLines(graph, { size: stop, colour })).has(index);
+    store.set({ pinned: index, found: [], size: graph.stops.find((stop) => stop >= size && shows(stop)) ?? size });
+    view.reveal(index);
+  }
+
   search.addEventListener("input", () => store.set({ found: matches() }));
   search.addEventListener("keydown", (event) => {
     if (event.key === "Escape") search.value = "";
     else if (event.key !== "Enter") return;
     event.preventDefault();
-    const [first = null] = matches();
-    store.set({ pinned: first, found: [] });
-    if (first !== null) view.reveal(first);
+    const [first] = matches();
+    if (first === undefined) store.set({ pinned: null, found: [] });
+    else choose(first);
   });
 }
 

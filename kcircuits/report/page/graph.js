@@ -43,7 +43,7 @@ function visiblePart(graph, state) {
     (state.role === "all" ||
       graph.nodes[line.sender].role === state.role ||
       graph.nodes[line.target].role === state.role);
-  const lines = ledOn(strongestLines(graph, state)).filter(wanted);
+  const lines = strongestLines(graph, state).filter(wanted);
   const nodes = new Set();
   for (const line of lines) nodes.add(line.sender).add(line.target);
   return { lines, nodes };
@@ -51,13 +51,10 @@ function visiblePart(graph, state) {
 
 function strongestLines(graph, { size, colour }) {
   const last = graph.stops[graph.stops.length - 1];
-  return graph.lines.filter((line) =>
+  const lines = graph.lines.filter((line) =>
     line.change === "lost" ? colour === "change" && (line.size <= size || size === last) : line.size <= size,
   );
-}
-
-// Of the lines to the heads that share a key or value, those to heads that send something on; all, where none does.
-function ledOn(lines) {
+  // An edge into a shared key or value leads to the heads that send something on, or, where none does, to all.
   const senders = new Set(lines.map((line) => line.sender));
   const leading = new Set(lines.filter((line) => senders.has(line.target)).map((line) => line.edge));
   return lines.filter((line) => senders.has(line.target) || !leading.has(line.edge));

@@ -16,6 +16,7 @@ function start() {
     prompt: 0,
     position: readings.prompts.length > 0 ? readings.lastPosition(0) : 0,
   });
+  foldPrint();
   for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
   addCurves(data.curves);
   addHeads(graph, store, readings);
@@ -29,6 +30,14 @@ function start() {
   addSizes(data.sizes, graph, store);
   if (readings.prompts.length > 0) addChoosers(byId("reading-place"), store, readings);
   byId("graph").dataset.ready = "true";
+}
+
+// The picture for print is there without scripts, too; beside the interactive one it is folded until the page is printed.
+function foldPrint() {
+  const print = byId("print");
+  if (print === null || byId("graph") === null) return;
+  print.open = false;
+  window.addEventListener("beforeprint", () => (print.open = true));
 }
 
 start();

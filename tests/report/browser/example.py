@@ -15,7 +15,7 @@ from kcircuits.sizes import MethodCurve, Point, SizeComparison
 from tests.circuits import circuit_of, circuit_of_mask
 from tests.report.readings.documents import roles, write_readings
 
-GRAPH = Graph(num_layers=6, num_heads=4, num_kv_heads=2)
+GRAPH = Graph(num_layers=10, num_heads=6, num_kv_heads=3)
 
 
 def random_circuit(graph: Graph, num_edges: int, seed: int) -> Circuit:
@@ -23,8 +23,8 @@ def random_circuit(graph: Graph, num_edges: int, seed: int) -> Circuit:
     return circuit_of_mask(graph, random_connected_mask(graph, num_edges, rng), rng)
 
 
-CIRCUIT = random_circuit(GRAPH, 200, 0)
-OTHER = random_circuit(GRAPH, 120, 1)
+CIRCUIT = random_circuit(GRAPH, 120, 0)
+OTHER = random_circuit(GRAPH, 150, 1)
 ROLES = {each["node"]: each["role"] for each in roles(CIRCUIT)["heads"]}
 
 
@@ -38,7 +38,7 @@ def write_example(folder: Path, circuit: Circuit = CIRCUIT, text: str = " French
     circuit.save(folder / "circuit.json")
     write_readings(folder, circuit, text)
     curves = (
-        MethodCurve("acdc", (Point(10, 0.25), Point(40, 0.75), Point(200, 1.0)), 1.0, None, None),
+        MethodCurve("acdc", (Point(10, 0.25), Point(40, 0.75), Point(120, 1.0)), 1.0, None, None),
         MethodCurve(text, (Point(20, 0.0), Point(GRAPH.num_edges, 1.0)), 1.0, None, None),
     )
     SizeComparison(circuit.model, {}, 0.5, 9.0, curves).save(folder / "sizes.json")
