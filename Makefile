@@ -46,6 +46,7 @@ bench: $(MODULE) ## Print the measurements that the README quotes
 	$(BIN)/python benchmarks/bench_acdc.py
 	$(BIN)/python benchmarks/bench_profile.py
 	$(BIN)/python benchmarks/bench_circuits.py
+	$(BIN)/python benchmarks/bench_heads.py
 	$(BIN)/python benchmarks/bench_eap.py
 	$(BIN)/python benchmarks/method_agreement.py
 	$(BIN)/python benchmarks/bench_scaling.py

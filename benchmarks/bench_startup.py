@@ -1,6 +1,7 @@
 """What a command costs before it does anything: `kcircuits --help`, and `discover` beside its search.
 
-Each is a process of its own, medians of several in turn; the demo model is converted before the first.
+Each is a process of its own, medians of several in turn. The demo model is converted before the first, which
+is not counted and keeps the model's description.
 """
 
 from __future__ import annotations

@@ -114,6 +114,28 @@ def circuits() -> str:
     return table(head, rows)
 
 
+def heads() -> str:
+    """All nodes at all positions of many prompts, beside a loop over nodes."""
+    row = read("heads.json")
+    if not row:
+        return ""
+    head = ("what", "time", "memory above the senders'", "compared with it")
+    what = f"{row['nodes']} nodes at {row['positions']} positions of {row['prompts']} prompts"
+    scaled = f"{duration(row['loop_seconds'])} ({row['looped_nodes']} nodes scaled up)"
+    return table(
+        head,
+        [
+            (f"{what}: `read_nodes`", duration(row["seconds"]), f"{row['peak_mib']:,} MiB", ""),
+            (
+                f"{what}: a loop over nodes, matmul and sort",
+                scaled,
+                f"{row['loop_peak_mib']:,} MiB",
+                f"{ratio(row['ratio'])} (target: {row['target']}× at least)",
+            ),
+        ],
+    )
+
+
 def profile() -> str:
     """Where two searches spent their time, op by op; products by their rows, too."""
     head = ("op", "time", "GFLOP", "GFLOP/s", "of GEMM speed", "GB", "GB/s")
@@ -325,6 +347,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "profile": profile,
         "circuits": circuits,
     },
+    "docs/reading.md": {"heads": heads},
 }
 
 

@@ -21,6 +21,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kcircuits.analysis.compare import compare
+    from kcircuits.analysis.curves import layer_curves
+    from kcircuits.analysis.heads import read_heads
+    from kcircuits.analysis.knockout import knockout
     from kcircuits.circuit import Circuit, Edge
     from kcircuits.data.prompts import Prompt, read_prompts, tokenise
     from kcircuits.data.relations import load_relation, relation_prompts
@@ -44,12 +48,16 @@ __all__ = [
     "Scores",
     "Selection",
     "attribute",
+    "compare",
     "compare_sizes",
     "discover",
     "evaluate",
+    "knockout",
+    "layer_curves",
     "load_model",
     "load_relation",
     "profiled",
+    "read_heads",
     "read_prompts",
     "relation_prompts",
     "select",
@@ -66,10 +74,14 @@ _HOMES = {
     "Scores": "kcircuits.scores",
     "Selection": "kcircuits.selection",
     "attribute": "kcircuits.discover",
+    "compare": "kcircuits.analysis.compare",
     "compare_sizes": "kcircuits.sizes",
+    "knockout": "kcircuits.analysis.knockout",
+    "layer_curves": "kcircuits.analysis.curves",
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",
     "profiled": "kcircuits.profile",
+    "read_heads": "kcircuits.analysis.heads",
     "read_prompts": "kcircuits.data.prompts",
     "relation_prompts": "kcircuits.data.relations",
     "select": "kcircuits.selection",

@@ -66,10 +66,11 @@ class Engine:
         self.graph: Graph = spec.graph
         self.num_prompts = len(task.prompts)
         self._session = _session(spec, task, means, layout)
+        self.starts: list[int] = np.cumsum([0, *(len(prompt.clean_ids) for prompt in task.prompts)]).tolist()
+        """Where each prompt begins among the P tokens of all prompts, in their order; and P, [N + 1]."""
         self.bytes: int = self._session.bytes()
         """Of the activations that the engine keeps."""
-        tokens = sum(len(prompt.clean_ids) for prompt in task.prompts)
-        self._bytes_of_node = (tokens + self.num_prompts) * spec.width * spec.activation_bytes
+        self._bytes_of_node = (self.starts[-1] + self.num_prompts) * spec.width * spec.activation_bytes
 
     def _workspace(self, memory: int, nodes: int = 0) -> int:
         """What of a budget is left for runs beside the engine and the outputs of so many nodes."""
@@ -94,6 +95,49 @@ class Engine:
             torch.from_numpy(np.ascontiguousarray(masks)), self._workspace(memory)
         )
         return rows
+
+    def masked_streams(self, masks: np.ndarray, rows: Tensor, memory: int) -> Tensor:
+        """The streams of the masked runs of M circuits, layer by layer, before the final norm.
+
+        Behind l layers it is what the logits would read if there were only the senders of these:
+        Σ a_s over present edges s→logits + Σ ã_s over absent ones + Σ b_O, over senders before layer l. At
+        l = L it is what the logits read.
+
+        Parameters
+        ----------
+        masks
+            Present edges, bool [M, S, R], at least one.
+        rows
+            Which of the P tokens (`starts`), int64 [n].
+        memory
+            As in `masked_rows`.
+
+        Returns
+        -------
+        Tensor
+            [M, L + 1, n, D].
+        """
+        masks_ = torch.from_numpy(np.ascontiguousarray(masks))
+        streams: Tensor = self._session.masked_streams(masks_, rows, self._workspace(memory))
+        return streams
+
+    def senders(self) -> Tensor:
+        """The outputs of all senders in the plain run on the clean prompts, [S, P, D]; not to be written."""
+        outputs: Tensor = self._session.sender_outputs()
+        return outputs
+
+    def attention(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Where the heads of a layer look in the plain run, and what is there.
+
+        Returns
+        -------
+        tuple of Tensor
+            The attention pattern, [H, N, T, T]: weights from a query's position (second last) to the keys'
+            (last), prompts from their first token on, T the longest one's; of padding they mean nothing.
+            And the values of the key/value heads, biases included, [K, P, d].
+        """
+        pattern, values = self._session.attention(layer)
+        return pattern, values
 
     def metric(self, rows: Tensor) -> Tensor:
         """The metric of each prompt, float64 [M, N], from its final-normed rows [M, N, D]."""

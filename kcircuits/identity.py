@@ -56,12 +56,17 @@ def check_same_weights(subject: str, ours: dict[str, Any], theirs: dict[str, Any
     KCircuitsError
         If their weights are not the same, or either does not say.
     """
-    weights = ours.get("weights_hash")
-    if weights is None or weights != theirs.get("weights_hash"):
+    if not same_weights(ours, theirs):
         raise KCircuitsError(
             f"{subject} found in the model {called(ours)}, and this is {called(theirs)}: "
             "use the model that it was found in"
         )
+
+
+def same_weights(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    """Whether two identities are of models with the same weights; not where either does not say."""
+    weights = ours.get("weights_hash")
+    return weights is not None and bool(weights == theirs.get("weights_hash"))
 
 
 def called(identity: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
+from kcircuits.model.cache import cache_folder
 from tests.models import save, tiny_model
 
 torch.set_num_threads(1)
@@ -42,6 +43,17 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(socket, "getaddrinfo", refuse_look_up)
     yield
     assert not attempts, f"the test tried to reach {attempts}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of the tests' own, in which large models are those that were converted before."""
+    theirs, ours = cache_folder(), tmp_path_factory.mktemp("cache")
+    for converted in theirs.glob("gguf-*"):
+        (ours / converted.name).symlink_to(converted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KCIRCUITS_CACHE", str(ours))
+        yield
 
 
 @pytest.fixture(scope="session")

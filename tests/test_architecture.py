@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("layouts",),
     ("engine",),
     ("discover", "evaluate"),
-    ("sizes", "planning"),
+    ("sizes", "planning", "analysis"),
     ("report",),
     ("cli",),
     ("__main__",),

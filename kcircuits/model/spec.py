@@ -7,8 +7,9 @@ as codes of few bits (`kcircuits.model.quantised`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -170,3 +171,25 @@ class ModelSpec:
     def graph(self) -> Graph:
         """The residual-stream graph of this model."""
         return Graph(len(self.layers), self.num_heads, self.num_kv_heads, self.parallel)
+
+
+def rebuilt(part: Any, kind: Any, change: Callable[[Any, str], Any], field: str = "") -> Any:
+    """A description, or a part of one, with every leaf of a kind changed.
+
+    Parameters
+    ----------
+    part
+        A `ModelSpec` or anything in one.
+    kind
+        The type of the leaves, as `isinstance` takes it.
+    change
+        Gets a leaf and the name of the field that it is in.
+    """
+    if isinstance(part, kind):
+        return change(part, field)
+    if isinstance(part, tuple):
+        return tuple(rebuilt(item, kind, change, field) for item in part)
+    if is_dataclass(part) and not isinstance(part, type):
+        parts = {one.name: getattr(part, one.name) for one in fields(part)}
+        return replace(part, **{name: rebuilt(old, kind, change, name) for name, old in parts.items()})
+    return part

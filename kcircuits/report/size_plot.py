@@ -12,7 +12,6 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -42,7 +41,6 @@ _LOWEST, _HIGHEST = -0.75, 2.0
 _SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "kcircuits",  # names inside the file that do not change from one run to the next
     "svg.fonttype": "none",  # text stays text, for searching and for screen readers
-    "pdf.fonttype": 42,  # likewise; journals refuse Type 3
     "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 9,
     "text.parse_math": False,  # a "$" in a name is a "$"
@@ -51,7 +49,7 @@ _SETTINGS: dict[str, Any] = {
 
 
 def draw_sizes(comparison: SizeComparison, path: str | Path) -> None:
-    """Draw a comparison into a .svg, .png or .pdf file, atomically; `sizes_svg` says what is drawn.
+    """Draw a comparison into a .svg or .png file, atomically; `sizes_svg` says what is drawn.
 
     Raises
     ------
@@ -59,14 +57,9 @@ def draw_sizes(comparison: SizeComparison, path: str | Path) -> None:
         If the name ends otherwise, there is nothing to draw, or the place cannot be written.
     """
     kind = Path(path).suffix.lower()
-    writers: dict[str, Callable[[SizeComparison], str | bytes]] = {
-        ".svg": sizes_svg,
-        ".png": _png,
-        ".pdf": _pdf,
-    }
-    if kind not in writers:
-        raise KCircuitsError(f"a picture's name must end in .svg, .png or .pdf, got {path}")
-    write_atomically(path, writers[kind](comparison))
+    if kind not in (".svg", ".png"):
+        raise KCircuitsError(f"a picture's name must end in .svg or .png, got {path}")
+    write_atomically(path, sizes_svg(comparison) if kind == ".svg" else _png(comparison))
 
 
 def sizes_svg(comparison: SizeComparison) -> str:
@@ -86,14 +79,6 @@ def _png(comparison: SizeComparison) -> bytes:
     with _drawn(comparison) as figure:
         stream = io.BytesIO()
         FigureCanvasAgg(figure).print_png(stream, metadata={"Software": "kcircuits"})
-        return stream.getvalue()
-
-
-def _pdf(comparison: SizeComparison) -> bytes:
-    with _drawn(comparison) as figure:
-        stream = io.BytesIO()
-        undated: dict[str, Any] = {"CreationDate": None, "Creator": "kcircuits"}
-        FigureCanvasPdf(figure).print_pdf(stream, metadata=undated)
         return stream.getvalue()
 
 

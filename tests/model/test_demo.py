@@ -51,7 +51,7 @@ def test_identity(demo):
 
 
 def test_tokens(demo, golden):
-    assert tuple(demo.tokenizer(golden["prompt"]).input_ids) == tuple(golden["clean_ids"])
+    assert tuple(demo.tokenizer(golden["prompt"])["input_ids"]) == tuple(golden["clean_ids"])
     assert demo.tokenizer.decode([golden["answer_id"]]) == golden["answer"]
 
 

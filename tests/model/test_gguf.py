@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model import gguf
+from kcircuits.model.cache import cache_folder
 from kcircuits.model.families import spec_of
 from kcircuits.model.forward import forward
 from kcircuits.model.loading import load_model
@@ -76,7 +77,7 @@ class TestWhatIsConverted:
     def test_tokens_are_those_of_the_file(self, warm, file):
         tokenizer = load_model(file).tokenizer
         assert tokenizer is not None
-        ids = tokenizer("the hat", add_special_tokens=False).input_ids
+        ids = tokenizer("the hat", add_special_tokens=False)["input_ids"]
         assert [TOKENS[index] for index in ids] == ["the", "Ġ", "h", "a", "t"]
 
     def test_quantised_weights_are_dequantised(self, model, tmp_path):
@@ -134,7 +135,8 @@ class TestCache:
         assert gguf.converted(tmp_path / "a.gguf") != gguf.converted(tmp_path / "b.gguf")
 
     def test_only_the_finished_folder_is_left(self, warm, file):
-        assert list(warm.iterdir()) == [gguf.converted(file)]
+        assert list(warm.glob("gguf-*")) == [gguf.converted(file)]
+        assert not list(warm.glob(".*"))
         assert not [path for path in gguf.converted(file).iterdir() if path.is_symlink() or path.is_dir()]
 
     @pytest.mark.parametrize("error", [RuntimeError("no more"), KeyboardInterrupt()], ids=repr)
@@ -154,7 +156,7 @@ class TestCache:
             (winner := cache / target.name).mkdir()
             (winner / "theirs").touch()
 
-        target = gguf.cache_folder() / f"gguf-{gguf._cache_format()}-{gguf._digest(file)}"
+        target = cache_folder() / f"gguf-{gguf._cache_format()}-{gguf._digest(file)}"
         monkeypatch.setattr(gguf, "_convert", lose_the_race)
         assert gguf.converted(file) == target
         assert [path.name for path in cache.rglob("*") if path.is_file()] == ["theirs"]
@@ -228,7 +230,7 @@ class TestBadFiles:
 def test_the_cache_is_in_the_home_folder_by_default(monkeypatch, tmp_path):
     monkeypatch.delenv("KCIRCUITS_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert gguf.cache_folder() == tmp_path / ".cache" / "kcircuits"
+    assert cache_folder() == tmp_path / ".cache" / "kcircuits"
 
 
 def test_the_tokenizer_of_the_cache_is_read_by_transformers(warm, file):

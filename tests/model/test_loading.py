@@ -66,7 +66,7 @@ def test_the_folder_s_tokenizer(folder):
     word_tokenizer("Paris is in France", bos=True).save_pretrained(folder)
     tokenizer = load_model(folder).tokenizer
     assert tokenizer is not None
-    assert tokenizer("France is").input_ids == [1, 6, 4]
+    assert tokenizer("France is")["input_ids"] == [1, 6, 4]
 
 
 def test_settings_of_the_old_format_are_read(folder):

@@ -100,17 +100,11 @@ def test_files(tmp_path):
     draw_sizes(comparison(), tmp_path / "sizes.PNG")
     assert (tmp_path / "sizes.svg").read_text() == sizes_svg(comparison())
     assert (tmp_path / "sizes.PNG").read_bytes().startswith(b"\x89PNG\r\n")
-    for name in ("once.pdf", "again.pdf"):
-        draw_sizes(comparison(), tmp_path / name)
-    pdf = (tmp_path / "once.pdf").read_bytes()
-    assert pdf.startswith(b"%PDF-")
-    assert b"CreationDate" not in pdf
-    assert pdf == (tmp_path / "again.pdf").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["sizes", "sizes.jpg"])
+@pytest.mark.parametrize("name", ["sizes", "sizes.pdf"])
 def test_other_kinds_of_file(tmp_path, name):
-    with pytest.raises(KCircuitsError, match=r"must end in \.svg, \.png or \.pdf, got .*sizes"):
+    with pytest.raises(KCircuitsError, match=r"must end in \.svg or \.png, got .*sizes"):
         draw_sizes(comparison(), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

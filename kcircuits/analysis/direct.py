@@ -1,0 +1,164 @@
+"""Direct logit attribution: what every node adds to a token's logit, straight through the final norm.
+
+The norm's scale is that of the whole stream, so the parts of a stream add up. Logits are taken above their
+mean over the vocabulary, which no prediction depends on, and before a soft cap, behind which nothing adds up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kcircuits.analysis.prepare import check_finite, plain_engines
+from kcircuits.data.prompts import Prompt
+from kcircuits.model.spec import ModelSpec, Norm
+
+_BLOCK_ROWS = 4096  # of the unembedding, widened at a time
+
+
+@dataclass(frozen=True)
+class Unembedding:
+    """The unembedding without its mean over the vocabulary, which rows of tokens are taken from."""
+
+    spec: ModelSpec
+    mean: Tensor  # float64 [D]
+    mean_bias: float
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> Unembedding:
+        """Takes the mean, block by block."""
+        total = torch.zeros(spec.width, dtype=torch.float64, device=spec.unembedding.device)
+        for start in range(0, spec.vocab_size, _BLOCK_ROWS):
+            total += spec.unembedding[start : start + _BLOCK_ROWS].sum(dim=0, dtype=torch.float64)
+        bias = spec.unembedding_bias
+        return cls(spec, total / spec.vocab_size, 0.0 if bias is None else bias.double().mean().item())
+
+    def rows(self, tokens: Tensor) -> Tensor:
+        """The rows of tokens int64 [n] above the mean, float64 [n, D]."""
+        return self.spec.unembedding[tokens.to(self.mean.device)].double() - self.mean
+
+    def biases(self, tokens: Tensor) -> Tensor:
+        """Their biases above the mean, float64 [n]."""
+        bias = self.spec.unembedding_bias
+        if bias is None:
+            return self.mean.new_zeros(len(tokens))
+        return bias[tokens.to(bias.device)].double() - self.mean_bias
+
+
+def norm_scale(norm: Norm, streams: Tensor) -> Tensor:
+    """1 / deviation that a norm takes of streams [..., D], float64 [...]; 1 where there is no norm."""
+    x = streams.double()
+    if norm.kind == "none":
+        return torch.ones_like(x[..., 0])
+    if norm.kind == "layernorm":
+        x = x - x.mean(dim=-1, keepdim=True)
+    return torch.rsqrt(x.square().mean(dim=-1) + norm.eps)
+
+
+def through_norm(norm: Norm, vectors: Tensor, scale: Tensor) -> Tensor:
+    """What vectors behind a norm are before it: a part of a stream adds part · result to their products.
+
+    Parameters
+    ----------
+    norm
+        The norm; its bias belongs to no part.
+    vectors
+        float64 [n, D].
+    scale
+        Of the whole streams (`norm_scale`), float64 [n].
+
+    Returns
+    -------
+    float64 [n, D].
+    """
+    if norm.weight is not None:
+        vectors = vectors * norm.weight.double()
+    if norm.kind == "layernorm":
+        vectors = vectors - vectors.mean(dim=-1, keepdim=True)
+    return vectors * scale[:, None]
+
+
+def own_logits(unembedding: Unembedding, tokens: Tensor) -> Tensor:
+    """What the final norm's bias and the unembedding's give to tokens, whatever the stream, float64 [n]."""
+    norm = unembedding.spec.final_norm
+    logits = unembedding.biases(tokens)
+    return logits if norm.bias is None else logits + unembedding.rows(tokens) @ norm.bias.double()
+
+
+def bias_logits(spec: ModelSpec, directions: Tensor) -> Tensor:
+    """What the attentions' output biases give, float64 [n], to products with directions [n, D]."""
+    logits = directions.new_zeros(len(directions))
+    for layer in spec.layers:
+        if layer.attention.b_o is not None:
+            logits = logits + directions @ layer.attention.b_o.to(directions)
+    return logits
+
+
+def final_streams(spec: ModelSpec, senders: Tensor) -> Tensor:
+    """The streams before the final norm, [n, D], from all senders [S, n, D]."""
+    streams = senders.sum(dim=0)
+    for layer in spec.layers:
+        if layer.attention.b_o is not None:
+            streams = streams + layer.attention.b_o.to(streams)
+    return streams
+
+
+@dataclass(frozen=True)
+class DirectLogits:
+    """What every sender adds to a token's logit at each prompt's last position.
+
+    Parameters
+    ----------
+    logit
+        float64 [S, N].
+    constant
+        What belongs to no node, float64 [N].
+    """
+
+    logit: np.ndarray
+    constant: np.ndarray
+
+    @property
+    def total(self) -> np.ndarray:
+        """The token's logit above the mean over the vocabulary, [N]."""
+        total: np.ndarray = self.logit.sum(axis=0) + self.constant
+        return total
+
+
+def direct_logits(
+    spec: ModelSpec, prompts: Sequence[Prompt], tokens: Sequence[int], memory: int
+) -> DirectLogits:
+    """Attribute the logit of a token at each prompt's last position to all senders.
+
+    Parameters
+    ----------
+    spec, prompts
+        The model, and N prompts.
+    tokens
+        One for each prompt: the answer, say.
+    memory
+        Bytes for activations.
+
+    Raises
+    ------
+    KCircuitsError
+        If a prompt does not fit the model, or the numbers overflow.
+    """
+    unembedding = Unembedding.of(spec)
+    logits, constants = [], []
+    wanted = torch.tensor(list(tokens))
+    for engine, first in plain_engines(spec, prompts, memory):
+        last = torch.tensor(engine.starts[1:]) - 1
+        senders = engine.senders()[:, last].to(spec.unembedding.device)
+        ids = wanted[first : first + engine.num_prompts]
+        scale = norm_scale(spec.final_norm, final_streams(spec, senders))
+        directions = through_norm(spec.final_norm, unembedding.rows(ids), scale)
+        logits.append(torch.einsum("snd,nd->sn", senders.double(), directions).cpu())
+        constants.append((own_logits(unembedding, ids) + bias_logits(spec, directions)).cpu())
+    logit, constant = torch.cat(logits, dim=1), torch.cat(constants)
+    check_finite("a node's logit", logit, constant)
+    return DirectLogits(logit.numpy(), constant.numpy())

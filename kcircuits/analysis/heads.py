@@ -1,0 +1,197 @@
+"""What heads and MLPs write, where heads look, and what feeds them (arXiv 2405.17969, figure 4)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from kcircuits.analysis.direct import Unembedding, direct_logits
+from kcircuits.analysis.node_reader import NodeReader, NodeReading
+from kcircuits.analysis.prepare import plain_engines, task_for
+from kcircuits.analysis.prompt_texts import PromptText, texts_of
+from kcircuits.circuit import Circuit, Edge
+from kcircuits.data.prompts import Prompt
+from kcircuits.errors import KCircuitsError
+from kcircuits.evaluate.prepare import check_whole
+from kcircuits.files import write_atomically
+from kcircuits.graph import Graph
+from kcircuits.memory import memory_bytes
+from kcircuits.model.loading import Model
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+FORMAT = "kcircuits-heads/1"
+STRONGEST = 20
+TOP = 10
+
+
+@dataclass(frozen=True)
+class HeadReadings:
+    """Nodes read on some prompts.
+
+    Parameters
+    ----------
+    model, settings
+        Identity of the model, and how they were read.
+    prompts
+        The prompts' texts, [N].
+    graph
+        The model's graph.
+    direct
+        What every sender adds to the answer's logit at the last position, float64 [S, N].
+    readings
+        Of each prompt: the chosen nodes at its positions, by falling |logit|.
+    into
+        The edges into the node that was asked for, the strongest first.
+    """
+
+    model: dict[str, Any]
+    settings: dict[str, Any]
+    prompts: tuple[PromptText, ...]
+    graph: Graph
+    direct: np.ndarray
+    readings: tuple[tuple[NodeReading, ...], ...]
+    into: tuple[Edge, ...]
+
+    def table(self) -> DataFrame:
+        """A row for every prompt, node and position."""
+        from pandas import DataFrame
+
+        return DataFrame(
+            {"prompt": n, "answer": text.answer, **vars(reading)}
+            for n, (text, readings) in enumerate(zip(self.prompts, self.readings, strict=True))
+            for reading in readings
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of heads.json."""
+        document: dict[str, Any] = {
+            "format": FORMAT,
+            "model": self.model,
+            "settings": self.settings,
+            "prompts": [
+                {
+                    "tokens": list(text.tokens),
+                    "answer": text.answer,
+                    "subject": text.subject and list(text.subject),
+                    "nodes": [reading.to_json() for reading in readings],
+                }
+                for text, readings in zip(self.prompts, self.readings, strict=True)
+            ],
+        }
+        if "into" in self.settings:
+            document["into"] = [
+                {"src": edge.sender, "dst": edge.receiver, "score": edge.score} for edge in self.into
+            ]
+        return document
+
+    def save(self, path: str | Path) -> None:
+        """Write heads.json, atomically. Raises KCircuitsError if the place cannot be written."""
+        write_atomically(path, json.dumps(self.to_json(), allow_nan=False) + "\n")
+
+
+def read_heads(
+    model: Model,
+    prompts: Sequence[Prompt],
+    circuit: Circuit | None = None,
+    *,
+    nodes: Sequence[str] | None = None,
+    into: str | None = None,
+    strongest: int | None = None,
+    top: int = TOP,
+    all_positions: bool = False,
+    memory: int | str | None = None,
+) -> HeadReadings:
+    """Read what nodes of the full model write, and where its heads look.
+
+    Parameters
+    ----------
+    model, prompts
+        The model, and prompts for it, at least one.
+    circuit
+        A circuit of the model: its nodes are read, in the full run.
+    nodes
+        Which nodes instead: names of senders. By default the circuit's; or, without one, the `STRONGEST`.
+    into
+        A node of the circuit, or "logits": the edges that feed it are listed.
+    strongest
+        Only so many of the nodes, by the mean of their absolute direct logits at the last position.
+    top
+        How many tokens that a node raises most.
+    all_positions
+        Read every position; else the last one, and the last of the subject's.
+    memory
+        Bytes, or a size such as "8GiB", for activations.
+
+    Raises
+    ------
+    KCircuitsError
+        If there is no such node, the circuit belongs to another model, or anything else cannot be used.
+    """
+    check_whole("top", top, least=1)
+    spec, task = task_for(model, prompts, circuit)
+    graph = spec.graph
+    if into is not None and circuit is None:
+        raise KCircuitsError(f"into {into!r} asks for edges of a circuit, and there is none: give one")
+    feeding = () if circuit is None or into is None else edges_into(circuit, into)
+    if strongest is not None:
+        check_whole("strongest", strongest, least=1)
+    elif nodes is None and circuit is None:
+        strongest = STRONGEST
+    candidates = _candidates(graph, circuit, nodes)
+    budget = memory_bytes(memory)
+    answers = [prompt.answer_id for prompt in task.prompts]
+    direct = direct_logits(spec, task.prompts, answers, budget).logit
+    order = np.abs(direct).mean(axis=1)[candidates].argsort(kind="stable")[::-1]
+    chosen = np.sort(np.array(candidates)[order[:strongest]])
+    reader = NodeReader(
+        model, spec, Unembedding.of(spec), torch.from_numpy(chosen), min(top, spec.vocab_size)
+    )
+    readings = [
+        reading
+        for engine, first in plain_engines(spec, task.prompts, budget)
+        for reading in reader.read(
+            engine, task.prompts[first : first + engine.num_prompts], all_positions=all_positions
+        )
+    ]
+    settings: dict[str, Any] = {"num_prompts": len(task.prompts), "top": reader.top}
+    if into is not None:
+        settings["into"] = into
+    return HeadReadings(
+        model=model.identity,
+        settings=settings,
+        prompts=texts_of(model, task.prompts),
+        graph=graph,
+        direct=direct,
+        readings=tuple(readings),
+        into=feeding,
+    )
+
+
+def edges_into(circuit: Circuit, node: str) -> tuple[Edge, ...]:
+    """The edges of a circuit that feed a node, by falling |score|; keys and values feed their whole group.
+
+    Raises KCircuitsError if the circuit has no such node.
+    """
+    if node not in circuit.nodes:
+        raise KCircuitsError(f"the circuit has no node {node!r}; it has {len(circuit.nodes)}, such as logits")
+    edges = [edge for edge in circuit.edges if node in circuit.graph.nodes_of(edge.receiver)]
+    return tuple(sorted(edges, key=lambda edge: -abs(edge.score)))
+
+
+def _candidates(graph: Graph, circuit: Circuit | None, nodes: Sequence[str] | None) -> list[int]:
+    """Indices of the senders that may be read, in order."""
+    if nodes is None:
+        names = graph.senders if circuit is None else [name for name in circuit.nodes if name != "logits"]
+    else:
+        names = tuple(dict.fromkeys(nodes))
+    if not names:
+        raise KCircuitsError("there are no nodes to read: the circuit has no edges; give nodes")
+    return sorted(graph.sender_index(name) for name in names)

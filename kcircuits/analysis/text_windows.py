@@ -1,0 +1,138 @@
+"""How well masked runs predict a running text: its perplexity, over windows of tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from kcircuits.analysis.prepare import check_finite, engines_with_prompts
+from kcircuits.data.prompts import Prompt
+from kcircuits.data.tokens import tokenise_text
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.forward import normalise
+from kcircuits.model.quantised import dense
+from kcircuits.model.spec import ModelSpec
+from kcircuits.ops import vocab_readout
+from kcircuits.task import Task
+
+WINDOW = 64
+"""Tokens of the text in one window."""
+
+MOST_NATS = 700
+"""exp of more is no number."""
+
+
+@dataclass(frozen=True)
+class TextWindows:
+    """A text cut into windows that follow each other and do not overlap.
+
+    Parameters
+    ----------
+    prompts
+        One for each window: its tokens behind the tokenizer's BOS, if it has one. The answer is its last.
+    first
+        Where the first token is that has something before it to be predicted from: behind BOS at once, else
+        the second.
+    """
+
+    prompts: tuple[Prompt, ...]
+    first: int
+
+    @property
+    def num_predicted(self) -> int:
+        """How many tokens are predicted, of all windows together."""
+        return sum(len(prompt.clean_ids) + 1 - self.first for prompt in self.prompts)
+
+    def targets(self, prompt: Prompt) -> tuple[int, ...]:
+        """The tokens of a window that are predicted."""
+        return (*prompt.clean_ids, prompt.answer_id)[self.first :]
+
+
+def windows_of(tokenizer: Any | None, text: str, spec: ModelSpec, most_tokens: int) -> TextWindows:
+    """Cut the beginning of a text into windows.
+
+    Parameters
+    ----------
+    tokenizer
+        The model's; None raises.
+    text
+        Any text.
+    spec
+        The model, which bounds the length of a window below `WINDOW`.
+    most_tokens
+        Tokens of the text that are used at most.
+
+    Raises
+    ------
+    KCircuitsError
+        If the model has no tokenizer, or the text is too short to predict anything.
+    """
+    if tokenizer is None:
+        raise KCircuitsError("this model has no tokenizer, so it cannot read a text")
+    tokens = tokenise_text(tokenizer, text, "text")
+    prefix = tokens.ids[: len(tokens.ids) - tokens.num_text_ids]
+    ids = tokens.text_ids[:most_tokens]
+    if outside := next((token for token in ids if token >= spec.vocab_size), None):
+        raise KCircuitsError(f"id {outside} of the text is not in the model's vocabulary")
+    size = min(WINDOW, spec.max_positions + 1 - len(prefix))
+    windows = [(*prefix, *ids[start : start + size]) for start in range(0, len(ids), size)]
+    # The last one may be too short to be split.
+    prompts = tuple(Prompt(each[:-1], each[-1]) for each in windows if len(each) > max(1, len(prefix)))
+    if not prompts:
+        raise KCircuitsError("the text is too short: one token has nothing to be predicted from")
+    return TextWindows(prompts, max(1, len(prefix)))
+
+
+def text_perplexity(
+    spec: ModelSpec, task: Task, windows: TextWindows, masks: np.ndarray, memory: int
+) -> tuple[float, ...]:
+    """Perplexity, exp of the mean NLL of the predicted tokens, in the masked runs of M circuits, [M].
+
+    Parameters
+    ----------
+    spec
+        The model.
+    task
+        Its prompts are the windows'.
+    windows
+        What is predicted.
+    masks
+        Present edges, bool [M, S, R].
+    memory
+        Bytes, as in `kcircuits.engine.Engine.masked_rows`.
+
+    Raises
+    ------
+    KCircuitsError
+        If a run overflows, or a perplexity would.
+    """
+    sums = np.zeros(len(masks))
+    vocabulary = dense(spec.unembedding)
+    for engine, portion in engines_with_prompts(spec, task, memory):
+        wanted = [windows.targets(prompt) for prompt in portion]
+        targets = torch.tensor([token for each in wanted for token in each])
+        before = [
+            start + windows.first - 1 + place
+            for start, each in zip(engine.starts, wanted, strict=False)
+            for place in range(len(each))
+        ]
+        for index in range(len(masks)):  # one by one: a run's streams behind every layer are large
+            streams = engine.masked_streams(masks[index : index + 1], torch.tensor(before), memory)
+            rows = normalise(spec.final_norm, streams[0, -1].to(vocabulary.device))
+            read = vocab_readout(
+                rows,
+                vocabulary,
+                targets.to(rows.device),
+                spec.unembedding_bias,
+                soft_cap=spec.logit_soft_cap or 0.0,
+            )
+            nll = read.log_sum_exp - read.target_logits.double()
+            check_finite("a prediction of the text", nll)
+            sums[index] += float(nll.sum())
+    means = sums / windows.num_predicted
+    if means.max() > MOST_NATS:
+        raise KCircuitsError(f"the perplexity of the text is beyond all numbers: exp of {means.max():.0f}")
+    return tuple(np.exp(means).tolist())

@@ -1,0 +1,176 @@
+"""`kcircuits compare`: what circuits of one model share."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kcircuits.cli import options
+from kcircuits.cli.readings import Picture
+
+if TYPE_CHECKING:
+    from kcircuits.analysis.compare import Comparison
+    from kcircuits.analysis.two_hop import TwoHop
+
+_MOST_PAIRS = 20
+_MOST_NODES = 40
+
+
+def command(
+    circuits: Annotated[
+        list[str], typer.Argument(metavar="A/circuit.json B/circuit.json …", help="Two circuits or more.")
+    ],
+    names: Annotated[
+        str | None,
+        typer.Option("--names", metavar="A,B,…", help="What to call them. [default: by their folders]"),
+    ] = None,
+    domains: Annotated[
+        str | None,
+        typer.Option("--domains", metavar="A,B,…", help="What each is about: layers are counted by domain."),
+    ] = None,
+    backbone: Annotated[
+        float,
+        typer.Option("--backbone", metavar="SHARE", help="List the nodes in this share of the circuits."),
+    ] = 0.8,
+    hops: Annotated[
+        tuple[str, str, str] | None,
+        typer.Option(
+            "--two-hop",
+            metavar="PART1 PART2 WHOLE",
+            help="Names of three of the circuits: does the last, of a composed question, contain the others?",
+        ),
+    ] = None,
+    random_circuits: Annotated[
+        int, typer.Option("--random", min=0, metavar="N", help="Of --two-hop: beside N random circuits.")
+    ] = 100,
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Of the random circuits.")] = 0,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Write comparison.json and a picture there.")
+    ] = None,
+    picture: Annotated[Picture, typer.Option("--picture", help="The picture's format.")] = "svg",
+    as_json: options.JSON = False,
+    quiet: options.QUIET = False,
+) -> None:
+    """Compare circuits of one model: shared nodes and edges, layers, and a backbone that most have."""
+    from kcircuits.analysis.compare import compare
+    from kcircuits.circuit import Circuit
+    from kcircuits.files import check_output_folder
+
+    found = compare(
+        [Circuit.load(path) for path in circuits],
+        _by_folder(circuits) if names is None else _listed(names),
+        None if domains is None else _listed(domains),
+        backbone=backbone,
+        hops=hops,
+        random_circuits=random_circuits,
+        seed=seed,
+    )
+    written: list[Path] = []
+    if out is not None:
+        from kcircuits.report.compare_plot import draw_comparison
+
+        folder = check_output_folder(out)
+        written = [folder / "comparison.json", folder / f"comparison.{picture}"]
+        found.save(written[0])
+        draw_comparison(found, written[1])
+    if as_json:
+        print(json.dumps(found.to_json(), indent=1, allow_nan=False))
+    elif not quiet:
+        _show(found)
+        if written:
+            print(f"written: {', '.join(map(str, written))}")
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+def _by_folder(paths: list[str]) -> list[str]:
+    """The folder's name of every circuit.json, and any other file's own; the whole path where two agree."""
+    short = [
+        path.resolve().parent.name if path.name == "circuit.json" else path.stem for path in map(Path, paths)
+    ]
+    counts = Counter(short)
+    return [name if name and counts[name] == 1 else path for name, path in zip(short, paths, strict=True)]
+
+
+def _show(comparison: Comparison) -> None:
+    from kcircuits.cli.console import WIDTH, print_rows
+    from kcircuits.report.text import printable
+
+    circuits = comparison.circuits
+    names = [printable(circuit.name, 30) for circuit in circuits]
+    print_rows(
+        f"{len(circuits)} circuits of {printable(comparison.model.get('name', 'a model'), 40)}",
+        ["circuit", "domain", "edges", "nodes", "effective edges"],
+        [
+            [
+                name,
+                printable(circuit.domain, 20),
+                f"{circuit.num_edges:,}",
+                f"{circuit.num_nodes:,}",
+                "-" if circuit.entropy is None else f"{math.exp(circuit.entropy):,.1f}",
+            ]
+            for name, circuit in zip(names, circuits, strict=True)
+        ],
+    )
+    pairs = sorted(
+        combinations(range(len(circuits)), 2), key=lambda pair: -float(comparison.edge_overlap[pair])
+    )
+    print_rows(
+        "nodes and edges: shared / either",
+        ["a, b", "nodes", "edges", "of a's, in b", "of b's, in a"],
+        [
+            [
+                f"{printable(names[a], 24)}, {printable(names[b], 24)}",
+                f"{comparison.node_overlap[a, b]:.3f}",
+                f"{comparison.edge_overlap[a, b]:.3f}",
+                f"{comparison.reverse_overlap[b, a]:.3f}",
+                f"{comparison.reverse_overlap[a, b]:.3f}",
+            ]
+            for a, b in pairs[:_MOST_PAIRS]
+        ],
+    )
+    if len(pairs) > _MOST_PAIRS:
+        print(f"of {len(pairs):,} pairs the {_MOST_PAIRS} that share most edges")
+    print(fill(_backbone(comparison), WIDTH))
+    if comparison.two_hop is not None:
+        _show_hops(comparison.two_hop)
+
+
+def _backbone(comparison: Comparison) -> str:
+    shared = comparison.backbone
+    shown = ", ".join(node if share == 1 else f"{node} {share:.0%}" for node, share in shared[:_MOST_NODES])
+    more = f", and {len(shared) - _MOST_NODES:,} more" if len(shared) > _MOST_NODES else ""
+    return (
+        f"In at least {comparison.least:.0%} of the circuits, {len(shared):,} heads and MLPs: {shown}{more}"
+    )
+
+
+def _show_hops(hops: TwoHop) -> None:
+    from kcircuits.cli.console import print_rows
+    from kcircuits.report.text import printable
+
+    parts = [f"of {printable(part, 40)}" for part in hops.parts]
+    rows = [
+        [what, f"{each.nodes:.3f}", f"{each.edges:.3f}"]
+        for what, each in zip([*parts, "of both"], [*hops.of_parts, hops.of_both], strict=True)
+    ]
+    if hops.random:
+        count = len(hops.random)
+        columns = [[getattr(each, level) for each in hops.random] for level in ("nodes", "edges")]
+        rows.append(
+            [
+                f"of both, {count} random circuits of its size",
+                *(f"{sum(values) / count:.3f} [{min(values):.3f}, {max(values):.3f}]" for values in columns),
+            ]
+        )
+        rows.append(["p", *(f"{hops.p_value(level):.3f}" for level in ("nodes", "edges"))])
+    print_rows(f"what {printable(hops.whole, 40)} contains", ["", "nodes", "edges"], rows)

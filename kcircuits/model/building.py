@@ -1,0 +1,67 @@
+"""The Hugging Face model around given weights, of which a family's file makes a specification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kcircuits.errors import KCircuitsError
+
+# A constant in every layer of old GPT-2 checkpoints, not a weight.
+OLD_BUFFER = ".attn.masked_bias"
+
+
+def of_one_dtype(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], torch.dtype]:
+    """The weights in the widest of their dtypes, from which a model can be made without a copy."""
+    types = {weight.dtype for weight in weights.values() if weight.is_floating_point()}
+    dtype = reduce(torch.promote_types, types) if types else torch.float32
+    wide = {
+        name: weight.to(dtype) if weight.is_floating_point() else weight for name, weight in weights.items()
+    }
+    return wide, dtype
+
+
+def hugging_face_model(
+    folder: Path, config_dict: dict[str, Any], weights: dict[str, Tensor], dtype: torch.dtype
+) -> Any:
+    """The Hugging Face model around the given weights; those of this dtype are not copied.
+
+    Raises KCircuitsError if the weights are not those that the configuration asks for, and whatever
+    Transformers raises.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+
+    config = AutoConfig.for_model(**config_dict)
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    hf_model, report = model_class.from_pretrained(
+        None,  # no folder: Transformers reads no file, whatever the configuration says
+        config=config,
+        state_dict=weights,
+        dtype=dtype,
+        attn_implementation="eager",  # a configuration may name code to download here
+        ignore_mismatched_sizes=True,  # reported below
+        output_loading_info=True,
+        local_files_only=True,
+    )
+    _check_report(report, folder)
+    return hf_model
+
+
+def _check_report(report: dict[str, Any], folder: Path) -> None:
+    """Refuse what Transformers would go on with: random numbers for a weight, or weights left unused."""
+    for name, stored, expected in report["mismatched_keys"]:
+        raise KCircuitsError(
+            f"the weight {name!r} in {folder} has shape {list(stored)}, config.json asks for {list(expected)}"
+        )
+    if missing := sorted(report["missing_keys"]):
+        raise KCircuitsError(f"{folder} lacks {len(missing)} weights, the first is {missing[0]!r}")
+    if unused := sorted(name for name in report["unexpected_keys"] if not name.endswith(OLD_BUFFER)):
+        raise KCircuitsError(
+            f"{folder} has {len(unused)} weights that its config.json has no place for, "
+            f"the first is {unused[0]!r}"
+        )

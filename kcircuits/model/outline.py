@@ -1,0 +1,131 @@
+"""A specification without its weights: plain data that says where each of them is.
+
+With it a model is described from its mapped files alone, in milliseconds, without the Hugging Face model that
+it was read from, and without Transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kcircuits.model.places import Place, Rows, Stored, Value, View
+from kcircuits.model.spec import ModelSpec, rebuilt
+
+
+@dataclass(frozen=True)
+class Outline:
+    """`spec` is a `ModelSpec` that has a `Place` for every tensor; `values` are those that no file has."""
+
+    spec: Any
+    values: dict[str, Tensor]
+
+
+def outlined(spec: ModelSpec, stored: Mapping[str, Tensor]) -> Outline:
+    """Find every tensor of a specification in the stored ones that the model was made of.
+
+    Parameters
+    ----------
+    spec
+        A model whose weights have the dtype that they are stored in.
+    stored
+        Name -> contiguous tensor.
+    """
+    places = _Places(Stored(stored))
+    rebuilt(spec, Tensor, lambda tensor, _: places.look_at(tensor))
+    places.find_rows()
+    return Outline(rebuilt(spec, Tensor, lambda tensor, _: places.of(tensor)), places.values)
+
+
+def realised(
+    outline: Outline, stored: Mapping[str, Tensor], dtype: torch.dtype | None, device: torch.device
+) -> ModelSpec:
+    """The specification with its weights, on a device.
+
+    Parameters
+    ----------
+    outline
+        Made from the same stored tensors, or from others of the same names, shapes and strides.
+    stored
+        Name -> tensor. Weights that need no conversion are views of it.
+    dtype
+        What weights are converted to; None: they stay as they are stored. Vectors that are computed from
+        weights, and angles, stay in the dtype that they were computed in, in float32 at least.
+    """
+
+    @cache
+    def source(name: str) -> Tensor:
+        return _converted(stored[name], dtype, device)
+
+    @cache
+    def tensor(place: Place) -> Tensor:
+        if isinstance(place, Value):
+            value = outline.values[place.name]
+            kept = dtype if value.ndim > 1 else torch.promote_types(value.dtype, torch.float32)
+            return _converted(value, kept, device)
+        whole = source(place.name)
+        if isinstance(place, Rows):
+            return whole[outline.values[place.order].to(device)]
+        return whole.as_strided(place.shape, place.stride, whole.storage_offset() + place.offset)
+
+    spec: ModelSpec = rebuilt(outline.spec, Place, lambda place, _: tensor(place))
+    return spec
+
+
+def _converted(tensor: Tensor, dtype: torch.dtype | None, device: torch.device) -> Tensor:
+    return tensor.to(device, dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype)
+
+
+_Key = tuple[int, torch.Size, tuple[int, ...]]
+
+
+@dataclass
+class _Places:
+    """The places of the tensors that were looked at; all of them are alive, so an address names one."""
+
+    stored: Stored
+    values: dict[str, Tensor] = field(default_factory=dict)
+    _known: dict[_Key, Place] = field(default_factory=dict)
+    _others: dict[_Key, Tensor] = field(default_factory=dict)
+
+    def look_at(self, tensor: Tensor) -> Tensor:
+        view = self.stored.view(tensor)
+        if view is None:
+            self._others[_key(tensor)] = tensor
+        else:
+            self._known[_key(tensor)] = view
+        return tensor
+
+    def find_rows(self) -> None:
+        """Find what is no view: among the tensors of which nothing else is a view."""
+        used = {place.name for place in self._known.values()}
+        found = self.stored.rows(list(self._others.values()), self.stored.tensors.keys() - used)
+        for (key, tensor), rows in zip(self._others.items(), found, strict=True):
+            self._known[key] = Value(self._kept(tensor)) if rows is None else self._place_of_rows(*rows)
+
+    def of(self, tensor: Tensor) -> Place:
+        return self._known[_key(tensor)]
+
+    def _place_of_rows(self, name: str, order: list[int]) -> Place:
+        source = self.stored.tensors[name]
+        first, count = order[0], len(order)
+        if order == list(range(first, first + count)):
+            return View(name, first * source.stride(0), (count, *source.shape[1:]), source.stride())
+        return Rows(name, self._kept(torch.tensor(order)))
+
+    def _kept(self, tensor: Tensor) -> str:
+        for name, value in self.values.items():
+            if value.dtype == tensor.dtype and torch.equal(value, tensor):
+                return name
+        name = str(len(self.values))
+        self.values[name] = tensor.detach().contiguous()
+        return name
+
+
+def _key(tensor: Tensor) -> _Key:
+    return tensor.data_ptr(), tensor.shape, tensor.stride()

@@ -1,0 +1,118 @@
+"""An outline in the cache: one safetensors file, with the specification as JSON in its header."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kcircuits.documents import dump_json, parse_json
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.cache import cache_folder, digest_of, keep, made_by
+from kcircuits.model.outline import Outline
+from kcircuits.model.places import Place, Rows, Value, View, is_within
+from kcircuits.model.spec import Attention, Experts, Layer, Mlp, ModelSpec, Norm, Rotary, rebuilt
+
+MOST_VALUES = 2**26
+"""An outline with more bytes of its own tensors is not kept."""
+
+PARTS: dict[str, type] = {
+    part.__name__: part
+    for part in (ModelSpec, Layer, Attention, Mlp, Experts, Norm, Rotary, View, Rows, Value)
+}
+
+
+def keep_outline(name: str, outline: Outline) -> None:
+    """Keep an outline under a name, in place of an older one; not if JSON cannot hold one of its numbers."""
+    from safetensors.torch import save
+
+    if sum(value.nbytes for value in outline.values.values()) > MOST_VALUES:
+        return
+    try:
+        spec = dump_json(_plain(outline.spec), "spec", "outline")
+    except KCircuitsError:  # an infinite one, which a configuration may have
+        return
+    header = {"seal": _seal(spec, outline.values), "spec": spec}
+    # One entry, as several would be written in any order.
+    keep(_file(name), save(outline.values, metadata={"outline": dump_json(header, "header", "outline")}))
+
+
+def kept_outline(name: str, stored: Mapping[str, Tensor]) -> Outline | None:
+    """The outline of a name, if there is one that this code made, whole, and it fits the stored tensors."""
+    try:
+        return _read(cache_folder() / _file(name), stored)
+    except (KCircuitsError, OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # whatever is wrong with it, it is made anew
+
+
+def _file(name: str) -> str:
+    return f"spec-{name}.safetensors"
+
+
+def _read(path: Path, stored: Mapping[str, Tensor]) -> Outline | None:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: Any = parse_json((file.metadata() or {})["outline"], "outline")
+            values = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError:
+        return None
+    if header["seal"] != _seal(header["spec"], values):
+        return None
+    outline = Outline(_parsed(parse_json(header["spec"], "outline")), values)
+    return outline if _fits(outline, stored) else None
+
+
+def _seal(spec: str, values: dict[str, Tensor]) -> str:
+    """An outline with this seal is whole, and this code made it."""
+    from safetensors.torch import save
+
+    return digest_of(spec.encode(), save(values), made_by().encode())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if is_dataclass(value):
+        parts = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {"is": type(value).__name__, **parts}
+    return value
+
+
+def _parsed(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_parsed(item) for item in value)
+    if isinstance(value, dict):
+        part = PARTS[value["is"]]
+        return part(**{field.name: _parsed(value[field.name]) for field in fields(part)})
+    return value
+
+
+def _fits(outline: Outline, stored: Mapping[str, Tensor]) -> bool:
+    """Whether it is a specification, and every place in it exists."""
+    fitting: list[bool] = [isinstance(outline.spec, ModelSpec)]
+
+    def look_at(place: Place, _: str) -> Place:
+        fitting.append(_exists(place, outline.values, stored))
+        return place
+
+    rebuilt(outline.spec, Place, look_at)
+    return all(fitting)
+
+
+def _exists(place: Place, values: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> bool:
+    if isinstance(place, Value):
+        return place.name in values
+    source = stored[place.name]
+    if isinstance(place, View):
+        numbers = (place.offset, *place.shape, *place.stride)
+        return all(type(number) is int and number >= 0 for number in numbers) and is_within(place, source)
+    order = values[place.order]
+    return order.dtype == torch.int64 and bool(((order >= 0) & (order < len(source))).all())

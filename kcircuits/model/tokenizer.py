@@ -1,0 +1,175 @@
+"""The tokenizer of a model folder: what Transformers makes of it, kept.
+
+Transformers settles many things when it reads a tokenizer (special tokens, BOS, old formats). What comes out
+is nearly always a tokenizer of the `tokenizers` library. It is kept as it then is, and from then on read
+without Transformers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kcircuits.documents import parse_json
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.cache import cache_folder, digest_of, keep, made_by
+from kcircuits.model.huggingface import first_line, garbage_kept, quiet
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+
+# Whatever Transformers may read a tokenizer from has one of these.
+_SUFFIXES = (".json", ".jinja", ".model", ".txt")
+
+# If a class has these from the class of all fast tokenizers, it does nothing of its own with text or ids.
+_METHODS = (
+    "__call__",
+    "_encode_plus",
+    "_convert_encoding",
+    "set_truncation_and_padding",
+    "decode",
+    "_decode",
+)
+
+
+class FastTokenizer:
+    """Ids, characters and text of tokens: the part of a fast Hugging Face tokenizer's interface used here.
+
+    Parameters
+    ----------
+    backend
+        The tokenizer that does the work; without truncation and padding from here on.
+    unk_token_id
+        The id of unknown words, or None.
+    split_special_tokens
+        Whether a special token in a text is text.
+    """
+
+    is_fast = True
+
+    def __init__(self, backend: Tokenizer, unk_token_id: int | None, split_special_tokens: bool) -> None:
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = split_special_tokens
+        self._backend = backend
+        self.unk_token_id = unk_token_id
+        self.split_special_tokens = split_special_tokens
+
+    def __call__(
+        self,
+        text: str,
+        *,
+        add_special_tokens: bool = True,
+        return_offsets_mapping: bool = False,
+        verbose: bool = False,
+    ) -> dict[str, Any]:
+        """Ids of a text.
+
+        Parameters
+        ----------
+        text
+            One text.
+        add_special_tokens
+            Whether the text gets what the model expects at its ends (BOS, EOS).
+        return_offsets_mapping
+            Whether to return the characters of each token, too.
+        verbose
+            Of Hugging Face's interface: this tokenizer never warns.
+
+        Returns
+        -------
+        dict
+            "input_ids": list of int; "offset_mapping": list of (first, end) in characters of the text.
+        """
+        encoding = self._backend.encode(text, add_special_tokens=add_special_tokens)
+        ids = {"input_ids": encoding.ids}
+        return ids | {"offset_mapping": encoding.offsets} if return_offsets_mapping else ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some tokens, special ones included."""
+        text: str = self._backend.decode(list(ids), skip_special_tokens=False)
+        return text
+
+    def to_json(self) -> str:
+        """All of it as one line of JSON, for `from_json`."""
+        return json.dumps(
+            {
+                "unk_token_id": self.unk_token_id,
+                "split_special_tokens": self.split_special_tokens,
+                "tokenizer": self._backend.to_str(),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> FastTokenizer:
+        """What `to_json` wrote; raises KCircuitsError if it did not."""
+        from tokenizers import Tokenizer
+
+        document = parse_json(text, "tokenizer")
+        try:
+            assert isinstance(document, dict)
+            backend = Tokenizer.from_str(document["tokenizer"])
+            return cls(backend, document["unk_token_id"], document["split_special_tokens"])
+        except Exception as error:  # the library raises plain Exceptions
+            raise KCircuitsError(f"not a tokenizer: {first_line(error)}") from error
+
+
+def read_tokenizer(folder: Path) -> Any | None:
+    """The tokenizer of a Hugging Face folder, or None if it has none.
+
+    A `FastTokenizer` wherever it does the same as Transformers' own, else that one. The cache is asked first;
+    its key is the content of every file that a tokenizer may be read from.
+
+    Raises whatever Transformers and tokenizers raise for files that make no sense.
+    """
+    if not any((folder / name).exists() for name in TOKENIZER_FILES):
+        return None
+    files = [file for file in sorted(folder.iterdir()) if file.suffix in _SUFFIXES and file.is_file()]
+    content = [part for file in files for part in (file.name.encode(), file.read_bytes())]
+    name = f"tokenizer-{digest_of(*content)}.json"
+    kept = _kept(cache_folder() / name)
+    if kept is not None:
+        return kept
+    from transformers import AutoTokenizer
+
+    with garbage_kept(), quiet():
+        theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if not _is_plain(theirs):
+        return theirs
+    ours = FastTokenizer(theirs.backend_tokenizer, theirs.unk_token_id, theirs.split_special_tokens)
+    body = ours.to_json()
+    keep(name, f"{_seal(body)}\n{body}".encode())
+    return ours
+
+
+def _kept(path: Path) -> FastTokenizer | None:
+    try:
+        seal, _, body = path.read_text(encoding="utf-8").partition("\n")
+        return FastTokenizer.from_json(body) if seal == _seal(body) else None
+    except (OSError, ValueError):  # a KCircuitsError is one: whatever is wrong with it, it is made anew
+        return None
+
+
+def _seal(body: str) -> str:
+    """The first line of a kept tokenizer: it is whole, and this code made it."""
+    return digest_of(body.encode(), made_by().encode())
+
+
+def _is_plain(tokenizer: Any) -> bool:
+    """Whether a Transformers tokenizer leaves all to its backend."""
+    from transformers import PreTrainedTokenizerFast
+
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        return False
+    changes_text = tokenizer.clean_up_tokenization_spaces and (
+        type(tokenizer.backend_tokenizer.model).__name__ != "BPE"
+        or tokenizer.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output
+    )
+    of_all = all(
+        getattr(type(tokenizer), name) is getattr(PreTrainedTokenizerFast, name) for name in _METHODS
+    )
+    return of_all and not changes_text

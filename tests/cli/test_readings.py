@@ -1,0 +1,124 @@
+"""The commands that read a model's runs: their shared options, their files and their errors."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kcircuits.analysis.curves import layer_curves
+from kcircuits.circuit import Circuit
+from kcircuits.data.prompts import read_prompts
+from kcircuits.model.loading import load_model
+
+COMMANDS = {"curves": (), "heads": ()}
+"""Every command, with the options that it needs beside a relation."""
+
+
+@pytest.fixture(scope="module")
+def model(worded):
+    return load_model(worded)
+
+
+@pytest.fixture
+def circuit_file(kcircuits, worded, prompts_file, tmp_path):
+    done = kcircuits(
+        "discover", "--model", worded, "--prompts", prompts_file, "--threshold", 0.1,
+        "--ablation", "corrupt", "--out", tmp_path / "found", "--quiet",
+    )  # fmt: skip
+    assert done.status == 0
+    return tmp_path / "found" / "circuit.json"
+
+
+@pytest.fixture
+def of_relation(worded, relation_file):
+    return ("--model", worded, "--relation", relation_file, "--top-k", 0)
+
+
+@pytest.mark.parametrize("picture", ["svg", "png", "pdf"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_files(kcircuits, of_relation, tmp_path, name, picture):
+    out = tmp_path / "out"
+    command = (*name.split(), *of_relation, *COMMANDS[name], "--out", out, "--picture", picture)
+    done = kcircuits(*command, "--json")
+    assert (done.status, done.err) == (0, "")
+    stem = name.split()[-1]
+    assert sorted(path.name for path in out.iterdir()) == sorted([f"{stem}.json", f"{stem}.{picture}"])
+    assert json.loads((out / f"{stem}.json").read_text()) == done.json
+    assert done.json["settings"]["input"]["model"] == str(of_relation[1])
+    assert (out / f"{stem}.{picture}").stat().st_size > 1000
+    before = (out / f"{stem}.{picture}").read_bytes()
+    assert kcircuits(*command, "--quiet").out == ""
+    assert (out / f"{stem}.{picture}").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_table_fits_100_columns(kcircuits, of_relation, name):
+    done = kcircuits(*name.split(), *of_relation, *COMMANDS[name])
+    assert done.status == 0
+    assert max(map(len, done.out.splitlines())) <= 100
+    assert "…" not in done.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--circuit", "missing.json"), "missing.json"),
+        (("--picture", "gif"), "--picture"),
+        (("--ablation", "zero"), "--ablation is of a circuit's absent edges"),
+        (("--prompt", "In France they speak"), "give one of --prompts, --relation and --prompt"),
+        (("--subject", "France"), "--subject is for --prompt alone"),
+    ],
+)
+def test_bad_input(kcircuits, of_relation, tmp_path, name, options, message):
+    out = tmp_path / "out"
+    done = kcircuits(*name.split(), *of_relation, *COMMANDS[name], *options, "--out", out)
+    assert (done.status, done.out) == (2, "")
+    assert message in done.err.splitlines()[-1]
+    assert not out.exists()
+
+
+def test_curves_of_a_circuit(kcircuits, worded, model, prompts_file, circuit_file):
+    done = kcircuits(
+        "curves", "--model", worded, "--prompts", prompts_file, "--circuit", circuit_file, "--json"
+    )
+    prompts = read_prompts(prompts_file, None, model.spec.vocab_size, model.spec.max_positions)
+    expected = layer_curves(model, prompts, Circuit.load(circuit_file)).to_json()
+    expected["settings"]["input"] = {
+        "model": str(worded), "prompts": str(prompts_file), "circuit": str(circuit_file)
+    }  # fmt: skip
+    assert done.json == expected
+    assert expected["settings"]["ablation"] == "corrupt"
+
+
+def test_the_subject_of_one_prompt(kcircuits, worded):
+    done = kcircuits(
+        "curves", "--model", worded, "--prompt", "In France they speak", "--answer", "French",
+        "--subject", "France", "--json",
+    )  # fmt: skip
+    (prompt,) = done.json["prompts"]
+    assert [prompt["tokens"][place] for place in range(*prompt["subject"])] == ["France"]
+
+
+def test_heads_of_a_circuit(kcircuits, worded, prompts_file, circuit_file):
+    command = ("heads", "--model", worded, "--prompts", prompts_file, "--circuit", circuit_file)
+    done = kcircuits(*command, "--into", "logits", "--top", 2)
+    assert done.status == 0
+    assert "into logits" in done.out
+    document = kcircuits(*command, "--nodes", "m1, a0.h2", "--json").json
+    assert {node["node"] for node in document["prompts"][0]["nodes"]} == {"m1", "a0.h2"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--nodes", "a9.h9"), "no sender 'a9.h9'"),
+        (("--into", "m1"), "there is none: give one"),
+        (("--top", 0), "--top"),
+    ],
+)
+def test_bad_input_to_heads(kcircuits, of_relation, options, message):
+    done = kcircuits("heads", *of_relation, *options)
+    assert (done.status, done.out) == (2, "")
+    assert message in done.err.splitlines()[-1]
