@@ -56,22 +56,22 @@ def graph_data(circuit: Circuit, other: Circuit | None, roles: Mapping[str, str]
         "nodes": [_node(name, roles.get(name)) for name in nodes],
         "edges": {key: [row[key] for row in rows] for key in _COLUMNS},
         "stops": stops,
-        "start": max((stop for stop in stops if stop <= MAX_EDGES), default=stops[0] if stops else 0),
+        "start": max((stop for stop in stops if stop <= MAX_EDGES), default=stops[0]),
     }
 
 
 def slider_stops(sizes: Iterable[int]) -> list[int]:
-    """Some of the sizes, rising: all while they are few, then ever fewer, and always the last.
+    """Some of the sizes, rising: all while they are few, then ever fewer, and always the last; 0 for none.
 
     Examples
     --------
     >>> slider_stops([1, 4, 4, 4, 5])
     [1, 4, 5]
     """
-    distinct = sorted(set(sizes))
+    distinct = sorted(set(sizes)) or [0]
     kept: list[int] = []
     # A step of the slider is at least this factor, so that it has about as many steps as pixels.
-    factor = (distinct[-1] ** (1 / _MOST_STOPS)) if distinct else 1.0
+    factor = distinct[-1] ** (1 / _MOST_STOPS)
     for size in distinct:
         if not kept or size >= kept[-1] * factor or size == distinct[-1]:
             kept.append(size)

@@ -5,7 +5,7 @@ function addSizes(sizes, graph, store) {
   if (sizes === null || holder === null) return;
   const drawn = sizes.filter(({ points }) => points.length > 0);
   const points = drawn.flatMap((method) => method.points);
-  const x = d3.scaleLog().domain(d3.extent([...points.map(([edges]) => edges), ...graph.stops]));
+  const x = d3.scaleLog().domain(d3.extent([...points.map(([edges]) => edges), ...graph.stops.filter((stop) => stop > 0)]));
   const heights = points.map(([, height]) => height);
   // As in the picture of all methods: nothing very far away may press the rest flat.
   const y = d3

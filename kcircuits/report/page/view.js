@@ -34,6 +34,7 @@ function makeView(graph, store) {
   }
 
   function request() {
+    if (view.width === 0) return; // not to be seen yet; `resize` will ask again
     if (!waiting) requestAnimationFrame(draw);
     waiting = true;
   }

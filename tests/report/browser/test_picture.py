@@ -8,6 +8,8 @@ import networkx as nx
 import pytest
 
 from kcircuits.circuit import Circuit, kind_of
+from kcircuits.report.page import write_report
+from tests.circuits import circuit_of
 from tests.report.browser.actions import (
     cursor,
     details,
@@ -18,7 +20,7 @@ from tests.report.browser.actions import (
     slide_to,
     status,
 )
-from tests.report.browser.example import CIRCUIT, OTHER, ROLES, strongest
+from tests.report.browser.example import CIRCUIT, GRAPH, OTHER, ROLES, strongest
 
 
 def edges_through(circuit: Circuit, node: str) -> int:
@@ -186,6 +188,15 @@ def test_compare(page):
     assert {edge.sender for edge in (*CIRCUIT.edges, *OTHER.edges)} <= set(names)
     page.check("input[value=kind]")
     assert shown_edges(page) == 120
+
+
+def test_an_empty_circuit_has_lost_everything(opened, tmp_path):
+    circuit_of(GRAPH).save(tmp_path / "circuit.json")
+    OTHER.save(tmp_path / "other.json")
+    page = opened(write_report(tmp_path, compare=tmp_path / "other.json"))
+    assert status(page) == "Shown: 0 edges between 0 nodes."
+    page.check("input[value=change]")
+    assert shown_edges(page) == len(OTHER.edges)
 
 
 def test_keyboard(page):
