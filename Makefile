@@ -10,7 +10,7 @@ PEERS := .venv-peers
 SOURCES := CMakeLists.txt setup.py $(shell find csrc -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format build bench study bench-peers cuda-check graphviz clean
+.PHONY: help demo test lint format build bench study bench-peers cuda-check graphviz browser clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,7 +32,7 @@ demo: $(MODULE) graphviz ## Find, draw, measure and read a circuit, compare meth
 	$(BIN)/kcircuits report $(OUT)
 	@echo "Everything is in $(OUT)/; open $(OUT)/report.html in a browser."
 
-test: $(MODULE) graphviz ## Run the tests
+test: $(MODULE) graphviz browser ## Run the tests
 	$(BIN)/python -m pytest
 
 lint: $(MODULE) ## Check style and types
@@ -87,6 +87,15 @@ graphviz:
 	    { apt-get update -q && apt-get install -y -q graphviz fonts-dejavu-core; } >/dev/null 2>&1 \
 	      || echo "graphviz could not be installed: there will be no picture"; \
 	  else echo "graphviz is not installed (apt-get install graphviz): there will be no picture"; fi; }
+
+# Chromium shows the report to the tests that look at it as a reader does; without it these are skipped.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing chromium, in which the tests open the report ..."; \
+	    { apt-get update -q && apt-get install -y -q chromium fonts-dejavu-core; } >/dev/null 2>&1 \
+	      || echo "chromium could not be installed: the tests of the page are skipped"; \
+	  else echo "chromium is not installed (apt-get install chromium): the tests of the page are skipped"; fi; }
 
 $(STAMP): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \

@@ -108,6 +108,61 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+Check = Callable[[object], bool]
+Keys = dict[str, tuple[Check, str]]
+"""For every key of an object: whether its value is good, and what it must be."""
+
+
+def check_keys(what: str, value: object, keys: Keys) -> dict[str, Any]:
+    """Make sure that a value is an object with these keys, whose values are good; other keys may be there.
+
+    Raises KCircuitsError if not; `what` names the object.
+
+    Examples
+    --------
+    >>> check_keys("point", {"size": 3, "note": None}, {"size": (is_count, "a whole number from 0 on")})
+    {'size': 3, 'note': None}
+    """
+    if not isinstance(value, dict):
+        raise KCircuitsError(f"{what} must be an object, got {shown(value)}")
+    for key, (good, expected) in keys.items():
+        if key not in value:
+            raise KCircuitsError(f"{what}: the key {key!r} is missing")
+        if not good(value[key]):
+            raise KCircuitsError(f"{what}: {key!r} must be {expected}, got {shown(value[key])}")
+    return value
+
+
+def or_none(good: Check) -> Check:
+    """A check that takes None, too."""
+    return lambda value: value is None or good(value)
+
+
+def list_of(good: Check, most: int) -> Check:
+    """A check for lists of at most so many good values."""
+    return lambda value: isinstance(value, list) and len(value) <= most and all(map(good, value))
+
+
+def anything(value: object) -> bool:
+    """True: a later check looks closer."""
+    return True
+
+
+def is_object(value: object) -> bool:
+    """True for a JSON object."""
+    return isinstance(value, dict)
+
+
+def is_text(value: object) -> bool:
+    """True for a string."""
+    return isinstance(value, str)
+
+
+def is_count(value: object) -> bool:
+    """True for a whole number from 0 on; a bool is none."""
+    return type(value) is int and value >= 0
+
+
 def is_number(value: object) -> bool:
     """True for a finite float and for an int that a float can hold; a bool is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -13,19 +13,29 @@ def command(
     folder: Annotated[
         str,
         typer.Argument(
-            metavar="DIR", help="Has circuit.json, and evaluation.json and sizes.json if they were made."
+            metavar="DIR",
+            help="Has circuit.json, and what was made beside it: evaluation.json, sizes.json, curves.json, "
+            "heads.json, roles.json, comparison.json.",
         ),
     ],
     title: Annotated[
         str | None, typer.Option("--title", metavar="TEXT", help="Of the page. [default: model and method]")
     ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            "--compare",
+            metavar="OTHER/circuit.json",
+            help="Another circuit: show which edges were added since, lost and kept.",
+        ),
+    ] = None,
     quiet: options.QUIET = False,
 ) -> None:
-    """Write DIR/report.html, one file that needs no network and no scripts."""
+    """Write DIR/report.html, an interactive page in one file that needs no network."""
     from kcircuits.cli.results import drawable
     from kcircuits.report.page import write_report
 
     drawable()
-    written = write_report(folder, title)
+    written = write_report(folder, title, compare)
     if not quiet:
         print(f"written: {written}")

@@ -39,7 +39,7 @@ def dot_available() -> bool:
 
 
 def draw(circuit: Circuit, path: str | Path, max_edges: int = MAX_EDGES) -> None:
-    """Draw a circuit into a .svg or .png file, atomically; `to_dot` says what is drawn.
+    """Draw a circuit into a .svg, .png or .pdf file, atomically; `to_dot` says what is drawn.
 
     Raises
     ------
@@ -47,8 +47,8 @@ def draw(circuit: Circuit, path: str | Path, max_edges: int = MAX_EDGES) -> None
         If the name ends otherwise, `dot` is not installed or fails, or the place cannot be written.
     """
     kind = Path(path).suffix.lower().lstrip(".")
-    if kind not in ("svg", "png"):
-        raise KCircuitsError(f"a picture's name must end in .svg or .png, got {path}")
+    if kind not in ("svg", "png", "pdf"):
+        raise KCircuitsError(f"a picture's name must end in .svg, .png or .pdf, got {path}")
     write_atomically(path, _picture(circuit, kind, max_edges))
 
 

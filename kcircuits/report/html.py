@@ -26,7 +26,7 @@ def joined(parts: Iterable[object]) -> Html:
     return Html("\n".join(map(escaped, parts)))
 
 
-def tag(name: str, *content: object, **attributes: str) -> Html:
+def tag(name: str, /, *content: object, **attributes: str) -> Html:
     """An element.
 
     Parameters
@@ -43,19 +43,39 @@ def tag(name: str, *content: object, **attributes: str) -> Html:
     >>> tag("p", "a < b", class_="note")
     '<p class="note">a &lt; b</p>'
     """
-    written = "".join(
+    return Html(f"<{name}{_written(attributes)}>{joined(content)}</{name}>")
+
+
+def void(name: str, /, **attributes: str) -> Html:
+    """An element that has no content, such as "input".
+
+    Examples
+    --------
+    >>> void("input", type="checkbox", checked="")
+    '<input type="checkbox" checked="">'
+    """
+    return Html(f"<{name}{_written(attributes)}>")
+
+
+def _written(attributes: dict[str, str]) -> str:
+    return "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escaped(value)}"' for key, value in attributes.items()
     )
-    return Html(f"<{name}{written}>{joined(content)}</{name}>")
 
 
-def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> Html:
-    """A table whose first column names the rows; on a narrow screen it scrolls, by keyboard too."""
+def table(
+    caption: str, head: Sequence[str], rows: Iterable[Sequence[object]], sortable: bool = False
+) -> Html:
+    """A table whose first column names the rows; on a narrow screen it scrolls, by keyboard too.
+
+    One that is `sortable` sorts by a column when its title is pressed, where scripts run.
+    """
     titles = tag("tr", *(tag("th", title, scope="col") for title in head))
     body = (
         tag("tr", tag("th", first, scope="row"), *(tag("td", each) for each in rest)) for first, *rest in rows
     )
-    made = tag("table", tag("caption", caption), tag("thead", titles), tag("tbody", *body))
+    parts = tag("caption", caption), tag("thead", titles), tag("tbody", *body)
+    made = tag("table", *parts, class_="sortable") if sortable else tag("table", *parts)
     return scrolling(made, caption)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,24 +12,40 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate import Evaluation
 from kcircuits.evaluate.evaluation_json import evaluation_of, read_evaluation
 from kcircuits.identity import check_same_weights
+from kcircuits.report.readings import comparison_json, curves_json, heads_json, roles_json
 from kcircuits.sizes import SizeComparison
 
 
 @dataclass(frozen=True)
 class Results:
-    """What was found and measured; None where there is no file.
+    """What was found, measured and read; None where there is no file.
 
-    `evaluated` is what evaluation.json says of how the circuit was measured.
+    Parameters
+    ----------
+    circuit
+        The circuit of circuit.json.
+    evaluation
+        Its measures.
+    evaluated
+        What evaluation.json says of how the circuit was measured.
+    sizes
+        Methods over sizes.
+    curves, heads, roles, overlaps
+        The documents of curves.json, heads.json, roles.json and comparison.json, whose form was checked.
     """
 
     circuit: Circuit
     evaluation: Evaluation | None
     evaluated: dict[str, Any]
     sizes: SizeComparison | None
+    curves: dict[str, Any] | None = None
+    heads: dict[str, Any] | None = None
+    roles: dict[str, Any] | None = None
+    overlaps: dict[str, Any] | None = None
 
 
 def load_results(folder: str | Path) -> Results:
-    """Read circuit.json, which must be there, and evaluation.json and sizes.json, which may.
+    """Read circuit.json, which must be there, and the other files of results, which may.
 
     Raises
     ------
@@ -47,7 +64,26 @@ def load_results(folder: str | Path) -> Results:
     if (path := folder / "sizes.json").exists():
         sizes = SizeComparison.load(path)
         _check_model(path, "the comparison of sizes was", sizes.model, circuit)
-    return Results(circuit, evaluation, evaluated, sizes)
+    return Results(
+        circuit,
+        evaluation,
+        evaluated,
+        sizes,
+        curves=_reading(folder / "curves.json", curves_json.read, "the curves were", circuit),
+        heads=_reading(folder / "heads.json", heads_json.read, "the heads were", circuit),
+        roles=_reading(folder / "roles.json", roles_json.read, "the roles were", circuit),
+        overlaps=comparison_json.read(path) if (path := folder / "comparison.json").exists() else None,
+    )
+
+
+def _reading(
+    path: Path, read: Callable[[Path], dict[str, Any]], subject: str, circuit: Circuit
+) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    document = read(path)
+    _check_model(path, subject, document["model"], circuit)
+    return document
 
 
 def _check_belongs(path: Path, circuit: Circuit, evaluation: Evaluation) -> None:

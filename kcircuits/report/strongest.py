@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kcircuits.circuit import Circuit, Edge
 
 
 def strongest_part(circuit: Circuit, max_edges: int) -> tuple[Edge, ...]:
-    """Choose the strongest edges by |score|, and the edges that make each of them part of the flow.
-
-    Edges are taken by falling |score|. One that does not touch the part chosen so far brings its
-    connections to it, or to `input` and `logits`: node by node, the circuit's strongest edge. The choice
-    ends before the first edge that would make it larger than `max_edges`. Edges that lie on no path from
-    `input` to `logits` come after all others.
+    """The strongest edges of a circuit, and what makes each of them part of the flow.
 
     Returns
     -------
     tuple of Edge
-        At most `max_edges` edges, in the order of the circuit; all of them if the circuit is no bigger.
+        As many of the first `strength_steps` as have `max_edges` edges or fewer, in the order of the circuit.
         Edges that lie on a path from `input` to `logits` in the circuit do so here.
     """
     if len(circuit.edges) <= max_edges:
         return circuit.edges
+    part: set[Edge] = set()
+    for step in strength_steps(circuit):
+        if len(part) + len(step) > max_edges:
+            break
+        part.update(step)
+    return tuple(edge for edge in circuit.edges if edge in part)
+
+
+def strength_steps(circuit: Circuit) -> tuple[tuple[Edge, ...], ...]:
+    """All edges of a circuit in the order in which a growing picture takes them.
+
+    Edges come by falling |score|. One that does not touch the part so far brings its connections to it, or to
+    `input` and `logits`, along in one step: node by node, the circuit's strongest edge. Edges that lie on no
+    path from `input` to `logits` come after all others.
+
+    Returns
+    -------
+    tuple of steps
+        Each step has at least one edge; every edge is in one step.
+    """
     on_path = set(circuit.pruned().edges)
     order = sorted(circuit.edges, key=lambda edge: (edge not in on_path, -abs(edge.score)))
     part = _Part(circuit, order)
+    steps = []
     for edge in order:
-        needed = {edge, *part.path_to(edge.sender), *part.path_from(edge.receiver)} - part.edges
-        if len(part.edges) + len(needed) > max_edges:
-            break
-        part.add(needed)
-    return tuple(edge for edge in circuit.edges if edge in part.edges)
+        connected = {edge: None, **dict.fromkeys(part.path_to(edge.sender))}
+        connected |= dict.fromkeys(part.path_from(edge.receiver))
+        step = tuple(each for each in connected if each not in part.edges)
+        if step:
+            part.add(step)
+            steps.append(step)
+    return tuple(steps)
 
 
 class _Part:
@@ -66,8 +86,8 @@ class _Part:
             receiver = path[-1].receiver
         return path
 
-    def add(self, edges: set[Edge]) -> None:
-        self.edges |= edges
+    def add(self, edges: Iterable[Edge]) -> None:
+        self.edges.update(edges)
         for edge in edges:
             self.leading_on.add(edge.sender)
             self.reached.update(self.circuit.endpoints(edge.receiver))

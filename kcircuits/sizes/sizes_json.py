@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kcircuits.documents import check_format, is_number, read_document, shown
+from kcircuits.documents import (
+    Keys,
+    anything,
+    check_format,
+    check_keys,
+    is_count,
+    is_number,
+    is_object,
+    list_of,
+    or_none,
+    read_document,
+    shown,
+)
 from kcircuits.errors import KCircuitsError
 
 FORMAT = "kcircuits-sizes/1"
@@ -15,8 +26,6 @@ _WHAT = "comparison of sizes"
 _LONGEST_NAME = 60
 _MOST_METHODS = 100
 _MOST_POINTS = 10_000
-
-Check = Callable[[object], bool]
 
 
 def to_text(document: dict[str, Any]) -> str:
@@ -48,69 +57,43 @@ def _check(document: object) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise KCircuitsError(f"not a {_WHAT}: expected a JSON object, got {shown(document)}")
     check_format(document.get("format"), FORMAT, _WHAT)
-    _check_keys(_WHAT, document, _DOCUMENT)
-    _check_keys("metric", document["metric"], _METRIC)
+    check_keys(_WHAT, document, _DOCUMENT)
+    check_keys("metric", document["metric"], _METRIC)
     for index, method in enumerate(document["methods"]):
-        _check_keys(f"method {index}", method, _METHOD)
+        check_keys(f"method {index}", method, _METHOD)
         for number, point in enumerate(method["points"]):
-            _check_keys(f"method {index}, point {number}", point, _POINT)
+            check_keys(f"method {index}, point {number}", point, _POINT)
     return document
-
-
-def _check_keys(what: str, value: object, keys: dict[str, tuple[Check, str]]) -> None:
-    if not isinstance(value, dict):
-        raise KCircuitsError(f"{what} must be an object, got {shown(value)}")
-    for key, (good, expected) in keys.items():
-        if key not in value:
-            raise KCircuitsError(f"{what}: the key {key!r} is missing")
-        if not good(value[key]):
-            raise KCircuitsError(f"{what}: {key!r} must be {expected}, got {shown(value[key])}")
-
-
-def _or_none(good: Check) -> Check:
-    return lambda value: value is None or good(value)
-
-
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
 
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0
-
-
 def _is_spread(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(is_number, value)) and value[0] <= value[1]
 
 
-def _is_list(most: int) -> Check:
-    return lambda value: isinstance(value, list) and len(value) <= most
-
-
-_DOCUMENT: dict[str, tuple[Check, str]] = {
-    "model": (_is_object, "an object"),
-    "settings": (_is_object, "an object"),
-    "metric": (_is_object, "an object"),
-    "methods": (_is_list(_MOST_METHODS), f"a list of at most {_MOST_METHODS}"),
+_DOCUMENT: Keys = {
+    "model": (is_object, "an object"),
+    "settings": (is_object, "an object"),
+    "metric": (is_object, "an object"),
+    "methods": (list_of(anything, _MOST_METHODS), f"a list of at most {_MOST_METHODS}"),
 }
-_METRIC: dict[str, tuple[Check, str]] = {
+_METRIC: Keys = {
     "full": (is_number, "a number"),
     "empty": (is_number, "a number"),
 }
-_METHOD: dict[str, tuple[Check, str]] = {
+_METHOD: Keys = {
     "name": (_is_name, "a name"),
-    "points": (_is_list(_MOST_POINTS), f"a list of at most {_MOST_POINTS}"),
-    "seconds": (_or_none(is_number), "a number or null"),
-    "cpr": (_or_none(is_number), "a number or null"),
-    "cmd": (_or_none(is_number), "a number or null"),
+    "points": (list_of(anything, _MOST_POINTS), f"a list of at most {_MOST_POINTS}"),
+    "seconds": (or_none(is_number), "a number or null"),
+    "cpr": (or_none(is_number), "a number or null"),
+    "cmd": (or_none(is_number), "a number or null"),
 }
-_POINT: dict[str, tuple[Check, str]] = {
-    "num_edges": (_is_count, "a whole number from 0 on"),
+_POINT: Keys = {
+    "num_edges": (is_count, "a whole number from 0 on"),
     "faithfulness": (is_number, "a number"),
-    "spread": (_or_none(_is_spread), "a list of two rising numbers or null"),
-    "threshold": (_or_none(is_number), "a number or null"),
+    "spread": (or_none(_is_spread), "a list of two rising numbers or null"),
+    "threshold": (or_none(is_number), "a number or null"),
 }

@@ -142,7 +142,7 @@ def test_the_model_of_a_circuit_json_is_compared_and_else_not_loaded(
         (["LIST", "c.csv", "--from", "circuit"], "not JSON"),
         (["late.txt", "c.csv", "--model", "MODEL"], "late.txt: line 4: no sender 'm7' in Graph"),
         (["CIRCUIT", "folder", "--to", "csv"], "cannot write folder: it exists and is not a regular file"),
-        (["CIRCUIT", "c.txt", "--to", "svg"], "a picture's name must end in .svg or .png"),
+        (["CIRCUIT", "c.txt", "--to", "svg"], "a picture's name must end in .svg, .png or .pdf"),
     ],
 )
 def test_bad_input(kcircuits, circuit_file, list_file, tmp_path, monkeypatch, arguments, message):

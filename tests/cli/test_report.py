@@ -30,6 +30,8 @@ def test_from_discovery_to_the_page(kcircuits, worded, tmp_path):
     for command in ("discover", "evaluate", "sizes", "report"):
         assert f"kcircuits {command} " in page.text
     assert kcircuits("report", out, "--quiet").out == ""
+    assert kcircuits("report", out, "--compare", out / "circuit.json", "--quiet").status == 0
+    assert "Compared with" in Page((out / "report.html").read_text()).text
 
 
 SEARCHES = [
@@ -114,6 +116,9 @@ def test_what_a_file_says_stays_one_word():
         (["nowhere"], "circuit.json"),
         (["empty"], "circuit.json: cannot read the circuit"),
         (["broken"], "circuit.json: not JSON"),
+        (["right", "--compare", "nowhere.json"], "nowhere.json: cannot read the circuit"),
+        (["right", "--compare", "broken/circuit.json"], "broken/circuit.json: not JSON"),
+        (["right", "--compare"], "requires an argument"),
     ],
 )
 def test_bad_input(kcircuits, tmp_path, monkeypatch, arguments, message):
@@ -121,6 +126,8 @@ def test_bad_input(kcircuits, tmp_path, monkeypatch, arguments, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "circuit.json").write_text("{")
+    (tmp_path / "right").mkdir()
+    circuit().save(tmp_path / "right" / "circuit.json")
     before = sorted(tmp_path.rglob("*"))
     check(kcircuits("report", *arguments), message)
     assert sorted(tmp_path.rglob("*")) == before

@@ -180,14 +180,15 @@ def test_rows_stand_above_each_other_with_their_labels_on_the_left(tmp_path, gol
 
 
 @needs_dot
-def test_png(tmp_path, golden):
-    draw(golden, tmp_path / "circuit.PNG", max_edges=20)
-    assert (tmp_path / "circuit.PNG").read_bytes().startswith(b"\x89PNG\r\n")
+@pytest.mark.parametrize(("name", "start"), [("circuit.PNG", b"\x89PNG\r\n"), ("circuit.pdf", b"%PDF-")])
+def test_other_files(tmp_path, golden, name, start):
+    draw(golden, tmp_path / name, max_edges=20)
+    assert (tmp_path / name).read_bytes().startswith(start)
 
 
 @pytest.mark.parametrize("name", ["circuit", "circuit.jpg", "circuit.dot"])
 def test_other_kinds_of_file(tmp_path, name):
-    with pytest.raises(KCircuitsError, match=r"must end in \.svg or \.png, got .*circuit"):
+    with pytest.raises(KCircuitsError, match=r"must end in \.svg, \.png or \.pdf, got .*circuit"):
         draw(circuit_of(TINY), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

@@ -9,10 +9,12 @@ from html.parser import HTMLParser
 import pytest
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.graph import Graph
 from kcircuits.report.drawing import dot_available
 from kcircuits.report.page import report_page, write_report
 from kcircuits.report.results import Results, load_results
 from tests.circuits import circuit_of, identity_for
+from tests.report.readings.documents import write_readings
 from tests.report.results import TINY, circuit, comparison, evaluation, write_all
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -78,6 +80,43 @@ def test_structure(page):
     assert all(each["tabindex"] == "0" and each["aria-label"] for each in scrolls)
 
 
+def test_sections_of_readings(tmp_path):
+    write_readings(write_all(tmp_path), circuit())
+    (tmp_path / "other.json").write_text((tmp_path / "circuit.json").read_text())
+    page = Page(write_report(tmp_path, compare=tmp_path / "other.json").read_text())
+    identifiers = [attributes["id"] for attributes in page.with_tag("section")]
+    assert identifiers == [
+        *("circuit", "change", "curves", "heads", "roles", "overlap", "evaluation", "sizes", "repeat"),
+    ]
+    links = [attributes["href"] for attributes in page.with_tag("a")]
+    assert links[: len(identifiers)] == [f"#{identifier}" for identifier in identifiers]
+    assert "a1.h1 mover 20.5 0.01 to 40 +1.500 -0.250" in page.text
+    assert "a1.h1 3.500 0.250 1.000 (0.500 to 1.500)" in page.text  # without the movers, and chance
+    assert "Spanish 0.88 1.00" in page.text
+    assert f"kcircuits report {tmp_path} --compare {tmp_path / 'other.json'}" in page.text
+
+
+def test_what_has_changed(tmp_path):
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs.json"
+    ours.mkdir()
+    circuit().save(ours / "circuit.json")
+    circuit_of(TINY, "input->m0 2", "input->m1 -4", "m1->logits 1").save(theirs)
+    text = Page(write_report(ours, compare=theirs).read_text()).text
+    assert "edges nodes added 2 1 lost 2 1 kept 1 3" in text
+    assert "0.200 of the edges, 0.600 of the nodes" in text
+    assert "Edges lost: 2 Edges lost: 2 from to score input m1 -4 m1 logits +1" in text
+    assert "Nodes added: 1 a1.h1" in text
+
+
+def test_circuits_of_other_graphs_are_not_compared(tmp_path):
+    write_all(tmp_path)
+    other = tmp_path / "other.json"
+    circuit_of(Graph(1, 1, 1), "input->logits").save(other)
+    with pytest.raises(KCircuitsError, match=r"other\.json: a circuit of .* cannot be compared"):
+        write_report(tmp_path, compare=other)
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_numbers_are_those_of_the_results(page):
     text = page.text
     assert f"3 of {TINY.num_edges:,} edges" in text
@@ -102,7 +141,6 @@ def test_both_pictures_are_there(page):
 def test_it_needs_nothing_beside_itself(page):
     names = {tag for tag, _ in page.tags}
     assert not names & {
-        "script",
         "link",
         "img",
         "iframe",
@@ -116,6 +154,9 @@ def test_it_needs_nothing_beside_itself(page):
         assert not any(name.startswith("on") for name in attributes)
         assert "http" not in (attributes.get("href") or "")
     assert "default-src 'none'" in page.with_tag("meta")[1]["content"]
+    kinds = [attributes.get("type") for attributes in page.with_tag("script")]
+    assert kinds == ["application/json", None, None]
+    assert all("src" not in attributes for attributes in page.with_tag("script"))
 
 
 EVIL = [
@@ -134,9 +175,11 @@ EVIL = [
 
 @pytest.mark.parametrize("text", EVIL)
 def test_text_stays_text(tmp_path, text):
-    path = write_report(write_all(tmp_path, text), title=text)
-    plain = Page(write_report(write_all(tmp_path)).read_text())
-    written = Page(report_page(load_results(write_all(tmp_path, text)), str(tmp_path), text))
+    write_readings(write_all(tmp_path, text), circuit(text), text)
+    path = write_report(tmp_path, title=text)
+    written = Page(report_page(load_results(tmp_path), str(tmp_path), text))
+    write_readings(write_all(tmp_path), circuit())
+    plain = Page(write_report(tmp_path).read_text())
     assert path.exists()
     drawn = {"svg", "g", "path", "text", "title", "use", "defs", "polygon", "ellipse", "clippath", "rect"}
     # The same elements as with plain text, but for those of the pictures, whose layout follows the text.
@@ -180,7 +223,10 @@ def test_only_scores_were_evaluated(tmp_path):
     assert load_results(tmp_path).evaluation is None
 
 
-@pytest.mark.parametrize("name", ["circuit.json", "evaluation.json", "sizes.json"])
+FILES = ["circuit", "evaluation", "sizes", "curves", "heads", "roles", "comparison"]
+
+
+@pytest.mark.parametrize("name", [f"{name}.json" for name in FILES])
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"<html>", b'{"format": "kcircuits/9"}'])
 def test_corrupt_files(tmp_path, name, content):
     write_all(tmp_path)
@@ -206,6 +252,16 @@ def test_results_of_another_circuit_or_model(tmp_path):
     (tmp_path / "evaluation.json").unlink()
     with pytest.raises(KCircuitsError, match=r"sizes\.json: the comparison of sizes was found in"):
         load_results(tmp_path)
+    (tmp_path / "sizes.json").unlink()
+    write_readings(tmp_path, circuit())
+    for name, subject in [
+        ("curves", "the curves were"),
+        ("heads", "the heads were"),
+        ("roles", "the roles were"),
+    ]:
+        with pytest.raises(KCircuitsError, match=rf"{name}\.json: {subject} found in"):
+            load_results(tmp_path)
+        (tmp_path / f"{name}.json").unlink()
 
 
 def test_an_old_report_survives_a_failure(tmp_path):
@@ -230,7 +286,7 @@ def test_contrast_in_both_schemes():
     assert len(schemes) == 2
     for scheme in schemes:
         colours = dict(re.findall(r"--(\w+): (#\w{6})", scheme))
-        for ink in ("ink", "quiet", "link"):
+        for ink in ("ink", "quiet", "link", "relation"):
             for paper in ("paper", "panel"):
                 light, dark = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
                 assert (light + 0.05) / (dark + 0.05) >= 4.5

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kcircuits.graph import Graph
 from kcircuits.paths import on_paths
 from kcircuits.random_circuits import random_connected_mask
-from kcircuits.report.strongest import strongest_part
+from kcircuits.report.strongest import strength_steps, strongest_part
 from tests.circuits import circuit_of, circuit_of_mask, graphs, masks
 
 TINY = Graph(num_layers=3, num_heads=2, num_kv_heads=1)
@@ -77,3 +77,14 @@ def test_strong_edges_bring_their_strongest_connections(max_edges, part):
         "input->logits 0.1",
     )
     assert names(strongest_part(circuit, max_edges)) == part
+
+
+@given(st.data())
+def test_every_prefix_of_the_steps_is_a_strongest_part(data):
+    graph = data.draw(graphs())
+    circuit = circuit_of_mask(graph, data.draw(masks(graph)), np.random.default_rng(0))
+    steps = strength_steps(circuit)
+    assert all(steps)
+    assert sorted(map(str, (edge for step in steps for edge in step))) == sorted(map(str, circuit.edges))
+    prefix = {edge for step in steps[: data.draw(st.integers(0, len(steps)))] for edge in step}
+    assert set(strongest_part(circuit, len(prefix))) == prefix

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 
-from kcircuits.circuit import Circuit
+from kcircuits.circuit import Circuit, kind_of
 from kcircuits.report.drawing import circuit_svg, dot_available
-from kcircuits.report.html import Html, definitions, scrolling, section, table, tag
+from kcircuits.report.graph_data import KINDS, MOST_EDGES
+from kcircuits.report.html import Html, definitions, joined, scrolling, section, table, tag
 from kcircuits.report.inline_svg import inline_svg
+from kcircuits.report.results import Results
 from kcircuits.report.sections.numbers import number
+from kcircuits.report.sections.picture import interactive_picture
 
-MOST_EDGES = 20
+LISTED = 20
 
 
-def circuit_section(circuit: Circuit) -> Html:
-    """The section about the circuit itself."""
+def circuit_section(results: Results, other: Circuit | None = None) -> Html:
+    """The section about the circuit itself; with `other`, the picture shows what has changed, too."""
+    circuit = results.circuit
     return section(
         "circuit",
         "The circuit",
-        _sentence(circuit),
+        tag("p", circuit_sentence(circuit)),
+        _interactive(results, other),
         _picture(circuit),
         tag("h3", "Settings"),
         definitions([("method", circuit.method), *_settings(circuit)]),
@@ -26,7 +31,8 @@ def circuit_section(circuit: Circuit) -> Html:
     )
 
 
-def _sentence(circuit: Circuit) -> Html:
+def circuit_sentence(circuit: Circuit) -> str:
+    """What the circuit is, in numbers."""
     total = circuit.graph.num_edges
     share = len(circuit.edges) / total
     text = (
@@ -37,7 +43,28 @@ def _sentence(circuit: Circuit) -> Html:
         metric = circuit.settings.get("metric", "metric")
         values = ", ".join(f"{run} {value:.4g}" for run, value in circuit.metric.items())
         text += f" The {metric}, lower is better: {values}."
-    return tag("p", text)
+    return text
+
+
+def _interactive(results: Results, other: Circuit | None) -> Html:
+    circuit = results.circuit
+    edges = (*circuit.edges, *(other.edges if other else ()))
+    if not edges:
+        return Html("")
+    used = {kind_of(edge.receiver) for edge in edges}
+    picture = interactive_picture(
+        f"The circuit as a graph of {len(circuit.nodes)} nodes, from input at the bottom to logits",
+        [kind for kind in KINDS if kind in used],
+        has_roles=results.roles is not None,
+        compared=other is not None,
+        has_sizes=results.sizes is not None
+        and any(point.num_edges for curve in results.sizes.curves for point in curve.points),
+        has_readings=results.heads is not None and bool(results.heads["prompts"]),
+    )
+    if len(circuit.edges) <= MOST_EDGES:
+        return picture
+    text = f"The picture has the strongest edges of {len(circuit.edges):,}, {MOST_EDGES:,} at most."
+    return joined([picture, tag("p", text, class_="note")])
 
 
 def _picture(circuit: Circuit) -> Html:
@@ -49,7 +76,8 @@ def _picture(circuit: Circuit) -> Html:
     caption = tag(
         "figcaption", "Layers from the bottom up. Rest on a line to see its edges and their scores."
     )
-    return tag("figure", scrolling(drawn, "Picture of the circuit"), caption)
+    figure = tag("figure", scrolling(drawn, "Picture of the circuit"), caption)
+    return tag("details", tag("summary", "The picture for print"), figure, open="", id="print")
 
 
 def _settings(circuit: Circuit) -> list[tuple[str, object]]:
@@ -62,7 +90,7 @@ def _settings(circuit: Circuit) -> list[tuple[str, object]]:
 
 
 def _strongest(circuit: Circuit) -> Html:
-    edges = sorted(circuit.edges, key=lambda edge: -abs(edge.score))[:MOST_EDGES]
+    edges = sorted(circuit.edges, key=lambda edge: -abs(edge.score))[:LISTED]
     if not edges:
         return tag("p", "The circuit has no edges.", class_="note")
     rows = [

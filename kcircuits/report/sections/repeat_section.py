@@ -9,8 +9,11 @@ from kcircuits.report.html import Html, scrolling, section, tag
 from kcircuits.report.results import Results
 
 
-def repeat_section(results: Results, folder: str) -> Html:
-    """The section with the command lines, as far as the results have recorded what they came from."""
+def repeat_section(results: Results, folder: str, compared: str | None = None) -> Html:
+    """The section with the command lines, as far as the results have recorded what they came from.
+
+    `compared` is the circuit.json that the page compares with.
+    """
     circuit, evaluation, sizes = results.circuit, results.evaluation, results.sizes
     commands = [discover_command(circuit.method, circuit.settings, folder)]
     if evaluation is not None:
@@ -24,6 +27,7 @@ def repeat_section(results: Results, folder: str) -> Html:
     if len(known) < len(commands):
         text = "Some results do not say which model and prompts they came from: they were not made on "
         parts.append(tag("p", text + "the command line, or by an older version.", class_="note"))
-    known.append(shlex.join(["kcircuits", "report", folder]))
+    other = [] if compared is None else ["--compare", compared]
+    known.append(shlex.join(["kcircuits", "report", folder, *other]))
     lines = [scrolling(tag("pre", tag("code", command)), "Command") for command in known]
     return section("repeat", "How to repeat", *parts, *lines)

@@ -1,0 +1,137 @@
+"""One page about a circuit: a file of HTML that needs nothing beside itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from kcircuits.circuit import Circuit
+from kcircuits.errors import KCircuitsError
+from kcircuits.files import write_atomically
+from kcircuits.report.html import Html, joined, section, tag
+from kcircuits.report.page.data import data_block
+from kcircuits.report.page.scripts import policy, script_elements, scripts
+from kcircuits.report.results import Results, load_results
+from kcircuits.report.sections.change_section import change_section
+from kcircuits.report.sections.circuit_section import circuit_section
+from kcircuits.report.sections.curves_section import curves_section
+from kcircuits.report.sections.evaluation_section import evaluation_section
+from kcircuits.report.sections.heads_section import heads_section
+from kcircuits.report.sections.overlap_section import overlap_section
+from kcircuits.report.sections.repeat_section import repeat_section
+from kcircuits.report.sections.roles_section import roles_section
+from kcircuits.report.sections.sizes_section import sizes_section
+
+NAME = "report.html"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Another circuit of the same graph, and what it is called: the path that it was read from."""
+
+    circuit: Circuit
+    name: str
+
+
+def write_report(folder: str | Path, title: str | None = None, compare: str | Path | None = None) -> Path:
+    """Write report.html about the results in a folder, beside them and atomically; returns its path.
+
+    Parameters
+    ----------
+    folder
+        Has circuit.json and perhaps evaluation.json, sizes.json, curves.json, heads.json, roles.json and
+        comparison.json.
+    title
+        Of the page; by default the model's name and the method.
+    compare
+        The circuit.json of another circuit; the page shows which edges this one has added, lost and kept.
+
+    Raises
+    ------
+    KCircuitsError
+        If a file is missing or not what it should be, the other circuit is of another graph, or the place
+        cannot be written.
+    """
+    results = load_results(folder)
+    compared = None if compare is None else _compared(results.circuit, compare)
+    path = Path(folder) / NAME
+    write_atomically(path, report_page(results, str(folder), title, compared))
+    return path
+
+
+def report_page(
+    results: Results, folder: str, title: str | None = None, compared: Compared | None = None
+) -> str:
+    """The page as text; `folder` is what its command lines call the folder of the results."""
+    circuit = results.circuit
+    heading = (
+        title or f"{circuit.model.get('name', 'A model without a name')}: a circuit found by {circuit.method}"
+    )
+    parts = list(_sections(results, folder, compared))
+    code = scripts()
+    style = Html(files("kcircuits.report.page").joinpath("page.css").read_text(encoding="utf-8"))
+    head = tag(
+        "head",
+        Html('<meta charset="utf-8">'),
+        policy(code),
+        Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        tag("title", heading),
+        tag("style", style),
+    )
+    contents = [tag("li", tag("a", text, href=f"#{identifier}")) for identifier, text, _ in parts]
+    navigation = tag("nav", tag("ul", *contents), aria_label="Sections")
+    body = tag(
+        "body",
+        tag("header", tag("h1", heading), navigation),
+        tag("main", *(content for _, _, content in parts)),
+        data_block(results, compared.circuit if compared else None),
+        script_elements(code),
+    )
+    return joined([Html("<!DOCTYPE html>"), tag("html", head, body, lang="en")]) + "\n"
+
+
+def _sections(results: Results, folder: str, compared: Compared | None) -> Iterator[tuple[str, str, Html]]:
+    """The sections in order: identifier, title in the contents, and the section."""
+    yield "circuit", "The circuit", circuit_section(results, compared.circuit if compared else None)
+    if compared is not None:
+        changed = change_section(results.circuit, compared.circuit, compared.name)
+        yield "change", "What has changed", changed
+    if results.curves is not None:
+        yield "curves", "Where the answer appears", curves_section(results.curves)
+    if results.heads is not None:
+        yield "heads", "What the nodes write", heads_section()
+    if results.roles is not None:
+        yield "roles", "Roles of the heads", roles_section(results.roles)
+    if results.overlaps is not None:
+        yield "overlap", "Circuits side by side", overlap_section(results.overlaps)
+    evaluated = (
+        evaluation_section(results.evaluation)
+        if results.evaluation is not None
+        else _missing("evaluation", "How good it is", "kcircuits evaluate", "measures the circuit")
+    )
+    yield "evaluation", "How good it is", evaluated
+    sizes = (
+        sizes_section(results.sizes)
+        if results.sizes is not None
+        else _missing("sizes", "Methods over sizes", "kcircuits sizes", "compares methods")
+    )
+    yield "sizes", "Methods over sizes", sizes
+    yield "repeat", "How to repeat", repeat_section(results, folder, compared.name if compared else None)
+
+
+def _compared(circuit: Circuit, path: str | Path) -> Compared:
+    other = Circuit.load(path)
+    if other.graph != circuit.graph:
+        raise KCircuitsError(
+            f"{path}: a circuit of {other.graph} cannot be compared with one of {circuit.graph}: "
+            "the models must have the same layers and heads"
+        )
+    return Compared(other, str(path))
+
+
+def _missing(identifier: str, title: str, command: str, what: str) -> Html:
+    return section(
+        identifier, title, tag("p", "Not measured: ", tag("code", command), f" {what}.", class_="note")
+    )

@@ -1,0 +1,43 @@
+// Reads the data and puts the page to work.
+
+function start() {
+  const data = JSON.parse(byId("data").textContent);
+  const graph = makeGraph(data.circuit);
+  const readings = makeReadings(data.heads);
+  const store = makeStore({
+    size: graph.start,
+    kinds: new Set(KINDS),
+    role: "all",
+    colour: "kind",
+    hovered: null, // by the pointer or the keyboard
+    cursor: null, // by the keyboard alone
+    pinned: null,
+    found: [],
+    prompt: 0,
+    position: readings.prompts.length > 0 ? readings.lastPosition(0) : 0,
+  });
+  foldPrint();
+  for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
+  addCurves(data.curves);
+  addHeads(graph, store, readings);
+  if (byId("graph") === null) return;
+  byId("graph").hidden = false;
+  const view = makeView(graph, store);
+  makeDetails(graph, store, readings);
+  addControls(graph, store, view);
+  addKeys(graph, store, view);
+  addNodeList(graph, store);
+  addSizes(data.sizes, graph, store);
+  if (readings.prompts.length > 0) addChoosers(byId("reading-place"), store, readings);
+  byId("graph").dataset.ready = "true";
+}
+
+// The picture for print is there without scripts, too; beside the interactive one it is folded until the page is printed.
+function foldPrint() {
+  const print = byId("print");
+  if (print === null || byId("graph") === null) return;
+  print.open = false;
+  window.addEventListener("beforeprint", () => (print.open = true));
+}
+
+start();

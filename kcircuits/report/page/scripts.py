@@ -1,0 +1,55 @@
+"""The page's scripts, and the policy that lets these run and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from importlib.resources import files
+
+from kcircuits.report.html import Html, joined
+
+# Each needs those before it.
+VENDORED = (
+    *("d3-dispatch", "d3-color", "d3-interpolate", "d3-selection", "d3-timer", "d3-ease", "d3-transition"),
+    *("d3-drag", "d3-zoom", "d3-array", "d3-format", "d3-scale", "d3-axis"),
+)
+OWN = (
+    *("dom", "store", "graph", "paths", "layout", "painter", "picture", "view", "readings", "details"),
+    *("controls", "keys", "node_list", "chart", "sizes", "curves", "heads", "tables", "main"),
+)
+
+
+def scripts() -> tuple[str, str]:
+    """The text of the two scripts: d3 with its licences, and our own."""
+    folder = files("kcircuits.report")
+    licence = folder.joinpath("vendor/d3/LICENSE").read_text(encoding="utf-8")
+    vendored = [folder.joinpath(f"vendor/d3/{name}.min.js").read_text(encoding="utf-8") for name in VENDORED]
+    own = [folder.joinpath(f"page/{name}.js").read_text(encoding="utf-8") for name in OWN]
+    return (
+        "\n".join([f"/*\n{licence}*/", *vendored]),
+        "\n".join(['"use strict";', "(() => {", *own, "})();"]),
+    )
+
+
+def script_elements(texts: Iterable[str]) -> Html:
+    """The scripts as elements."""
+    return joined(Html(f"<script>{text}</script>") for text in texts)
+
+
+def policy(texts: Iterable[str]) -> Html:
+    """The policy of a page with exactly these scripts: nothing else runs, and nothing is fetched or sent."""
+    hashes = " ".join(f"'sha256-{_digest(text)}'" for text in texts)
+    # Styles are inline in pictures; a style cannot fetch anything here.
+    rules = (
+        "default-src 'none'",
+        f"script-src {hashes}",
+        "style-src 'unsafe-inline'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    )
+    return Html(f'<meta http-equiv="Content-Security-Policy" content="{"; ".join(rules)}">')
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

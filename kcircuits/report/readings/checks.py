@@ -1,0 +1,72 @@
+"""Checks that the formats of readings share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kcircuits.documents import (
+    Check,
+    Keys,
+    check_format,
+    check_keys,
+    is_number,
+    is_text,
+    list_of,
+    read_document,
+    shown,
+)
+from kcircuits.errors import KCircuitsError
+
+MOST_PROMPTS = 10_000
+MOST_TOKENS = 100_000
+LISTED = 200_000
+
+TOKENS = (list_of(is_text, MOST_TOKENS), "a list of strings")
+
+
+def read_reading(
+    path: str | Path, what: str, expected: str, keys: Keys, check: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Read a document of the format `expected`: its keys, then whatever `check` looks at.
+
+    Raises KCircuitsError, whose message starts with the path, if anything is not as it should be.
+    """
+
+    def checked(document: object) -> dict[str, Any]:
+        if not isinstance(document, dict):
+            raise KCircuitsError(f"not a {what}: expected a JSON object, got {shown(document)}")
+        check_format(document.get("format"), expected, what)
+        check_keys(what, document, keys)
+        check(document)
+        return document
+
+    return read_document(path, what, checked)
+
+
+def numbers(length: int) -> Check:
+    """A check for lists of exactly so many numbers."""
+    return lambda value: isinstance(value, list) and len(value) == length and all(map(is_number, value))
+
+
+def square(length: int) -> Check:
+    """A check for square matrices of numbers."""
+    row = numbers(length)
+    return lambda value: isinstance(value, list) and len(value) == length and all(map(row, value))
+
+
+def is_span(value: object) -> bool:
+    """True for the first token of a subject and the one after its last."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(end) is int for end in value)
+        and 0 <= value[0] < value[1]
+    )
+
+
+def check_span(what: str, span: list[int] | None, num_tokens: int) -> None:
+    """Make sure that a subject lies inside of its prompt."""
+    if span is not None and span[1] > num_tokens:
+        raise KCircuitsError(f"{what}: 'subject' ends at {span[1]}, and there are {num_tokens} tokens")

@@ -1,0 +1,144 @@
+"""Small curves.json, heads.json, roles.json and comparison.json, with any text in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kcircuits.circuit import Circuit
+
+TOKENS = ["In", " France", " they", " speak"]
+
+
+def curves(circuit: Circuit, num_prompts: int = 2, text: str = " French") -> dict[str, Any]:
+    """Layer curves of the full model and the circuit; prompt n is n + 1 times as far from the answer."""
+    layers = list(range(circuit.graph.num_layers + 1))
+
+    def run(scale: float) -> dict[str, list[float]]:
+        ranks = [1 + scale * 10.0 ** (len(layers) - layer - 1) - scale for layer in layers]
+        chances = [(layer + 1) / (len(layers) + scale) for layer in layers]
+        return {
+            "rank": ranks,
+            "probability": chances,
+            "subject_best_rank": [rank + 1 for rank in ranks],
+            "subject_last_probability": [chance / 2 for chance in chances],
+        }
+
+    prompts = [
+        {
+            "tokens": [*TOKENS[:-1], text],
+            "answer": text,
+            "wrong": None,
+            "subject": [1, 2],
+            "runs": {"full": run(n + 1), "circuit": run(n + 1.5)},
+        }
+        for n in range(num_prompts)
+    ]
+    summary = {
+        name: {
+            measure: {"mean": values, "low": values, "high": values} for measure, values in run(1.5).items()
+        }
+        for name in ("full", "circuit")
+    }
+    return {
+        "format": "kcircuits-curves/1",
+        "model": circuit.model,
+        "settings": {},
+        "layers": layers,
+        "circuit": True,
+        "prompts": prompts,
+        "summary": summary,
+    }
+
+
+def heads(circuit: Circuit, num_prompts: int = 2, text: str = " French") -> dict[str, Any]:
+    """Every node of the circuit, at the subject and at the end of each prompt; node n writes logit n."""
+    nodes = [node for node in circuit.nodes if node != "logits"]
+
+    def reading(number: int, node: str, position: int, prompt: int) -> dict[str, Any]:
+        attention = [0.0] * len(TOKENS)
+        attention[1] = 0.75
+        attention[position] += 0.25
+        return {
+            "node": node,
+            "position": position,
+            "logit": float(number - 1 + 10 * prompt),
+            "share": 0.125 * number,
+            "rank": number + 1,
+            "top": [[text, 2.5], [" France", 1.25]],
+            "attention": attention if node.startswith("a") else None,
+        }
+
+    prompts = [
+        {
+            "tokens": [*TOKENS[:-1], text],
+            "answer": text,
+            "subject": [1, 2],
+            "nodes": [
+                reading(number, node, position, prompt)
+                for position in (1, len(TOKENS) - 1)
+                for number, node in enumerate(nodes)
+            ],
+        }
+        for prompt in range(num_prompts)
+    ]
+    return {"format": "kcircuits-heads/1", "model": circuit.model, "settings": {}, "prompts": prompts}
+
+
+def roles(circuit: Circuit, text: str = "mover") -> dict[str, Any]:
+    """The circuit's heads as movers, relation heads and mixtures in turn."""
+    names = [node for node in circuit.nodes if node.startswith("a")]
+    kinds = ("mover", "relation", "mixture")
+    found = [
+        {
+            "node": node,
+            "role": kinds[index % 3],
+            "ratio": (20.5, 0.05, 1.5)[index % 3],
+            "low": 0.01,
+            "high": 40.0 - index,
+            "subject_write": 1.5 - index,
+            "relation_write": -0.25,
+        }
+        for index, node in enumerate(names)
+    ]
+    ablation = {
+        "role": text,
+        "heads": names[:1],
+        "metric": 3.5,
+        "hit": 0.25,
+        "random_metric": [0.5, 1.0, 1.5],
+    }
+    return {
+        "format": "kcircuits-roles/1",
+        "model": circuit.model,
+        "settings": {},
+        "heads": found,
+        "mlps": [{"node": "m0", "logit": 1.25, "low": 1.0, "high": 1.5}],
+        "ablations": [ablation],
+    }
+
+
+def overlaps(text: str = "French") -> dict[str, Any]:
+    """Two circuits side by side."""
+    return {
+        "format": "kcircuits-comparison/1",
+        "circuits": [{"name": text, "edges": 3, "nodes": 4}, {"name": "Spanish", "edges": 30, "nodes": 12}],
+        "node_overlap": [[1, 0.25], [0.25, 1]],
+        "edge_overlap": [[1, 0.125], [0.125, 1]],
+        "reverse_overlap": [[1, 0.375], [0.875, 1]],
+        "frequency": [],
+        "backbone": [{"node": "m0", "share": 0.5}],
+    }
+
+
+def write_readings(folder: Path, circuit: Circuit, text: str = " French") -> None:
+    """All four files, into the folder of a circuit's results."""
+    documents = {
+        "curves": curves(circuit, text=text),
+        "heads": heads(circuit, text=text),
+        "roles": roles(circuit, text),
+        "comparison": overlaps(text),
+    }
+    for name, document in documents.items():
+        (folder / f"{name}.json").write_text(json.dumps(document))
