@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,24 +14,32 @@ from kcircuits.evaluate.intervals import Interval, bounds, percentile_interval, 
 from kcircuits.evaluate.rank_correlation import rank_correlation
 
 PREDICTORS = ("key_cosine", "key_overlap", "circuit_overlap", "margin")
+OUTCOMES: dict[str, Callable[[Neighbour], float]] = {
+    "damage": lambda neighbour: -neighbour.change,
+    "size": lambda neighbour: abs(neighbour.change),
+    "broken": lambda neighbour: float(neighbour.broken),
+}
+"""What an edit does to a neighbour: its loss of log p(answer), how much that changes either way, and whether
+the model stops saying the answer."""
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """How one property of neighbours goes with their damage, −change.
+    """How one property of neighbours goes with one outcome.
 
     Parameters
     ----------
-    name
-        One of `PREDICTORS`, an attribute of `Neighbour`.
+    name, outcome
+        One of `PREDICTORS`, an attribute of `Neighbour`; and one of `OUTCOMES`.
     correlation
         Spearman's rank correlation over all neighbours of all edits; None where one of both does not vary.
     interval
         Its bootstrap interval (95 %), edits being drawn rather than neighbours, as those of one edit are
-        alike; None for fewer than two edits.
+        alike; of the draws in which both vary. None for fewer than two edits.
     """
 
     name: str
+    outcome: str
     correlation: float | None
     interval: Interval | None
 
@@ -41,7 +49,7 @@ class Predictor:
 
 
 def predictors(edits: Sequence[Sequence[Neighbour]], *, seed: int = 0) -> tuple[Predictor, ...]:
-    """Correlate every property with the damage.
+    """Correlate every property with every outcome.
 
     Parameters
     ----------
@@ -60,20 +68,21 @@ def predictors(edits: Sequence[Sequence[Neighbour]], *, seed: int = 0) -> tuple[
         raise KCircuitsError("there are no neighbours to tell anything from")
     owner = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     every = [each for group in groups for each in group]
-    damage = np.array([-each.change for each in every])
     weights = resampling_weights(len(groups), seed)
     found = []
-    for name in PREDICTORS:
-        values = np.array([getattr(each, name) for each in every])
-        interval = None if weights is None else _interval(values, damage, owner, weights)
-        found.append(Predictor(name, rank_correlation(values, damage), interval))
+    for outcome, of in OUTCOMES.items():
+        results = np.array([of(each) for each in every])
+        for name in PREDICTORS:
+            values = np.array([getattr(each, name) for each in every])
+            interval = None if weights is None else _interval(values, results, owner, weights)
+            found.append(Predictor(name, outcome, rank_correlation(values, results), interval))
     return tuple(found)
 
 
 def _interval(
-    values: np.ndarray, damage: np.ndarray, owner: np.ndarray, weights: np.ndarray
+    values: np.ndarray, results: np.ndarray, owner: np.ndarray, weights: np.ndarray
 ) -> Interval | None:
     times = np.rint(weights * weights.shape[1]).astype(int)[:, owner]  # [RESAMPLES, neighbours]
-    drawn = [rank_correlation(np.repeat(values, row), np.repeat(damage, row)) for row in times]
+    drawn = [rank_correlation(np.repeat(values, row), np.repeat(results, row)) for row in times]
     known = [each for each in drawn if each is not None]
     return percentile_interval(np.array(known)) if known else None

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from kcircuits.editing.neighbours import Neighbour
-from kcircuits.editing.predictors import PREDICTORS, predictors
+from kcircuits.editing.predictors import OUTCOMES, PREDICTORS, predictors
 from kcircuits.errors import KCircuitsError
 
 
-def neighbour(overlap: float, change: float, margin: float = 0.5) -> Neighbour:
-    return Neighbour("a b", "c", "a", overlap, overlap, 0.5, margin, change, said=True, broken=False)
+def neighbour(overlap: float, change: float, margin: float = 0.5, broken: bool = False) -> Neighbour:
+    return Neighbour("a b", "c", "a", overlap, overlap, 0.5, margin, change, said=True, broken=broken)
 
 
-def found_in(edits):
-    return {each.name: each for each in predictors(edits)}
+def found_in(edits, outcome="damage"):
+    return {each.name: each for each in predictors(edits) if each.outcome == outcome}
 
 
 def test_what_goes_with_damage_and_what_against_it():
@@ -27,6 +27,17 @@ def test_what_goes_with_damage_and_what_against_it():
     assert found["margin"].correlation == pytest.approx(-1)
     assert found["circuit_overlap"].correlation is None  # it does not vary
     assert found["circuit_overlap"].interval is None
+
+
+def test_outcomes_are_told_apart():
+    """The overlap says how much a neighbour moves, and not which way; the margin whether it breaks."""
+    edits = [[neighbour(n, n, margin=-n), neighbour(n, -n, margin=-n, broken=n > 2)] for n in range(1, 5)]
+    assert found_in(edits, "damage")["key_overlap"].correlation == pytest.approx(0)
+    assert found_in(edits, "size")["key_overlap"].correlation == pytest.approx(1)
+    assert found_in(edits, "broken")["margin"].correlation < -0.4
+    nothing = [[neighbour(n, -n)] for n in range(3)]
+    assert found_in(nothing, "broken")["margin"].correlation is None
+    assert len(predictors(edits)) == len(PREDICTORS) * len(OUTCOMES)
 
 
 def test_edits_are_drawn_not_neighbours():
@@ -47,6 +58,7 @@ def test_one_edit_has_no_interval():
     assert (first.correlation, first.interval) == (pytest.approx(1), None)
     assert first.to_json() == {
         "name": "key_cosine",
+        "outcome": "damage",
         "correlation": pytest.approx(1),
         "interval": None,
     }
