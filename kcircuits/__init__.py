@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from kcircuits.discover import attribute, discover
     from kcircuits.editing.edit import EditedModel, edit, edit_each
     from kcircuits.editing.explain import explain_edit
+    from kcircuits.editing.flows import node_flows
     from kcircuits.editing.neighbours import read_neighbours
     from kcircuits.editing.request import EditRequest, read_requests
     from kcircuits.errors import KCircuitsError
@@ -73,6 +74,7 @@ __all__ = [
     "layer_curves",
     "load_model",
     "load_relation",
+    "node_flows",
     "profiled",
     "read_heads",
     "read_neighbours",
@@ -108,6 +110,7 @@ _HOMES = {
     "layer_curves": "kcircuits.analysis.curves",
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",
+    "node_flows": "kcircuits.editing.flows",
     "profiled": "kcircuits.profile",
     "read_heads": "kcircuits.analysis.heads",
     "read_neighbours": "kcircuits.editing.neighbours",

@@ -48,14 +48,19 @@ def show_explanation(explanation: Explanation) -> None:
     if shares is None:
         print("logit(new) − logit(old) does not change")
         return
-    rows = [(str(kind), "", f"{100 * share:.1f} %") for kind, share in shares.items()]
+    rows = [(str(kind), "", f"{100 * share:.1f} %", "") for kind, share in shares.items()]
     strongest = sorted(explanation.changes, key=lambda each: -abs(each.change))[:MOST_NODES]
     rows += [
-        (each.node, f"{each.change:+.3f}", f"{100 * each.change / explanation.total:.1f} %")
+        (
+            each.node,
+            f"{each.change:+.3f}",
+            f"{100 * each.change / explanation.total:.1f} %",
+            f"{each.flow:+.3f}",
+        )
         for each in strongest
     ]
     title = f"logit(new) − logit(old): {before:.2f} before, {after:.2f} after; written directly by"
-    print_rows(title, ("node", "change", "share"), rows)
+    print_rows(title, ("node", "change", "share", "lost without it"), rows)
 
 
 def _behind(layer: int | None) -> str:

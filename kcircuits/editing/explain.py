@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from kcircuits.analysis.curves import RunCurves, layer_curves
 from kcircuits.analysis.direct import direct_logits
 from kcircuits.analysis.hallucination_results import AnswerCurve
@@ -14,8 +12,8 @@ from kcircuits.analysis.prompt_texts import text_of, texts_of
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
 from kcircuits.discover import discover
-from kcircuits.editing.delta import Delta, LowRank
 from kcircuits.editing.edit import EditedModel
+from kcircuits.editing.edited_nodes import downstream, edited_nodes
 from kcircuits.editing.explanation import (
     BeforeAfter,
     Explanation,
@@ -25,13 +23,13 @@ from kcircuits.editing.explanation import (
     ObjectCurves,
 )
 from kcircuits.editing.facts import fact_prompt, old_prompt, subject_end
+from kcircuits.editing.flows import Flows, node_flows
 from kcircuits.editing.request import EditRequest
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph, head_of
 from kcircuits.memory import memory_bytes
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
-from kcircuits.paths import shaping
 
 LEAST_EDGES, SHARE_OF_EDGES = 200, 0.01
 
@@ -49,7 +47,8 @@ def explain_edit(
     Objects are their first tokens; the old one is the request's `target_true`, or what the original model
     says. Curves are the logit lens of arXiv 2405.17969, figure 6. The change of logit(new) − logit(old) is
     split over nodes by direct logit attribution in both models (`kcircuits.analysis.direct`), which leaves
-    nothing over: what is not the edited nodes' own writing comes through later nodes that read it.
+    nothing over: what is not the edited nodes' own writing comes through later nodes that read it. How much
+    of the change depends on each node is measured beside it (`kcircuits.editing.flows`).
 
     Parameters
     ----------
@@ -79,7 +78,8 @@ def explain_edit(
         for model, prompt in ((original, old), (edited, new))
     ]
     nodes_edited = edited_nodes(edit.delta, original.spec)
-    logits, changes = _changes(original.spec, edited.spec, new, nodes_edited, memory_bytes(memory))
+    flows = node_flows(edit, new, "logit-diff", memory=memory)
+    logits, changes = _changes(original.spec, edited.spec, new, nodes_edited, flows, memory_bytes(memory))
     return Explanation(
         model=original.identity,
         edited=edited.identity,
@@ -137,22 +137,13 @@ def _curve(run: RunCurves, prompt: int) -> AnswerCurve:
     return AnswerCurve(tuple(run.rank[prompt].tolist()), tuple(run.probability[prompt].tolist()))
 
 
-def edited_nodes(delta: Delta, spec: ModelSpec) -> tuple[str, ...]:
-    """The MLPs whose w_down an edit changes, and the heads whose part of w_o."""
-    graph, found = spec.graph, set()
-    for name, part in delta.parts.items():
-        layer, block = name.split(".")[1:3]
-        if block == "mlp":
-            found.add(f"m{layer}")
-            continue
-        matrix = part.matrix if isinstance(part, LowRank) else part
-        by_head = matrix.unflatten(1, (spec.num_heads, spec.head_dim)).abs().amax(dim=(0, 2))
-        found |= {f"a{layer}.h{head}" for head in by_head.nonzero()[:, 0].tolist()}
-    return tuple(node for node in graph.senders if node in found)
-
-
 def _changes(
-    original: ModelSpec, edited: ModelSpec, new: Prompt, nodes: tuple[str, ...], memory: int
+    original: ModelSpec,
+    edited: ModelSpec,
+    new: Prompt,
+    nodes: tuple[str, ...],
+    flows: Flows,
+    memory: int,
 ) -> tuple[tuple[float, float], tuple[NodeChange, ...]]:
     """logit(new) − logit(old) before and after, and how every node and the constants change it."""
     assert new.wrong_id is not None
@@ -164,26 +155,24 @@ def _changes(
     before, after = (float(each.sum() + constant) for each, constant in zip(written, constants, strict=True))
     kinds = _kinds(original.graph, nodes)
     changes = [
-        NodeChange(node, kinds[node], float(change))
+        # The metric is old − new.
+        NodeChange(node, kinds[node], float(change), 0.0 - flows.through.get(node, 0.0))
         for node, change in zip(original.graph.senders, written[1] - written[0], strict=True)
     ]
-    changes.append(NodeChange("constants", "constants", constants[1] - constants[0]))
+    changes.append(NodeChange("constants", "constants", constants[1] - constants[0], 0.0))
     return (before, after), tuple(changes)
 
 
 def _kinds(graph: Graph, edited: tuple[str, ...]) -> dict[str, Kind]:
-    indices = [graph.sender_index(node) for node in edited]
-    reads = np.any(graph.valid[indices], axis=0)  # [R]
-    reading = np.any(shaping(graph)[reads], axis=0)  # [S]
-
-    def kind(index: int, node: str) -> Kind:
-        if index in indices:
+    def kind(node: str, reads: bool) -> Kind:
+        if node in edited:
             return "edited"
-        if not reading[index]:
+        if not reads:
             return "untouched"
         return "later heads" if head_of(node) else "later MLPs"
 
-    return {node: kind(index, node) for index, node in enumerate(graph.senders)}
+    reading = downstream(graph, edited).tolist()
+    return {node: kind(node, reads) for node, reads in zip(graph.senders, reading, strict=True)}
 
 
 def _edge_names(circuit: Circuit) -> list[str]:

@@ -60,11 +60,15 @@ class NodeChange:
         as the constants do.
     change
         After − before.
+    flow
+        By how much less logit(new) − logit(old) changes where the node writes what it writes in the original
+        (`kcircuits.editing.flows`; behind a soft cap, if there is one).
     """
 
     node: str
     kind: Kind
     change: float
+    flow: float
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,9 @@ class Explanation:
         }
 
     def table(self) -> DataFrame:
-        """A row for every node and the constants: kind, change, and share of the whole, None if that is 0."""
+        """A row for every node and the constants: kind, change, its share of the whole, None if that is 0;
+        and flow.
+        """
         from pandas import DataFrame
 
         return DataFrame(

@@ -57,6 +57,14 @@ def test_shares_add_up_to_one_and_to_the_measured_change(name):
     assert abs(found.total) > 0.01
 
 
+def test_flows_are_of_the_same_change(model):
+    found = explain_edit(made_of(model), **OPTIONS)
+    flows = {each.node: each.flow for each in found.changes}
+    assert flows["m1"] == pytest.approx(found.total, abs=1e-4)
+    assert {flows[each.node] for each in found.changes if each.kind in ("untouched", "constants")} == {0}
+    assert all(flows[each.node] for each in found.changes if each.kind.startswith("later"))
+
+
 def test_an_edit_of_the_last_layer_at_the_last_position_is_all_its_own(model):
     """Behind the last MLP there is nothing that could pass the edit on; the rest is the norm's scale."""
     wanted = request(prompt="the land in the capital Paris")
