@@ -127,8 +127,12 @@ def read_neighbours(
         said = int(before[n].argmax()) == token
         found.append(
             Neighbour(
-                *(question.prompt, question.answer, name),
-                *(cosines[n], shares[n], overlaps[n]),
+                prompt=question.prompt,
+                answer=question.answer,
+                subject=name,
+                key_cosine=cosines[n],
+                key_overlap=shares[n],
+                circuit_overlap=overlaps[n],
                 margin=float(before[n, token].exp() - others.max()),
                 change=float(after[n, token] - before[n, token]),
                 said=said,
