@@ -66,8 +66,9 @@ bench: $(MODULE) ## Print the measurements that the README quotes
 	$(BIN)/python benchmarks/plots.py
 	$(BIN)/python benchmarks/tables.py
 
-study: $(MODULE) ## Find and measure the circuits of many relations (docs/findings.md); goes on where it was
+study: $(MODULE) ## Find the circuits of many relations, and why neighbours of edits break; goes on where it was
 	$(BIN)/python benchmarks/study.py
+	$(BIN)/python benchmarks/study_neighbours.py
 	$(BIN)/python benchmarks/plots.py
 	$(BIN)/python benchmarks/tables.py
 

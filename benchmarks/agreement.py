@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
+
+from kcircuits.evaluate.rank_correlation import rank_correlation
 
 
 def agreement(scores: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def agreement(scores: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
     }
 
 
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's correlation of the ranks; equal values share their mean rank."""
-    ranks = [pd.Series(values).rank().to_numpy() for values in (a, b)]
-    return round(float(np.corrcoef(*ranks)[0, 1]), 3)
+def spearman(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Spearman's rank correlation, three digits."""
+    found = rank_correlation(a, b)
+    return None if found is None else round(found, 3)

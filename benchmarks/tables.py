@@ -158,6 +158,40 @@ def editing() -> str:
     )
 
 
+def neighbours() -> str:
+    """What of a neighbour goes with what an edit does to it (study_neighbours.py)."""
+    study = read("neighbours.json")
+    if not study:
+        return ""
+    names = {
+        "key_cosine": "cosine of the keys",
+        "key_overlap": "share of the edit's value, kᵀC⁻¹k′ / kᵀC⁻¹k",
+        "circuit_overlap": f"overlap of the {study['top_n']} strongest edges",
+        "margin": "margin of the answer before",
+    }
+    found = {(each["name"], each["outcome"]): each for each in study["predictors"]}
+
+    def correlation(each: dict[str, Any]) -> str:
+        low, high = each["interval"]
+        return f"{each['correlation']:+.2f} ({low:+.2f} to {high:+.2f})"
+
+    head = ("of a neighbour", "loss of log p", "size of the change", "broken", "median, broken", "kept")
+    rows: list[Row] = [
+        (
+            title,
+            *(correlation(found[name, outcome]) for outcome in ("damage", "size", "broken")),
+            *(f"{study['medians'][name][kind]:.2f}" for kind in ("broken", "kept")),
+        )
+        for name, title in names.items()
+    ]
+    what = (
+        f"{study['neighbours']} neighbours of {study['edits']} ROME edits at layer {study['layer']}, "
+        f"{study['broken']} of {study['said']} broken; log p of the answer changes by "
+        f"{study['mean_change']:+.3f} nats on average, by {study['median_size']:.3f} either way (median):"
+    )
+    return f"{what}\n\n{table(head, rows)}"
+
+
 def profile() -> str:
     """Where two searches spent their time, op by op; products by their rows, too."""
     head = ("op", "time", "GFLOP", "GFLOP/s", "of GEMM speed", "GB", "GB/s")
@@ -379,7 +413,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "profile": profile,
         "circuits": circuits,
     },
-    "docs/editing.md": {"editing": editing},
+    "docs/editing.md": {"editing": editing, "neighbours": neighbours},
     "docs/findings.md": {
         **{name: partial(of_study, made) for name, made in study_tables.TABLES.items()},
         **{name: partial(text_of_study, made) for name, made in study_tables.TEXTS.items()},

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from kcircuits.data.relations import load_relation, relation_prompts
     from kcircuits.discover import attribute, discover
     from kcircuits.editing.edit import EditedModel, edit, edit_each
+    from kcircuits.editing.explain import explain_edit
+    from kcircuits.editing.flows import node_flows
+    from kcircuits.editing.neighbours import read_neighbours
     from kcircuits.editing.request import EditRequest, read_requests
     from kcircuits.errors import KCircuitsError
     from kcircuits.evaluate import evaluate
@@ -62,6 +65,7 @@ __all__ = [
     "edit",
     "edit_each",
     "evaluate",
+    "explain_edit",
     "few_shot_pairs",
     "hallucinations",
     "head_roles",
@@ -70,8 +74,10 @@ __all__ = [
     "layer_curves",
     "load_model",
     "load_relation",
+    "node_flows",
     "profiled",
     "read_heads",
+    "read_neighbours",
     "read_prompts",
     "read_requests",
     "relation_prompts",
@@ -95,6 +101,7 @@ _HOMES = {
     "compare_sizes": "kcircuits.sizes",
     "edit": "kcircuits.editing.edit",
     "edit_each": "kcircuits.editing.edit",
+    "explain_edit": "kcircuits.editing.explain",
     "few_shot_pairs": "kcircuits.data.few_shot",
     "hallucinations": "kcircuits.analysis.hallucination",
     "head_roles": "kcircuits.analysis.roles",
@@ -103,8 +110,10 @@ _HOMES = {
     "layer_curves": "kcircuits.analysis.curves",
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",
+    "node_flows": "kcircuits.editing.flows",
     "profiled": "kcircuits.profile",
     "read_heads": "kcircuits.analysis.heads",
+    "read_neighbours": "kcircuits.editing.neighbours",
     "read_prompts": "kcircuits.data.prompts",
     "read_requests": "kcircuits.editing.request",
     "relation_prompts": "kcircuits.data.relations",

@@ -91,14 +91,37 @@ def command(
     seed: Annotated[
         int, typer.Option("--seed", min=0, metavar="S", help="Of the texts that are sampled.")
     ] = 0,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Show what the first edit changed inside: where its objects come up, through which nodes, "
+            "and its circuit.",
+        ),
+    ] = False,
+    top_n: Annotated[
+        int | None,
+        typer.Option(
+            "--top-n",
+            min=1,
+            metavar="N",
+            help="Edges of the circuits of --explain. [default: 1 % of the graph's, at least 200]",
+        ),
+    ] = None,
     threads: options.THREADS = None,
     out: Annotated[
-        str | None, typer.Option("--out", metavar="DIR", help="Write edits.json and the edit there.")
+        str | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Write edits.json and the edit there, and explain.json with a picture.",
+        ),
     ] = None,
     as_json: options.JSON = False,
     quiet: options.QUIET = False,
 ) -> None:
     """Edit facts with ROME, MEMIT or fine-tuning, and measure them."""
+    from kcircuits.cli.edit_explained import explained, save_explanation, show_explanation
     from kcircuits.cli.readings import no_empty_folder
     from kcircuits.cli.setup import load
     from kcircuits.editing.edit import EditedModel, edit, edit_each
@@ -115,17 +138,22 @@ def command(
     chosen = _method(method, layers, nodes, steps, learning_rate, limit)
     if identity and text is not None:
         raise KCircuitsError("--identity takes no keys from a --text: give one of them")
+    if top_n is not None and not explain:
+        raise KCircuitsError("--top-n is of the circuits of --explain: give both")
     loaded = load(model, memory=None, threads=threads)
     show = not (quiet or as_json)
     moments = _moments(loaded, text, identity, seed, show)
     how: dict[str, Any] = {"moments": moments, "num_prefixes": prefixes, "seed": seed}
-    with no_empty_folder(out), _bar("steps of the edits", show) as progress:
+    with no_empty_folder(out):
         folder = None if out is None else check_output_folder(out)
-        if each:
-            made = edit_each(loaded, wanted, chosen, progress=progress, **how)
-        else:
-            together = edit(loaded, wanted, chosen, progress=progress, **how)
-            made = [together.failed.get(number, together) for number in range(len(wanted))]
+        with _bar("steps of the edits", show) as progress:
+            if each:
+                made = edit_each(loaded, wanted, chosen, progress=progress, **how)
+            else:
+                together = edit(loaded, wanted, chosen, progress=progress, **how)
+                made = [together.failed.get(number, together) for number in range(len(wanted))]
+        first = next((one for one in made if isinstance(one, EditedModel)), None)
+        explanation = explained(first, top_n) if explain and first is not None else None
     report = _measured(loaded, wanted, made, text, seed, chosen, moments)
     written: list[Path] = []
     if folder is not None:
@@ -135,10 +163,15 @@ def command(
         for number, one in enumerate(edits.values(), start=1):
             written.append(folder / (f"edit-{number:04d}.safetensors" if each else "edit.safetensors"))
             one.save(written[-1])
+        if explanation is not None:
+            written += save_explanation(explanation, folder)
     if as_json:
-        print(json.dumps(report.to_json(), indent=1, allow_nan=False))
+        added = {} if explanation is None else {"explanation": explanation.to_json()}
+        print(json.dumps(report.to_json() | added, indent=1, allow_nan=False))
     elif not quiet:
         _show(report)
+        if explanation is not None:
+            show_explanation(explanation)
         if written:
             shown = written if len(written) < 4 else [*written[:2], f"… {len(written) - 2} more"]
             print(f"written: {', '.join(map(str, shown))}")

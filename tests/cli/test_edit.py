@@ -94,9 +94,40 @@ def test_a_text_gives_keys_and_a_perplexity(kcircuits, worded, requests_file, tm
     assert all(value > 1 for value in done.json["perplexity"])
 
 
+def test_an_explanation(kcircuits, one, model, target, tmp_path):
+    plain = kcircuits(*one, "--layers", 1, "--json").json
+    options = ("--layers", 1, "--explain", "--top-n", 150)
+    done = kcircuits(*one, *options, "--out", tmp_path / "out", "--json")
+    assert (done.status, done.err) == (0, "")
+    shown = done.json
+    explained = shown.pop("explanation")
+    assert shown == plain == json.loads((tmp_path / "out" / "edits.json").read_text())
+    assert explained == json.loads((tmp_path / "out" / "explain.json").read_text())
+    assert explained["edited_nodes"] == ["m1"]
+    assert explained["settings"]["top_n"] == 150
+    assert (explained["prompt"]["answer"], explained["prompt"]["wrong"]) == (target, "French")
+    edited = Delta.load(tmp_path / "out" / "edit.safetensors", model).applied(model)
+    for when, loaded in (("before", model), ("after", edited)):
+        curve = explained["curves"]["new"][when]["last"]
+        probability = read_answers(loaded, [Question(PROMPT, target)])[0].probability
+        assert curve["probability"][-1] == pytest.approx(probability, rel=1e-3)
+    assert (tmp_path / "out" / "explain.svg").read_text().startswith("<?xml")
+
+
+def test_what_an_explanation_says(kcircuits, worded, requests_file, target):
+    done = kcircuits("edit", "--model", worded, "--requests", requests_file, "--each", "--method", "ft-m",
+                     "--steps", 3, "--explain")  # fmt: skip
+    assert done.status == 0
+    assert f" → {target}, not French\n" in done.out
+    for text in ("at the subject's last token", "edges of the circuit", "later heads", "untouched"):
+        assert text in done.out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--top-n", 5], "--explain"),
+        (["--explain", "--top-n", 1], "larger top-n"),
         (["--layers", 9], "no layer 9"),
         (["--layers", "1,2"], "one layer"),
         (["--layers", "x"], "whole numbers"),

@@ -14,9 +14,13 @@ from kcircuits.analysis.heads import read_heads
 from kcircuits.analysis.in_context import in_context_learning
 from kcircuits.analysis.roles import head_roles
 from kcircuits.data.few_shot import few_shot_pairs
+from kcircuits.editing.edit import edit
+from kcircuits.editing.explain import explain_edit
+from kcircuits.editing.methods import FineTuning
 from kcircuits.errors import KCircuitsError
-from kcircuits.report import curves_plot, heads_plot
+from kcircuits.report import curves_plot, explain_plot, heads_plot
 from kcircuits.report.curves_plot import draw_curves
+from kcircuits.report.explain_plot import draw_explanation
 from kcircuits.report.hallucination_plot import draw_hallucinations
 from kcircuits.report.heads_plot import draw_heads
 from kcircuits.report.in_context_plot import draw_in_context
@@ -25,6 +29,7 @@ from tests.analysis.models import PROMPTS, model_of, some_circuit
 from tests.analysis.planted import planted_prompts, planted_spec
 from tests.analysis.test_in_context import RELATION, WORDS
 from tests.data.tiny_tokenizers import word_tokenizer
+from tests.editing.conftest import model_named, request
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -53,12 +58,22 @@ def in_context(top_n: int = 25):
     return in_context_learning(model, pairs, method="eap", top_n=top_n, draws=2)
 
 
+def explanation():
+    made = edit(model_named("llama_gqa"), [request()], FineTuning("masked", ("m1",)))
+    return explain_edit(made)
+
+
 PICTURES = {
     "curves": (curves, draw_curves, ("rank of the answer", "last position, circuit", "subject, full model")),
     "heads": (heads, draw_heads, ("written to the answer's logit", "layer", "MLP")),
     "roles": (roles, draw_roles, ("mover heads", "random heads", "a0.h0", "logit from the subject")),
     "errors": (errors, draw_hallucinations, ("right answer", "wrong answer", "overtaken for good")),
     "in context": (in_context, draw_in_context, ("objects of examples", "without added heads", "few-shot")),
+    "explanation": (
+        explanation,
+        draw_explanation,
+        ("Norway, before", "France, after", "edited layers", "m1"),
+    ),
     "nothing added": (lambda: in_context(10**6), draw_in_context, ("no heads were added", "zero-shot")),
 }
 
@@ -108,6 +123,30 @@ def test_the_map_of_heads_is_the_mean_over_prompts():
     assert shown.shape == (graph.num_layers, graph.num_heads + 1)
     assert shown[1, 2] == pytest.approx(reading.direct[graph.sender_index("a1.h2")].mean())
     assert shown[2, -1] == pytest.approx(reading.direct[graph.sender_index("m2")].mean())
+
+
+def test_an_explanation_shows_every_rank_and_the_greatest_changes():
+    found = explanation()
+    figure = Figure()
+    explain_plot._draw(figure, found)
+    left, middle, right = figure.axes
+    for axes, place in ((left, "subject"), (middle, "last")):
+        lines = {line.get_label(): line for line in axes.get_lines()}
+        for name, curves in (("Norway", found.new), ("France", found.old)):
+            for when in ("before", "after"):
+                curve = getattr(getattr(curves, when), place)
+                assert lines[f"{name}, {when}"].get_ydata().tolist() == list(curve.rank)
+        assert lines["edited layers"].get_xdata() == [2, 2]
+        assert axes.get_yscale() == "log"
+        assert axes.yaxis_inverted()
+        shown = [
+            rank for line in lines.values() for rank in line.get_ydata() if line is not lines["edited layers"]
+        ]
+        assert min(axes.get_ylim()) <= min(shown) <= max(shown) <= max(axes.get_ylim())
+    widths = sorted(bar.get_width() for bar in right.patches)
+    strongest = sorted(found.changes, key=lambda each: -abs(each.change))[: explain_plot.MOST_NODES]
+    assert widths == sorted(each.change for each in strongest)
+    assert [label.get_text() for label in right.get_yticklabels()] == [each.node for each in strongest]
 
 
 def test_hostile_text(tmp_path):

@@ -1,0 +1,42 @@
+"""Which nodes an edit changes, and which read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kcircuits.editing.delta import Delta, LowRank
+from kcircuits.graph import Graph
+from kcircuits.model.spec import ModelSpec
+from kcircuits.paths import shaping
+
+
+def edited_nodes(delta: Delta, spec: ModelSpec) -> tuple[str, ...]:
+    """The MLPs whose w_down an edit changes, and the heads whose part of w_o."""
+    found = set()
+    for name, part in delta.parts.items():
+        layer, block = name.split(".")[1:3]
+        if block == "mlp":
+            found.add(f"m{layer}")
+            continue
+        matrix = part.matrix if isinstance(part, LowRank) else part
+        by_head = matrix.unflatten(1, (spec.num_heads, spec.head_dim)).abs().amax(dim=(0, 2))
+        found |= {f"a{layer}.h{head}" for head in by_head.nonzero()[:, 0].tolist()}
+    return tuple(node for node in spec.graph.senders if node in found)
+
+
+def downstream(graph: Graph, nodes: Sequence[str]) -> np.ndarray:
+    """Some nodes and those that read what they write, bool [S].
+
+    Examples
+    --------
+    >>> graph = Graph(num_layers=2, num_heads=1, num_kv_heads=1)
+    >>> [graph.senders[n] for n in np.flatnonzero(downstream(graph, ["m0"]))]
+    ['m0', 'a1.h0', 'm1']
+    """
+    indices = [graph.sender_index(node) for node in nodes]
+    # What reads a node is read by all that is computed later, so one step along the edges is enough.
+    reading = np.any(shaping(graph)[np.any(graph.valid[indices], axis=0)], axis=0)
+    reading[indices] = True
+    return reading

@@ -1,0 +1,179 @@
+"""What an edit changed inside the model: where the new object comes up, and through which nodes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from kcircuits.analysis.curves import RunCurves, layer_curves
+from kcircuits.analysis.direct import direct_logits
+from kcircuits.analysis.hallucination_results import AnswerCurve
+from kcircuits.analysis.prompt_texts import text_of, texts_of
+from kcircuits.circuit import Circuit
+from kcircuits.data.prompts import Prompt
+from kcircuits.discover import discover
+from kcircuits.editing.edit import EditedModel
+from kcircuits.editing.edited_nodes import downstream, edited_nodes
+from kcircuits.editing.explanation import (
+    BeforeAfter,
+    Explanation,
+    Kind,
+    NamesChange,
+    NodeChange,
+    ObjectCurves,
+)
+from kcircuits.editing.facts import fact_prompt, old_prompt, subject_end
+from kcircuits.editing.flows import Flows, node_flows
+from kcircuits.editing.request import EditRequest
+from kcircuits.errors import KCircuitsError
+from kcircuits.graph import Graph, head_of
+from kcircuits.memory import memory_bytes
+from kcircuits.model.loading import Model
+from kcircuits.model.spec import ModelSpec
+
+LEAST_EDGES, SHARE_OF_EDGES = 200, 0.01
+
+
+def explain_edit(
+    edit: EditedModel,
+    request: EditRequest | None = None,
+    *,
+    method: str = "eap",
+    memory: int | str | None = None,
+    **options: Any,
+) -> Explanation:
+    """Compare a model before and after an edit on the edited prompt.
+
+    Objects are their first tokens; the old one is the request's `target_true`, or what the original model
+    says. Curves are the logit lens of arXiv 2405.17969, figure 6. The change of logit(new) − logit(old) is
+    split over nodes by direct logit attribution in both models (`kcircuits.analysis.direct`), which leaves
+    nothing over: what is not the edited nodes' own writing comes through later nodes that read it. How much
+    of the change depends on each node is measured beside it (`kcircuits.editing.flows`).
+
+    Parameters
+    ----------
+    edit
+        The edit, of any method.
+    request
+        One of its requests; by default the first that did not fail.
+    method, options
+        Of `kcircuits.discover`, for the circuit of the old object in the original model and of the new one in
+        the edited model; by default the greedy choice of 1 % of the edges, at least 200, with zero ablation.
+    memory
+        Bytes, or a size such as "8GiB", as in `kcircuits.evaluate`.
+
+    Raises
+    ------
+    KCircuitsError
+        If the objects begin with the same token, the request failed or is not one of the edit's, or the
+        circuits cannot be found.
+    """
+    request = _chosen(edit, request)
+    original, edited = edit.original, edit.model
+    old, new = _objects(original, request)
+    before, after = (_curves(model, new, old, memory) for model in (original, edited))
+    settings = {"method": method, **(options or default_options(original.spec.graph))}
+    circuits = [
+        discover(model, [prompt], memory=memory, **settings)
+        for model, prompt in ((original, old), (edited, new))
+    ]
+    nodes_edited = edited_nodes(edit.delta, original.spec)
+    flows = node_flows(edit, new, "logit-diff", memory=memory)
+    logits, changes = _changes(original.spec, edited.spec, new, nodes_edited, flows, memory_bytes(memory))
+    return Explanation(
+        model=original.identity,
+        edited=edited.identity,
+        settings=settings,
+        prompt=texts_of(original, [new])[0],
+        edited_nodes=nodes_edited,
+        new=BeforeAfter(before[0], after[0]),
+        old=BeforeAfter(before[1], after[1]),
+        logits=logits,
+        changes=changes,
+        nodes=NamesChange.of(*(circuit.nodes for circuit in circuits)),
+        edges=NamesChange.of(*(_edge_names(circuit) for circuit in circuits)),
+    )
+
+
+def default_options(graph: Graph) -> dict[str, Any]:
+    """How circuits are selected, where no options are given."""
+    return {"top_n": max(LEAST_EDGES, round(SHARE_OF_EDGES * graph.num_edges)), "greedy": True}
+
+
+def _chosen(edit: EditedModel, request: EditRequest | None) -> EditRequest:
+    done = [each for number, each in enumerate(edit.requests) if number not in edit.failed]
+    if request is None:
+        return done[0]
+    if request not in done:
+        raise KCircuitsError(f"the edit does not have {request.prompt!r} → {request.target!r} in it")
+    return request
+
+
+def _objects(original: Model, request: EditRequest) -> tuple[Prompt, Prompt]:
+    """The prompt with the old object for its answer and the new one as wrong, and the reverse."""
+    old, new = old_prompt(original, request), fact_prompt(original, request, request.target)
+    if old.answer_id == new.answer_id:
+        raise KCircuitsError(
+            f"both the old and the new object of {request.prompt!r} begin with "
+            f"{text_of(original, new.answer_id)!r}: nothing tells them apart"
+        )
+    return replace(old, wrong_id=new.answer_id), replace(new, wrong_id=old.answer_id)
+
+
+def _curves(
+    model: Model, new: Prompt, old: Prompt, memory: int | str | None
+) -> tuple[ObjectCurves, ObjectCurves]:
+    """Of the new object and of the old one."""
+    # A decoder does not look ahead: a prompt cut behind the subject ends in what is there in the whole one.
+    cut = [
+        replace(prompt, clean_ids=prompt.clean_ids[: subject_end(prompt) + 1], text=None)
+        for prompt in (new, old)
+    ]
+    run = layer_curves(model, [new, old, *cut], memory=memory).runs["full"]
+    return ObjectCurves(_curve(run, 0), _curve(run, 2)), ObjectCurves(_curve(run, 1), _curve(run, 3))
+
+
+def _curve(run: RunCurves, prompt: int) -> AnswerCurve:
+    return AnswerCurve(tuple(run.rank[prompt].tolist()), tuple(run.probability[prompt].tolist()))
+
+
+def _changes(
+    original: ModelSpec,
+    edited: ModelSpec,
+    new: Prompt,
+    nodes: tuple[str, ...],
+    flows: Flows,
+    memory: int,
+) -> tuple[tuple[float, float], tuple[NodeChange, ...]]:
+    """logit(new) − logit(old) before and after, and how every node and the constants change it."""
+    assert new.wrong_id is not None
+    written, constants = [], []
+    for spec in (original, edited):
+        found = direct_logits(spec, [new, new], [new.answer_id, new.wrong_id], memory)
+        written.append(found.logit[:, 0] - found.logit[:, 1])
+        constants.append(float(found.constant[0] - found.constant[1]))
+    before, after = (float(each.sum() + constant) for each, constant in zip(written, constants, strict=True))
+    kinds = _kinds(original.graph, nodes)
+    changes = [
+        # The metric is old − new.
+        NodeChange(node, kinds[node], float(change), 0.0 - flows.through.get(node, 0.0))
+        for node, change in zip(original.graph.senders, written[1] - written[0], strict=True)
+    ]
+    changes.append(NodeChange("constants", "constants", constants[1] - constants[0], 0.0))
+    return (before, after), tuple(changes)
+
+
+def _kinds(graph: Graph, edited: tuple[str, ...]) -> dict[str, Kind]:
+    def kind(node: str, reads: bool) -> Kind:
+        if node in edited:
+            return "edited"
+        if not reads:
+            return "untouched"
+        return "later heads" if head_of(node) else "later MLPs"
+
+    reading = downstream(graph, edited).tolist()
+    return {node: kind(node, reads) for node, reads in zip(graph.senders, reading, strict=True)}
+
+
+def _edge_names(circuit: Circuit) -> list[str]:
+    return [f"{edge.sender}->{edge.receiver}" for edge in circuit.edges]

@@ -1,0 +1,212 @@
+"""Why neighbours break: what an edit's neighbours had in common with it before, and what it did to them.
+
+A rank-one edit W' = W + Λ (C⁻¹k)ᵀ / (kᵀC⁻¹k) (ROME, arXiv 2202.05262, equation 2) writes to a key k' exactly
+the share kᵀC⁻¹k' / kᵀC⁻¹k of what it writes to its own, Λ = v* − Wk: W'k' − Wk' = share · Λ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kcircuits.analysis.overlap import jaccard
+from kcircuits.data.prompts import Prompt
+from kcircuits.discover import attribute
+from kcircuits.editing.delta import LowRank
+from kcircuits.editing.edit import EditedModel
+from kcircuits.editing.facts import asked, last_logits, old_prompt, subject_end
+from kcircuits.editing.request import EditRequest, Question
+from kcircuits.editing.second_moment import SecondMoment
+from kcircuits.editing.stream import padded, to_mlp
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.loading import Model
+from kcircuits.task import Ablation
+
+TOP_N = 200
+"""Edges of the circuits that are compared."""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """One neighbour of an edit; what is said of its answer is of the answer's first token.
+
+    Parameters
+    ----------
+    prompt, answer, subject
+        The question, and whom it is about.
+    key_cosine
+        Cosine of its key (what the edited w_down reads at the subject's last token) and the edited key.
+    key_overlap
+        kᵀC⁻¹k' / kᵀC⁻¹k: the share of the edit's value that is written to its key.
+    circuit_overlap
+        Jaccard index of the edges that score highest by |score| for it and for the edited fact, in the
+        unedited model. Dead ends among them are not pruned.
+    margin
+        Before the edit, p(answer) − p(the most likely other token).
+    change
+        log p(answer) after the edit − before, in nats.
+    said, broken
+        Whether the model said the answer before; and then whether it does not any more.
+    """
+
+    prompt: str
+    answer: str
+    subject: str
+    key_cosine: float
+    key_overlap: float
+    circuit_overlap: float
+    margin: float
+    change: float
+    said: bool
+    broken: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+def read_neighbours(
+    edit: EditedModel,
+    moment: SecondMoment,
+    *,
+    subjects: Sequence[str] | None = None,
+    top_n: int = TOP_N,
+    method: str = "eap",
+    ablation: Ablation = "mean",
+    memory: int | str | None = None,
+) -> tuple[Neighbour, ...]:
+    """Read what the neighbours of a ROME edit had in common with it, and what became of them.
+
+    Parameters
+    ----------
+    edit
+        One fact, edited by ROME.
+    moment
+        C, which it was edited with.
+    subjects
+        Of its neighbours, one for each; by default what stands in a neighbour's prompt where the subject
+        stands in the edit's.
+    top_n
+        How many edges of the fact and of each neighbour are compared.
+    method, ablation, memory
+        Of `kcircuits.attribute`, which scores the edges on each prompt by itself. A mean is over the fact and
+        its neighbours, so that these edges are what tells one of them from the others.
+
+    Raises
+    ------
+    KCircuitsError
+        If the edit is not of rank one and of one fact, has no neighbours or is of another layer than the
+        moment; or a subject is not known or not in its prompt; or `top_n` is out of range.
+    """
+    request, update = _rank_one(edit, moment)
+    original = edit.original
+    questions = request.neighbours
+    if type(top_n) is not int or top_n < 1:
+        raise KCircuitsError(f"top_n must be a whole number from 1 on, got {top_n!r}")
+    if not questions:
+        raise KCircuitsError("the edit has no neighbours to read")
+    names = [_subject(request, each) for each in questions] if subjects is None else list(subjects)
+    if len(names) != len(questions):
+        raise KCircuitsError(f"{len(questions)} neighbours need as many subjects, got {len(names)}")
+    prompts = [_prompt(original, *each) for each in zip(questions, names, strict=True)]
+    cosines, shares = _keys(original, prompts, update, moment)
+    fact = old_prompt(original, request)
+    overlaps = _circuit_overlaps(original, fact, prompts, top_n, method, ablation, memory)
+    before, after = _log_probabilities(original, prompts), _log_probabilities(edit.model, prompts)
+    found = []
+    for n, (question, name, prompt) in enumerate(zip(questions, names, prompts, strict=True)):
+        token = prompt.answer_id
+        others = before[n].exp().index_fill(0, torch.tensor(token), 0)
+        said = int(before[n].argmax()) == token
+        found.append(
+            Neighbour(
+                prompt=question.prompt,
+                answer=question.answer,
+                subject=name,
+                key_cosine=cosines[n],
+                key_overlap=shares[n],
+                circuit_overlap=overlaps[n],
+                margin=float(before[n, token].exp() - others.max()),
+                change=float(after[n, token] - before[n, token]),
+                said=said,
+                broken=said and int(after[n].argmax()) != token,
+            )
+        )
+    return tuple(found)
+
+
+def _rank_one(edit: EditedModel, moment: SecondMoment) -> tuple[EditRequest, LowRank]:
+    """The one fact of an edit and its update. Raises KCircuitsError if there is not one."""
+    (name, part), *more = edit.delta.parts.items()
+    if more or not isinstance(part, LowRank) or part.right.shape[1] != 1 or len(edit.requests) != 1:
+        raise KCircuitsError("neighbours are read of an edit of one fact by ROME: edit it by itself")
+    if name != f"layers.{moment.layer}.mlp.w_down":
+        raise KCircuitsError(f"the edit is of {name}, and the second moment of layer {moment.layer}")
+    return edit.requests[0], part
+
+
+def _subject(request: EditRequest, question: Question) -> str:
+    """What stands in a neighbour's prompt where the subject stands in the edit's."""
+    before, _, after = request.prompt.rpartition(request.subject)
+    match = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}", question.prompt, re.DOTALL)
+    if match is None:
+        raise KCircuitsError(
+            f"the subject of {question.prompt!r} is not known, as it is worded otherwise than "
+            f"{request.prompt!r}: give the neighbours' subjects"
+        )
+    return match[1]
+
+
+def _prompt(model: Model, question: Question, subject: str) -> Prompt:
+    start = question.prompt.rfind(subject)
+    if start < 0 or not subject:
+        raise KCircuitsError(f"the subject {subject!r} does not occur in the prompt {question.prompt!r}")
+    return asked(model, question.prompt, question.answer, (start, start + len(subject)))
+
+
+@torch.no_grad()
+def _keys(
+    model: Model, prompts: Sequence[Prompt], update: LowRank, moment: SecondMoment
+) -> tuple[list[float], list[float]]:
+    """Of every prompt's key: its cosine with the edited key, and its share of the value."""
+    tokens = padded([prompt.clean_ids for prompt in prompts], model.spec.unembedding.device)
+    ends = [subject_end(prompt) for prompt in prompts]
+    hidden = to_mlp(model.spec, tokens, moment.layer).hidden
+    keys = hidden[range(len(prompts)), ends].double()  # [N, F]
+    direction = update.right[:, 0].to(keys)  # C⁻¹k / (kᵀC⁻¹k)
+    key = moment.matrix.to(keys) @ direction  # k, but for its length
+    cosines: Tensor = functional.cosine_similarity(keys, key[None], dim=1)
+    return cosines.tolist(), (keys @ direction).tolist()
+
+
+def _circuit_overlaps(
+    model: Model,
+    fact: Prompt,
+    prompts: Sequence[Prompt],
+    top_n: int,
+    method: str,
+    ablation: Ablation,
+    memory: int | str | None,
+) -> list[float]:
+    every = (fact, *prompts)
+    reference = every if ablation.startswith("mean") else ()
+    edges = model.spec.graph.valid
+    strongest = []
+    for prompt in every:
+        scores = attribute(model, [prompt], method, ablation=ablation, reference=reference, memory=memory)
+        order = np.argsort(-np.abs(scores.matrix[edges]), kind="stable")
+        strongest.append(np.isin(np.arange(len(order)), order[:top_n]))
+    overlaps: list[float] = jaccard(np.stack(strongest))[0, 1:].tolist()
+    return overlaps
+
+
+def _log_probabilities(model: Model, prompts: Sequence[Prompt]) -> Tensor:
+    """log p of what follows every prompt, float64 [N, V], on the CPU."""
+    return last_logits(model, list(prompts)).double().log_softmax(dim=-1).cpu()

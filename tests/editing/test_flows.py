@@ -1,0 +1,74 @@
+"""Flows through nodes against runs in which a node's output is put in by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from kcircuits.editing.edit import edit
+from kcircuits.editing.facts import fact_prompt
+from kcircuits.editing.flows import node_flows
+from kcircuits.editing.methods import FineTuning, Rome
+from kcircuits.editing.second_moment import identity_moment
+from kcircuits.editing.stream import Tokens, after_mlp, entering, to_end, to_mlp
+from kcircuits.model.forward import read_out
+from tests.editing.conftest import model_named, request
+from tests.editing.test_edit import TUNING, VALUE
+
+
+def made_of(model, method):
+    def moments(layer):
+        return identity_moment(model.spec.layers[layer].mlp.w_down.shape[1], layer)
+
+    return edit(model, [request(target="Lima")], method, moments=moments, num_prefixes=0)
+
+
+def nll_of(spec, prompt, layer=None, original=None):
+    """−log p of the answer; with the MLP of a layer writing what it writes in the original."""
+    ids = torch.tensor([prompt.clean_ids])
+    tokens = Tokens(ids, torch.ones_like(ids, dtype=torch.bool))
+    if layer is None:
+        rows = to_end(spec, entering(spec, tokens, 0), tokens, 0)
+    else:
+        before = to_mlp(original, tokens, layer)
+        written = after_mlp(original, before, layer) - before.stream
+        x = to_mlp(spec, tokens, layer).stream + written
+        rows = to_end(spec, x, tokens, layer + 1)
+    return -float(read_out(spec, rows[0, -1]).double().log_softmax(-1)[prompt.answer_id])
+
+
+@pytest.mark.parametrize("name", ["llama_gqa", "gpt2", "gptj", "olmo2"])
+def test_what_flows_through_mlps(name):
+    model = model_named(name)
+    made = made_of(model, Rome(layer=1, value=VALUE))
+    prompt = fact_prompt(model, request(), "Lima")
+    flows = node_flows(made, prompt)
+    assert flows.before == pytest.approx(nll_of(model.spec, prompt), abs=1e-4)
+    assert flows.after == pytest.approx(nll_of(made.model.spec, prompt), abs=1e-4)
+    assert flows.through["m1"] == pytest.approx(flows.after - flows.before, abs=1e-4)
+    assert flows.shares["m1"] == pytest.approx(1, abs=1e-4)
+    without = nll_of(made.model.spec, prompt, 2, model.spec)
+    assert flows.through["m2"] == pytest.approx(flows.after - without, abs=1e-4)
+    assert abs(flows.after - flows.before) > 0.01
+    # Only the edited MLP and what is computed behind it.
+    heads = {f"a2.h{head}" for head in range(model.spec.num_heads)}
+    assert set(flows.through) == {"m1", "m2"} | heads
+
+
+def test_one_of_two_edited_nodes_is_not_the_whole(model):
+    made = made_of(model, FineTuning("masked", ("m0", "m1"), TUNING))
+    flows = node_flows(made, fact_prompt(model, request(), "Lima"), memory=1)
+    assert flows.before != pytest.approx(flows.after)
+    assert all(0 != flows.through[node] != flows.after - flows.before for node in ("m0", "m1"))
+
+
+def test_neighbours_have_flows_too(model):
+    made = made_of(model, Rome(layer=1, value=VALUE))
+    wanted = request(subject="Rome", prompt="the city Rome lies in")
+    prompt = replace(fact_prompt(model, wanted, "Italy"), wrong_id=5)
+    nll, difference = node_flows(made, prompt), node_flows(made, prompt, "logit-diff")
+    assert nll.through["m1"] == pytest.approx(nll.after - nll.before, abs=1e-5)
+    assert difference.through["m1"] == pytest.approx(difference.after - difference.before, abs=1e-5)
+    assert difference.after != pytest.approx(nll.after)
