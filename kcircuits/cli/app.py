@@ -21,7 +21,7 @@ from kcircuits.cli import (
 )
 
 app = typer.Typer(
-    help="Find and measure knowledge circuits in language models.",
+    help="Find, measure, explain and edit knowledge circuits in language models.",
     no_args_is_help=False,
     add_completion=False,
     rich_markup_mode=None,  # importing rich would double the time of --help
