@@ -26,11 +26,6 @@ function button(label, onClick, attributes = {}) {
   return made;
 }
 
-// A part that scrolls by itself where it is too wide; it takes the focus, for keys.
-function scrolling(label, content) {
-  return element("div", { class: "scrolls", role: "region", tabindex: 0, "aria-label": label }, content);
-}
-
 // A token, whose leading space can be seen.
 function token(text) {
   return element("span", { class: "token", dir: "ltr" }, text.replace(/^ /, "\u00a0"));

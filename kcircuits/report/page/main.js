@@ -20,8 +20,6 @@ function start() {
   for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
   addCurves(data.curves);
   addHeads(graph, store, readings);
-  addErrors(data.errors, graph, store);
-  addFrequency(data.frequency);
   if (byId("graph") === null) return;
   byId("graph").hidden = false;
   const view = makeView(graph, store);
