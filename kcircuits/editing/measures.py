@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from statistics import fmean
 
 import torch
@@ -100,23 +101,22 @@ def measure_edit(edited: Model, original: Model, request: EditRequest, seed: int
         Of the text whose fluency is measured.
     """
     prompts = [request.prompt, *request.paraphrases]
-    new = read_answers(edited, [Question(prompt, request.target) for prompt in prompts])
-    true = (
-        None
-        if request.target_true is None
-        else read_answers(edited, [Question(prompt, request.target_true) for prompt in prompts])
-    )
     neighbours = list(request.neighbours)
-    kept = read_answers(edited, neighbours)
-    taken = read_answers(edited, [Question(each.prompt, request.target) for each in neighbours])
+    new, true, kept, taken, ported = _groups(
+        edited,
+        [Question(prompt, request.target) for prompt in prompts],
+        [Question(prompt, request.target_true) for prompt in prompts if request.target_true is not None],
+        neighbours,
+        [Question(each.prompt, request.target) for each in neighbours],
+        list(request.portability),
+    )
     before = read_answers(original, neighbours)
-    ported = read_answers(edited, list(request.portability))
-    won = None if true is None else [a.probability > b.probability for a, b in zip(new, true, strict=True)]
+    won = [a.probability > b.probability for a, b in zip(new, true, strict=True)] if true else None
     return EditMeasures(
         efficacy=None if won is None else float(won[0]),
         paraphrase=_mean(won[1:]) if won is not None else None,
         specificity=_mean([a.probability > b.probability for a, b in zip(kept, taken, strict=True)]),
-        magnitude=None if true is None else new[0].probability - true[0].probability,
+        magnitude=new[0].probability - true[0].probability if true else None,
         reliability=float(new[0].said),
         generalisation=_mean([each.said for each in new[1:]]),
         locality=_mean([a.choices == b.choices for a, b in zip(kept, before, strict=True)]),
@@ -144,14 +144,23 @@ def read_answers(model: Model, questions: Sequence[Question]) -> list[Answered]:
     found: list[Answered] = []
     for first in range(0, len(questions), AT_ONCE):
         asked = [_tokenised(model, each) for each in questions[first : first + AT_ONCE]]
-        rows = final_rows(model.spec, padded([p + a[:-1] for p, a in asked], model.spec.unembedding.device))
-        for row, (prompt, answer) in zip(rows, asked, strict=True):
+        texts = list(dict.fromkeys(p + a[:-1] for p, a in asked))  # each is run once for all its answers
+        rows = final_rows(model.spec, padded(texts, model.spec.unembedding.device))
+        of_text = dict(zip(texts, rows, strict=True))
+        for prompt, answer in asked:
+            row = of_text[prompt + answer[:-1]]
             logits = read_out(model.spec, row[len(prompt) - 1 : len(prompt) - 1 + len(answer)]).float()
             ids = torch.tensor(answer, device=logits.device)
             log = logits.log_softmax(dim=-1).gather(1, ids[:, None])
             choices = tuple(logits.argmax(dim=-1).tolist())
             found.append(Answered(float(log.mean().exp()), choices, choices == answer))
     return found
+
+
+def _groups(model: Model, *groups: list[Question]) -> list[list[Answered]]:
+    """`read_answers` of several lists, run together."""
+    found = iter(read_answers(model, [each for group in groups for each in group]))
+    return [list(islice(found, len(group))) for group in groups]
 
 
 def fluency(model: Model, prompt: str, seed: int) -> float:

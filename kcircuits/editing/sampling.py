@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from kcircuits.editing.stream import Tokens, final_rows
-from kcircuits.model.forward import read_out
+from kcircuits.editing.stream import Tokens, nothing_earlier, tail_to_end
+from kcircuits.model.forward import embed, read_out
 from kcircuits.model.spec import ModelSpec
 
 STARTS = ("The", "Therefore", "Because", "I", "You")
@@ -23,18 +23,19 @@ def sampled(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Continue starts of equal length, each by `length` tokens of top-50 sampling; int64 [N, T].
-
-    Every step runs whole sequences, so this is for short ones.
-    """
+    """Continue starts of equal length, each by `length` tokens of top-50 sampling; int64 [N, T]."""
     device = spec.unembedding.device
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.tensor(starts, device=device)
+    ids = new = torch.tensor(starts, device=device)
+    before = nothing_earlier(spec, len(ids))
     for step in range(length):
-        rows = final_rows(spec, Tokens(ids, torch.ones_like(ids, dtype=torch.bool)))[:, -1]
-        best = read_out(spec, rows).float().topk(min(TOP_K, spec.vocab_size))
+        tokens = Tokens(ids, torch.ones_like(ids, dtype=torch.bool))
+        stream = embed(spec, new, tokens.positions[:, -new.shape[1] :])
+        rows, before = tail_to_end(spec, stream, tokens, before)
+        best = read_out(spec, rows[:, -1]).float().topk(min(TOP_K, spec.vocab_size))
         drawn = torch.multinomial(best.values.softmax(-1).cpu(), 1, generator=generator).to(device)
-        ids = torch.cat([ids, best.indices.gather(1, drawn)], dim=1)
+        new = best.indices.gather(1, drawn)
+        ids = torch.cat([ids, new], dim=1)
         if progress is not None:
             progress(step + 1, length)
     return ids

@@ -83,7 +83,8 @@ def entering(spec: ModelSpec, tokens: Tokens, layer: int) -> Tensor:
 def to_mlp(spec: ModelSpec, tokens: Tokens, layer: int) -> BeforeMlp:
     """Run prompts from their tokens to the MLP of a layer."""
     x, last = entering(spec, tokens, layer), spec.layers[layer]
-    after = x + _attention(spec, last, x, tokens)
+    written, _ = _attention(spec, last, x, tokens)
+    after = x + written
     read = x if spec.parallel else after
     return BeforeMlp(after, mlp_hidden(dense_mlp(last), normalise(last.mlp_norm, read)))
 
@@ -103,7 +104,7 @@ def after_mlp(spec: ModelSpec, before: BeforeMlp, layer: int, added: Tensor | No
 def through(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int, end: int) -> Tensor:
     """Run a stream [N, T, D] that enters layer `first` to where it enters layer `end`."""
     for each in spec.layers[first:end]:
-        x = _through(spec, each, x, tokens)
+        x, _ = _through(spec, each, x, tokens)
     return x
 
 
@@ -117,17 +118,27 @@ def earlier(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int, count: int) 
     """What the first `count` positions of a stream [N, T, D] that enters layer `first` are to later ones."""
     kept = []
     for layer in spec.layers[first:]:
-        _, k, v = _projected(spec, layer, x)
+        x, (k, v) = _through(spec, layer, x, tokens)
         kept.append((k[:, :, :count], v[:, :, :count]))
-        x = _through(spec, layer, x, tokens)
     return Earlier(first, tuple(kept))
 
 
-def tail_to_end(spec: ModelSpec, x: Tensor, tokens: Tokens, before: Earlier) -> Tensor:
-    """`to_end` of the last M positions alone: their stream [N, M, D] to their final-normed rows [N, M, D]."""
-    for layer, kept in zip(spec.layers[before.first :], before.of_layers, strict=True):
-        x = _through(spec, layer, x, tokens, kept)
-    return normalise(spec.final_norm, x)
+def tail_to_end(spec: ModelSpec, x: Tensor, tokens: Tokens, before: Earlier) -> tuple[Tensor, Earlier]:
+    """`to_end` of the last M positions alone, from their stream [N, M, D].
+
+    Gives their final-normed rows [N, M, D], and what all T positions are to later ones.
+    """
+    kept = []
+    for layer, of_layer in zip(spec.layers[before.first :], before.of_layers, strict=True):
+        x, together = _through(spec, layer, x, tokens, of_layer)
+        kept.append(together)
+    return normalise(spec.final_norm, x), Earlier(before.first, tuple(kept))
+
+
+def nothing_earlier(spec: ModelSpec, count: int) -> Earlier:
+    """Before the first position of `count` prompts."""
+    none = spec.embedding[:0].new_zeros(count, spec.num_kv_heads, 0, spec.head_dim)
+    return Earlier(0, tuple((none, none) for _ in spec.layers))
 
 
 def final_rows(spec: ModelSpec, tokens: Tokens) -> Tensor:
@@ -143,32 +154,26 @@ def dense_mlp(layer: Layer) -> Mlp:
 
 def _through(
     spec: ModelSpec, layer: Layer, x: Tensor, tokens: Tokens, before: tuple[Tensor, Tensor] | None = None
-) -> Tensor:
-    after = x + _attention(spec, layer, x, tokens, before)
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Run the last positions [N, M, D] through a layer; with it the keys and values of all T positions."""
+    written, kept = _attention(spec, layer, x, tokens, before)
+    after = x + written
     read = x if spec.parallel else after
-    return after + mlp_outputs(layer, normalise(layer.mlp_norm, read))
+    return after + mlp_outputs(layer, normalise(layer.mlp_norm, read)), kept
 
 
 def _attention(
     spec: ModelSpec, layer: Layer, x: Tensor, tokens: Tokens, before: tuple[Tensor, Tensor] | None = None
-) -> Tensor:
-    """What all heads of a layer add together, bias included, [N, T, D]; `before` are earlier keys, values."""
-    attention = layer.attention
-    q, k, v = _projected(spec, layer, x)
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """What all heads add together, bias included, [N, M, D], with keys and values; `before` are earlier ones."""
+    attention, normed = layer.attention, normalise(layer.attention_norm, x)
+    q = split_heads(linear(normed, attention.w_q, attention.b_q), spec.head_dim)
+    k = split_heads(linear(normed, attention.w_k, attention.b_k), spec.head_dim)
+    v = split_heads(linear(normed, attention.w_v, attention.b_v), spec.head_dim)
     if before is not None:
         k, v = torch.cat([before[0], k], dim=2), torch.cat([before[1], v], dim=2)
     if layer.attention_post_norm is not None:
         written = attention_outputs(layer, q, k, v, tokens.positions, tokens.mask).sum(dim=0)
-        return written if attention.b_o is None else written + attention.b_o
+        return (written if attention.b_o is None else written + attention.b_o), (k, v)
     z = head_values(attention, q, k, v, tokens.positions, tokens.mask)
-    return linear(z.transpose(1, 2).flatten(2), attention.w_o, attention.b_o)
-
-
-def _projected(spec: ModelSpec, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries [N, H, T, d], keys and values [N, K, T, d], not yet rotated."""
-    attention, normed = layer.attention, normalise(layer.attention_norm, x)
-    return (
-        split_heads(linear(normed, attention.w_q, attention.b_q), spec.head_dim),
-        split_heads(linear(normed, attention.w_k, attention.b_k), spec.head_dim),
-        split_heads(linear(normed, attention.w_v, attention.b_v), spec.head_dim),
-    )
+    return linear(z.transpose(1, 2).flatten(2), attention.w_o, attention.b_o), (k, v)

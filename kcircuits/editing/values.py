@@ -197,7 +197,7 @@ class _Batch:
         rows = torch.arange(len(self.owner), device=added.device)
         added = added.index_put((rows, self.subject - self.constant), delta[self.owner])
         stream = after_mlp(self.spec, self.before, self.layer, added)
-        final = tail_to_end(self.spec, stream, self.tokens, self.earlier)
+        final, _ = tail_to_end(self.spec, stream, self.tokens, self.earlier)
         asked = final[self.rows_of_loss, self.positions_of_loss]
         essence = final[self.essence_rows, -1]
         logits = read_out(self.spec, torch.cat([asked, essence])).float()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from kcircuits.editing.sampling import sampled
 from kcircuits.editing.stream import (
     Tokens,
     after_mlp,
@@ -53,9 +54,26 @@ def test_the_last_positions_can_be_run_by_themselves(name, count):
     spec = tiny_spec(name)
     tokens = flushed(Tokens(*random_prompts([3, 6, 5], padding="right")))
     x = entering(spec, tokens, 1)
-    rows = tail_to_end(spec, x[:, count:], tokens, earlier(spec, x, tokens, 1, count))
+    rows, together = tail_to_end(spec, x[:, count:], tokens, earlier(spec, x, tokens, 1, count))
     expected, mask = final_rows(spec, tokens)[:, count:], tokens.mask[:, count:]
     torch.testing.assert_close(rows[mask], expected[mask], atol=1e-5, rtol=0)
+    for found, wanted in zip(together.of_layers, earlier(spec, x, tokens, 1, 6).of_layers, strict=True):
+        torch.testing.assert_close(
+            found[1].transpose(1, 2)[tokens.mask], wanted[1].transpose(1, 2)[tokens.mask]
+        )
+
+
+@every_variant
+def test_a_text_is_written_as_by_whole_runs(name):
+    spec = tiny_spec(name)
+    starts, generator = [(3, 4), (5, 6)], torch.Generator().manual_seed(1)
+    ids = torch.tensor(starts)
+    for _ in range(4):
+        logits = forward(spec, ids, torch.ones_like(ids, dtype=torch.bool))[:, -1].detach()
+        best = logits.topk(min(50, spec.vocab_size))
+        drawn = torch.multinomial(best.values.softmax(-1), 1, generator=generator)
+        ids = torch.cat([ids, best.indices.gather(1, drawn)], dim=1)
+    assert torch.equal(sampled(spec, starts, 4, seed=1), ids)
 
 
 def test_flushed_prompts_end_together():
