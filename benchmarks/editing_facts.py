@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import kcircuits
 from kcircuits.data.relations import known_prompts
 from kcircuits.editing.request import EditRequest, Question
 from kcircuits.evaluate import answer_ranks
 
-RELATIONS = ("country-language", "country-capital", "company-product", "landmark-city")
+FACTUAL = ("country-language", "country-capital", "company-product", "landmark-city")
+RELATIONS = (*FACTUAL, "adjective-antonym", "adjective-comparative")
 NEIGHBOURS = 5
 SEED = 0
 
 
-def editable_facts(model: kcircuits.Model) -> list[EditRequest]:
+def editable_facts(model: kcircuits.Model, relations: Sequence[str] = RELATIONS) -> list[EditRequest]:
     """Every known fact with a new object, its other templates as paraphrases, and known neighbours; shuffled.
 
     Known is what the model says first. Objects are one token, so that a probability is one number.
     """
     draw = random.Random(SEED)
     found = []
-    for name in RELATIONS:
+    for name in relations:
         relation = kcircuits.load_relation(name)
         spec = model.spec
         made = kcircuits.relation_prompts(relation, model.tokenizer, spec.vocab_size, spec.max_positions)

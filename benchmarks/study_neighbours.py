@@ -14,10 +14,9 @@ from statistics import fmean, median
 from typing import Any
 
 import torch
-from editing_facts import editable_facts
+from editing_facts import FACTUAL, editable_facts
 from machine import write_results
 from rich.progress import Progress
-from study_editing import CHOOSING
 
 import kcircuits
 from kcircuits.editing.edit import EditedModel, edit_each
@@ -29,6 +28,8 @@ from kcircuits.files import write_atomically
 
 KEPT = Path(__file__).resolve().parents[1] / "out" / "neighbours"
 LAYER, PAIRS = 3, 200
+CHOOSING = 20
+"""Facts that the layer was chosen on; they come first, and are not read."""
 
 
 def read(
@@ -69,8 +70,7 @@ def main() -> None:
     edits, every, failed = [], [], 0
     with Progress() as progress:
         task = progress.add_task("neighbours", total=PAIRS)
-        # The layer is known from the first facts (study_editing.py).
-        for request in editable_facts(model)[CHOOSING:]:
+        for request in editable_facts(model, FACTUAL)[CHOOSING:]:
             found = read(model, request, moment)
             if isinstance(found, str):
                 failed += 1

@@ -165,7 +165,7 @@ def _through(
 def _attention(
     spec: ModelSpec, layer: Layer, x: Tensor, tokens: Tokens, before: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """What all heads add together, bias included, [N, M, D], with keys and values; `before` are earlier ones."""
+    """What all heads add, bias included, [N, M, D], and all keys and values; `before` are earlier ones."""
     attention, normed = layer.attention, normalise(layer.attention_norm, x)
     q = split_heads(linear(normed, attention.w_q, attention.b_q), spec.head_dim)
     k = split_heads(linear(normed, attention.w_k, attention.b_k), spec.head_dim)
