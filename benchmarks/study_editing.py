@@ -1,7 +1,7 @@
 """The table of docs/editing.md: how well editors change 100 facts of SmolLM2-135M, each edited alone.
 
-The layer is chosen on other facts than those that are reported. Every edit is kept in out/editing; one that is
-there is not made again.
+The layer is chosen on other facts than those that are reported. Every edit is kept in out/editing; one that
+is there is not made again.
 """
 
 from __future__ import annotations

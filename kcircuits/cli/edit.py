@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kcircuits.model.loading import Model
 
 Name = Literal["rome", "memit", "ft-l", "ft-m"]
+Rule = Literal["writes", "moved", "first"]
 
 
 def command(
@@ -60,6 +61,27 @@ def command(
         typer.Option(
             "--nodes", metavar="A,…", help="MLPs and heads that FT-L and FT-M tune, such as m9,a3.h1."
         ),
+    ] = None,
+    circuit: Annotated[
+        str | None,
+        typer.Option(
+            "--circuit",
+            metavar="FILE",
+            help="The fact's circuit, which says where to edit: a --rule for ROME and MEMIT, the --strongest "
+            "nodes for FT-L and FT-M.",
+        ),
+    ] = None,
+    rule: Annotated[
+        Rule | None,
+        typer.Option(
+            "--rule",
+            help="The layer of ROME and MEMIT is that of the circuit's MLP that writes most, of which heads "
+            "move most, or of the first strong one. [default: writes]",
+        ),
+    ] = None,
+    strongest: Annotated[
+        int | None,
+        typer.Option("--strongest", min=1, metavar="N", help="MLPs and heads of the circuit. [default: 4]"),
     ] = None,
     text: Annotated[
         str | None,
@@ -136,11 +158,13 @@ def command(
         given = subject or ""
         wanted = (EditRequest(given, (prompt or "").replace("{}", given), target or "", target_true),)
     chosen = _method(method, layers, nodes, steps, learning_rate, limit)
+    guide = _guide(circuit, rule, strongest, chosen, layers or nodes)
     if identity and text is not None:
         raise KCircuitsError("--identity takes no keys from a --text: give one of them")
     if top_n is not None and not explain:
         raise KCircuitsError("--top-n is of the circuits of --explain: give both")
     loaded = load(model, memory=None, threads=threads)
+    chosen = guide(loaded)
     show = not (quiet or as_json)
     moments = _moments(loaded, text, identity, seed, show)
     how: dict[str, Any] = {"moments": moments, "num_prefixes": prefixes, "seed": seed}
@@ -209,6 +233,40 @@ def _method(
     if numbers is not None and len(numbers) != 1:
         raise KCircuitsError(f"rome edits one layer, got {layers!r}")
     return Rome(None if numbers is None else numbers[0], value)
+
+
+def _guide(
+    path: str | None, rule: Rule | None, strongest: int | None, method: Method, place: str | None
+) -> Callable[[Model], Method]:
+    """The method, at the place in a model that a circuit tells; without a circuit as it is."""
+    from dataclasses import replace
+
+    from kcircuits.circuit import Circuit
+    from kcircuits.editing.guided import circuit_layer, strongest_nodes
+    from kcircuits.editing.methods import FineTuning, Memit, layers_up_to
+
+    if path is None:
+        if rule is not None or strongest is not None:
+            raise KCircuitsError("--rule and --strongest choose from a --circuit: give one")
+        return lambda model: method
+    if place is not None:
+        raise KCircuitsError("the place is given by --circuit already: leave out --layers and --nodes")
+    if isinstance(method, FineTuning) and rule is not None:
+        raise KCircuitsError(f"{method.name} tunes the --strongest nodes of a circuit: leave out --rule")
+    if not isinstance(method, FineTuning) and strongest is not None:
+        raise KCircuitsError(f"{method.name} edits the layer that a --rule chooses: leave out --strongest")
+    circuit = Circuit.load(path)
+
+    def guided(model: Model) -> Method:
+        circuit.check_model(model.identity)
+        if isinstance(method, FineTuning):
+            return replace(method, nodes=strongest_nodes(circuit, strongest or 4))
+        layer = circuit_layer(circuit, rule or "writes")
+        if isinstance(method, Memit):
+            return replace(method, over=layers_up_to(layer))
+        return replace(method, layer=layer)
+
+    return guided
 
 
 def _moments(

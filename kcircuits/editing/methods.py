@@ -41,8 +41,7 @@ class Memit:
 
     def layers(self, num_layers: int) -> tuple[int, ...]:
         """The layers; by default ROME's and the two below it."""
-        last = default_layer(num_layers)
-        chosen = tuple(range(max(0, last - 2), last + 1)) if self.over is None else self.over
+        chosen = layers_up_to(default_layer(num_layers)) if self.over is None else self.over
         return checked_layers(chosen, num_layers)
 
 
@@ -71,6 +70,11 @@ METHODS = ("rome", "memit", "ft-l", "ft-m")
 def default_layer(num_layers: int) -> int:
     """Where facts are edited unless something better is known: early, before layers that read subjects."""
     return round(0.1 * num_layers)
+
+
+def layers_up_to(last: int) -> tuple[int, ...]:
+    """The layers over which MEMIT spreads: the last and the two below it."""
+    return tuple(range(max(0, last - 2), last + 1))
 
 
 def checked_layers(layers: tuple[int, ...], num_layers: int) -> tuple[int, ...]:

@@ -82,7 +82,12 @@ def entering(spec: ModelSpec, tokens: Tokens, layer: int) -> Tensor:
 
 def to_mlp(spec: ModelSpec, tokens: Tokens, layer: int) -> BeforeMlp:
     """Run prompts from their tokens to the MLP of a layer."""
-    x, last = entering(spec, tokens, layer), spec.layers[layer]
+    return before_mlp(spec, entering(spec, tokens, layer), tokens, layer)
+
+
+def before_mlp(spec: ModelSpec, x: Tensor, tokens: Tokens, layer: int) -> BeforeMlp:
+    """Run a stream [N, T, D] that enters a layer to the layer's MLP."""
+    last = spec.layers[layer]
     written, _ = _attention(spec, last, x, tokens)
     after = x + written
     read = x if spec.parallel else after

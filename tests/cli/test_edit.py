@@ -10,6 +10,7 @@ from kcircuits.editing.delta import Delta
 from kcircuits.editing.measures import read_answers
 from kcircuits.editing.request import Question
 from kcircuits.model.loading import load_model
+from tests.circuits import circuit_of
 from tests.cli.test_bad_input import check
 
 PROMPT = "In France they speak"
@@ -121,6 +122,53 @@ def test_what_an_explanation_says(kcircuits, worded, requests_file, target):
     assert f" → {target}, not French\n" in done.out
     for text in ("at the subject's last token", "edges of the circuit", "later heads", "untouched"):
         assert text in done.out
+
+
+@pytest.fixture
+def circuit_file(model, tmp_path):
+    """Its strongest edge leaves m2, its strongest into values m0."""
+    edges = ("m2->logits 3", "a0.h1->logits 2", "m0->a1.h0<v> 1")
+    path = tmp_path / "circuit.json"
+    circuit_of(model.spec.graph, *edges, model=model.identity).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "setting", "places"),
+    [
+        ([], "layers", [2]),
+        (["--rule", "moved"], "layers", [0]),
+        (["--rule", "moved", "--method", "memit"], "layers", [0]),
+        (["--method", "memit"], "layers", [0, 1, 2]),
+        (["--method", "ft-m"], "nodes", ["m2", "a0.h1", "m0"]),
+        (["--method", "ft-l", "--strongest", 2], "nodes", ["m2", "a0.h1"]),
+    ],
+)
+def test_a_circuit_says_where_to_edit(kcircuits, one, circuit_file, options, setting, places):
+    done = kcircuits(*one, "--circuit", circuit_file, *options, "--json")
+    assert (done.status, done.err) == (0, "")
+    assert done.json["settings"][setting] == places
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rule", "first"], "give one"),
+        (["--strongest", 2], "give one"),
+        (["--circuit", "C", "--layers", 1], "leave out --layers"),
+        (["--circuit", "C", "--strongest", 2], "leave out --strongest"),
+        (["--circuit", "C", "--rule", "first", "--method", "ft-m"], "leave out --rule"),
+        (["--circuit", "missing.json"], "missing.json"),
+    ],
+)
+def test_bad_guides(kcircuits, one, circuit_file, options, message):
+    given = [circuit_file if each == "C" else each for each in options]
+    check(kcircuits(*one, *given), message)
+
+
+def test_a_circuit_of_another_model(kcircuits, one, circuit_file, model):
+    circuit_of(model.spec.graph, "m2->logits").save(circuit_file)
+    check(kcircuits(*one, "--circuit", circuit_file), "use the model that it was found in")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""Where to edit a fact, told by its own circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from kcircuits.circuit import Circuit, Edge, kind_of
+from kcircuits.errors import KCircuitsError
+
+STRONG = 0.5
+"""A node is strong that has this share of the strongest's weight."""
+
+
+def circuit_layer(circuit: Circuit, rule: str) -> int:
+    """The layer whose MLP an edit should change.
+
+    Parameters
+    ----------
+    circuit
+        Of the fact, as the model knows it.
+    rule
+        One of `RULES`; an edge's weight is |score|:
+
+        * "writes": the MLP whose outgoing edges weigh most;
+        * "moved": the MLP whose edges into the values of heads weigh most: what heads carry to the end;
+        * "first": the first MLP with half the weight of the one that "writes".
+
+    Raises
+    ------
+    KCircuitsError
+        If there is no such rule, or the circuit has no MLP to choose.
+    """
+    if rule not in RULES:
+        raise KCircuitsError(f"there is no rule {rule!r}: choose from {', '.join(RULES)}")
+    return RULES[rule](circuit)
+
+
+def strongest_nodes(circuit: Circuit, count: int) -> tuple[str, ...]:
+    """The MLPs and heads whose outgoing edges weigh most, strongest first; `count` at most.
+
+    Raises KCircuitsError if the circuit has none, or the count is below 1.
+    """
+    if count < 1:
+        raise KCircuitsError(f"there must be at least one node, got {count}")
+    weights = _weights(circuit, lambda edge: edge.sender != "input")
+    if not weights:
+        raise KCircuitsError("the circuit has neither MLPs nor heads")
+    order = {name: place for place, name in enumerate(circuit.graph.senders)}
+    return tuple(sorted(weights, key=lambda node: (-weights[node], order[node]))[:count])
+
+
+def _writes(circuit: Circuit) -> int:
+    return _heaviest(_of_mlps(circuit, lambda edge: True))
+
+
+def _moved(circuit: Circuit) -> int:
+    return _heaviest(_of_mlps(circuit, lambda edge: kind_of(edge.receiver) == "v"))
+
+
+def _first(circuit: Circuit) -> int:
+    weights = _of_mlps(circuit, lambda edge: True)
+    enough = STRONG * weights[_heaviest(weights)]
+    return min(layer for layer, weight in weights.items() if weight >= enough)
+
+
+RULES: Mapping[str, Callable[[Circuit], int]] = {"writes": _writes, "moved": _moved, "first": _first}
+
+
+def _of_mlps(circuit: Circuit, counts: Callable[[Edge], bool]) -> dict[int, float]:
+    """Weights of MLPs by layer."""
+    weights = _weights(circuit, lambda edge: edge.sender.startswith("m") and counts(edge))
+    return {int(node[1:]): weight for node, weight in weights.items()}
+
+
+def _weights(circuit: Circuit, counts: Callable[[Edge], bool]) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for edge in circuit.edges:
+        if counts(edge):
+            weights[edge.sender] = weights.get(edge.sender, 0.0) + abs(edge.score)
+    return weights
+
+
+def _heaviest(weights: dict[int, float]) -> int:
+    """The layer of the largest weight, the first of equal ones."""
+    if not weights:
+        raise KCircuitsError("the circuit has no MLP that this rule could choose")
+    return min(weights, key=lambda layer: (-weights[layer], layer))
