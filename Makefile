@@ -10,7 +10,7 @@ PEERS := .venv-peers
 SOURCES := CMakeLists.txt setup.py $(shell find csrc -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format build bench study bench-peers cuda-check graphviz browser clean
+.PHONY: help demo test lint format build bench study study-editing bench-peers cuda-check graphviz browser clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -70,6 +70,11 @@ study: $(MODULE) ## Find the circuits of many relations, and why neighbours of e
 	$(BIN)/python benchmarks/study.py
 	$(BIN)/python benchmarks/study_neighbours.py
 	$(BIN)/python benchmarks/plots.py
+	$(BIN)/python benchmarks/tables.py
+
+study-editing: $(MODULE) ## Edit 100 facts with every editor, and where their circuits say; goes on where it was
+	$(BIN)/python benchmarks/study_editing.py
+	$(BIN)/python benchmarks/study_guided.py
 	$(BIN)/python benchmarks/tables.py
 
 bench-peers: $(MODULE) $(PEERS)/.installed ## Measure beside TransformerLens and auto-circuit, in an environment of their own

@@ -42,6 +42,19 @@ class KeptEdits:
         found = [json.loads(self._path(method, request).read_text()) for request in requests]
         return [None if each is None else EditMeasures(**each) for each in found]
 
+    def measured_each(
+        self, title: str, methods: Sequence[Method], requests: Sequence[kcircuits.EditRequest]
+    ) -> list[EditMeasures | None]:
+        """`measured`, every request with a method of its own."""
+        groups: dict[str, list[int]] = {}
+        for number, method in enumerate(methods):
+            groups.setdefault(repr(method), []).append(number)
+        found: dict[int, EditMeasures | None] = {}
+        for numbers in groups.values():
+            some = self.measured(title, methods[numbers[0]], [requests[n] for n in numbers])
+            found.update(zip(numbers, some, strict=True))
+        return [found[number] for number in range(len(requests))]
+
     def _keep(self, method: Method, request: kcircuits.EditRequest, edited: EditedModel | str) -> None:
         measures = None
         if isinstance(edited, EditedModel):

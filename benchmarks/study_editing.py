@@ -20,7 +20,7 @@ from kcircuits.editing.fine_tuning import TuningOptions
 from kcircuits.editing.measures import EditMeasures, mean_measures
 from kcircuits.editing.methods import FineTuning, Memit, Method, Rome
 
-REPORTED, CHOOSING = 100, 30
+REPORTED, CHOOSING = 100, 20
 LAYERS = (1, 3, 5, 8)
 CONSTRAINT = 1e-3
 

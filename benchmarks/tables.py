@@ -158,6 +158,59 @@ def editing() -> str:
     )
 
 
+EDIT_MEASURES = (
+    "efficacy",
+    "paraphrase",
+    "specificity",
+    "score",
+    "magnitude",
+    "reliability",
+    "generalisation",
+    "locality",
+    "fluency",
+)
+
+
+def editors() -> str:
+    """How well editors change facts, each alone (study_editing.py)."""
+    study = read("editing_study.json")
+    if not study:
+        return ""
+    choices = ", ".join(
+        f"{each['method'].rpartition(' ')[2]}: {each['score']:.2f}" for each in study["choices"]
+    )
+    edits, chosen_on = (study[key][0]["edits"] for key in ("rows", "choices"))
+    what = (
+        f"{edits} facts, each edited alone. ROME's scores on {chosen_on} other facts, by layer: {choices}; "
+        f"layer {study['chosen_layer']} was chosen."
+    )
+    rows: list[Row] = [
+        (each["method"], str(each["failed"]), *(f"{each[name]:.2f}" for name in EDIT_MEASURES))
+        for each in study["rows"]
+    ]
+    return f"{what}\n\n{table(('method', 'failed', *EDIT_MEASURES), rows)}"
+
+
+def guided() -> str:
+    """Places to edit that a fact's circuit tells, beside a fixed one (study_guided.py)."""
+    study = read("guided.json")
+    if not study:
+        return ""
+    compared = ("efficacy", "paraphrase", "specificity")
+
+    def cell(each: dict[str, Any], name: str) -> str:
+        if "differences" not in each:
+            return f"{each[name]:.2f}"
+        low, _, high = each["differences"][name]
+        return f"{each[name]:.2f} ({low:+.2f} to {high:+.2f})"
+
+    rows: list[Row] = [
+        (each["method"], *(cell(each, name) for name in compared), f"{each['score']:.2f}")
+        for each in study["rows"]
+    ]
+    return table(("where", *compared, "score"), rows)
+
+
 def neighbours() -> str:
     """What of a neighbour goes with what an edit does to it (study_neighbours.py)."""
     study = read("neighbours.json")
@@ -413,7 +466,12 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "profile": profile,
         "circuits": circuits,
     },
-    "docs/editing.md": {"editing": editing, "neighbours": neighbours},
+    "docs/editing.md": {
+        "editing": editing,
+        "editors": editors,
+        "guided": guided,
+        "neighbours": neighbours,
+    },
     "docs/findings.md": {
         **{name: partial(of_study, made) for name, made in study_tables.TABLES.items()},
         **{name: partial(text_of_study, made) for name, made in study_tables.TEXTS.items()},

@@ -1,0 +1,111 @@
+"""The second table of docs/editing.md: does a fact's own circuit say where to edit it?
+
+Layers chosen by rules from the circuit, and by causal tracing, beside the fixed layer that study_editing.py
+chose; fine-tuning of the circuit's strongest nodes beside that of the fixed layer and of random nodes. The
+facts are those that study_editing.py reports; every edit is kept in out/editing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from editing_facts import editable_facts
+from kept_edits import KeptEdits
+from machine import RESULTS, write_results
+from rich.progress import track
+from study_editing import REPORTED, row
+
+import kcircuits
+from kcircuits.editing.causal_trace import causal_trace
+from kcircuits.editing.explain import default_options
+from kcircuits.editing.facts import old_prompt
+from kcircuits.editing.guided import RULES, circuit_layer, strongest_nodes
+from kcircuits.editing.measures import EditMeasures
+from kcircuits.editing.methods import FineTuning, Method, Rome
+from kcircuits.evaluate.intervals import percentile_interval, resampling_weights
+
+NODES = 4
+SEED = 0
+COMPARED = ("efficacy", "paraphrase", "specificity")
+
+
+def random_nodes(model: kcircuits.Model, like: Sequence[str], draw: random.Random) -> tuple[str, ...]:
+    """As many MLPs and as many heads as among some nodes, anywhere."""
+    senders = [name for name in model.spec.graph.senders if name != "input"]
+    kinds = Counter(name[0] for name in like)
+    pools = {kind: [name for name in senders if name[0] == kind] for kind in kinds}
+    return tuple(name for kind, count in kinds.items() for name in draw.sample(pools[kind], count))
+
+
+def differences(
+    some: Sequence[EditMeasures | None], fixed: Sequence[EditMeasures | None]
+) -> dict[str, tuple[float, float, float]]:
+    """Low, mean and high (95 % bootstrap over facts) of a measure minus that of the fixed layer."""
+    found = {}
+    pairs = [(a, b) for a, b in zip(some, fixed, strict=True) if a is not None and b is not None]
+    weights = resampling_weights(len(pairs), SEED)
+    assert weights is not None
+    for name in COMPARED:
+        gaps = np.array([(getattr(a, name) or 0.0) - (getattr(b, name) or 0.0) for a, b in pairs])
+        interval = percentile_interval(weights @ gaps)
+        found[name] = (interval.low, float(gaps.mean()), interval.high)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    torch.set_num_threads(parser.parse_args().threads)
+    best = int(json.loads((RESULTS / "editing_study.json").read_text())["chosen_layer"])
+    model = kcircuits.load_model("demo")
+    facts = editable_facts(model)[:REPORTED]
+    edits = KeptEdits(model)
+    options = default_options(model.spec.graph)
+    prompts = [old_prompt(model, fact) for fact in facts]
+    circuits = [
+        kcircuits.discover(model, [prompt], method="eap", **options) for prompt in track(prompts, "circuits")
+    ]
+    layers = {rule: [circuit_layer(circuit, rule) for circuit in circuits] for rule in RULES}
+    layers["causal trace"] = [causal_trace(model, prompt).layer for prompt in track(prompts, "causal traces")]
+    nodes = [strongest_nodes(circuit, NODES) for circuit in circuits]
+    draw = random.Random(SEED)
+    methods: dict[str, dict[str, list[Method]]] = {
+        f"ROME, layer {best}": {
+            f"ROME, {rule}": [Rome(layer=layer) for layer in chosen] for rule, chosen in layers.items()
+        },
+        f"FT-M, layer {best}": {
+            f"FT-M, the circuit's {NODES} strongest nodes": [FineTuning("masked", each) for each in nodes],
+            f"FT-M, {NODES} random nodes": [
+                FineTuning("masked", random_nodes(model, each, draw)) for each in nodes
+            ],
+        },
+    }
+    fixed: dict[str, Method] = {
+        f"ROME, layer {best}": Rome(layer=best),
+        f"FT-M, layer {best}": FineTuning("masked", (f"m{best}",)),
+    }
+    rows: list[dict[str, Any]] = []
+    for title, others in methods.items():
+        base = edits.measured(title, fixed[title], facts)
+        rows.append(row(title, base))
+        for name, each in others.items():
+            found = edits.measured_each(name, each, facts)
+            rows.append({**row(name, found), "differences": differences(found, base)})
+    results = {
+        "chosen_layer": best,
+        "circuit": options,
+        "layers": {rule: sorted(Counter(chosen).items()) for rule, chosen in layers.items()},
+        "rows": rows,
+    }
+    print("written:", write_results("guided", results))
+
+
+if __name__ == "__main__":
+    main()
