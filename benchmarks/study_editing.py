@@ -44,19 +44,21 @@ def main() -> None:
     print(f"{len(choosing)} facts to choose a layer on, {len(reported)} others to report")
     edits = KeptEdits(model)
 
-    def of(title: str, method: Method, some: Sequence[kcircuits.EditRequest]) -> dict[str, Any]:
-        return row(title, edits.measured(title, method, some))
-
-    choices = {layer: of(f"ROME, layer {layer}", Rome(layer=layer), choosing) for layer in LAYERS}
+    choices = {}
+    for layer in LAYERS:
+        title = f"ROME, layer {layer}"
+        choices[layer] = row(title, edits.measured(title, Rome(layer=layer), choosing))
     best = max(LAYERS, key=lambda layer: choices[layer]["score"] or 0.0)
     spread = tuple(range(max(0, best - 2), best + 1))
     methods: dict[str, Method] = {
         f"ROME, layer {best}": Rome(layer=best),
+        f"MEMIT, layers {spread[0]} to {spread[-1]}": Memit(over=spread),
         f"FT-M, layer {best}": FineTuning("masked", (f"m{best}",)),
         f"FT-L, layer {best}": FineTuning("last", (f"m{best}",), TuningOptions(limit=CONSTRAINT)),
-        f"MEMIT, layers {spread[0]} to {spread[-1]}": Memit(over=spread),
     }
-    rows = [of(title, method, reported) for title, method in methods.items()]
+    rows = [
+        row(title, edits.measured(title, method, reported, fluency=True)) for title, method in methods.items()
+    ]
     results = {"chosen_layer": best, "choices": list(choices.values()), "rows": rows}
     print("written:", write_results("editing_study", results))
 

@@ -56,7 +56,7 @@ class EditMeasures:
     generalisation: float | None
     locality: float | None
     portability: float | None
-    fluency: float
+    fluency: float | None
 
     @property
     def score(self) -> float | None:
@@ -88,7 +88,9 @@ def mean_measures(found: Sequence[EditMeasures]) -> dict[str, float | None]:
     return means
 
 
-def measure_edit(edited: Model, original: Model, request: EditRequest, seed: int = 0) -> EditMeasures:
+def measure_edit(
+    edited: Model, original: Model, request: EditRequest, seed: int = 0, generated: int = GENERATED
+) -> EditMeasures:
     """Measure one edit.
 
     Parameters
@@ -97,8 +99,9 @@ def measure_edit(edited: Model, original: Model, request: EditRequest, seed: int
         The model with the edit and without.
     request
         The edit and its questions.
-    seed
-        Of the text whose fluency is measured.
+    seed, generated
+        Of the text whose fluency is measured, and its tokens: most of the time goes there. With 0 there is no
+        fluency.
     """
     prompts = [request.prompt, *request.paraphrases]
     neighbours = list(request.neighbours)
@@ -121,7 +124,7 @@ def measure_edit(edited: Model, original: Model, request: EditRequest, seed: int
         generalisation=_mean([each.said for each in new[1:]]),
         locality=_mean([a.choices == b.choices for a, b in zip(kept, before, strict=True)]),
         portability=_mean([each.said for each in ported]),
-        fluency=fluency(edited, request.prompt, seed),
+        fluency=fluency(edited, request.prompt, seed, generated) if generated else None,
     )
 
 
@@ -163,13 +166,13 @@ def _groups(model: Model, *groups: list[Question]) -> list[list[Answered]]:
     return [list(islice(found, len(group))) for group in groups]
 
 
-def fluency(model: Model, prompt: str, seed: int) -> float:
-    """⅓ of the entropy of token pairs and ⅔ of that of triples, in bits, in 40 tokens behind the prompt.
+def fluency(model: Model, prompt: str, seed: int, generated: int = GENERATED) -> float:
+    """⅓ of the entropy of token pairs and ⅔ of that of triples, in bits, in some tokens behind the prompt.
 
     ROME's measure weighs them likewise, over words of longer texts.
     """
     tokens = tokenise_text(model.tokenizer, prompt, "prompt").ids
-    length = min(GENERATED, model.spec.max_positions - len(tokens))
+    length = min(generated, model.spec.max_positions - len(tokens))
     ids = sampled(model.spec, [tokens], length, seed)[0, len(tokens) :].tolist()
     return entropy(ids, 2) / 3 + 2 * entropy(ids, 3) / 3
 

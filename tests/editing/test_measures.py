@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -78,3 +79,10 @@ def test_perplexity_predicts_every_token_once(model):
     assert perplexity(model, text) == pytest.approx(math.exp(total / (len(ids) - 1)), rel=1e-4)
     with pytest.raises(KCircuitsError, match="two tokens"):
         perplexity(model, "Paris")
+
+
+def test_without_fluency_the_other_measures_are_the_same(model, requests):
+    brief = measure_edit(model, model, requests[0], generated=0)
+    whole = measure_edit(model, model, requests[0])
+    assert brief.fluency is None
+    assert replace(whole, fluency=None) == brief
