@@ -44,7 +44,7 @@ const signed = d3.format("+.3~g");
 const plain = d3.format(".3~g");
 const whole = d3.format(",d");
 const percent = d3.format(".1~%");
-const signedPercent = d3.format("+.1~%");
+const signedPercent = d3.format("+,.1~%");
 const rounded = d3.format(".0%");
 
 // d3 writes a real minus sign, as it should be read; a column sorts by its number and not by its text.

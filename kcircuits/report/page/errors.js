@@ -1,6 +1,6 @@
 // A wrong answer and the right one behind every layer, where the wrong one overtakes, and the nodes that decide it.
 
-const ANSWERS = { right: "right answer", wrong: "wrong answer" };
+const ANSWERS = ["right", "wrong"];
 const DECISION_TITLES = ["node", "adds to wrong − right", "share"];
 
 function addErrors(errors, graph, store) {
@@ -12,8 +12,9 @@ function addErrors(errors, graph, store) {
     const error = prompts[Number(chosen)];
     const marks = [{ at: error.overtakes, className: "overtakes" }, { at: error.best_layer, className: "best" }];
     const lines = (measure) =>
-      Object.entries(ANSWERS).map(([run, name]) => ({
-        name,
+      ANSWERS.map((run) => ({
+        name: run,
+        readAs: `${run} answer`,
         className: run,
         points: d3.zip(layers, error.runs[run][measure]),
         band: null,
@@ -39,7 +40,7 @@ function addDecisions(holder, choice, prompts, graph, store) {
   const show = () => {
     const error = prompts[Number(choice.value)];
     story.replaceChildren(
-      token(error.wrong), `is ahead of ${"\u00a0"}`, token(error.answer),
+      token(error.wrong), "is ahead of ", token(error.answer),
       `for good behind ${whole(error.overtakes)} layers. The right answer's best rank is ${rankText(error.best_rank)}, `,
       `behind ${whole(error.best_layer)}. At the end the logits are ${plain(error.difference)} apart.`,
     );

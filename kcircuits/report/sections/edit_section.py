@@ -7,10 +7,10 @@ from typing import Any
 
 from kcircuits.graph import Graph
 from kcircuits.identity import graph_of
-from kcircuits.report.html import Html, definitions, section, table, tag
+from kcircuits.report.html import Html, section, table, tag
 from kcircuits.report.readings.explain_json import CHANGES
 from kcircuits.report.sections.node_map import node_map
-from kcircuits.report.sections.numbers import NOTHING, number
+from kcircuits.report.sections.numbers import NOTHING, number, percent
 from kcircuits.report.sections.prompts import prompt_text
 
 LISTED_EDGES = 200
@@ -29,22 +29,22 @@ def edit_section(found: dict[str, Any]) -> Html:
         "edit",
         "What the edit changed",
         tag("p", text),
-        definitions(_signature(found)),
+        table("The signature of the edit", ("what", "value"), _signature(found)),
         tag("div", id="edit-charts"),
         *_circuit(found["circuit"], graph_of(found["model"])),
         *_writing(found),
     )
 
 
-def _signature(found: dict[str, Any]) -> list[tuple[str, object]]:
+def _signature(found: dict[str, Any]) -> list[tuple[str, str]]:
     before, after = found["logits"]
     lead = found["subject_lead"]
     return [
-        ("rises at the subject", _behind(found["subject_rise"])),
-        ("rises at the last position", _behind(found["last_rise"])),
+        ("rank below 10 at the subject, and not before", _behind(found["subject_rise"])),
+        ("rank below 10 at the last position, and not before", _behind(found["last_rise"])),
         ("the subject leads by", NOTHING if lead is None else f"{lead} layer{'s' if abs(lead) != 1 else ''}"),
         ("logit(new) − logit(old) before", number(before, "+.3f")),
-        ("and after", number(after, "+.3f")),
+        ("logit(new) − logit(old) after", number(after, "+.3f")),
     ]
 
 
@@ -64,7 +64,7 @@ def _circuit(circuit: dict[str, Any], graph: Graph) -> list[Html]:
     parts = [
         tag("h3", "The circuit before and after"),
         tag("p", note),
-        tag("div", *_maps(circuit["nodes"], graph), class_="charts"),
+        tag("div", *_maps(circuit["nodes"], graph), class_="node-maps"),
         _legend(),
         table("Nodes and edges of the circuit", ("", "nodes", "edges"), counts),
     ]
@@ -106,20 +106,20 @@ def _writing(found: dict[str, Any]) -> list[Html]:
     changes, shares = found["changes"], found["shares"]
     total = fsum(each["change"] for each in changes)
     parts = [tag("h3", "Whose writing changed")]
-    if shares is None:
+    if shares is None or not total:
         return [*parts, tag("p", "logit(new) − logit(old) does not change.")]
     text = (
         "What each node writes directly to logit(new) − logit(old): by how much the edit changes it, and its "
         "share of the whole change. Lost without it: by how much less the difference changes where the node "
         "writes what it writes in the original model; such flows overlap and do not add up."
     )
-    kinds = [(kind, number(100 * share, "+.1f") + " %") for kind, share in shares.items()]
+    kinds = [(kind, percent(share, "+.1f")) for kind, share in shares.items()]
     rows = [
         (
             each["node"],
             each["kind"],
             number(each["change"], "+.3f"),
-            number(100 * each["change"] / total, "+.1f") + " %" if total else NOTHING,
+            percent(each["change"] / total, "+.1f"),
             number(each["flow"], "+.3f"),
         )
         for each in sorted(changes, key=lambda each: -abs(each["change"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kcircuits.report.html import Html, section, table, tag
-from kcircuits.report.sections.numbers import number
+from kcircuits.report.sections.numbers import number, percent
 from kcircuits.report.sections.prompts import prompt_text
 
 LISTED = 30
@@ -61,7 +61,7 @@ def _recurring(nodes: list[dict[str, Any]], count: int) -> Html:
             each["node"],
             f"{each['errors']:,}",
             number(each["difference"], "+.3f"),
-            number(100 * each["share"], "+.1f") + " %",
+            percent(each["share"], "+,.1f"),
         )
         for each in some[:LISTED]
     ]

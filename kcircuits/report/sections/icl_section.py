@@ -8,7 +8,7 @@ from kcircuits.data.few_shot import PARTS
 from kcircuits.report.html import Html, section, table, tag
 from kcircuits.report.readings.icl_json import ASKED
 from kcircuits.report.sections.bars import Bar, grouped_bars, stacked_bars
-from kcircuits.report.sections.numbers import NOTHING, number
+from kcircuits.report.sections.numbers import NOTHING, number, percent
 
 MOST_BARS = 12
 PART_TITLES = {
@@ -91,7 +91,7 @@ def _added(added: list[dict[str, Any]]) -> Html:
         (
             each["node"],
             number(each["strength"], ".3g"),
-            *(number(100 * each["attention"][part], ".1f") + " %" for part in PARTS),
+            *(percent(each["attention"][part]) for part in PARTS),
         )
         for each in added
     ]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from kcircuits.graph import Graph, head_of, layer_of
 from kcircuits.report.html import Html, tag
 
-_STEP = 12
+_STEP = 14
 _LEFT = 30  # room for the layers' numbers
 _MOST_NUMBERS = 12
 
@@ -64,9 +64,9 @@ def _dot(graph: Graph, name: str, change: str) -> Html:
     x, y = _across(graph.num_heads + 1 if head is None else head[1]), _down(graph, layer)
     words = tag("title", f"{name}, {change}")
     if head is not None:
-        return tag("circle", words, class_=change, cx=str(x), cy=str(y), r="4.5")
-    corner = {"x": str(x - 4.5), "y": str(y - 4.5)}
-    return tag("rect", words, class_=change, width="9", height="9", rx="1.5", **corner)
+        return tag("circle", words, class_=change, cx=str(x), cy=str(y), r="5.5")
+    corner = {"x": str(x - 5), "y": str(y - 5)}
+    return tag("rect", words, class_=change, width="10", height="10", rx="1.5", **corner)
 
 
 def _across(column: int) -> float:

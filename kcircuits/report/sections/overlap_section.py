@@ -10,6 +10,7 @@ from kcircuits.report.html import Html, scrolling, section, table, tag
 from kcircuits.report.readings.comparison_json import LEVELS
 from kcircuits.report.sections.numbers import NOTHING, number
 
+MOST_NAMES = 60
 _TITLES = {
     "node_overlap": "Nodes in common (Jaccard)",
     "edge_overlap": "Edges in common (Jaccard)",
@@ -74,7 +75,15 @@ def _backbone(backbone: list[dict[str, Any]], least: float) -> list[Html]:
         return [title, tag("p", f"No head and no MLP is in {least:.0%} of the circuits or more.")]
     rows = [(each["node"], f"{each['share']:.0%}") for each in backbone]
     caption = f"Heads and MLPs in {least:.0%} of the circuits or more: {len(rows):,}"
-    return [title, table(caption, ("node", "circuits"), rows, sortable=True)]
+    everywhere = [each["node"] for each in backbone if each["share"] == 1]
+    parts = [title]
+    if everywhere:
+        more = len(everywhere) - MOST_NAMES
+        names = ", ".join(everywhere[:MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+        parts.append(tag("p", f"In every circuit: {names}."))
+    head = ("node", "circuits")
+    listed = table("Nodes and the share of circuits that have them", head, rows, sortable=True)
+    return [*parts, tag("details", tag("summary", caption), listed)]
 
 
 def _two_hop(hops: dict[str, Any]) -> list[Html]:
