@@ -13,6 +13,7 @@ function addEditCurves(edit) {
     ["new", "old"].flatMap((object) =>
       ["after", "before"].map((when) => ({
         name: `${object}, ${when}`,
+        readAs: `${object} ${when}`,
         className: `${object} ${when}`,
         points: d3.zip(layers, curves[object][when][place][measure]),
         band: null,
