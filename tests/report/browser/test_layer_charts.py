@@ -1,4 +1,4 @@
-"""Charts of errors, domains and edits: lines, marks and numbers are the files', by pointer and by keyboard."""
+"""Charts of errors, domains, edits: lines, marks and numbers are the files', by pointer and by keyboard."""
 
 from __future__ import annotations
 
