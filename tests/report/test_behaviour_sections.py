@@ -81,7 +81,7 @@ def test_a_knockout(page_of):
     assert "beside it, the model without 2 random connected circuits" in page.text.lower()
     assert "the circuit's own (2) Hit@10 1.000 0.000 0.750 (0.500 to 1.000)" in page.text
     assert "country-capital (2) mean rank 1.5 2.0 2.5 (2.0 to 3.0)" in page.text
-    assert "text (200 tokens) perplexity 10 1,000 60 (20 to 100)" in page.text
+    assert "text (200 tokens) perplexity 10.0 1,000.0 60.0 (20.0 to 100.0)" in page.text
     # Hit@10, then the NLL (at most 50), then log perplexity (at most log 1000).
     assert widths(page, "full") == [100, 100, 2, 3, 33.33]
     assert widths(page, "without") == [0, 100, 100, 4, 100]

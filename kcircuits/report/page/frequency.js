@@ -7,23 +7,21 @@ function addFrequency(frequency) {
   const section = byId("frequency-charts");
   if (frequency === null || section === null) return;
   const layers = d3.range(frequency[0].heads.length);
-  const domains = frequency.slice(0, MOST_DOMAINS);
-  if (domains.length < frequency.length) {
-    section.append(element("p", { class: "note" }, `The charts have the first ${MOST_DOMAINS} of ${whole(frequency.length)} domains.`));
+  if (frequency.length > MOST_DOMAINS) {
+    const text = `The charts have the first ${MOST_DOMAINS} of ${whole(frequency.length)} domains, the table has all.`;
+    section.append(element("p", { class: "note" }, text));
   }
+  const line = (domain, index, key) => ({
+    name: domain.name.length > 16 ? `${domain.name.slice(0, 15)}…` : domain.name,
+    readAs: domain.name,
+    className: `domain-${index}`,
+    points: d3.zip(layers, domain[key]),
+    band: null,
+  });
   const read = () =>
-    Object.entries(TAKING_PART).map(([key, title]) => ({
-      key,
-      title,
-      scale: "share",
-      series: domains.map((domain, index) => ({
-        name: domain.name.length > 16 ? `${domain.name.slice(0, 15)}…` : domain.name,
-        readAs: domain.name,
-        className: `domain-${index}`,
-        points: d3.zip(layers, domain[key]),
-        band: null,
-      })),
-      marks: [],
-    }));
+    Object.entries(TAKING_PART).map(([key, title]) => {
+      const lines = frequency.map((domain, index) => line(domain, index, key));
+      return { key, title, scale: "share", series: lines.slice(0, MOST_DOMAINS), tabled: lines, marks: [] };
+    });
   addLayerCharts(section, { choice: null, layers, behind: "layer", read });
 }

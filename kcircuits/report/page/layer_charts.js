@@ -2,7 +2,8 @@
 // goes through it with the arrow keys, reads its numbers below; all of them are in a table.
 
 // `read(choice)` says what the charts show for the value of the list `choice`, which may be null:
-// [{key, title, scale: "rank" | "share", series, marks: [{at, className}]}], always as many.
+// [{key, title, scale: "rank" | "share", series, tabled, marks: [{at, className}]}], always as many. The table has
+// the lines of `tabled`, or else those that are drawn.
 function addLayerCharts(section, { choice, layers, behind, read }) {
   const holders = read(choice?.value).map(() => element("div", { class: "chart" }));
   const numbers = element("details", {}, element("summary", {}, "The numbers"));
@@ -84,8 +85,8 @@ function powersOfTen(most) {
 }
 
 function layerTable(charts, layers, behind) {
-  const columns = charts.flatMap(({ key, series }) =>
-    series.map(({ readAs, name, points }) => ({ title: `${key}, ${readAs ?? name}`, values: points.map(([, value]) => value) })),
+  const columns = charts.flatMap(({ key, series, tabled }) =>
+    (tabled ?? series).map(({ readAs, name, points }) => ({ title: `${key}, ${readAs ?? name}`, values: points.map(([, value]) => value) })),
   );
   const head = element("tr", {}, ...[behind, ...columns.map(({ title }) => title)].map((text) => element("th", { scope: "col" }, text)));
   const rows = layers.map((layer, index) =>

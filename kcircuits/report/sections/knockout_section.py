@@ -13,7 +13,6 @@ from kcircuits.report.sections.numbers import number
 
 OWN = "own"
 _FORMS = {"hit_at_k": ".3f", "mean_rank": ",.1f", "probability": ".4f", "metric": ".3f"}
-_PERPLEXITY = ",.4g"
 
 
 def knockout_section(found: dict[str, Any]) -> Html:
@@ -46,7 +45,7 @@ def _charts(found: dict[str, Any]) -> list[Html]:
     if found["text"] is not None:
         values = _runs(found["text"])
         top = math.log(max(*values, math.e))
-        bars = _bars(values, _PERPLEXITY, lambda value: math.log(value) / top)
+        bars = _bars(values, _perplexity, lambda value: math.log(value) / top)
         charts.append(grouped_bars("Perplexity of the text (logarithmic)", [("text", bars)]))
     return charts
 
@@ -56,7 +55,7 @@ def _groups(found: dict[str, Any], measure: str, whole: float) -> list[tuple[str
     groups = []
     for effect in found["effects"]:
         values = [run[measure] for run in _runs(effect)]
-        bars = _bars(values, _FORMS[measure], lambda value: value / whole)
+        bars = _bars(values, _in_form(measure), lambda value: value / whole)
         groups.append((_prompts_name(effect["prompts"]), bars))
     return groups
 
@@ -66,16 +65,16 @@ def _runs(effect: dict[str, Any]) -> list[Any]:
     return [effect["full"], effect["knockout"], *effect["random"]]
 
 
-def _bars(values: list[float], form: str, length: Callable[[float], float]) -> list[Bar]:
+def _bars(values: list[float], shown: Callable[[float], str], length: Callable[[float], float]) -> list[Bar]:
     full, without, *random = values
     bars = [
-        Bar("full model", "full", length(full), number(full, form)),
-        Bar("without the circuit", "without", length(without), number(without, form)),
+        Bar("full model", "full", length(full), shown(full)),
+        Bar("without the circuit", "without", length(without), shown(without)),
     ]
     if random:
         ends = length(min(random)), length(max(random))
         mean = fmean(random)
-        bars.append(Bar("without random circuits", "random", length(mean), number(mean, form), ends))
+        bars.append(Bar("without random circuits", "random", length(mean), shown(mean), ends))
     return bars
 
 
@@ -99,21 +98,30 @@ def _table(found: dict[str, Any], count: int) -> Html:
     for effect in found["effects"]:
         name = f"{_prompts_name(effect['prompts'])} ({effect['num_prompts']:,})"
         for measure, title in titles.items():
-            rows.append((name, title, *_cells([run[measure] for run in _runs(effect)], _FORMS[measure])))
+            rows.append((name, title, *_cells([run[measure] for run in _runs(effect)], _in_form(measure))))
     if found["text"] is not None:
         text = found["text"]
         name = f"text ({text['num_tokens']:,} tokens)"
-        rows.append((name, "perplexity", *_cells(_runs(text), _PERPLEXITY)))
+        rows.append((name, "perplexity", *_cells(_runs(text), _perplexity)))
     head = ["prompts", "measure", "full model", "without the circuit"]
     head += ["without random circuits"] * bool(count)
     return table("What is forgotten, and what else breaks", head, rows)
 
 
-def _cells(values: list[float], form: str) -> list[str]:
+def _cells(values: list[float], shown: Callable[[float], str]) -> list[str]:
     """The full model, without the circuit, and without random ones: their mean, and from where to where."""
     full, without, *random = values
-    cells = [number(full, form), number(without, form)]
+    cells = [shown(full), shown(without)]
     if random:
-        spread = f" ({number(min(random), form)} to {number(max(random), form)})" if len(random) > 1 else ""
-        cells.append(number(fmean(random), form) + spread)
+        spread = f" ({shown(min(random))} to {shown(max(random))})" if len(random) > 1 else ""
+        cells.append(shown(fmean(random)) + spread)
     return cells
+
+
+def _in_form(measure: str) -> Callable[[float], str]:
+    form = _FORMS[measure]
+    return lambda value: number(value, form)
+
+
+def _perplexity(value: float) -> str:
+    return f"{value:,.1f}" if value < 1e5 else f"{value:.1e}"

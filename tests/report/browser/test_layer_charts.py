@@ -142,7 +142,10 @@ def test_many_domains(opened, tmp_path):
     (tmp_path / "comparison.json").write_text(json.dumps(document))
     page = opened(write_report(tmp_path))
     assert page.locator("#frequency-charts .line").count() == 10
-    assert "The charts have the first 5 of 9 domains." in page.inner_text("#frequency-charts")
+    assert "The charts have the first 5 of 9 domains" in page.inner_text("#frequency-charts")
+    page.click("#frequency-charts summary")
+    titles = page.locator("#frequency-charts th[scope=col]").all_inner_texts()
+    assert titles[1:10] == [f"heads, domain {number}" for number in range(9)]
 
 
 def test_bars_are_as_wide_as_their_numbers(page):
