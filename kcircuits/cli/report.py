@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,8 +15,9 @@ def command(
         str,
         typer.Argument(
             metavar="DIR",
-            help="Has circuit.json, and what was made beside it: evaluation.json, sizes.json, curves.json, "
-            "heads.json, roles.json, comparison.json.",
+            help="Has what other commands have written there: circuit.json, evaluation.json, sizes.json, "
+            "curves.json, heads.json, roles.json, comparison.json, hallucination.json, icl.json, "
+            "knockout.json, explain.json, edits.json. Each brings its section.",
         ),
     ],
     title: Annotated[
@@ -35,7 +37,8 @@ def command(
     from kcircuits.cli.results import drawable
     from kcircuits.report.page import write_report
 
-    drawable()
+    if (Path(folder) / "circuit.json").exists():
+        drawable()
     written = write_report(folder, title, compare)
     if not quiet:
         print(f"written: {written}")

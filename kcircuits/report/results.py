@@ -12,7 +12,17 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate import Evaluation
 from kcircuits.evaluate.evaluation_json import evaluation_of, read_evaluation
 from kcircuits.identity import check_same_weights
-from kcircuits.report.readings import comparison_json, curves_json, heads_json, roles_json
+from kcircuits.report.readings import (
+    comparison_json,
+    curves_json,
+    edits_json,
+    explain_json,
+    hallucination_json,
+    heads_json,
+    icl_json,
+    knockout_json,
+    roles_json,
+)
 from kcircuits.sizes import SizeComparison
 
 
@@ -25,78 +35,110 @@ class Results:
     circuit
         The circuit of circuit.json.
     evaluation
-        Its measures.
+        Measures of a circuit.
     evaluated
         What evaluation.json says of how the circuit was measured.
     sizes
         Methods over sizes.
-    curves, heads, roles, overlaps
-        The documents of curves.json, heads.json, roles.json and comparison.json, whose form was checked.
+    curves, heads, roles, comparison, hallucination, icl, knockout, explain, edits
+        The documents of the files of these names, whose form was checked.
     """
 
-    circuit: Circuit
-    evaluation: Evaluation | None
-    evaluated: dict[str, Any]
-    sizes: SizeComparison | None
+    circuit: Circuit | None
+    evaluation: Evaluation | None = None
+    evaluated: dict[str, Any] | None = None
+    sizes: SizeComparison | None = None
     curves: dict[str, Any] | None = None
     heads: dict[str, Any] | None = None
     roles: dict[str, Any] | None = None
-    overlaps: dict[str, Any] | None = None
+    comparison: dict[str, Any] | None = None
+    hallucination: dict[str, Any] | None = None
+    icl: dict[str, Any] | None = None
+    knockout: dict[str, Any] | None = None
+    explain: dict[str, Any] | None = None
+    edits: dict[str, Any] | None = None
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """Identity of the model that all of them are about."""
+        return next(identity for _, _, identity in self.subjects())
+
+    def subjects(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """Of whatever is there: its file, what it is in a message, and the identity of its model."""
+        found: list[tuple[str, str, dict[str, Any]]] = []
+        if self.circuit is not None:
+            found.append(("circuit", "the circuit was", self.circuit.model))
+        if self.evaluation is not None:
+            found.append(("evaluation", "the evaluation was", self.evaluation.model))
+        if self.sizes is not None:
+            found.append(("sizes", "the comparison of sizes was", self.sizes.model))
+        for name, (_, subject) in _READINGS.items():
+            document = getattr(self, name)
+            if document is not None:
+                found.append((name, subject, document["model"]))
+        return found
+
+
+# By the name of the file: how it is read, and what it is in a message.
+_READINGS: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
+    "curves": (curves_json.read, "the curves were"),
+    "heads": (heads_json.read, "the heads were"),
+    "roles": (roles_json.read, "the roles were"),
+    "comparison": (comparison_json.read, "the circuits side by side were"),
+    "hallucination": (hallucination_json.read, "the errors were"),
+    "icl": (icl_json.read, "what examples change was"),
+    "knockout": (knockout_json.read, "the effects of the knockout were"),
+    "explain": (explain_json.read, "what the edit changed was"),
+    "edits": (edits_json.read, "the measures of edits were"),
+}
+FILES = tuple(f"{name}.json" for name in ("circuit", "evaluation", "sizes", *_READINGS))
 
 
 def load_results(folder: str | Path) -> Results:
-    """Read circuit.json, which must be there, and the other files of results, which may.
+    """Read whatever files of results are in a folder.
 
     Raises
     ------
     KCircuitsError
-        If a file is not what it should be, or they belong to different models or circuits.
+        If there is none, one is not what it should be, or they belong to different models or circuits.
     """
     folder = Path(folder)
-    circuit = Circuit.load(folder / "circuit.json")
-    evaluation, evaluated = None, {}
-    if (path := folder / "evaluation.json").exists():
-        evaluated = read_evaluation(path)
+    there = {name for name in FILES if (folder / name).exists()}
+    if not there:
+        raise KCircuitsError(f"{folder}: there is nothing to report, none of {', '.join(FILES)} is there")
+    circuit = Circuit.load(folder / "circuit.json") if "circuit.json" in there else None
+    evaluation, evaluated = None, None
+    if "evaluation.json" in there:
+        evaluated = read_evaluation(folder / "evaluation.json")
         evaluation = evaluation_of(evaluated)
-        if evaluation is not None:
-            _check_belongs(path, circuit, evaluation)
-    sizes = None
-    if (path := folder / "sizes.json").exists():
-        sizes = SizeComparison.load(path)
-        _check_model(path, "the comparison of sizes was", sizes.model, circuit)
-    return Results(
+    results = Results(
         circuit,
         evaluation,
         evaluated,
-        sizes,
-        curves=_reading(folder / "curves.json", curves_json.read, "the curves were", circuit),
-        heads=_reading(folder / "heads.json", heads_json.read, "the heads were", circuit),
-        roles=_reading(folder / "roles.json", roles_json.read, "the roles were", circuit),
-        overlaps=comparison_json.read(path) if (path := folder / "comparison.json").exists() else None,
+        SizeComparison.load(folder / "sizes.json") if "sizes.json" in there else None,
+        **{
+            name: read(folder / f"{name}.json")
+            for name, (read, _) in _READINGS.items()
+            if f"{name}.json" in there
+        },
     )
+    _check_belong(folder, results)
+    return results
 
 
-def _reading(
-    path: Path, read: Callable[[Path], dict[str, Any]], subject: str, circuit: Circuit
-) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    document = read(path)
-    _check_model(path, subject, document["model"], circuit)
-    return document
-
-
-def _check_belongs(path: Path, circuit: Circuit, evaluation: Evaluation) -> None:
-    _check_model(path, "the evaluation was", evaluation.model, circuit)
-    theirs, ours = evaluation.num_edges, len(circuit.edges)
-    if theirs != ours:
+def _check_belong(folder: Path, results: Results) -> None:
+    """Make sure that everything is about one model, and the measures about the circuit."""
+    subjects = results.subjects()
+    if not subjects:  # an evaluation.json that has measured scores alone
+        raise KCircuitsError(f"{folder}: there is nothing to report, as evaluation.json measures no circuit")
+    for name, subject, identity in subjects[1:]:
+        try:
+            check_same_weights(subject, identity, results.model)
+        except KCircuitsError as error:
+            raise KCircuitsError(f"{folder / name}.json: {error}") from error
+    circuit, evaluation = results.circuit, results.evaluation
+    if circuit is not None and evaluation is not None and evaluation.num_edges != len(circuit.edges):
         raise KCircuitsError(
-            f"{path} measures a circuit of {theirs:,} edges, and circuit.json has {ours:,}: evaluate it anew"
+            f"{folder / 'evaluation.json'} measures a circuit of {evaluation.num_edges:,} edges, and "
+            f"circuit.json has {len(circuit.edges):,}: evaluate it anew"
         )
-
-
-def _check_model(path: Path, subject: str, identity: dict[str, Any], circuit: Circuit) -> None:
-    try:
-        check_same_weights(subject, identity, circuit.model)
-    except KCircuitsError as error:
-        raise KCircuitsError(f"{path}: {error}") from error

@@ -34,6 +34,32 @@ def test_from_discovery_to_the_page(kcircuits, worded, tmp_path):
     assert "Compared with" in Page((out / "report.html").read_text()).text
 
 
+def test_readings_of_every_command_and_no_circuit(kcircuits, worded, relation_file, prompts_file, tmp_path):
+    out, folders = tmp_path / "out", [tmp_path / name for name in ("strict", "loose")]
+    model = ["--model", worded]
+    for folder, threshold in zip(folders, (0.3, 0.1), strict=True):
+        search = ["discover", *model, "--prompts", prompts_file, "--threshold", threshold, "--quiet"]
+        assert kcircuits(*search, "--out", folder).status == 0
+    files = [folder / "circuit.json" for folder in folders]
+    of_relation = [*model, "--relation", relation_file, "--top-k", 0]
+    fact = ["--subject", "France", "--prompt", "In {} they speak", "--target", "Polish", "--true", "French"]
+    edit = ["edit", *model, *fact, "--identity", "--prefixes", 0, "--steps", 2, "--layers", 1, "--explain"]
+    commands = {
+        "hallucination": ["behaviour", "hallucination", *of_relation],
+        "icl": ["behaviour", "icl", *of_relation[:-2], "--shots", 1, "--top-n", 60, "--random", 2],
+        "knockout": ["knockout", *model, "--circuit", files[1], "--prompts", prompts_file, "--random", 2],
+        "overlap": ["compare", *files],
+        "edit": edit,
+    }
+    for words in commands.values():
+        done = kcircuits(*words, "--out", out, "--quiet")
+        assert (done.status, done.err) == (0, "")
+    done = kcircuits("report", out)
+    assert (done.status, done.out, done.err) == (0, f"written: {out / 'report.html'}\n", "")
+    sections = {each["id"] for each in Page((out / "report.html").read_text()).with_tag("section")}
+    assert sections == {*commands, "edits", "repeat"}
+
+
 SEARCHES = [
     [*TEXT, "--threshold", 0.05, "--absolute", "--metric", "kl"],
     [*TEXT, "--method", "eap-ig-inputs", "--ablation", "corrupt", "--top-n", 20, "--ig-steps", 3, "--signed"],
@@ -114,7 +140,7 @@ def test_what_a_file_says_stays_one_word():
     [
         ([], "Missing argument"),
         (["nowhere"], "circuit.json"),
-        (["empty"], "circuit.json: cannot read the circuit"),
+        (["empty"], "empty: there is nothing to report"),
         (["broken"], "circuit.json: not JSON"),
         (["right", "--compare", "nowhere.json"], "nowhere.json: cannot read the circuit"),
         (["right", "--compare", "broken/circuit.json"], "broken/circuit.json: not JSON"),

@@ -86,13 +86,14 @@ def test_sections_of_readings(tmp_path):
     page = Page(write_report(tmp_path, compare=tmp_path / "other.json").read_text())
     identifiers = [attributes["id"] for attributes in page.with_tag("section")]
     assert identifiers == [
-        *("circuit", "change", "curves", "heads", "roles", "overlap", "evaluation", "sizes", "repeat"),
+        *("circuit", "change", "curves", "heads", "roles", "knockout", "hallucination", "icl", "edit"),
+        *("edits", "overlap", "evaluation", "sizes", "repeat"),
     ]
     links = [attributes["href"] for attributes in page.with_tag("a")]
     assert links[: len(identifiers)] == [f"#{identifier}" for identifier in identifiers]
     assert "a1.h1 mover 20.5 0.01 to 40 +1.500 -0.250" in page.text
     assert "a1.h1 3.500 0.250 1.000 (0.500 to 1.500)" in page.text  # without the movers, and chance
-    assert "Spanish 0.88 1.00" in page.text
+    assert "Spanish 0.88 1.00 0.50" in page.text
     assert f"kcircuits report {tmp_path} --compare {tmp_path / 'other.json'}" in page.text
 
 
@@ -224,6 +225,7 @@ def test_only_scores_were_evaluated(tmp_path):
 
 
 FILES = ["circuit", "evaluation", "sizes", "curves", "heads", "roles", "comparison"]
+FILES += ["hallucination", "icl", "knockout", "explain", "edits"]
 
 
 @pytest.mark.parametrize("name", [f"{name}.json" for name in FILES])
@@ -236,9 +238,41 @@ def test_corrupt_files(tmp_path, name, content):
     assert not (tmp_path / "report.html").exists()
 
 
-def test_missing_circuit(tmp_path):
-    with pytest.raises(KCircuitsError, match=r"circuit\.json: cannot read"):
+def test_nothing_to_report(tmp_path):
+    with pytest.raises(KCircuitsError, match=r"nothing to report, none of circuit\.json, .* is there"):
         write_report(tmp_path)
+    (tmp_path / "evaluation.json").write_text(json.dumps({"model": {}, "curve": {}}))
+    with pytest.raises(KCircuitsError, match=r"nothing to report, as evaluation\.json measures no circuit"):
+        write_report(tmp_path)
+
+
+READINGS = {
+    "curves": "curves",
+    "heads": "heads",
+    "roles": "roles",
+    "knockout": "knockout",
+    "hallucination": "hallucination",
+    "icl": "icl",
+    "explain": "edit",
+    "edits": "edits",
+    "comparison": "overlap",
+}
+
+
+@pytest.mark.parametrize("name", [*READINGS, "evaluation", "sizes"])
+def test_one_file_is_enough(tmp_path, name):
+    made = tmp_path / "all"
+    made.mkdir()
+    write_readings(write_all(made), circuit())
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (made / f"{name}.json").rename(alone / f"{name}.json")
+    page = Page(write_report(alone).read_text())
+    assert [each["id"] for each in page.with_tag("section")] == [READINGS.get(name, name), "repeat"]
+    assert page.text.count("plain: what was read off it") == 2  # the title and the heading
+    assert f"kcircuits report {alone}" in page.text
+    with pytest.raises(KCircuitsError, match=r"there is no circuit\.json in .* to compare with"):
+        write_report(alone, compare=made / "circuit.json")
 
 
 def test_results_of_another_circuit_or_model(tmp_path):
@@ -258,6 +292,12 @@ def test_results_of_another_circuit_or_model(tmp_path):
         ("curves", "the curves were"),
         ("heads", "the heads were"),
         ("roles", "the roles were"),
+        ("comparison", "the circuits side by side were"),
+        ("hallucination", "the errors were"),
+        ("icl", "what examples change was"),
+        ("knockout", "the effects of the knockout were"),
+        ("explain", "what the edit changed was"),
+        ("edits", "the measures of edits were"),
     ]:
         with pytest.raises(KCircuitsError, match=rf"{name}\.json: {subject} found in"):
             load_results(tmp_path)

@@ -1,4 +1,4 @@
-"""One page about a circuit: a file of HTML that needs nothing beside itself."""
+"""One page about a folder of results: a file of HTML that needs nothing beside itself."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from kcircuits.report.results import Results, load_results
 from kcircuits.report.sections.change_section import change_section
 from kcircuits.report.sections.circuit_section import circuit_section
 from kcircuits.report.sections.curves_section import curves_section
+from kcircuits.report.sections.edit_section import edit_section
+from kcircuits.report.sections.edits_section import edits_section
 from kcircuits.report.sections.evaluation_section import evaluation_section
+from kcircuits.report.sections.hallucination_section import hallucination_section
 from kcircuits.report.sections.heads_section import heads_section
+from kcircuits.report.sections.icl_section import icl_section
+from kcircuits.report.sections.knockout_section import knockout_section
 from kcircuits.report.sections.overlap_section import overlap_section
 from kcircuits.report.sections.repeat_section import repeat_section
 from kcircuits.report.sections.roles_section import roles_section
@@ -41,12 +46,12 @@ def write_report(folder: str | Path, title: str | None = None, compare: str | Pa
     Parameters
     ----------
     folder
-        Has circuit.json and perhaps evaluation.json, sizes.json, curves.json, heads.json, roles.json and
-        comparison.json.
+        Has at least one of the files that `kcircuits.report.results` reads.
     title
-        Of the page; by default the model's name and the method.
+        Of the page; by default the model's name and the circuit's method.
     compare
-        The circuit.json of another circuit; the page shows which edges this one has added, lost and kept.
+        The circuit.json of another circuit; the page shows which edges that of the folder has added, lost and
+        kept.
 
     Raises
     ------
@@ -55,7 +60,7 @@ def write_report(folder: str | Path, title: str | None = None, compare: str | Pa
         cannot be written.
     """
     results = load_results(folder)
-    compared = None if compare is None else _compared(results.circuit, compare)
+    compared = None if compare is None else _compared(results.circuit, folder, compare)
     path = Path(folder) / NAME
     write_atomically(path, report_page(results, str(folder), title, compared))
     return path
@@ -65,10 +70,7 @@ def report_page(
     results: Results, folder: str, title: str | None = None, compared: Compared | None = None
 ) -> str:
     """The page as text; `folder` is what its command lines call the folder of the results."""
-    circuit = results.circuit
-    heading = (
-        title or f"{circuit.model.get('name', 'A model without a name')}: a circuit found by {circuit.method}"
-    )
+    heading = title or _heading(results)
     parts = list(_sections(results, folder, compared))
     code = scripts()
     style = Html(files("kcircuits.report.page").joinpath("page.css").read_text(encoding="utf-8"))
@@ -92,36 +94,61 @@ def report_page(
     return joined([Html("<!DOCTYPE html>"), tag("html", head, body, lang="en")]) + "\n"
 
 
+def _heading(results: Results) -> str:
+    name = results.model.get("name", "A model without a name")
+    about = (
+        "what was read off it" if results.circuit is None else f"a circuit found by {results.circuit.method}"
+    )
+    return f"{name}: {about}"
+
+
 def _sections(results: Results, folder: str, compared: Compared | None) -> Iterator[tuple[str, str, Html]]:
     """The sections in order: identifier, title in the contents, and the section."""
-    yield "circuit", "The circuit", circuit_section(results, compared.circuit if compared else None)
-    if compared is not None:
-        changed = change_section(results.circuit, compared.circuit, compared.name)
-        yield "change", "What has changed", changed
+    circuit = results.circuit
+    if circuit is not None:
+        shown = circuit_section(circuit, results, compared.circuit if compared else None)
+        yield "circuit", "The circuit", shown
+        if compared is not None:
+            yield "change", "What has changed", change_section(circuit, compared.circuit, compared.name)
     if results.curves is not None:
         yield "curves", "Where the answer appears", curves_section(results.curves)
     if results.heads is not None:
-        yield "heads", "What the nodes write", heads_section()
+        yield "heads", "What the nodes write", heads_section(in_picture=circuit is not None)
     if results.roles is not None:
         yield "roles", "Roles of the heads", roles_section(results.roles)
-    if results.overlaps is not None:
-        yield "overlap", "Circuits side by side", overlap_section(results.overlaps)
-    evaluated = (
-        evaluation_section(results.evaluation)
-        if results.evaluation is not None
-        else _missing("evaluation", "How good it is", "kcircuits evaluate", "measures the circuit")
-    )
-    yield "evaluation", "How good it is", evaluated
-    sizes = (
-        sizes_section(results.sizes)
-        if results.sizes is not None
-        else _missing("sizes", "Methods over sizes", "kcircuits sizes", "compares methods")
-    )
-    yield "sizes", "Methods over sizes", sizes
+    yield from _behaviours(results)
+    if results.comparison is not None:
+        yield "overlap", "Circuits side by side", overlap_section(results.comparison)
+    if results.evaluation is not None:
+        yield "evaluation", "How good it is", evaluation_section(results.evaluation)
+    elif circuit is not None:
+        missing = _missing("evaluation", "How good it is", "kcircuits evaluate", "measures the circuit")
+        yield "evaluation", "How good it is", missing
+    if results.sizes is not None:
+        yield "sizes", "Methods over sizes", sizes_section(results.sizes)
+    elif circuit is not None:
+        missing = _missing("sizes", "Methods over sizes", "kcircuits sizes", "compares methods")
+        yield "sizes", "Methods over sizes", missing
     yield "repeat", "How to repeat", repeat_section(results, folder, compared.name if compared else None)
 
 
-def _compared(circuit: Circuit, path: str | Path) -> Compared:
+def _behaviours(results: Results) -> Iterator[tuple[str, str, Html]]:
+    """The sections about what a model does, and what becomes of it when it is changed."""
+    if results.knockout is not None:
+        yield "knockout", "Without the circuit", knockout_section(results.knockout)
+    if results.hallucination is not None:
+        yield "hallucination", "Where wrong answers win", hallucination_section(results.hallucination)
+    if results.icl is not None:
+        yield "icl", "What examples change", icl_section(results.icl)
+    if results.explain is not None:
+        yield "edit", "What the edit changed", edit_section(results.explain)
+    if results.edits is not None:
+        yield "edits", "How well the edits took", edits_section(results.edits)
+
+
+def _compared(circuit: Circuit | None, folder: str | Path, path: str | Path) -> Compared:
+    if circuit is None:
+        raise KCircuitsError(f"there is no circuit.json in {folder} to compare with {path}")
     other = Circuit.load(path)
     if other.graph != circuit.graph:
         raise KCircuitsError(

@@ -3,7 +3,9 @@
 // series: {name, className, points: [[x, y] …], band: [[x, low, high] …] or null}
 function lineChart(holder, { label, x, y, xTitle, yTitle, xTicks, yTicks, yFormat, series, height = 260 }) {
   const width = Math.max(240, holder.clientWidth);
-  const edge = { left: 44, right: 10 + 7.2 * d3.max(series, ({ name }) => name.length), top: 24, bottom: 42 };
+  // Room for the longest number; of a logarithmic axis the ends are the longest.
+  const figures = [...y.domain(), ...y.ticks(5)].map((value) => yFormat(value).length);
+  const edge = { left: Math.max(44, 14 + 7 * d3.max(figures)), right: 12 + 8 * d3.max(series, ({ name }) => name.length), top: 24, bottom: 42 };
   x.range([edge.left, width - edge.right]);
   y.range([height - edge.bottom, edge.top]);
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label });

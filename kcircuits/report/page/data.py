@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from kcircuits.circuit import Circuit
+from kcircuits.graph import layer_of
 from kcircuits.report.graph_data import graph_data
 from kcircuits.report.html import Html
 from kcircuits.report.results import Results
@@ -28,11 +29,15 @@ def data_block(results: Results, other: Circuit | None) -> Html:
 
 def _data(results: Results, other: Circuit | None) -> dict[str, Any]:
     roles = {} if results.roles is None else {each["node"]: each["role"] for each in results.roles["heads"]}
+    circuit, sizes = results.circuit, results.sizes
     return {
-        "circuit": graph_data(results.circuit, other, roles),
-        "sizes": None if results.sizes is None else _sizes(results.sizes, results.circuit.method),
+        "circuit": None if circuit is None else graph_data(circuit, other, roles),
+        "sizes": None if circuit is None or sizes is None else _sizes(sizes, circuit.method),
         "curves": _parts(results.curves, ("layers", "prompts", "summary")),
         "heads": _parts(results.heads, ("prompts",)),
+        "hallucination": _parts(results.hallucination, ("layers", "prompts")),
+        "frequency": None if results.comparison is None else _frequency(results.comparison["frequency"]),
+        "edit": None if results.explain is None else _edit(results.explain),
     }
 
 
@@ -52,6 +57,20 @@ def _sizes(comparison: SizeComparison, method: str) -> list[dict[str, Any]]:
         }
         for curve in comparison.curves
     ]
+
+
+def _frequency(domains: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]] | None:
+    """The domains as a list, whose order is theirs, with a number per layer."""
+    return [
+        {"name": name, **{kind: [row[kind] for row in rows] for kind in ("heads", "mlp")}}
+        for name, rows in domains.items()
+    ] or None
+
+
+def _edit(found: dict[str, Any]) -> dict[str, Any]:
+    layers = sorted({layer for node in found["edited_nodes"] if (layer := layer_of(node)) is not None})
+    behind = len(found["curves"]["new"]["before"]["last"]["rank"])
+    return {"layers": list(range(behind)), "edited_layers": layers, "curves": found["curves"]}
 
 
 def _shown(value: Any) -> Any:

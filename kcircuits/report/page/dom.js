@@ -26,6 +26,11 @@ function button(label, onClick, attributes = {}) {
   return made;
 }
 
+// A part that scrolls by itself where it is too wide; it takes the focus, for keys.
+function scrolling(label, content) {
+  return element("div", { class: "scrolls", role: "region", tabindex: 0, "aria-label": label }, content);
+}
+
 // A token, whose leading space can be seen.
 function token(text) {
   return element("span", { class: "token", dir: "ltr" }, text.replace(/^ /, "\u00a0"));
@@ -39,6 +44,7 @@ const signed = d3.format("+.3~g");
 const plain = d3.format(".3~g");
 const whole = d3.format(",d");
 const percent = d3.format(".1~%");
+const signedPercent = d3.format("+,.1~%");
 const rounded = d3.format(".0%");
 
 // d3 writes a real minus sign, as it should be read; a column sorts by its number and not by its text.

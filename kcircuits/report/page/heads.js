@@ -25,16 +25,13 @@ function addHeads(graph, store, readings) {
 }
 
 function headRow(graph, store, reading, tokens) {
-  const node = graph.byName.get(reading.node);
-  const name = node
-    ? button(reading.node, () => showInPicture(store, node.index), { class: "link" })
-    : document.createTextNode(reading.node);
+  const node = graph?.byName.get(reading.node);
   const most = reading.attention === null ? null : d3.maxIndex(reading.attention);
   const attends = most === null || most < 0 ? ["–"] : [token(tokens[most]), ` ${percent(reading.attention[most])}`];
   return element(
     "tr",
     {},
-    element("th", { scope: "row" }, name),
+    element("th", { scope: "row" }, nodeLink(graph, store, reading.node)),
     element("td", { class: "words" }, node?.role ?? "–"),
     cell(reading.logit, signed),
     cell(reading.share, percent),
@@ -42,6 +39,14 @@ function headRow(graph, store, reading, tokens) {
     element("td", { class: "words" }, ...reading.top.slice(0, 5).map(([text]) => token(text))),
     element("td", { class: "words" }, ...attends),
   );
+}
+
+// A node's name; a way to the picture where it is in there.
+function nodeLink(graph, store, name) {
+  const node = graph?.byName.get(name);
+  return node
+    ? button(name, () => showInPicture(store, node.index), { class: "link" })
+    : document.createTextNode(name);
 }
 
 function showInPicture(store, index) {

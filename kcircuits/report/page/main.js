@@ -2,10 +2,10 @@
 
 function start() {
   const data = JSON.parse(byId("data").textContent);
-  const graph = makeGraph(data.circuit);
+  const graph = data.circuit === null ? null : makeGraph(data.circuit);
   const readings = makeReadings(data.heads);
   const store = makeStore({
-    size: graph.start,
+    size: graph?.start ?? 0,
     kinds: new Set(KINDS),
     role: "all",
     colour: "kind",
@@ -20,7 +20,14 @@ function start() {
   for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
   addCurves(data.curves);
   addHeads(graph, store, readings);
-  if (byId("graph") === null) return;
+  addErrors(data.hallucination, graph, store);
+  addFrequency(data.frequency);
+  addEditCurves(data.edit);
+  if (byId("graph") !== null) addPicture(data, graph, store, readings);
+  document.body.dataset.ready = "true";
+}
+
+function addPicture(data, graph, store, readings) {
   byId("graph").hidden = false;
   const view = makeView(graph, store);
   makeDetails(graph, store, readings);
@@ -29,7 +36,6 @@ function start() {
   addNodeList(graph, store);
   addSizes(data.sizes, graph, store);
   if (readings.prompts.length > 0) addChoosers(byId("reading-place"), store, readings);
-  byId("graph").dataset.ready = "true";
 }
 
 // The picture for print is there without scripts, too; beside the interactive one it is folded until the page is printed.

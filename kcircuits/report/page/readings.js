@@ -19,14 +19,17 @@ function promptLabel(prompt) {
   return `${text.length > 70 ? `…${text.slice(-69)}` : text} → ${prompt.answer.trim()}`;
 }
 
+// A list to choose a prompt from.
+function promptChoice(prompts, attributes = {}) {
+  const options = prompts.map((prompt, index) => element("option", { value: index }, promptLabel(prompt)));
+  return element("select", attributes, ...options);
+}
+
 // Two lists to choose a prompt and a position from; each place that has them shows the same choice.
 function addChoosers(holder, store, readings) {
-  const prompt = element("select");
+  const prompt = promptChoice(readings.prompts);
   const position = element("select");
   const labelled = (text, select) => element("label", {}, `${text} `, select);
-  readings.prompts.forEach((each, index) =>
-    prompt.append(element("option", { value: index }, promptLabel(each))),
-  );
   prompt.addEventListener("change", () => {
     const chosen = Number(prompt.value);
     store.set({ prompt: chosen, position: readings.lastPosition(chosen) });

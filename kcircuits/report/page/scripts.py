@@ -16,7 +16,8 @@ VENDORED = (
 )
 OWN = (
     *("dom", "store", "graph", "paths", "layout", "painter", "picture", "view", "readings", "details"),
-    *("controls", "keys", "node_list", "chart", "sizes", "curves", "heads", "tables", "main"),
+    *("controls", "keys", "node_list", "chart", "sizes", "layer_charts", "curves", "heads", "errors"),
+    *("frequency", "edit_curves", "tables", "main"),
 )
 
 

@@ -56,6 +56,19 @@ def square(length: int) -> Check:
     return lambda value: isinstance(value, list) and len(value) == length and all(map(row, value))
 
 
+def answer_curve(length: int) -> Keys:
+    """What an answer's curve has: its rank, from 1 on, and its probability behind every layer."""
+    values = numbers(length)
+
+    def ranks(value: object) -> bool:
+        return isinstance(value, list) and values(value) and all(rank >= 1 for rank in value)
+
+    return {
+        "rank": (ranks, f"{length} numbers from 1 on, one per layer"),
+        "probability": (values, f"{length} numbers, one per layer"),
+    }
+
+
 def is_span(value: object) -> bool:
     """True for the first token of a subject and the one after its last."""
     return (

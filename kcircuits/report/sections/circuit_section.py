@@ -16,14 +16,13 @@ from kcircuits.report.sections.picture import interactive_picture
 LISTED = 20
 
 
-def circuit_section(results: Results, other: Circuit | None = None) -> Html:
+def circuit_section(circuit: Circuit, results: Results, other: Circuit | None = None) -> Html:
     """The section about the circuit itself; with `other`, the picture shows what has changed, too."""
-    circuit = results.circuit
     return section(
         "circuit",
         "The circuit",
         tag("p", circuit_sentence(circuit)),
-        _interactive(results, other),
+        _interactive(circuit, results, other),
         _picture(circuit),
         tag("h3", "Settings"),
         definitions([("method", circuit.method), *_settings(circuit)]),
@@ -46,8 +45,7 @@ def circuit_sentence(circuit: Circuit) -> str:
     return text
 
 
-def _interactive(results: Results, other: Circuit | None) -> Html:
-    circuit = results.circuit
+def _interactive(circuit: Circuit, results: Results, other: Circuit | None) -> Html:
     edges = (*circuit.edges, *(other.edges if other else ()))
     if not edges:
         return Html("")

@@ -21,6 +21,17 @@ def number(value: float | None, form: str = ".3f") -> str:
     return text if text.strip("-0.") else text.lstrip("-")
 
 
+def percent(share: float, form: str = ".1f") -> str:
+    """A share in percent.
+
+    Examples
+    --------
+    >>> percent(0.125), percent(-0.5, "+.0f")
+    ('12.5%', '-50%')
+    """
+    return f"{number(100 * share, form)}%"
+
+
 def interval(bounds: Interval | None, form: str = ".3f") -> str:
     """An interval as "low to high"."""
     return NOTHING if bounds is None else f"{number(bounds.low, form)} to {number(bounds.high, form)}"

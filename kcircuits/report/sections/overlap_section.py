@@ -1,12 +1,16 @@
-"""How much several circuits have in common: matrices, and the nodes that most of them share."""
+"""How much several circuits have in common, and where they are: matrices, layers, a backbone, two hops."""
 
 from __future__ import annotations
 
+import math
+from statistics import fmean
 from typing import Any
 
 from kcircuits.report.html import Html, scrolling, section, table, tag
-from kcircuits.report.sections.numbers import number
+from kcircuits.report.readings.comparison_json import LEVELS
+from kcircuits.report.sections.numbers import NOTHING, number
 
+MOST_NAMES = 60
 _TITLES = {
     "node_overlap": "Nodes in common (Jaccard)",
     "edge_overlap": "Edges in common (Jaccard)",
@@ -14,18 +18,39 @@ _TITLES = {
 }
 
 
-def overlap_section(overlaps: dict[str, Any]) -> Html:
-    """The section about circuits side by side."""
-    circuits = overlaps["circuits"]
-    names = [each["name"] for each in circuits]
-    sizes = [(each["name"], f"{each['edges']:,}", f"{each['nodes']:,}") for each in circuits]
-    parts = [table("The circuits", ("", "edges", "nodes"), sizes)]
-    matrices = [_matrix(title, names, overlaps[key]) for key, title in _TITLES.items()]
-    parts.append(tag("div", *matrices, class_="charts"))
-    if overlaps["backbone"]:
-        rows = [(each["node"], f"{each['share']:.0%}") for each in overlaps["backbone"]]
-        parts.append(table("Nodes that most circuits share", ("node", "circuits"), rows, sortable=True))
+def overlap_section(comparison: dict[str, Any]) -> Html:
+    """The section about circuits side by side; a script draws the charts of their layers."""
+    names = [each["name"] for each in comparison["circuits"]]
+    matrices = [_matrix(title, names, comparison[key]) for key, title in _TITLES.items()]
+    parts = [_circuits(comparison["circuits"]), tag("div", *matrices, class_="charts")]
+    if comparison["frequency"]:
+        text = (
+            "How often the nodes of each layer take part: the share of a domain's circuits that have a head "
+            "of the layer, mean over its heads, and its MLP."
+        )
+        parts += [
+            tag("h3", "In which layers they are"),
+            tag("p", text),
+            tag("div", id="frequency-charts"),
+        ]
+    parts += _backbone(comparison["backbone"], comparison["settings"]["backbone"])
+    if comparison["two_hop"] is not None:
+        parts += _two_hop(comparison["two_hop"])
     return section("overlap", "Circuits side by side", *parts)
+
+
+def _circuits(circuits: list[dict[str, Any]]) -> Html:
+    rows = [
+        (
+            each["name"],
+            each["domain"],
+            f"{each['edges']:,}",
+            f"{each['nodes']:,}",
+            NOTHING if each["entropy"] is None else number(math.exp(min(each["entropy"], 700.0)), ",.1f"),
+        )
+        for each in circuits
+    ]
+    return table("The circuits", ("", "domain", "edges", "nodes", "effective edges"), rows)
 
 
 def _matrix(title: str, names: list[str], rows: list[list[float]]) -> Html:
@@ -42,3 +67,47 @@ def _matrix(title: str, names: list[str], rows: list[list[float]]) -> Html:
 def _cell(value: float) -> Html:
     level = min(5, max(0, int(value * 6)))
     return tag("td", number(value, ".2f"), class_=f"level-{level}")
+
+
+def _backbone(backbone: list[dict[str, Any]], least: float) -> list[Html]:
+    title = tag("h3", "The shared backbone")
+    if not backbone:
+        return [title, tag("p", f"No head and no MLP is in {least:.0%} of the circuits or more.")]
+    rows = [(each["node"], f"{each['share']:.0%}") for each in backbone]
+    caption = f"Heads and MLPs in {least:.0%} of the circuits or more: {len(rows):,}"
+    everywhere = [each["node"] for each in backbone if each["share"] == 1]
+    parts = [title]
+    if everywhere:
+        more = len(everywhere) - MOST_NAMES
+        names = ", ".join(everywhere[:MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+        parts.append(tag("p", f"In every circuit: {names}."))
+    head = ("node", "circuits")
+    listed = table("Nodes and the share of circuits that have them", head, rows, sortable=True)
+    return [*parts, tag("details", tag("summary", caption), listed)]
+
+
+def _two_hop(hops: dict[str, Any]) -> list[Html]:
+    first, second = hops["parts"]
+    text = (
+        f"How much of the circuits of its parts, {first} and {second}, the circuit of the whole question, "
+        f"{hops['whole']}, has"
+    )
+    chance = len(hops["random"])
+    plural = "s" if chance != 1 else ""
+    text += f"; beside it {chance:,} random connected circuit{plural} of as many edges." if chance else "."
+    contained = {
+        first: hops["of_parts"][0],
+        second: hops["of_parts"][1],
+        "both together": hops["of_both"],
+    }
+    rows = [(name, *(number(each[level]) for level in LEVELS)) for name, each in contained.items()]
+    if chance:
+        rows.append(("both, in random circuits", *(_range(hops["random"], level) for level in LEVELS)))
+        rows.append(("p of both", *(number(hops["p_value"][level]) for level in LEVELS)))
+    caption = f"Share that {hops['whole']} has of"
+    return [tag("h3", "Two hops"), tag("p", text), table(caption, ("", *LEVELS), rows)]
+
+
+def _range(random: list[dict[str, float]], level: str) -> str:
+    values = [each[level] for each in random]
+    return f"{number(fmean(values))} ({number(min(values))} to {number(max(values))})"

@@ -15,8 +15,10 @@ def repeat_section(results: Results, folder: str, compared: str | None = None) -
     `compared` is the circuit.json that the page compares with.
     """
     circuit, evaluation, sizes = results.circuit, results.evaluation, results.sizes
-    commands = [discover_command(circuit.method, circuit.settings, folder)]
-    if evaluation is not None:
+    commands: list[str | None] = []
+    if circuit is not None:
+        commands.append(discover_command(circuit.method, circuit.settings, folder))
+    if evaluation is not None and results.evaluated is not None:
         path = f"{folder.rstrip('/')}/circuit.json"
         commands.append(evaluate_command(results.evaluated, len(evaluation.random), path, folder))
     if sizes is not None:

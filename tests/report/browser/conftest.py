@@ -51,8 +51,8 @@ def opened(browser: Any) -> Iterator[Callable[..., Any]]:
         page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
         page.on("request", lambda request: request.url == path.as_uri() or complaints.append(request.url))
         page.goto(path.as_uri())
-        page.wait_for_selector("#graph[data-ready]")
-        page.evaluate("document.getElementById('graph').scrollIntoView()")
+        page.wait_for_selector("body[data-ready]")
+        page.evaluate("document.getElementById('graph')?.scrollIntoView()")
         return page
 
     yield open_page

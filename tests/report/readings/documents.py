@@ -1,4 +1,4 @@
-"""Small curves.json, heads.json, roles.json and comparison.json, with any text in them."""
+"""Small files of readings of every kind, with any text in them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from kcircuits.analysis.compare import Compared, Comparison
+from kcircuits.analysis.two_hop import Contained, TwoHop
 from kcircuits.circuit import Circuit
+from tests.report.readings.behaviours import edits, explain, hallucination, icl, knockout
 
 TOKENS = ["In", " France", " they", " speak"]
 
@@ -119,26 +124,41 @@ def roles(circuit: Circuit, text: str = "mover") -> dict[str, Any]:
     }
 
 
-def overlaps(text: str = "French") -> dict[str, Any]:
-    """Two circuits side by side."""
-    return {
-        "format": "kcircuits-comparison/1",
-        "circuits": [{"name": text, "edges": 3, "nodes": 4}, {"name": "Spanish", "edges": 30, "nodes": 12}],
-        "node_overlap": [[1, 0.25], [0.25, 1]],
-        "edge_overlap": [[1, 0.125], [0.125, 1]],
-        "reverse_overlap": [[1, 0.375], [0.875, 1]],
-        "frequency": [],
-        "backbone": [{"node": "m0", "share": 0.5}],
-    }
+def overlaps(circuit: Circuit, text: str = "French") -> dict[str, Any]:
+    """Three circuits of two domains side by side, the last of a question that the others are parts of."""
+    layers = np.arange(circuit.graph.num_layers)[:, None] + [1.0, 2.0]
+    parts = Contained(0.75, 0.5), Contained(0.5, 0.25)
+    return Comparison(
+        model=circuit.model,
+        circuits=(
+            Compared(text, text, 3, 4, 0.5),
+            Compared("Spanish", text, 30, 12, None),
+            Compared("both", "two hops", 40, 14, 1.5),
+        ),
+        node_overlap=np.array([[1, 0.25, 0.5], [0.25, 1, 0.5], [0.5, 0.5, 1]]),
+        edge_overlap=np.array([[1, 0.125, 0.5], [0.125, 1, 0.5], [0.5, 0.5, 1]]),
+        reverse_overlap=np.array([[1, 0.375, 0.5], [0.875, 1, 0.5], [0.5, 0.5, 1]]),
+        frequency={text: layers / (layers.max() + 1), "two hops": 1 / layers},
+        least=0.5,
+        backbone=(("m0", 1.0), ("a1.h1", 0.5)),
+        two_hop=TwoHop(
+            (text, "Spanish"), "both", parts, Contained(0.625, 0.375), (Contained(0.25, 0.125),) * 3
+        ),
+    ).to_json()
 
 
 def write_readings(folder: Path, circuit: Circuit, text: str = " French") -> None:
-    """All four files, into the folder of a circuit's results."""
+    """All files of readings, into the folder of a circuit's results."""
     documents = {
         "curves": curves(circuit, text=text),
         "heads": heads(circuit, text=text),
         "roles": roles(circuit, text),
-        "comparison": overlaps(text),
+        "comparison": overlaps(circuit, text),
+        "hallucination": hallucination(circuit, text=text),
+        "icl": icl(circuit, text),
+        "knockout": knockout(circuit, text),
+        "explain": explain(circuit, text),
+        "edits": edits(circuit, text),
     }
     for name, document in documents.items():
         (folder / f"{name}.json").write_text(json.dumps(document))

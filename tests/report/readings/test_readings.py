@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.report.readings import comparison_json, curves_json, heads_json, roles_json
+from kcircuits.report.readings import (
+    comparison_json,
+    curves_json,
+    edits_json,
+    explain_json,
+    hallucination_json,
+    heads_json,
+    icl_json,
+    knockout_json,
+    roles_json,
+)
+from tests.report.readings.behaviours import edits, explain, hallucination, icl, knockout
 from tests.report.readings.documents import curves, heads, overlaps, roles
 from tests.report.results import circuit
 
@@ -16,7 +27,12 @@ MADE = {
     "curves": (curves_json.read, lambda: curves(circuit())),
     "heads": (heads_json.read, lambda: heads(circuit())),
     "roles": (roles_json.read, lambda: roles(circuit())),
-    "comparison": (comparison_json.read, overlaps),
+    "comparison": (comparison_json.read, lambda: overlaps(circuit())),
+    "hallucination": (hallucination_json.read, lambda: hallucination(circuit())),
+    "icl": (icl_json.read, lambda: icl(circuit())),
+    "knockout": (knockout_json.read, lambda: knockout(circuit())),
+    "explain": (explain_json.read, lambda: explain(circuit())),
+    "edits": (edits_json.read, lambda: edits(circuit())),
 }
 
 
@@ -47,6 +63,31 @@ def test_what_may_be_missing(tmp_path):
     assert roles_json.read(path) == few
 
 
+def test_what_behaviours_may_lack(tmp_path):
+    path = tmp_path / "some.json"
+    nothing_added = icl(circuit()) | {"added": [], "ablations": {"zero-shot": None, "few-shot": None}}
+    no_text = knockout(circuit()) | {"text": None}
+    for effect in no_text["effects"]:
+        effect["random"] = []
+    nowhere = explain(circuit()) | {
+        "shares": None,
+        "subject_rise": None,
+        "last_rise": None,
+        "subject_lead": None,
+        "changes": [],
+    }
+    alone = overlaps(circuit()) | {"two_hop": None, "backbone": [], "frequency": {}}
+    for read, document in (
+        (icl_json.read, nothing_added),
+        (knockout_json.read, no_text),
+        (explain_json.read, nowhere),
+        (comparison_json.read, alone),
+        (edits_json.read, edits(circuit()) | {"perplexity": None}),
+    ):
+        path.write_text(json.dumps(document))
+        assert read(path) == document
+
+
 SPOILT: list[tuple[str, list[Any], Any, str]] = [
     ("curves", ["format"], "kcircuits-curves/2", "newer kcircuits"),
     ("curves", ["format"], "kcircuits-heads/1", "not a file of layer curves"),
@@ -68,8 +109,47 @@ SPOILT: list[tuple[str, list[Any], Any, str]] = [
     ("roles", ["mlps", 0, "logit"], None, "mlps, 0: 'logit' must be a number"),
     ("roles", ["ablations", 0, "random_metric"], [1, 2], "three numbers"),
     ("comparison", ["circuits", 0, "edges"], -1, "circuit 0: 'edges' must be a whole number"),
-    ("comparison", ["node_overlap"], [[1]], "'node_overlap' must be 2 rows of 2 numbers"),
+    ("comparison", ["node_overlap"], [[1]], "'node_overlap' must be 3 rows of 3 numbers"),
     ("comparison", ["backbone", 0], "m0", "backbone, 0 must be an object"),
+    ("comparison", ["settings"], {}, "settings: the key 'backbone' is missing"),
+    ("comparison", ["frequency"], [], "'frequency' must be an object"),
+    ("comparison", ["frequency", "French", 1, "layer"], 0, "of layer 1 says that it is 0"),
+    ("comparison", ["frequency", "French", 0, "mlp"], None, "'mlp' must be a number"),
+    ("comparison", ["frequency", "two hops"], [], "all domains have as many layers, got [0, 2]"),
+    ("comparison", ["two_hop", "parts"], ["French"], "'parts' must be two names"),
+    ("comparison", ["two_hop", "of_both"], {"nodes": 1}, "what is contained, 2: the key 'edges' is missing"),
+    ("comparison", ["two_hop", "p_value"], [1, 2], "'p_value' must be an object"),
+    ("hallucination", ["prompts"], [], "there is no error in it"),
+    ("hallucination", ["settings"], {"num_prompts": 3}, "settings: the key 'num_errors' is missing"),
+    ("hallucination", ["prompts", 0, "runs", "wrong"], {"rank": [1, 2, 3]}, "the key 'probability' is"),
+    ("hallucination", ["prompts", 1, "runs", "right", "rank"], [0, 1, 2], "'rank' must be 3 numbers from 1"),
+    ("hallucination", ["prompts", 0, "overtakes"], 3, "prompt 0: 'overtakes' is 3, which is none of the"),
+    ("hallucination", ["prompts", 0, "wrong"], None, "prompt 0: 'wrong' must be a string"),
+    ("hallucination", ["prompts", 0, "nodes", 1, "share"], "all", "node 1: 'share' must be a number"),
+    ("hallucination", ["recurring", 0, "errors"], 0.5, "recurring, 0: 'errors' must be a whole number"),
+    ("icl", ["runs"], {"zero-shot": {}}, "run 'zero-shot': the key 'metric' is missing"),
+    ("icl", ["circuits", "few-shot"], None, "circuit 'few-shot' must be an object"),
+    ("icl", ["added", 1, "attention", "query"], [1], "added, 1, 'attention': 'query' must be a number"),
+    ("icl", ["ablations", "few-shot"], None, "ablation 'few-shot' must be an object"),
+    ("icl", ["ablations", "zero-shot", "random_accuracy"], [1], "three numbers (low, mean, high)"),
+    ("knockout", ["effects"], [], "nothing was measured"),
+    ("knockout", ["effects", 0, "full"], {"metric": 1}, "effects, 0, 'full': the key 'hit_at_k' is missing"),
+    ("knockout", ["effects", 1, "random"], [], "as many random circuits everywhere, got [0, 2]"),
+    ("knockout", ["text", "full"], 0, "text: 'full' must be a number above 0"),
+    ("knockout", ["text"], 3, "text must be an object"),
+    ("explain", ["model"], {}, "'num_layers' must be a whole number"),
+    ("explain", ["edited_nodes"], ["m9"], "'m9' is no node of"),
+    ("explain", ["circuit", "nodes", "added"], ["a0.h9"], "'a0.h9' is no node of"),
+    ("explain", ["circuit", "edges", "lost"], None, "circuit, 'edges': 'lost' must be a list of names"),
+    ("explain", ["curves", "new", "after", "last", "rank"], [3, 2], "'new', after, 'last': 'rank' must be 3"),
+    ("explain", ["curves", "old"], {"before": {}}, "curves of 'old': the key 'after' is missing"),
+    ("explain", ["shares"], {"edited": 1}, "shares: the key 'later heads' is missing"),
+    ("explain", ["changes", 0, "kind"], "new", "changes, 0: 'kind' must be one of edited, later heads"),
+    ("explain", ["logits"], [1], "'logits' must be two numbers"),
+    ("edits", ["means"], {}, "means: the key 'efficacy' is missing"),
+    ("edits", ["edits", 0, "measures", "fluency"], "low", "edit 0, 'measures': 'fluency' must be a number"),
+    ("edits", ["edits", 1, "failed"], None, "edit 1 must have either 'measures' or the reason"),
+    ("edits", ["perplexity"], 3, "two numbers, before and after, or null"),
 ]
 
 

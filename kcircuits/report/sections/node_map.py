@@ -1,0 +1,77 @@
+"""Where in a model nodes are: a row per layer from the bottom up, a column per head, and the MLPs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kcircuits.graph import Graph, head_of, layer_of
+from kcircuits.report.html import Html, tag
+
+_STEP = 14
+_LEFT = 30  # room for the layers' numbers
+_MOST_NUMBERS = 12
+
+
+def node_map(title: str, graph: Graph, nodes: Iterable[tuple[str, str]]) -> Html:
+    """A figure with a dot for each of some nodes; the places of the model's other nodes are faint.
+
+    Parameters
+    ----------
+    title
+        What the nodes are.
+    graph
+        Of the model.
+    nodes
+        Names of heads and MLPs, and what has become of each: one of our own words, which is its colour.
+        Resting on a dot tells both. `input` and `logits` have no place.
+    """
+    inside = [(name, change) for name, change in nodes if layer_of(name) is not None]
+    width, height = _LEFT + _STEP * (graph.num_heads + 2), _STEP * (graph.num_layers + 1) + 8
+    drawing = tag(
+        "svg",
+        *_layers(graph),
+        *(_dot(graph, name, change) for name, change in inside),
+        tag("text", "heads", x=str(_LEFT), y=str(height - 3)),
+        tag("text", "MLP", x=str(width), y=str(height - 3), text_anchor="end"),
+        viewBox=f"0 0 {width} {height}",
+        width=str(width),
+        height=str(height),
+        role="img",
+        aria_label=f"{title}: {len(inside)} heads and MLPs by layer; the lists below name them",
+    )
+    return tag("figure", tag("figcaption", title), drawing, class_="node-map")
+
+
+def _layers(graph: Graph) -> list[Html]:
+    """A faint row of places per layer, and the numbers of some."""
+    rows = []
+    every = -(-graph.num_layers // _MOST_NUMBERS)
+    for layer in range(graph.num_layers):
+        y = str(_down(graph, layer))
+        for first, last in ((0, graph.num_heads - 1), (graph.num_heads + 1,) * 2):
+            # A line of round dots: as long as none, with a gap between.
+            rows.append(
+                tag("line", class_="places", x1=str(_across(first)), x2=str(_across(last) + 0.01), y1=y, y2=y)
+            )
+        if layer % every == 0:
+            rows.append(tag("text", str(layer), x=str(_LEFT - 8), y=y, dy="0.35em", text_anchor="end"))
+    return rows
+
+
+def _dot(graph: Graph, name: str, change: str) -> Html:
+    layer = layer_of(name) or 0
+    head = head_of(name)
+    x, y = _across(graph.num_heads + 1 if head is None else head[1]), _down(graph, layer)
+    words = tag("title", f"{name}, {change}")
+    if head is not None:
+        return tag("circle", words, class_=change, cx=str(x), cy=str(y), r="5.5")
+    corner = {"x": str(x - 5), "y": str(y - 5)}
+    return tag("rect", words, class_=change, width="10", height="10", rx="1.5", **corner)
+
+
+def _across(column: int) -> float:
+    return _LEFT + _STEP * (column + 0.5)
+
+
+def _down(graph: Graph, layer: int) -> float:
+    return _STEP * (graph.num_layers - layer - 0.5)

@@ -1,0 +1,19 @@
+"""Prompts as a table or a sentence shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+LONGEST = 70
+
+
+def prompt_text(tokens: Sequence[str]) -> str:
+    """The text of a prompt; of a long one the end, which the model answers.
+
+    Examples
+    --------
+    >>> prompt_text(["In", " France", " they", " speak"])
+    'In France they speak'
+    """
+    text = "".join(tokens).strip()
+    return text if len(text) <= LONGEST else f"…{text[1 - LONGEST :]}"
