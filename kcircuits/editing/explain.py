@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from kcircuits.analysis.curves import RunCurves, layer_curves
 from kcircuits.analysis.direct import direct_logits
 from kcircuits.analysis.hallucination_results import AnswerCurve
+from kcircuits.analysis.heads import read_heads
 from kcircuits.analysis.prompt_texts import text_of, texts_of
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
@@ -17,6 +19,7 @@ from kcircuits.editing.edited_nodes import downstream, edited_nodes
 from kcircuits.editing.explanation import (
     BeforeAfter,
     Explanation,
+    HeadChange,
     Kind,
     NamesChange,
     NodeChange,
@@ -32,6 +35,8 @@ from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 
 LEAST_EDGES, SHARE_OF_EDGES = 200, 0.01
+MOST_HEADS, TOP = 8, 5
+"""How many heads are read, and how many tokens that they write."""
 
 
 def explain_edit(
@@ -90,6 +95,7 @@ def explain_edit(
         old=BeforeAfter(before[1], after[1]),
         logits=logits,
         changes=changes,
+        heads=_heads(original, edited, new, changes, memory),
         nodes=NamesChange.of(*(circuit.nodes for circuit in circuits)),
         edges=NamesChange.of(*(_edge_names(circuit) for circuit in circuits)),
     )
@@ -161,6 +167,28 @@ def _changes(
     ]
     changes.append(NodeChange("constants", "constants", constants[1] - constants[0], 0.0))
     return (before, after), tuple(changes)
+
+
+def _heads(
+    original: Model,
+    edited: Model,
+    new: Prompt,
+    changes: Sequence[NodeChange],
+    memory: int | str | None,
+) -> tuple[HeadChange, ...]:
+    """The heads that change most, read at the last position of both models."""
+    largest = sorted(changes, key=lambda each: -abs(each.change))
+    names = [each.node for each in largest if head_of(each.node)][:MOST_HEADS]
+    last = len(new.clean_ids) - 1
+    before, after = (
+        {
+            reading.node: reading
+            for reading in read_heads(model, [new], nodes=names, top=TOP, memory=memory).readings[0]
+            if reading.position == last
+        }
+        for model in (original, edited)
+    )
+    return tuple(HeadChange(before[name], after[name]) for name in names)
 
 
 def _kinds(graph: Graph, edited: tuple[str, ...]) -> dict[str, Kind]:

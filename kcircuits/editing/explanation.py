@@ -16,6 +16,8 @@ from kcircuits.files import write_atomically
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from kcircuits.analysis.node_reader import NodeReading
+
 FORMAT = "kcircuits-explanation/1"
 RISEN = 10
 Kind = Literal["edited", "later heads", "later MLPs", "untouched", "constants"]
@@ -72,6 +74,21 @@ class NodeChange:
 
 
 @dataclass(frozen=True)
+class HeadChange:
+    """What a head does at the last position, in the original model and in the edited one.
+
+    Logits, shares and ranks are those of the new object.
+    """
+
+    before: NodeReading
+    after: NodeReading
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"before": self.before.to_json(), "after": self.after.to_json()}
+
+
+@dataclass(frozen=True)
 class NamesChange:
     """Names that a circuit has after the edit and had not, had and has not, and has in both."""
 
@@ -115,6 +132,8 @@ class Explanation:
         logit(new) − logit(old) at the last position before and after, before a soft cap.
     changes
         Of all nodes and the constants; they add up to the difference of `logits`.
+    heads
+        The heads whose direct writing changes most, the largest change first.
     nodes, edges
         What of the circuit came, went and stayed: that of the old object in the original model, and that of
         the new object in the edited one.
@@ -129,6 +148,7 @@ class Explanation:
     old: BeforeAfter
     logits: tuple[float, float]
     changes: tuple[NodeChange, ...]
+    heads: tuple[HeadChange, ...]
     nodes: NamesChange
     edges: NamesChange
 
@@ -191,6 +211,7 @@ class Explanation:
             "logits": list(self.logits),
             "shares": self.shares,
             "changes": [asdict(each) for each in self.changes],
+            "heads": [each.to_json() for each in self.heads],
             "circuit": {"nodes": self.nodes.to_json(), "edges": self.edges.to_json()},
         }
 

@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from kcircuits.analysis.heads import read_heads
 from kcircuits.circuit import Circuit
 from kcircuits.discover import discover
 from kcircuits.editing.edit import edit
 from kcircuits.editing.explain import explain_edit
 from kcircuits.editing.explanation import KINDS, NamesChange, first_rise
+from kcircuits.editing.facts import fact_prompt
 from kcircuits.editing.methods import FineTuning, Memit, Rome
 from kcircuits.editing.second_moment import identity_moment
 from kcircuits.errors import KCircuitsError
@@ -55,6 +57,23 @@ def test_shares_add_up_to_one_and_to_the_measured_change(name):
     assert sum(found.shares.values()) == pytest.approx(1)
     assert found.table()["share"].sum() == pytest.approx(1)
     assert abs(found.total) > 0.01
+
+
+def test_heads_are_read_in_both_models(model):
+    made = made_of(model)
+    found = explain_edit(made, **OPTIONS)
+    changes = {each.node: each.change for each in found.changes if "h" in each.node}
+    assert [each.after.node for each in found.heads] == sorted(changes, key=lambda n: -abs(changes[n]))[:8]
+    prompt = fact_prompt(model, request(), "Norway")
+    names = [each.after.node for each in found.heads]
+    for when, loaded in (("before", model), ("after", made.model)):
+        readings = {
+            reading.node: reading
+            for reading in read_heads(loaded, [prompt], nodes=names, top=5).readings[0]
+            if reading.position == len(prompt.clean_ids) - 1
+        }
+        assert [getattr(each, when) for each in found.heads] == [readings[name] for name in names]
+    assert any(each.before != each.after for each in found.heads)
 
 
 def test_flows_are_of_the_same_change(model):

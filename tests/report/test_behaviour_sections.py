@@ -108,6 +108,8 @@ def test_an_edit(page_of):
     assert "Nodes added: 2 a1.h1, logits" in page.text
     assert "Edges lost: 1 m0->logits" in page.text
     assert "a1.h1 later heads +3.000 +75.0% +2.500 m0 edited +1.500 +37.5% +4.000" in page.text
+    assert "a1.h1 before +0.250 4 German, Polish a1.h1 after +2.750 4 German, Polish" in page.text
+    assert "a1.h1, before 0.50 0.50 0.00 a1.h1, after 0.00 0.75 0.25" in page.text
     assert [tag for tag, _ in page.tags].count("circle") == 2
     assert [each["class"] for each in page.with_tag("circle")] == ["lost", "added"]
     assert [each["class"] for each in page.with_tag("rect")] == ["kept", "kept"]  # m0, in both maps

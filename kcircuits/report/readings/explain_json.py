@@ -23,6 +23,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
 from kcircuits.identity import graph_of
 from kcircuits.report.readings.checks import LISTED, TOKENS, answer_curve, numbers, read_reading
+from kcircuits.report.readings.heads_json import check_node
 
 FORMAT = "kcircuits-explanation/1"
 OBJECTS = ("new", "old")
@@ -53,6 +54,12 @@ def _check(document: dict[str, Any]) -> None:
         check_keys("shares", document["shares"], dict.fromkeys(KINDS, _NUMBER))
     for index, change in enumerate(document["changes"]):
         check_keys(f"changes, {index}", change, _CHANGE)
+    length = len(document["prompt"]["tokens"])
+    for index, head in enumerate(document["heads"]):
+        times = check_keys(f"heads, {index}", head, dict.fromkeys(WHEN, _OBJECT))
+        for when in WHEN:
+            check_node(f"heads, {index}, {when}", times[when], length)
+            check_keys(f"heads, {index}, {when}", times[when], {"attention": _ATTENTION})
     circuit = check_keys("circuit", document["circuit"], {"nodes": _OBJECT, "edges": _OBJECT})
     for level in ("nodes", "edges"):
         check_keys(f"circuit, {level!r}", circuit[level], dict.fromkeys(CHANGES, _NAMES))
@@ -72,6 +79,7 @@ _NUMBER = (is_number, "a number")
 _OBJECT = (is_object, "an object")
 _TEXT = (is_text, "a string")
 _NAMES = (list_of(is_text, LISTED), "a list of names")
+_ATTENTION = (lambda value: value is not None, "a row of numbers")
 _DOCUMENT: Keys = {
     "model": _OBJECT,
     "settings": _OBJECT,
@@ -83,6 +91,7 @@ _DOCUMENT: Keys = {
     "logits": (numbers(2), "two numbers, before and after"),
     "shares": (or_none(is_object), "an object or null"),
     "changes": (list_of(anything, LISTED), "a list"),
+    "heads": (list_of(anything, LISTED), "a list"),
     "circuit": _OBJECT,
 }
 _PROMPT: Keys = {"tokens": TOKENS, "answer": _TEXT, "wrong": _TEXT}

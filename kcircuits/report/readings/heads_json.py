@@ -46,13 +46,19 @@ def _check(document: dict[str, Any]) -> None:
         length = len(prompt["tokens"])
         check_span(what, prompt["subject"], length)
         for number, node in enumerate(prompt["nodes"]):
-            here = f"{what}, node {number}"
-            check_keys(here, node, _NODE)
-            if node["position"] >= length:
-                raise KCircuitsError(
-                    f"{here}: 'position' is {node['position']}, and there are {length} tokens"
-                )
-            check_keys(here, node, {"attention": (or_none(numbers(length)), f"{length} numbers or null")})
+            check_node(f"{what}, node {number}", node, length)
+
+
+def check_node(what: str, node: object, num_tokens: int) -> None:
+    """Make sure that an object is what one node does at a position of a prompt of so many tokens.
+
+    Raises KCircuitsError if it is not.
+    """
+    found = check_keys(what, node, _NODE)
+    if found["position"] >= num_tokens:
+        raise KCircuitsError(f"{what}: 'position' is {found['position']}, and there are {num_tokens} tokens")
+    attention = (or_none(numbers(num_tokens)), f"{num_tokens} numbers or null")
+    check_keys(what, found, {"attention": attention})
 
 
 def _is_top(value: object) -> bool:

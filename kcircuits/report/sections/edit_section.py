@@ -8,7 +8,8 @@ from typing import Any
 from kcircuits.graph import Graph
 from kcircuits.identity import graph_of
 from kcircuits.report.html import Html, section, table, tag
-from kcircuits.report.readings.explain_json import CHANGES
+from kcircuits.report.readings.explain_json import CHANGES, WHEN
+from kcircuits.report.sections.matrix import matrix
 from kcircuits.report.sections.node_map import node_map
 from kcircuits.report.sections.numbers import NOTHING, number, percent
 from kcircuits.report.sections.prompts import prompt_text
@@ -33,7 +34,39 @@ def edit_section(found: dict[str, Any]) -> Html:
         tag("div", id="edit-charts"),
         *_circuit(found["circuit"], graph_of(found["model"])),
         *_writing(found),
+        *_heads(found["heads"], prompt["tokens"], new),
     )
+
+
+def _heads(heads: list[dict[str, Any]], tokens: list[str], new: str) -> list[Html]:
+    """What the heads that change most write and attend to, before and after."""
+    if not heads:
+        return []
+    text = (
+        "The heads whose direct writing changes most: what they add to the new object's logit at the last "
+        "position, the object's rank in what they write, the tokens that they write most, and where they "
+        "attend from there."
+    )
+    rows = [
+        (
+            each[when]["node"],
+            when,
+            number(each[when]["logit"], "+.3f"),
+            number(each[when]["rank"], ",.0f"),
+            ", ".join(token.strip() or repr(token) for token, _ in each[when]["top"]),
+        )
+        for each in heads
+        for when in WHEN
+    ]
+    attention = [
+        (f"{each[when]['node']}, {when}", each[when]["attention"]) for each in heads for when in WHEN
+    ]
+    return [
+        tag("h3", "Heads before and after"),
+        tag("p", text),
+        table("What they write", ("head", "", f"to {new}", "rank", "tokens"), rows),
+        matrix("Where they attend from the last position", tokens, attention),
+    ]
 
 
 def _signature(found: dict[str, Any]) -> list[tuple[str, str]]:

@@ -6,8 +6,9 @@ import math
 from statistics import fmean
 from typing import Any
 
-from kcircuits.report.html import Html, scrolling, section, table, tag
+from kcircuits.report.html import Html, section, table, tag
 from kcircuits.report.readings.comparison_json import LEVELS
+from kcircuits.report.sections.matrix import matrix
 from kcircuits.report.sections.numbers import NOTHING, number
 
 MOST_NAMES = 60
@@ -21,7 +22,9 @@ _TITLES = {
 def overlap_section(comparison: dict[str, Any]) -> Html:
     """The section about circuits side by side; a script draws the charts of their layers."""
     names = [each["name"] for each in comparison["circuits"]]
-    matrices = [_matrix(title, names, comparison[key]) for key, title in _TITLES.items()]
+    matrices = [
+        matrix(title, names, zip(names, comparison[key], strict=True)) for key, title in _TITLES.items()
+    ]
     parts = [_circuits(comparison["circuits"]), tag("div", *matrices, class_="charts")]
     if comparison["frequency"]:
         text = (
@@ -51,22 +54,6 @@ def _circuits(circuits: list[dict[str, Any]]) -> Html:
         for each in circuits
     ]
     return table("The circuits", ("", "domain", "edges", "nodes", "effective edges"), rows)
-
-
-def _matrix(title: str, names: list[str], rows: list[list[float]]) -> Html:
-    """A table whose cells are the darker the closer they are to 1."""
-    head = tag("tr", tag("td"), *(tag("th", name, scope="col") for name in names))
-    body = (
-        tag("tr", tag("th", name, scope="row"), *map(_cell, row))
-        for name, row in zip(names, rows, strict=True)
-    )
-    made = tag("table", tag("caption", title), tag("thead", head), tag("tbody", *body), class_="matrix")
-    return scrolling(made, title)
-
-
-def _cell(value: float) -> Html:
-    level = min(5, max(0, int(value * 6)))
-    return tag("td", number(value, ".2f"), class_=f"level-{level}")
 
 
 def _backbone(backbone: list[dict[str, Any]], least: float) -> list[Html]:

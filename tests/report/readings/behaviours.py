@@ -9,9 +9,17 @@ from kcircuits.analysis.ablations import HeadAblation
 from kcircuits.analysis.hallucination_results import AnswerCurve, Decision, Hallucination, Hallucinations
 from kcircuits.analysis.in_context_results import AddedHead, InContext
 from kcircuits.analysis.knockout import Knockout, PromptsEffect, TextEffect
+from kcircuits.analysis.node_reader import NodeReading
 from kcircuits.analysis.prompt_texts import PromptText
 from kcircuits.circuit import Circuit
-from kcircuits.editing.explanation import BeforeAfter, Explanation, NamesChange, NodeChange, ObjectCurves
+from kcircuits.editing.explanation import (
+    BeforeAfter,
+    Explanation,
+    HeadChange,
+    NamesChange,
+    NodeChange,
+    ObjectCurves,
+)
 from kcircuits.editing.measures import EditMeasures
 from kcircuits.editing.report import EditReport
 from kcircuits.editing.request import EditRequest
@@ -102,6 +110,7 @@ def explain(circuit: Circuit, text: str = " French") -> dict[str, Any]:
             old=_before_after(_curve(layers, 1.0), _curve(layers, 30.0)),
             logits=(-1.5, 2.5),
             changes=changes,
+            heads=(HeadChange(_reading(0.25, (0.5, 0.5, 0.0)), _reading(2.75, (0.0, 0.75, 0.25))),),
             nodes=NamesChange.of(["input", "m0", "a0.h2"], ["input", "m0", "a1.h1", "logits"]),
             edges=NamesChange.of(["input->m0", "m0->logits"], ["input->m0", "m0->a1.h1<q>"]),
         ).to_json()
@@ -125,6 +134,11 @@ def _curve(layers: int, last: float) -> AnswerCurve:
     """Ranks that fall towards `last` by a factor of 3 per layer, and the probabilities to match."""
     ranks = [last * 3.0 ** (layers - 1 - layer) for layer in range(layers)]
     return AnswerCurve(tuple(ranks), tuple(0.5 / rank for rank in ranks))
+
+
+def _reading(logit: float, attention: tuple[float, ...]) -> NodeReading:
+    """What a1.h1 does at the last position."""
+    return NodeReading("a1.h1", 2, logit, 0.5, 4, ((" German", logit), (" Polish", 0.1)), attention)
 
 
 def _before_after(before: AnswerCurve, after: AnswerCurve) -> BeforeAfter:
