@@ -23,7 +23,7 @@ from kcircuits.model.huggingface import first_line
 
 FORMAT = "kcircuits-checkpoint/1"
 SECONDS_BETWEEN = 1.0
-SHARE = 0.01
+SHARE = 0.005
 """Of the time, what checkpoints may take: a large one is written more rarely."""
 
 _WHAT = "checkpoint"
