@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -30,6 +30,23 @@ less than what it wastes behind a wrong draft."""
 Rule = Literal["gradient", "relevance"]
 Counter = Callable[[int, int], None]
 """Told how many of how many steps are done; an exception ends the work, and so does Ctrl-C."""
+
+
+class Keeper(Protocol):
+    """Who keeps snapshots of a search, named tensors on the CPU."""
+
+    @property
+    def snapshot(self) -> Mapping[str, Tensor] | None:
+        """What to go on from; None: from the beginning."""
+        ...
+
+    def due(self) -> bool:
+        """Whether to keep one now."""
+        ...
+
+    def keep(self, snapshot: Mapping[str, Tensor]) -> None:
+        """Keep one; an exception ends the search."""
+        ...
 
 
 class Engine:
@@ -157,18 +174,33 @@ class Engine:
         memory: int,
         progress: Callable[[Any], None] | None,
         chunk_limit: int | None = None,
+        checkpoint: Keeper | None = None,
     ) -> Any:
         """Run the compiled search; `kcircuits.discover.acdc` says what it does.
 
         `progress` is called after every chunk of hypotheses with an `AcdcProgress`; an exception that it
-        raises ends the search, and so does Ctrl-C. Returns an `AcdcResult`.
+        raises ends the search, and so does Ctrl-C. Returns an `AcdcResult`. A `checkpoint` is asked after
+        every chunk whether it is `due`, and is given snapshots to `keep`, also when the search ends early;
+        where it has one, the search goes on from that, to the same result bit for bit, if all else is the
+        same.
         """
         # The search keeps the outputs of all senders, the gradients at all receivers, and what of the
         # receivers' inputs no hypothesis changes.
         workspace = self._workspace(memory, len(self.graph.senders) + 2 * len(self.graph.receivers))
         if chunk_limit is None:
             chunk_limit = acdc_chunk(self._spec, self.num_prompts)
-        return self._session.acdc(threshold, absolute, workspace, chunk_limit, progress)
+        if checkpoint is None:
+            return self._session.acdc(threshold, absolute, workspace, chunk_limit, progress)
+        return self._session.acdc(
+            threshold,
+            absolute,
+            workspace,
+            chunk_limit,
+            progress,
+            due=checkpoint.due,
+            keep=checkpoint.keep,
+            resume=checkpoint.snapshot,
+        )
 
     def path_scores(
         self, points: Sequence[float], *, rule: Rule, qk_fix: bool, memory: int, progress: Counter | None
@@ -244,10 +276,20 @@ def acdc_chunk(spec: ModelSpec, num_prompts: int) -> int:
     return max(1, DRAFTED_ROWS // num_prompts)
 
 
-def engines(spec: ModelSpec, task: Task, memory: int, placement: Placement = IN_MEMORY) -> Iterator[Engine]:
-    """Engines for consecutive portions of a task's prompts, one at a time (`kcircuits.portions`)."""
+def engines(
+    spec: ModelSpec,
+    task: Task,
+    memory: int,
+    placement: Placement = IN_MEMORY,
+    means: Tensor | None = None,
+) -> Iterator[Engine]:
+    """Engines for consecutive portions of a task's prompts, one at a time (`kcircuits.portions`).
+
+    `means`: what `mean_activations` gives for the task; computed here if it is not given.
+    """
     check_all_fit(spec, task.prompts)
-    means = mean_activations(spec, task, memory, placement) if task.is_mean else None
+    if task.is_mean and means is None:
+        means = mean_activations(spec, task, memory, placement)
     reference = task.reference or task.prompts
     for portion in portions(spec, task.prompts, memory, kept=task.ablation != "zero", **vars(placement)):
         yield Engine(spec, replace(task, prompts=portion, reference=reference), means, placement.layout)

@@ -8,6 +8,9 @@ from kcircuits.data.prompts import Prompt
 from kcircuits.memory import Layout
 from kcircuits.model.spec import ModelSpec
 
+PART_TOKENS = 256
+"""Of a part. Products of more rows are hardly faster, and so a part costs little more than its share."""
+
 
 def engine_bytes_per_token(spec: ModelSpec, kept: bool, layout: Layout = "memory") -> int:
     """Bytes that an engine keeps for each token where the model is.
@@ -51,7 +54,18 @@ def portions(
     what is `beside` them, bytes for each token, take all of it.
     """
     engine = engine_bytes_per_token(spec, kept, layout)
-    tokens = memory // (2 * engine if layout == "memory" else engine + beside)
+    return _cut(prompts, memory // (2 * engine if layout == "memory" else engine + beside))
+
+
+def parts(prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], ...]:
+    """Consecutive parts of the prompts, which depend on nothing else: what gradient scores are summed over.
+
+    Each has at most `PART_TOKENS` tokens, or is one prompt. Portions are cut from one part at a time.
+    """
+    return tuple(_cut(prompts, PART_TOKENS))
+
+
+def _cut(prompts: Sequence[Prompt], tokens: int) -> Iterator[tuple[Prompt, ...]]:
     portion: list[Prompt] = []
     used = 0
     for prompt in prompts:

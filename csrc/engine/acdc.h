@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "engine/session.h"
+#include "engine/snapshot.h"
 
 namespace kcircuits::engine {
 
@@ -39,8 +41,20 @@ struct AcdcResult {
   int64_t chunks = 0;
 };
 
-// `progress` is called after every chunk and may throw to stop the search.
-AcdcResult acdc(const Session& session, const AcdcOptions& options,
-                const std::function<void(const AcdcProgress&)>& progress);
+// Who looks on.
+struct AcdcWatch {
+  // After every chunk; may throw to stop the search.
+  std::function<void(const AcdcProgress&)> progress;
+  // Whether it is time to keep a snapshot, asked after every chunk; empty: none is ever kept.
+  std::function<bool()> due;
+  // A snapshot, when one is due and when `progress` throws.
+  std::function<void(const Snapshot&)> keep;
+};
+
+// `from`: a snapshot of a search of the same session with the same options. What follows is what
+// followed there, bit for bit: the snapshot has all that the shapes of later chunks depend on,
+// too, as these decide how products are rounded.
+AcdcResult acdc(const Session& session, const AcdcOptions& options, const AcdcWatch& watch,
+                const std::optional<Snapshot>& from);
 
 }  // namespace kcircuits::engine

@@ -233,15 +233,27 @@ at::Tensor run_exact_scores(const Session& session, const at::Tensor& wanted, in
 
 // Without the GIL, but Ctrl-C and the caller's progress function are heard after every chunk.
 AcdcResult run_acdc(const Session& session, double threshold, bool absolute, int64_t memory,
-                    int64_t chunk_limit, const py::object& progress) {
-  const auto report = [&](const AcdcProgress& done) {
+                    int64_t chunk_limit, const py::object& progress, const py::object& due,
+                    const py::object& keep, const std::optional<Snapshot>& from) {
+  AcdcWatch watch;
+  watch.progress = [&](const AcdcProgress& done) {
     const py::gil_scoped_acquire gil;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     if (!progress.is_none()) progress(done);
   };
+  if (!due.is_none()) {
+    watch.due = [&] {
+      const py::gil_scoped_acquire gil;
+      return due().cast<bool>();
+    };
+    watch.keep = [&](const Snapshot& snapshot) {
+      const py::gil_scoped_acquire gil;
+      keep(snapshot);
+    };
+  }
   const py::gil_scoped_release no_gil;
   const Call call;
-  return acdc(session, {threshold, absolute, memory, chunk_limit}, report);
+  return acdc(session, {threshold, absolute, memory, chunk_limit}, watch, from);
 }
 
 }  // namespace
@@ -321,7 +333,8 @@ void bind(py::module_& m) {
           },
           py::arg("layer"), py::call_guard<py::gil_scoped_release, Call>())
       .def("acdc", &run_acdc, py::arg("threshold"), py::arg("absolute"), py::arg("memory"),
-           py::arg("chunk_limit"), py::arg("progress"));
+           py::arg("chunk_limit"), py::arg("progress"), py::arg("due") = py::none(),
+           py::arg("keep") = py::none(), py::arg("resume") = py::none());
 
   m.def(
       "plan_runs",

@@ -58,9 +58,13 @@ void Gradients::refresh(int64_t receiver) {
     pull_back_logits();
     for (int64_t layer = graph_.num_layers - 1; layer > stop.layer; --layer) {
       pull_back_mlp(layer);
+      arrive(layer);
       pull_back_attention(layer);
     }
-    if (stop.kind != Kind::kLogits) pull_back_mlp(stop.layer);
+    if (stop.kind != Kind::kLogits) {
+      pull_back_mlp(stop.layer);
+      arrive(stop.layer);
+    }
     layer_ = stop.layer;
   }
   if (stop.kind != Kind::kLogits && stop.kind != Kind::kMlp) pull_back_attention(stop.layer);
@@ -111,7 +115,7 @@ void Gradients::pull_back_mlp(int64_t layer) {
   inputs_.clear();
   if (need == Need::kNone) return;
   const bool last_only = need == Need::kLast;
-  const at::Tensor at_out = at_output(graph_.mlp(layer), last_only);
+  const at::Tensor at_out = at_mlp(layer, last_only);
   const at::Tensor stream = state_.inputs({r}, last_only, nullptr)[0];
   const at::AutoGradMode grad(true);
   const at::Tensor leaf = stream.detach().requires_grad_();
@@ -165,7 +169,7 @@ void Gradients::pull_back_attention(int64_t layer) {
     const bool last_only = state_.need(graph_.head(layer, i)) == Need::kLast;
     calls.push_back(session_.head_call(layer, i, last_only,
                                        [&](int64_t receiver) { return projected.at(receiver); }));
-    at_outputs.push_back(at_output(graph_.head(layer, i), last_only));
+    at_outputs.push_back(at_head(layer, i, last_only));
   }
   const std::vector<at::Tensor> outputs = session_.head_outputs(layer, calls);
   std::vector<at::Tensor> wanted = leaves;
@@ -176,26 +180,108 @@ void Gradients::pull_back_attention(int64_t layer) {
   }
 }
 
-at::Tensor Gradients::at_output(int64_t sender, bool last_only) const {
+void Gradients::arrive(int64_t layer) {
   const c10::NoGradGuard no_grad;
-  // The forward mix transposed: the receivers' gradients are what is summed.
-  const at::Tensor from_last =
-      mix(last_.unsqueeze(1), readers(sender, Need::kLast), std::nullopt, nullptr)
-          .squeeze(1);  // [1, N, D]
+  arrived_last_ = arriving(layer, Need::kLast);
+  arrived_all_ = arriving(layer, Need::kAll);
+}
+
+Gradients::Arrived Gradients::arriving(int64_t layer, Need rows) const {
+  Arrived out;
+  std::vector<uint8_t> mask;
+  for (int64_t i = 0; i < graph_.num_heads; ++i) {
+    const int64_t sender = graph_.head(layer, i);
+    const std::vector<uint8_t> of = readers(sender, rows, graph_.mlp_input(layer) + 1);
+    if (std::find(of.begin(), of.end(), 1) == of.end()) continue;
+    out.heads.push_back(sender);
+    mask.insert(mask.end(), of.begin(), of.end());
+  }
+  if (!out.heads.empty()) out.rows = summed(rows == Need::kLast ? last_ : all_, mask);
+  return out;
+}
+
+at::Tensor Gradients::at_mlp(int64_t layer, bool last_only) const {
+  const c10::NoGradGuard no_grad;
+  const int64_t sender = graph_.mlp(layer);
+  const int64_t first = graph_.mlp_input(layer) + 1;
+  const at::Tensor from_last = summed(last_, readers(sender, Need::kLast, first));
   if (last_only) return from_last;
-  return mix(all_.unsqueeze(1), readers(sender, Need::kAll), std::nullopt, nullptr)
-      .squeeze(1)
+  return summed(all_, readers(sender, Need::kAll, first))
       .index_add_(1, session_.tokens().last, from_last);
 }
 
-// Which receivers with a gradient of these rows read the sender: bool [1, R].
-at::Tensor Gradients::readers(int64_t sender, Need rows) const {
-  at::Tensor mask = at::zeros({1, graph_.num_receivers()}, at::kBool);
-  bool* out = mask.mutable_data_ptr<bool>();
-  for (int64_t r = 0; r < graph_.num_receivers(); ++r) {
+// What has arrived from behind the layer, and the layer's MLP where it reads the head.
+at::Tensor Gradients::at_head(int64_t layer, int64_t head, bool last_only) const {
+  const c10::NoGradGuard no_grad;
+  const int64_t sender = graph_.head(layer, head);
+  const int64_t mlp = graph_.mlp_input(layer);
+  const bool mlp_reads = sender < graph_.num_senders_of(mlp) && state_.present(sender, mlp);
+  const auto sum = [&](const Arrived& arrived, const at::Tensor& gradients, Need rows) {
+    const auto found = std::find(arrived.heads.begin(), arrived.heads.end(), sender);
+    at::Tensor out = at::zeros({1, gradients.size(1), gradients.size(2)}, gradients.options());
+    if (found != arrived.heads.end()) out.add_(arrived.rows[found - arrived.heads.begin()]);
+    if (mlp_reads && kept_[mlp] == rows) out.add_(gradients[mlp]);
+    return out;
+  };
+  const at::Tensor from_last = sum(arrived_last_, last_, Need::kLast);
+  if (last_only) return from_last;
+  return sum(arrived_all_, all_, Need::kAll).index_add_(1, session_.tokens().last, from_last);
+}
+
+std::vector<uint8_t> Gradients::readers(int64_t sender, Need rows, int64_t first) const {
+  std::vector<uint8_t> out(graph_.num_receivers(), 0);
+  for (int64_t r = first; r < graph_.num_receivers(); ++r) {
     out[r] = kept_[r] == rows && sender < graph_.num_senders_of(r) && state_.present(sender, r);
   }
-  return mask.to(all_.device());
+  return out;
+}
+
+// The forward mix transposed: the receivers' gradients [R, rows, D] are what is summed, for each
+// row of the mask [outputs, R].
+at::Tensor Gradients::summed(const at::Tensor& gradients, const std::vector<uint8_t>& mask) const {
+  at::Tensor which = at::empty(
+      {static_cast<int64_t>(mask.size()) / graph_.num_receivers(), graph_.num_receivers()},
+      at::kBool);
+  std::copy(mask.begin(), mask.end(), which.mutable_data_ptr<bool>());
+  return mix(gradients.unsqueeze(1), which.to(gradients.device()), std::nullopt, nullptr)
+      .squeeze(1);
+}
+
+void Gradients::save(Snapshot& into) const {
+  into["gradients_of"] = at::tensor(std::vector<int64_t>{layer_}, at::kLong);
+  if (layer_ < 0 || layer_ == graph_.num_layers) return;
+  const auto add = [&](const std::string& name, const Arrived& arrived, const at::Tensor& like) {
+    into[name + "_heads"] = at::tensor(arrived.heads, at::kLong);
+    into[name + "_arrived"] = arrived.heads.empty()
+                                  ? at::empty({0, like.size(1), like.size(2)}, like.options()).cpu()
+                                  : arrived.rows.cpu();
+  };
+  add("all", arrived_all_, all_);
+  add("last", arrived_last_, last_);
+  const int64_t mlp = graph_.mlp_input(layer_);
+  into["mlp_need"] = at::tensor(std::vector<int64_t>{static_cast<int64_t>(kept_[mlp])}, at::kLong);
+  if (kept_[mlp] != Need::kNone)
+    into["mlp_gradient"] = (kept_[mlp] == Need::kLast ? last_ : all_)[mlp].cpu();
+}
+
+void Gradients::restore(const Snapshot& from) {
+  layer_ = entry(from, "gradients_of", at::kLong, {1}).item<int64_t>();
+  if (layer_ == -1 || layer_ == graph_.num_layers) return;
+  TORCH_CHECK_VALUE(0 <= layer_ && layer_ < graph_.num_layers, "snapshot: no layer ", layer_);
+  const auto read = [&](const std::string& name, const at::Tensor& like) {
+    Arrived out{ids(from, name + "_heads", graph_.num_senders()), {}};
+    out.rows = entry(from, name + "_arrived", like.scalar_type(),
+                     {static_cast<int64_t>(out.heads.size()), like.size(1), like.size(2)})
+                   .to(like.device());
+    return out;
+  };
+  arrived_all_ = read("all", all_);
+  arrived_last_ = read("last", last_);
+  const int64_t mlp = graph_.mlp_input(layer_);
+  kept_[mlp] = static_cast<Need>(ids(from, "mlp_need", 3).at(0));
+  if (kept_[mlp] == Need::kNone) return;
+  const at::Tensor& kept = kept_[mlp] == Need::kLast ? last_ : all_;
+  kept[mlp].copy_(entry(from, "mlp_gradient", kept.scalar_type(), {kept.size(1), kept.size(2)}));
 }
 
 // stream, at_stream and at_normed [1, rows, D]

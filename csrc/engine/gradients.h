@@ -33,7 +33,17 @@ class Gradients {
   // For receivers of the sub-block that the last refresh was for.
   Estimates estimate(const std::vector<int64_t>& receivers) const;
 
+  // What the refresh of a later sub-block of the same layer starts from.
+  void save(Snapshot& into) const;
+  void restore(const Snapshot& from);
+
  private:
+  // Gradients that arrive at the outputs of some heads of a layer, at these rows, [heads, rows, D].
+  struct Arrived {
+    std::vector<int64_t> heads;  // senders
+    at::Tensor rows;
+  };
+
   // A receiver of the last sub-block: the stream it reads and the gradient behind its norm, [rows,
   // D].
   struct Input {
@@ -43,9 +53,15 @@ class Gradients {
   void pull_back_logits();
   void pull_back_mlp(int64_t layer);
   void pull_back_attention(int64_t layer);
-  // The gradient at the output of a sender that is read at these rows, [1, rows, D].
-  at::Tensor at_output(int64_t sender, bool last_only) const;
-  at::Tensor readers(int64_t sender, Need rows) const;
+  void arrive(int64_t layer);
+  Arrived arriving(int64_t layer, Need rows) const;
+  // The gradient at the output of a layer's MLP, or of one of its heads, that is read at these
+  // rows, [1, rows, D].
+  at::Tensor at_mlp(int64_t layer, bool last_only) const;
+  at::Tensor at_head(int64_t layer, int64_t head, bool last_only) const;
+  // Which receivers with a gradient of these rows read a sender, from the first of them on.
+  std::vector<uint8_t> readers(int64_t sender, Need rows, int64_t first) const;
+  at::Tensor summed(const at::Tensor& gradients, const std::vector<uint8_t>& mask) const;
   void keep(int64_t receiver, const at::Tensor& stream, const at::Tensor& at_stream,
             const at::Tensor& at_normed);
 
@@ -57,6 +73,8 @@ class Gradients {
   at::Tensor all_, last_;
   std::vector<Need> kept_;  // [R]
   int64_t layer_ = -1;      // of the last refresh
+  // At the heads of the last layer, from the receivers behind it: no test of the layer changes it.
+  Arrived arrived_all_, arrived_last_;
   std::map<int64_t, Input> inputs_;
 };
 

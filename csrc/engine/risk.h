@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cmath>
+#include <utility>
 
 namespace kcircuits::engine {
 
@@ -16,6 +17,10 @@ class Risk {
   double of(double predicted) const;
   // What became of a draft with this prediction.
   void learn(double predicted, bool wrong);
+
+  // What has been learnt, and the same again.
+  std::pair<double, double> learnt() const { return {seen_, expected_}; }
+  void restore(double seen, double expected) { seen_ = seen, expected_ = expected; }
 
  private:
   double threshold_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/session.h"
+#include "engine/snapshot.h"
 
 namespace kcircuits::engine {
 
@@ -41,10 +42,17 @@ class State {
   void set_all(int64_t sender, const at::Tensor& rows);
   void set_last(int64_t sender, const at::Tensor& rows);
 
+  // Which edges are there, and the outputs that are no longer those of the full model and that
+  // somebody still needs: of the others nothing is read again. Both while the same receivers are
+  // settled, and `restore` on a state as it was made.
+  void save(Snapshot& into) const;
+  void restore(const Snapshot& from);
+
  private:
   const Session& session_;
   std::vector<std::vector<uint8_t>> present_;  // [R][senders of r]
   std::vector<Need> need_;                     // [S]
+  std::vector<uint8_t> changed_;               // [S], whether an output was set
   at::Tensor delta_, delta_last_;
 };
 

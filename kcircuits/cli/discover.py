@@ -108,6 +108,15 @@ def command(
         str | None,
         typer.Option("--scores", metavar="FILE", help="Write the scores of all edges, as .safetensors."),
     ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="FILE",
+            help="Keep the state of a search with acdc here, go on from it if it is there, and remove it in "
+            "the end.",
+        ),
+    ] = None,
     senders: options.SENDERS = None,
     dtype: options.DTYPE = "float32",
     device_map: options.DEVICE_MAP = None,
@@ -151,6 +160,8 @@ def command(
     made = method_of(method, chosen_options)
     if scores is not None and method == "acdc":
         raise KCircuitsError("acdc does not score all edges: --scores is for the other methods")
+    if checkpoint is not None and method != "acdc":
+        raise KCircuitsError(f"--checkpoint is for acdc alone, got {method}")
     loaded, chosen = prepare(
         model,
         source,
@@ -169,6 +180,8 @@ def command(
     if scores is not None:
         check_output_folder(Path(scores).parent)
         check_output_file(scores)
+    if checkpoint is not None:
+        check_output_folder(Path(checkpoint).parent)
     with_picture = drawable()
 
     with shown_progress(not (quiet or as_json)) as progress:
@@ -185,6 +198,7 @@ def command(
             memory=memory,
             progress=progress,
             scores=scores,
+            checkpoint=checkpoint,
             **chosen_options,
         )
         circuit, where = profiled(search) if profile else (search(), None)
@@ -194,6 +208,8 @@ def command(
     recorded = source.half_settings | {"input": given_input}
     circuit = replace(circuit, settings=circuit.settings | recorded)
     written = write_circuit(circuit, folder, with_picture) + ([Path(scores)] if scores else [])
+    if checkpoint is not None:
+        Path(checkpoint).unlink(missing_ok=True)
     if as_json:
         summary = _summary(circuit, chosen, written)
         json.dump(summary | ({"profile": where.to_json()} if where else {}), sys.stdout, indent=2)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from kcircuits.circuit import Edge
 from kcircuits.discover.by_scores import check_differences
+from kcircuits.discover.checkpoint import Checkpoint
 from kcircuits.discover.method import Found
 from kcircuits.discover.progress import Progress, ProgressCallback
 from kcircuits.engine import Engine, engine_of
@@ -57,11 +59,28 @@ class Acdc:
         check_together(spec, self.name)
         check_differences(task)
 
-    def search(self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None) -> Found:
-        """Run the search; the score of an edge is its effect when it was tested, m(without) − m(with)."""
-        return self.search_with(engine_of(spec, task, memory), memory, progress)
+    def search(
+        self,
+        spec: ModelSpec,
+        task: Task,
+        memory: int,
+        progress: ProgressCallback | None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Found:
+        """Run the search; the score of an edge is its effect when it was tested, m(without) − m(with).
 
-    def search_with(self, engine: Engine, memory: int, progress: ProgressCallback | None) -> Found:
+        With a checkpoint that has begun, go on from it, and write it about every second and when `progress`
+        or Ctrl-C ends the search.
+        """
+        return self.search_with(engine_of(spec, task, memory), memory, progress, checkpoint)
+
+    def search_with(
+        self,
+        engine: Engine,
+        memory: int,
+        progress: ProgressCallback | None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Found:
         """The same on an engine that is there."""
         graph = engine.graph
 
@@ -78,12 +97,14 @@ class Acdc:
                     )
                 )
 
-        result = engine.acdc(
-            self.threshold,
-            absolute=self.absolute,
-            memory=memory,
-            progress=report,
-        )
+        with checkpoint.searching() if checkpoint else nullcontext():
+            result = engine.acdc(
+                self.threshold,
+                absolute=self.absolute,
+                memory=memory,
+                progress=report,
+                checkpoint=checkpoint,
+            )
         edges = tuple(
             Edge(graph.senders[edge.sender], graph.receivers[edge.receiver], edge.effect)
             for edge in result.edges

@@ -61,14 +61,19 @@ def checked_scores(
     Raises KCircuitsError if they are not finite, or all of them are 0.
     """
     scores = np.asarray(scorer.scores(spec, task, memory, progress), dtype=np.float32)
+    check_scores(scorer.name, scores)
+    return scores
+
+
+def check_scores(method: str, scores: np.ndarray) -> None:
+    """Raise KCircuitsError if scores are not finite, or all of them are 0."""
     if not np.isfinite(scores).all():
-        raise KCircuitsError(f"{scorer.name}: a score is not finite, the numbers overflow")
+        raise KCircuitsError(f"{method}: a score is not finite, the numbers overflow")
     if not scores.any():
         raise KCircuitsError(
-            f"{scorer.name}: every score is 0, as ablation changes nothing on these prompts: "
+            f"{method}: every score is 0, as ablation changes nothing on these prompts: "
             "give corrupt prompts that differ, more prompts for a mean, or use zero ablation"
         )
-    return scores
 
 
 def check_differences(task: Task) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from kcircuits.discover.progress import ProgressCallback, Steps
-from kcircuits.engine import Counter, Engine, Rule, check_all_fit, engines
+from kcircuits.discover.progress import ProgressCallback
+from kcircuits.discover.summed import mean_of_parts, scores_of_parts
+from kcircuits.engine import Counter, Engine, Rule
 from kcircuits.errors import KCircuitsError
-from kcircuits.layouts import check_senders, placement_for_scores
+from kcircuits.layouts import check_senders
 from kcircuits.memory import Senders
 from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task
@@ -61,9 +61,14 @@ class PathScorer:
         self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
     ) -> np.ndarray:
         """A forward and a backward pass for each point, several in one batch."""
-        return _mean(spec, task, memory, progress, len(self.points), self.senders, self._of)
+        return mean_of_parts(scores_of_parts(self, spec, task, memory, progress))
 
-    def _of(self, engine: Engine, memory: int, count: Counter) -> Tensor:
+    def runs(self, spec: ModelSpec) -> int:
+        """One for each point."""
+        return len(self.points)
+
+    def of_portion(self, engine: Engine, memory: int, count: Counter) -> Tensor:
+        """The sum over the engine's prompts, [S, R]."""
         return engine.path_scores(
             self.points, rule=self.rule, qk_fix=self.qk_fix, memory=memory, progress=count
         )
@@ -171,39 +176,15 @@ class EapIgActivations:
         self, spec: ModelSpec, task: Task, memory: int, progress: ProgressCallback | None
     ) -> np.ndarray:
         """n passes for each of 2 L + 1 nodes, from the node on."""
-        runs = self.ig_steps * (2 * len(spec.layers) + 1)
-        return _mean(spec, task, memory, progress, runs, self.senders, self._of)
+        return mean_of_parts(scores_of_parts(self, spec, task, memory, progress))
 
-    def _of(self, engine: Engine, memory: int, count: Counter) -> Tensor:
+    def runs(self, spec: ModelSpec) -> int:
+        """n for each node."""
+        return self.ig_steps * (2 * len(spec.layers) + 1)
+
+    def of_portion(self, engine: Engine, memory: int, count: Counter) -> Tensor:
+        """The sum over the engine's prompts, [S, R]."""
         return engine.activation_scores(self.ig_steps, qk_fix=self.qk_fix, memory=memory, progress=count)
-
-
-def _mean(
-    spec: ModelSpec,
-    task: Task,
-    memory: int,
-    progress: ProgressCallback | None,
-    runs: int,
-    senders: Senders,
-    scores_of: Callable[[Engine, int, Counter], Tensor],
-) -> np.ndarray:
-    """The mean over all prompts, from sums over portions of them; progress counts prompts times runs."""
-    total: np.ndarray = np.zeros(spec.graph.valid.shape)
-    before = 0
-
-    def count(done: int, _: int) -> None:
-        if progress is not None:
-            steps = before + done * engine.num_prompts
-            progress(Steps(steps, runs * len(task.prompts), "runs"))
-
-    kept = task.ablation != "zero"
-    check_all_fit(spec, task.prompts)
-    placement = placement_for_scores(spec, task.prompts, memory, kept, senders)
-    for engine in engines(spec, task, memory, placement):
-        total += scores_of(engine, memory, count).double().cpu().numpy()
-        before += runs * engine.num_prompts
-    mean: np.ndarray = total / len(task.prompts)
-    return mean
 
 
 def _check_correction(spec: ModelSpec, qk_fix: bool) -> None:

@@ -13,9 +13,12 @@ import numpy as np
 
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
+from kcircuits.discover.acdc import Acdc
 from kcircuits.discover.by_scores import check_differences, checked_scores
+from kcircuits.discover.checkpoint import Checkpoint
 from kcircuits.discover.methods import method_of, scorer_of
 from kcircuits.discover.progress import ProgressCallback
+from kcircuits.discover.search_identity import search_of
 from kcircuits.engine import check_all_fit, measure
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import check_output_file
@@ -46,6 +49,7 @@ def discover(
     memory: int | str | None = None,
     progress: ProgressCallback | None = None,
     scores: str | Path | None = None,
+    checkpoint: str | Path | None = None,
     **options: Any,
 ) -> Circuit:
     """Find the circuit of a model for some prompts.
@@ -83,6 +87,11 @@ def discover(
         search.
     scores
         Where to write the scores of all edges (`kcircuits.scores.Scores.save`); not for "acdc".
+    checkpoint
+        For "acdc": a file that is written about once a second, and when the search is interrupted. Where it
+        is there, the search goes on from it and ends with the same circuit, bit for bit, as if it had never
+        stopped; a search without `memory` goes on with the budget that it had. The file stays when the
+        search is done: remove it once the circuit is safe.
     **options
         The method's options. Methods that score all edges take those of `kcircuits.selection.Selection`,
         too: `top_n` or `threshold`, `absolute`, `greedy`, `level`.
@@ -98,7 +107,9 @@ def discover(
     ------
     KCircuitsError
         If anything of the input cannot be used, before the search begins; or if a method that selects or
-        trains has no edge left in the end. (ACDC may remove them all, which is a result.)
+        trains has no edge left in the end. (ACDC may remove them all, which is a result.) Also if the
+        checkpoint is damaged or is one of another search: of other prompts or settings, another model or
+        memory, or where products are rounded in another way (threads, processor, versions).
     StaleMetricError
         If the fresh run of the circuit contradicts the search.
     """
@@ -107,17 +118,25 @@ def discover(
     chosen.check(model.spec, task)
     if scores is not None and method == "acdc":
         raise KCircuitsError("acdc does not score all edges, so there are no scores to write")
+    if checkpoint is not None and method != "acdc":
+        raise KCircuitsError(f"a checkpoint is for acdc alone, got one for {method}")
     if scores is not None:
         check_output_file(scores)
     check_all_fit(model.spec, (*task.prompts, *task.reference))
-    budget = memory_bytes(memory)
+    kept = None if checkpoint is None else Checkpoint(checkpoint)
+    budget = memory_bytes(kept.memory if kept and memory is None else memory)
     spec = changed(model.spec, fold_value_biases=fold_value_biases, keep_positions=keep_positions)
+    settings = {**chosen.settings, **how(task, fold_value_biases, keep_positions)}
 
     start = perf_counter()
-    found = chosen.search(spec, task, budget, progress)
-    seconds = perf_counter() - start
+    if kept is None:
+        found = chosen.search(spec, task, budget, progress)
+    else:
+        assert isinstance(chosen, Acdc)
+        kept.begin(search_of(spec, task, model.identity, settings, budget))
+        found = chosen.search(spec, task, budget, progress, kept)
+    seconds = perf_counter() - start + (kept.seconds if kept else 0)
 
-    settings = {**chosen.settings, **_how(task, fold_value_biases, keep_positions)}
     stats = {**found.stats, "seconds": round(seconds, 3)}
     circuit = Circuit(spec.graph, model.identity, chosen.name, settings, {}, found.edges, stats)
     masks = np.stack([spec.graph.valid, circuit.mask(), np.zeros_like(spec.graph.valid)])
@@ -162,11 +181,12 @@ def attribute(
     budget = memory_bytes(memory)
     spec = changed(model.spec, fold_value_biases=fold_value_biases, keep_positions=keep_positions)
     matrix = checked_scores(scorer, spec, task, budget, progress)
-    settings = {**vars(scorer), **_how(task, fold_value_biases, keep_positions)}
+    settings = {**vars(scorer), **how(task, fold_value_biases, keep_positions)}
     return Scores(spec.graph, model.identity, method, settings, matrix)
 
 
-def _how(task: Task, fold_value_biases: bool, keep_positions: bool) -> dict[str, Any]:
+def how(task: Task, fold_value_biases: bool, keep_positions: bool) -> dict[str, Any]:
+    """What the settings of a circuit or of scores say beside the method's options."""
     return {
         "ablation": task.ablation,
         "metric": task.metric,

@@ -26,7 +26,7 @@ from kcircuits.planning.memory import (
     measuring_bytes,
     weights_bytes,
 )
-from kcircuits.portions import portions
+from kcircuits.portions import parts, portions
 from kcircuits.task import Ablation, Task
 
 
@@ -139,10 +139,16 @@ def plan(
     kept = ablation != "zero"
     cut, placement = [task.prompts], IN_MEMORY
     if method in SCORERS:
+        whole: Sequence[tuple[Prompt, ...]] = [task.prompts]
         if method not in SEARCHES:
             senders = chosen.settings["senders"]
             placement = placement_for_scores(spec, task.prompts, budget, kept, senders)
-        cut = list(portions(spec, task.prompts, budget, kept=kept, **vars(placement)))
+            whole = parts(task.prompts)
+        cut = [
+            portion
+            for part in whole
+            for portion in portions(spec, part, budget, kept=kept, **vars(placement))
+        ]
     largest = max(cut, key=lambda portion: sum(len(prompt.clean_ids) for prompt in portion))
     sizes = Sizes.of(spec, kept, largest, placement.layout)
     settings, graph = chosen.settings, spec.graph
