@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
@@ -37,7 +37,7 @@ class ModelChoice:
 
     source: str
     dtype: str
-    place: Place
+    place: Place = field(compare=False)
 
 
 @dataclass(frozen=True)

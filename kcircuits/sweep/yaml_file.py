@@ -40,14 +40,11 @@ class Document:
         """An error about the value at a place: the document's name, the key, what is wrong, and the line."""
         dotted = _dotted(place)
         text = f"{self.name}: {dotted}: {message}" if dotted else f"{self.name}: {message}"
-        number = self._line(place)
-        if number is not None:
-            text += f" (line {number + 1}: {shown(self.lines[number].strip())})"
-        return KCircuitsError(text)
+        return KCircuitsError(text + _where(self.lines, self._mark(place)))
 
-    def _line(self, place: Place) -> int | None:
-        """The line, counted from 0, of the deepest node on the way to a place."""
-        node, line = self.root, None
+    def _mark(self, place: Place) -> yaml.Mark | None:
+        """Where in the file the deepest node on the way to a place begins."""
+        node, mark = self.root, None
         for step in place:
             found = None
             if isinstance(node, yaml.MappingNode):
@@ -56,8 +53,8 @@ class Document:
                 found = (node.value[step], node.value[step])
             if found is None:
                 break
-            line, node = found[0].start_mark.line, found[1]
-        return line
+            mark, node = found[0].start_mark, found[1]
+        return mark
 
 
 def read_yaml(path: str | Path) -> Document:
@@ -84,13 +81,8 @@ def read_yaml(path: str | Path) -> Document:
             _check(Document(None, name, lines, root), root)
         return Document(yaml.safe_load(text), name, lines, root)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = (
-            ""
-            if mark is None or mark.line >= len(lines)
-            else f" (line {mark.line + 1}: {_line(lines, mark)})"
-        )
-        raise KCircuitsError(f"{name}: not YAML: {error.problem}{where}") from error
+        problem = ", ".join(part for part in (error.context, error.problem) if part)
+        raise KCircuitsError(f"{name}: not YAML: {problem}{_where(lines, error.problem_mark)}") from error
     except yaml.YAMLError as error:  # a character that YAML does not allow
         raise KCircuitsError(f"{name}: not YAML: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
@@ -101,8 +93,11 @@ def read_yaml(path: str | Path) -> Document:
         raise KCircuitsError(f"{name}: not YAML: {error}") from error
 
 
-def _line(lines: Sequence[str], mark: Any) -> str:
-    return shown(lines[mark.line].strip())
+def _where(lines: Sequence[str], mark: yaml.Mark | None) -> str:
+    """The line of a mark, for an error's end."""
+    if mark is None or mark.line >= len(lines):
+        return ""
+    return f" (line {mark.line + 1}: {shown(lines[mark.line].strip())})"
 
 
 def _dotted(place: Place) -> str:
@@ -141,10 +136,9 @@ def _children(document: Document, node: yaml.Node) -> list[yaml.Node]:
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
             if key.value in seen:
-                line = key.start_mark.line
+                where = _where(document.lines, key.start_mark)
                 raise KCircuitsError(
-                    f"{document.name}: the key {shown(key.value)} stands twice in one mapping "
-                    f"(line {line + 1}: {shown(document.lines[line].strip())})"
+                    f"{document.name}: the key {shown(key.value)} stands twice in one mapping{where}"
                 )
             seen.add(key.value)
     return [part for pair in node.value for part in pair]
