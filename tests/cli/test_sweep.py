@@ -88,8 +88,8 @@ def test_a_full_disk(kcircuits, sweep_file, tmp_path, monkeypatch):
     done = kcircuits("sweep", sweep_file, "--out", tmp_path / "out")
     assert (done.status, done.out) == (1, "")
     assert done.err == (
-        "kcircuits: cannot write x: No space left on device: what is finished is kept; make space, and start the "
-        "sweep again\n"
+        "kcircuits: cannot write x: No space left on device: what is finished is kept; make space, and start "
+        "the sweep again\n"
     )
 
 
