@@ -14,7 +14,7 @@ from kcircuits.planning import Plan, plan
 from kcircuits.planning.memory import weights_bytes
 from kcircuits.sweep.job import Job, Search
 
-PROCESS = 450 * 2**20
+PROCESS = 350 * 2**20
 """Bytes that a process has of its own before it has a model: Python, torch and what they load."""
 
 
