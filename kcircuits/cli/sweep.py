@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +50,9 @@ def command(
     from kcircuits.sweep import sweep as run_sweep
     from kcircuits.sweep.outlook import outlook
 
+    # What was imported by now stays to the end; the collector, off until here, is needed by a sweep of days.
+    gc.freeze()
+    gc.enable()
     if dry_run:
         _show_outlook(outlook(sweep, out), max(1, workers), as_json=as_json)
         return
@@ -110,7 +114,8 @@ def _show_outlook(found: Outlook, workers: int, *, as_json: bool) -> None:
     print(
         f"{found.count('done'):,} done, {found.count('left', 'failed'):,} left, "
         f"{found.count('refused'):,} refused; "
-        f"{bound}{duration(found.seconds / workers)} with {workers} workers of {size_text(found.peak)}"
+        f"{bound}{duration(found.seconds / min(workers, found.at_once))} with {workers} workers of up to "
+        f"{size_text(found.peak)}, of which {found.at_once:,} fit into memory"
     )
 
 

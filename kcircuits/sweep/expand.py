@@ -43,7 +43,7 @@ def load_choice(choice: ModelChoice) -> Model:
     import torch
 
     kept: Any = choice.dtype if choice.dtype in (*BITS, "stored") else getattr(torch, choice.dtype)
-    return load_model(choice.source, dtype=kept)
+    return load_model(choice.source, dtype=kept, device=choice.device)
 
 
 def expand(grid: Grid, document: Document, parts: Shelf, *, keep: bool) -> Expanded:

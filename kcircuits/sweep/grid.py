@@ -24,6 +24,7 @@ MEMORY = "1GiB"
 evaluated together moves the last digits, and a sweep that goes on tomorrow should get today's numbers."""
 
 DTYPES = ("float32", "bfloat16", "float16", "q8", "q4", "stored")
+DEVICES = ("cpu", "cuda")
 CHANGES = ("fold_value_biases", "keep_positions")
 """Options of `kcircuits.discover` for any method."""
 
@@ -33,10 +34,11 @@ _MOST_JOBS = 1_000_000
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A model, by its path or "demo", and in what its weights are kept."""
+    """A model, by its path or "demo", in what its weights are kept, and where."""
 
     source: str
     dtype: str
+    device: str
     place: Place = field(compare=False)
 
 
@@ -137,7 +139,7 @@ def _models(document: Document, base: Path) -> Iterator[ModelChoice]:
     for index, entry in enumerate(_entries(document, "models")):
         place = ("models", index)
         given = {"model": entry} if isinstance(entry, str) else entry
-        for one in _spanned(document, place, given, ("model", "dtype")):
+        for one in _spanned(document, place, given, ("model", "dtype", "device")):
             source, dtype = one.get("model"), one.get("dtype", "float32")
             if not isinstance(source, str) or not source:
                 raise document.error(
@@ -147,7 +149,13 @@ def _models(document: Document, base: Path) -> Iterator[ModelChoice]:
                 raise document.error(
                     (*place, "dtype"), f"must be one of {', '.join(DTYPES)}; got {shown(dtype)}"
                 )
-            yield ModelChoice(source if source == "demo" else str(_path(source, base)), dtype, place)
+            device = one.get("device", "cpu")
+            if device not in DEVICES:
+                raise document.error(
+                    (*place, "device"), f"must be one of {', '.join(DEVICES)}; got {shown(device)}"
+                )
+            path = source if source == "demo" else str(_path(source, base))
+            yield ModelChoice(path, dtype, device, place)
 
 
 def _prompts(document: Document, base: Path) -> Iterator[PromptChoice]:

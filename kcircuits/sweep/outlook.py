@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kcircuits.memory import available
 from kcircuits.sweep.expand import expand
 from kcircuits.sweep.forecast import PROCESS, Times
 from kcircuits.sweep.pool import Models
@@ -33,10 +34,15 @@ class JobOutlook:
 
 @dataclass(frozen=True)
 class Outlook:
-    """All jobs in the order of the grid, and whether their seconds are no more than an upper bound."""
+    """All jobs in the order of the grid.
+
+    `at_most`: their seconds are no more than an upper bound. `at_once`: so many processes for the largest of
+    them fit into the memory that is available now; at least 1, as one always runs.
+    """
 
     jobs: tuple[JobOutlook, ...]
     at_most: bool
+    at_once: int
 
     @property
     def seconds(self) -> float:
@@ -60,6 +66,7 @@ class Outlook:
             "left": self.count("left", "failed"),
             "refused": self.count("refused"),
             "peak": self.peak,
+            "at_once": self.at_once,
             "seconds": self.seconds,
             "seconds_at_most": self.at_most,
         }
@@ -105,4 +112,7 @@ def outlook(source: str | Path | Mapping[str, Any], out: str | Path) -> Outlook:
         for key, each in expanded.refused.items()
     ]
     at_most = any(method == "acdc" for _, method in times.planned)
-    return Outlook(tuple(found), at_most)
+    shared = max(expanded.shared.values())
+    peak = max((job.peak for job in found), default=0)
+    at_once = max(1, (available() - shared) // max(1, peak - shared))
+    return Outlook(tuple(found), at_most, at_once)

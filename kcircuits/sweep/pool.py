@@ -8,16 +8,20 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Literal, Protocol
 
 import torch
 
+from kcircuits.discover import Progress, Steps
 from kcircuits.model.loading import Model
 from kcircuits.sweep.expand import load_choice
 from kcircuits.sweep.grid import ModelChoice
 from kcircuits.sweep.job import Job
 from kcircuits.sweep.store import Store
 from kcircuits.sweep.work import do_job
+
+SECONDS_BETWEEN_MOVES = 0.5
 
 Why = Literal["error", "memory", "disk", "died"]
 
@@ -41,7 +45,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Moved:
-    """A job's search has come so far; heard of at most twice a second."""
+    """A job's search has come so far; heard of every `SECONDS_BETWEEN_MOVES`."""
 
     key: str
     share: float
@@ -137,6 +141,20 @@ class ThisProcess:
         self._orders.clear()
 
 
+class _Moves:
+    """Passes on a search's progress, now and then."""
+
+    def __init__(self, key: str, listener: Listener) -> None:
+        self._key, self._listener = key, listener
+        self._next = monotonic() + SECONDS_BETWEEN_MOVES
+
+    def __call__(self, done: Progress | Steps) -> None:
+        now = monotonic()
+        if now >= self._next:
+            self._next = now + SECONDS_BETWEEN_MOVES
+            self._listener(Moved(self._key, done.share, done.place))
+
+
 def carry_out(order: Order, models: Models, store: Store, worker: str, listener: Listener) -> None:
     """Do an order's job, and tell how it went; what interrupts the process is raised."""
     job = order.job
@@ -148,7 +166,7 @@ def carry_out(order: Order, models: Models, store: Store, worker: str, listener:
             store,
             order.memory,
             order.attempt,
-            lambda done: listener(Moved(job.key, done.share, done.place)),
+            _Moves(job.key, listener),
         )
     except Exception as error:
         listener(Failed(job.key, reason_of(error), _message(error), traceback.format_exc()))

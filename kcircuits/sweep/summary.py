@@ -62,6 +62,9 @@ TIMINGS = pa.schema(
 )
 
 
+_PYTHON = {pa.string(): str, pa.int64(): int, pa.float64(): float}
+
+
 def write_tables(store: Store) -> list[dict[str, Any]]:
     """Write summary.parquet and timings.parquet from all results that are there; returns the first's rows."""
     rows, times = [], []
@@ -84,9 +87,14 @@ def done_row(folder: Path) -> dict[str, Any]:
 
 
 def failed_row(key: str, report: dict[str, Any]) -> dict[str, Any]:
-    """The row of a job that failed, from its report."""
+    """The row of a job that failed, from its report; of one that somebody else wrote, what fits."""
     labels = report.get("labels")
-    known = labels if isinstance(labels, dict) else {}
+    kinds = {field.name: _PYTHON[field.type] for field in SUMMARY}
+    known = {
+        name: value
+        for name, value in (labels if isinstance(labels, dict) else {}).items()
+        if name in kinds and type(value) is kinds[name]
+    }
     return _row(known | {"key": key, "status": FAILED, "error": str(report.get("error", ""))})
 
 

@@ -8,12 +8,9 @@ import threading
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
-from time import monotonic
 
-from kcircuits.sweep.pool import Event, Models, Moved, carry_out
+from kcircuits.sweep.pool import Models, carry_out
 from kcircuits.sweep.store import Store
-
-SECONDS_BETWEEN_MOVES = 0.5
 
 
 def work(pipe: Connection, out: Path, threads: int, name: str) -> None:
@@ -28,28 +25,12 @@ def work(pipe: Connection, out: Path, threads: int, name: str) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     models, store = Models(), Store(out)
-    listener = _Sender(pipe)
     while True:
         try:
             order = pipe.recv()
         except EOFError:
             return
-        carry_out(order, models, store, name, listener)
-
-
-class _Sender:
-    """Sends events, of a search's progress only some."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe, self._next = pipe, 0.0
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Moved):
-            now = monotonic()
-            if now < self._next:
-                return
-            self._next = now + SECONDS_BETWEEN_MOVES
-        self._pipe.send(event)
+        carry_out(order, models, store, name, pipe.send)
 
 
 def _end_with_parent() -> None:

@@ -68,6 +68,7 @@ BAD = [
     ({"models": [3]}, "models[0]: must be a mapping, got 3"),
     ({"models": [{"dtype": "float32"}]}, "models[0]: 'model' must be a folder, a .gguf file or demo"),
     ({"models": [{"model": "demo", "dtype": "int8"}]}, "models[0].dtype: must be one of float32, bfloat16"),
+    ({"models": [{"model": "demo", "device": "gpu"}]}, "models[0].device: must be one of cpu, cuda"),
     ({"prompts": [{}]}, "prompts[0]: must be a mapping, got {}"),
     ({"prompts": [{"limit": 3}]}, "prompts[0]: give 'relation' or 'prompts', one of them; got neither"),
     ({"prompts": [ENTRY | {"prompts": "x"}]}, "one of them; got relation and prompts"),
