@@ -67,7 +67,7 @@ def run(document: dict[str, Any], out: Path, workers: int) -> tuple[float, int]:
             document, out, workers=workers, threads=1, progress=lambda _: times.append(perf_counter())
         )
     if result.failed:
-        raise SystemExit(f"jobs failed: {result.rows}")
+        raise SystemExit(f"{result.failed} jobs failed, see their errors: {result.table()['error'].unique()}")
     return times[-1] - times[0], memory.most
 
 
