@@ -25,11 +25,15 @@ import json, re, resource, sys
 from pathlib import Path
 from kcircuits.sweep import sweep
 
+seen = []
+
 def limit(update):
-    unlimited = resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
-    if update.status == "running" and unlimited:
+    if update.status == "running" and not seen:
         has = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
-        resource.setrlimit(resource.RLIMIT_AS, (has + int(sys.argv[1]),) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (has + int(sys.argv[1]), resource.RLIM_INFINITY))
+    if update.status == "done":
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+    seen.append(update.status)
     print(update.status)
 
 result = sweep(json.loads(sys.argv[2]), "out", workers=0, threads=1, progress=limit)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,6 @@ import pytest
 from kcircuits.errors import KCircuitsError
 from kcircuits.sweep.store import Store
 
-ROOT = Path(__file__).resolve().parents[2]
 KEY = "ab" * 32
 
 
@@ -72,13 +71,17 @@ def test_what_fails_leaves_nothing(store):
 
 
 def test_what_a_killed_process_was_making_is_swept_away(store):
-    code = (
-        "import os, sys; from pathlib import Path; from kcircuits.sweep.store import Store\n"
-        "def fill(folder): (folder / 'row.json').write_text('half'); os.kill(os.getpid(), 9)\n"
-        f"Store(Path(sys.argv[1])).jobs.put({KEY!r}, fill)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(store.out)], cwd=ROOT)
-    assert done.returncode == -9
+    def killed(folder: Path) -> None:
+        (folder / "row.json").write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            store.jobs.put(KEY, killed)
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     assert store.jobs.get(KEY) is None and len(list((store.out / "scratch").iterdir())) == 1
     kept = store.scratch_of(KEY)
     kept.mkdir()
@@ -87,28 +90,23 @@ def test_what_a_killed_process_was_making_is_swept_away(store):
 
 
 def test_one_sweep_at_a_time(store):
-    code = (
-        "import sys; from pathlib import Path; from kcircuits.sweep.store import Store\n"
-        "with Store(Path(sys.argv[1])).locked(): print('held', flush=True); input()"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(store.out)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with store.locked():
+            os.write(write, b"held")
+            signal.pause()
     try:
-        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with (
-            pytest.raises(KCircuitsError, match=rf"another sweep is running .*process {holder.pid}\)"),
-            store.locked(),
-        ):
+        assert os.read(read, 4) == b"held"
+        running = rf"another sweep is running .*process {child}\)"
+        with pytest.raises(KCircuitsError, match=running), store.locked():
             pass
     finally:
-        holder.kill()  # which frees the folder, too
-        holder.communicate()
-    with store.locked():
+        os.kill(child, signal.SIGKILL)  # which frees the folder, too
+        os.waitpid(child, 0)
+        os.close(read)
+        os.close(write)
+    with store.locked(), pytest.raises(KCircuitsError, match="another sweep"), store.locked():
         pass
 
 
