@@ -25,7 +25,7 @@ from machine import write_results
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import kcircuits
-from kcircuits.discover.run import select_circuit
+from kcircuits.discover import select_circuit
 from kcircuits.selection import Selection
 from kcircuits.sweep import Update
 

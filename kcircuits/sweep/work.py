@@ -11,8 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from kcircuits.circuit import Circuit
-from kcircuits.discover import Progress, Steps, attribute, discover, scorer_of
-from kcircuits.discover.run import select_circuit
+from kcircuits.discover import Progress, Steps, attribute, discover, scorer_of, select_circuit
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
 from kcircuits.model.loading import Model
