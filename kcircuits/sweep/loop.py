@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from kcircuits.memory import available
 from kcircuits.sweep.expand import Expanded
 from kcircuits.sweep.forecast import PROCESS
 from kcircuits.sweep.job import Job
@@ -63,7 +62,7 @@ class Loop:
 
     Jobs that share a part which is not there yet, such as the scores that circuits of many sizes are selected
     by, are not done at once: the first makes it, the others find it. No more jobs run at once than fit into
-    the memory that was available in the beginning, by their plans; one always runs.
+    the pool's memory by their plans; one always runs.
     """
 
     def __init__(
@@ -75,7 +74,6 @@ class Loop:
         self._running: dict[str, Order] = {}
         self._done, self._failed = done, failed
         self._total = done + failed
-        self._memory = available()
 
     def run(self, jobs: Iterable[Job]) -> None:
         """Do all jobs. Raises DiskFullError where a result cannot be written for want of space."""
@@ -98,12 +96,12 @@ class Loop:
         return None
 
     def _fits(self, order: Order) -> bool:
-        if not self._running:
+        if not self._running or self._pool.memory is None:
             return True
         together = [*self._running.values(), order]
         private = sum(PROCESS + each.job.needs + self._expanded.private[each.job.model] for each in together)
         models = {each.job.model for each in together}
-        return private + sum(self._expanded.shared[model] for model in models) <= self._memory
+        return private + sum(self._expanded.shared[model] for model in models) <= self._pool.memory
 
     def _hear(self, event: Event) -> None:
         order = self._running[event.key]

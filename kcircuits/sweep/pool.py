@@ -85,6 +85,11 @@ class Pool(Protocol):
         """How many more orders it takes at this moment."""
         ...
 
+    @property
+    def memory(self) -> int | None:
+        """Bytes that all its workers may take together; None where it sees to that itself."""
+        ...
+
     def submit(self, order: Order) -> None:
         """Take an order; only where `free` is not 0."""
         ...
@@ -125,6 +130,11 @@ class ThisProcess:
     def free(self) -> int:
         """One at a time."""
         return 0 if self._orders else 1
+
+    @property
+    def memory(self) -> int | None:
+        """None: one job at a time has what there is."""
+        return None
 
     def submit(self, order: Order) -> None:
         """Keep it until `wait`."""

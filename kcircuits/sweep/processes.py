@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from kcircuits.memory import available
 from kcircuits.sweep.grid import ModelChoice
 from kcircuits.sweep.pool import Event, Failed, Finished, Listener, Order
 from kcircuits.sweep.worker import work
@@ -36,11 +37,17 @@ class Processes:
         self._out, self._size, self._threads = out, size, threads
         self._workers: list[_Worker] = []
         self._number = 0
+        self._memory = available()
 
     @property
     def free(self) -> int:
         """Processes that do nothing, started or not."""
         return self._size - sum(worker.order is not None for worker in self._workers)
+
+    @property
+    def memory(self) -> int | None:
+        """What this machine had left before the first one started."""
+        return self._memory
 
     def submit(self, order: Order) -> None:
         """Give it to an idle process, best to one that has the model."""

@@ -18,6 +18,8 @@ from tests.sweep.test_expand import expanded
 class Scripted:
     """Takes `size` orders at once and ends the oldest one whenever it waits, as `outcome` says."""
 
+    memory: int | None = None
+
     def __init__(self, size, outcome=lambda order: Finished(order.job.key, 1.0)):
         self.size, self.outcome = size, outcome
         self.orders: deque[Order] = deque()
@@ -83,11 +85,11 @@ def test_what_shares_a_part_waits_for_it(written):
 
 
 def test_no_more_at_once_than_fit_into_memory(written, monkeypatch):
-    monkeypatch.setattr(loop, "available", lambda: 5 * 10**9)
     monkeypatch.setattr(loop, "PROCESS", 10**9)
     methods = [{"method": "acdc", "threshold": [0.1, 0.2, 0.3, 0.4]}]
     for needs, most in ((10**9, 2), (3 * 10**9, 1), (10**12, 1), (1, 4)):
         pool = Scripted(4)
+        pool.memory = 5 * 10**9
         run(pool, written(methods=methods), needs=needs)
         assert len(pool.taken) == 4 and max(map(len, pool.together)) == most
 
