@@ -93,9 +93,14 @@ def test_one_sweep_at_a_time(store):
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        with store.locked():
-            os.write(write, b"held")
-            signal.pause()
+        os.close(read)
+        try:
+            with store.locked():
+                os.write(write, b"held")
+                signal.pause()
+        finally:
+            os._exit(1)
+    os.close(write)  # so that reading ends where the child does
     try:
         assert os.read(read, 4) == b"held"
         running = rf"another sweep is running .*process {child}\)"
@@ -105,7 +110,6 @@ def test_one_sweep_at_a_time(store):
         os.kill(child, signal.SIGKILL)  # which frees the folder, too
         os.waitpid(child, 0)
         os.close(read)
-        os.close(write)
     with store.locked(), pytest.raises(KCircuitsError, match="another sweep"), store.locked():
         pass
 
