@@ -60,6 +60,8 @@ bench: $(MODULE) ## Print the measurements that the README quotes
 	$(BIN)/python benchmarks/bench_growth.py
 	$(BIN)/python benchmarks/bench_startup.py
 	$(BIN)/python benchmarks/bench_dtypes.py
+	$(BIN)/python benchmarks/bench_sweep.py
+	$(BIN)/python benchmarks/soak.py
 	mkdir -p build
 	$(BIN)/python -m pytest -q -s -o addopts= benchmarks/bench_ops.py --benchmark-json=build/ops.json
 	$(BIN)/python benchmarks/ratios.py build/ops.json

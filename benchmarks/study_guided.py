@@ -30,10 +30,21 @@ from kcircuits.editing.guided import RULES, circuit_layer, strongest_nodes
 from kcircuits.editing.measures import EditMeasures
 from kcircuits.editing.methods import FineTuning, Method, Rome
 from kcircuits.evaluate.intervals import percentile_interval, resampling_weights
+from kcircuits.selection import EmptySelectionError
 
 NODES = 4
 SEED = 0
 COMPARED = ("efficacy", "paraphrase", "specificity")
+
+
+def circuit_of(model: kcircuits.Model, prompt: kcircuits.Prompt) -> kcircuits.Circuit:
+    """As explanations find it; with twice the edges, and again, where no path reaches the input."""
+    options = default_options(model.spec.graph)
+    while True:
+        try:
+            return kcircuits.discover(model, [prompt], method="eap", **options)
+        except EmptySelectionError:
+            options["top_n"] *= 2
 
 
 def random_nodes(model: kcircuits.Model, like: Sequence[str], draw: random.Random) -> tuple[str, ...]:
@@ -67,11 +78,8 @@ def main() -> None:
     model = kcircuits.load_model("demo")
     facts = editable_facts(model)[:REPORTED]
     edits = KeptEdits(model)
-    options = default_options(model.spec.graph)
     prompts = [old_prompt(model, fact) for fact in facts]
-    circuits = [
-        kcircuits.discover(model, [prompt], method="eap", **options) for prompt in track(prompts, "circuits")
-    ]
+    circuits = [circuit_of(model, prompt) for prompt in track(prompts, "circuits")]
     layers = {rule: [circuit_layer(circuit, rule) for circuit in circuits] for rule in RULES}
     layers["causal trace"] = [causal_trace(model, prompt).layer for prompt in track(prompts, "causal traces")]
     nodes = [strongest_nodes(circuit, NODES) for circuit in circuits]
@@ -100,7 +108,7 @@ def main() -> None:
             rows.append({**row(name, found), "differences": differences(found, base)})
     results = {
         "chosen_layer": best,
-        "circuit": options,
+        "circuit": default_options(model.spec.graph),
         "layers": {rule: sorted(Counter(chosen).items()) for rule, chosen in layers.items()},
         "rows": rows,
     }

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from kcircuits.scores import Scores
     from kcircuits.selection import Selection, select
     from kcircuits.sizes import compare_sizes
+    from kcircuits.sweep import sweep
 
 __all__ = [
     "Circuit",
@@ -82,6 +83,7 @@ __all__ = [
     "read_requests",
     "relation_prompts",
     "select",
+    "sweep",
     "tokenise",
 ]
 
@@ -121,7 +123,7 @@ _HOMES = {
     "tokenise": "kcircuits.data.prompts",
 }
 # Packages that can be called like the function of the same name in them (kcircuits.callable_package).
-_CALLABLE = ("discover", "evaluate")
+_CALLABLE = ("discover", "evaluate", "sweep")
 
 
 def __getattr__(name: str) -> Any:

@@ -32,7 +32,7 @@ def test_help_costs_little():
     code = """
 import contextlib, io
 from kcircuits.cli import run
-for command in ([], ["discover"], ["evaluate"], ["convert"], ["sizes"], ["plan"], ["report"]):
+for command in ([], ["discover"], ["evaluate"], ["convert"], ["sizes"], ["plan"], ["report"], ["sweep"]):
     with contextlib.redirect_stdout(io.StringIO()):
         assert run([*command, "--help"]) == 0
 """

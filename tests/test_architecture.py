@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("discover", "evaluate"),
     ("sizes", "planning", "analysis"),
     ("editing",),
-    ("report",),
+    ("report", "sweep"),
     ("cli",),
     ("__main__",),
 )

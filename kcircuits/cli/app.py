@@ -18,6 +18,7 @@ from kcircuits.cli import (
     report,
     roles,
     sizes,
+    sweep,
 )
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ app.command("roles")(roles.command)
 app.add_typer(behaviour.app, name="behaviour")
 app.command("edit")(edit.command)
 app.command("report")(report.command)
+app.command("sweep")(sweep.command)
 
 
 @app.callback()

@@ -100,20 +100,20 @@ def _lines(plan: Plan) -> str:
         ),
         ("prompts", f"{plan.num_prompts:,}, {plan.num_tokens:,} tokens; in portions: {plan.portions:,}"),
         (plan.method, counted),
-        ("weights", _size(plan.weights)),
+        ("weights", size_text(plan.weights)),
         ("senders", _senders(plan)),
-        ("workspace", f"{_size(plan.workspace)}; with the senders within {_size(plan.memory)}"),
-        ("measuring", f"{_size(plan.measuring)}, of the circuit in the end"),
-        ("peak", _size(plan.peak)),
+        ("workspace", f"{size_text(plan.workspace)}; with the senders within {size_text(plan.memory)}"),
+        ("measuring", f"{size_text(plan.measuring)}, of the circuit in the end"),
+        ("peak", size_text(plan.peak)),
     ]
     if plan.seconds is not None:
         if_all = " if every edge had to be tested in the full model" if plan.method == "acdc" else ""
-        lines.append(("time", f"about {_duration(plan.seconds)}{if_all}"))
+        lines.append(("time", f"about {duration(plan.seconds)}{if_all}"))
     return "\n".join(f"{name:>14}  {text}" for name, text in lines)
 
 
 def _senders(plan: Plan) -> str:
-    size = f"{_size(plan.engine)}, kept for every portion"
+    size = f"{size_text(plan.engine)}, kept for every portion"
     again = f"{plan.blocks:,} times for the runs that go together"
     match plan.senders:
         case "memory":
@@ -121,15 +121,17 @@ def _senders(plan: Plan) -> str:
         case "bfloat16":
             return f"{size}, in bfloat16, which changes the scores a little; read {again}"
         case "host":
-            return f"{size}, and {_size(plan.host)} on the CPU; copied {again}"
+            return f"{size}, and {size_text(plan.host)} on the CPU; copied {again}"
     return f"{size}: streams, from which the senders are recomputed {again}"
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """Bytes in words."""
     return f"{count / 2**30:,.2f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in words."""
     if seconds < 90:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

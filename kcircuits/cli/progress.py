@@ -98,10 +98,11 @@ def _figures(done: Done, clock: _Clock) -> str:
     text = done.figures(clock.seconds)
     if done.share == 0:
         return text
-    return f"{text}, about {_duration(clock.seconds * (1 - done.share) / done.share)} to go"
+    return f"{text}, about {duration(clock.seconds * (1 - done.share) / done.share)} to go"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as minutes and seconds, with hours where there are any."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

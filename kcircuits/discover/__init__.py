@@ -8,7 +8,7 @@ from kcircuits.discover.exact import exact_scores
 from kcircuits.discover.method import Found, Method, Scorer
 from kcircuits.discover.methods import METHODS, SCORERS, method_of, scorer_of
 from kcircuits.discover.progress import Progress, ProgressCallback, Steps
-from kcircuits.discover.run import StaleMetricError, attribute, discover
+from kcircuits.discover.run import StaleMetricError, attribute, discover, select_circuit
 
 __all__ = [
     "METHODS",
@@ -25,6 +25,7 @@ __all__ = [
     "exact_scores",
     "method_of",
     "scorer_of",
+    "select_circuit",
 ]
 
 make_callable(__name__, discover)

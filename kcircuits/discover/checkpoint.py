@@ -39,6 +39,10 @@ class _Kept:
     snapshot: dict[str, Tensor]
 
 
+class CheckpointError(KCircuitsError):
+    """A checkpoint is damaged, or one of another search: without it the search could begin anew."""
+
+
 class Checkpoint:
     """The file of one search.
 
@@ -50,7 +54,9 @@ class Checkpoint:
     Raises
     ------
     KCircuitsError
-        If the place cannot be written, or what is there is no whole checkpoint.
+        If the place cannot be written.
+    CheckpointError
+        If what is there is no whole checkpoint.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -75,13 +81,13 @@ class Checkpoint:
     def begin(self, search: dict[str, Any]) -> None:
         """Say which search this is (`search_identity.search_of`), before any work.
 
-        Raises KCircuitsError that names the difference if the file is of another one.
+        Raises CheckpointError that names the difference if the file is of another one.
         """
         if self._kept:
             difference = difference_of(self._kept.search, search)
             if difference is not None:
                 key, theirs, ours = difference
-                raise KCircuitsError(
+                raise CheckpointError(
                     f"{self.path} is the checkpoint of another search: {key} is {theirs} there and {ours} "
                     "here; give another file, or remove this one"
                 )
@@ -96,7 +102,7 @@ class Checkpoint:
     def searching(self) -> Iterator[None]:
         """Around the search itself: its time counts from here.
 
-        Raises KCircuitsError if the engine refuses the snapshot.
+        Raises CheckpointError if the engine refuses the snapshot.
         """
         self._begun = monotonic()
         self._next = self._begun + SECONDS_BETWEEN
@@ -105,7 +111,7 @@ class Checkpoint:
         except ValueError as error:
             if not str(error).startswith("snapshot: "):
                 raise
-            raise KCircuitsError(f"{self.path}: {first_line(error)}; remove it to start anew") from error
+            raise CheckpointError(f"{self.path}: {first_line(error)}; remove it to start anew") from error
 
     def due(self) -> bool:
         """Whether it is time to write."""
@@ -157,10 +163,10 @@ def _read(path: Path) -> _Kept:
             raise KCircuitsError("the checkpoint is damaged")
         return _Kept(search, float(header["seconds"]), snapshot)
     except SafetensorError as error:
-        raise KCircuitsError(
+        raise CheckpointError(
             f"{path}: not a checkpoint, or a damaged one ({first_line(error)}): remove it to start anew"
         ) from error
     except (OSError, ValueError) as error:
         if not isinstance(error, KCircuitsError):
             raise KCircuitsError(f"{path}: cannot read the checkpoint: {error}") from error
-        raise KCircuitsError(f"{path}: {error}; remove it to start anew") from error
+        raise CheckpointError(f"{path}: {error}; remove it to start anew") from error

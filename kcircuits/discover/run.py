@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,8 +25,10 @@ from kcircuits.files import check_output_file
 from kcircuits.memory import memory_bytes
 from kcircuits.metrics import Metric
 from kcircuits.model.loading import Model
+from kcircuits.model.spec import ModelSpec
 from kcircuits.model.transforms import changed
 from kcircuits.scores import Scores
+from kcircuits.selection import Selection, select
 from kcircuits.task import Ablation, Task
 
 TOLERANCE = 1e-4
@@ -139,13 +141,57 @@ def discover(
 
     stats = {**found.stats, "seconds": round(seconds, 3)}
     circuit = Circuit(spec.graph, model.identity, chosen.name, settings, {}, found.edges, stats)
-    masks = np.stack([spec.graph.valid, circuit.mask(), np.zeros_like(spec.graph.valid)])
-    values = measure(spec, task, masks, budget)
+    measured = _measured(circuit, spec, task, budget)
     if found.metric is not None:
-        _check_agreement(found.metric, values[1])
+        _check_agreement(found.metric, measured.metric["circuit"])
     if scores is not None and found.scores is not None:
         Scores(spec.graph, model.identity, chosen.name, settings, found.scores).save(scores)
-    return replace(circuit, metric=dict(zip(("full", "circuit", "empty"), values, strict=True)))
+    return measured
+
+
+def select_circuit(
+    model: Model,
+    prompts: Sequence[Prompt],
+    scores: Scores,
+    selection: Selection,
+    *,
+    memory: int | str | None = None,
+    seconds: float = 0.0,
+) -> Circuit:
+    """The circuit that `discover` finds with a method that scores all edges, from scores that are there.
+
+    Parameters
+    ----------
+    model, prompts
+        Those that the scores were computed with by `attribute`, without a reference.
+    scores
+        From `attribute`.
+    selection
+        Which edges to take.
+    memory
+        As in `discover`.
+    seconds
+        How long the scoring took, which the circuit's stats count as its search.
+
+    Raises
+    ------
+    KCircuitsError
+        If the scores are another model's or do not say how they were computed, or no edge is left.
+    """
+    scores.check_model(model.identity)
+    start = perf_counter()
+    given = scores.settings
+    try:
+        task = Task(tuple(prompts), given["ablation"], given["metric"])
+        changes = {name: given[name] for name in ("fold_value_biases", "keep_positions")}
+    except KeyError as error:
+        raise KCircuitsError(f"the scores do not say with which {error} they were computed") from error
+    spec = changed(model.spec, **changes)
+    edges = scores.edges(select(spec.graph, scores.matrix, selection))
+    stats = {"seconds": round(seconds + perf_counter() - start, 3)}
+    settings = {**given, **asdict(selection)}
+    circuit = Circuit(spec.graph, model.identity, scores.method, settings, {}, edges, stats)
+    return _measured(circuit, spec, task, memory_bytes(memory))
 
 
 def attribute(
@@ -183,6 +229,13 @@ def attribute(
     matrix = checked_scores(scorer, spec, task, budget, progress)
     settings = {**vars(scorer), **how(task, fold_value_biases, keep_positions)}
     return Scores(spec.graph, model.identity, method, settings, matrix)
+
+
+def _measured(circuit: Circuit, spec: ModelSpec, task: Task, memory: int) -> Circuit:
+    """The circuit with its metric, and those of all edges and of none."""
+    masks = np.stack([spec.graph.valid, circuit.mask(), np.zeros_like(spec.graph.valid)])
+    values = measure(spec, task, masks, memory)
+    return replace(circuit, metric=dict(zip(("full", "circuit", "empty"), values, strict=True)))
 
 
 def how(task: Task, fold_value_biases: bool, keep_positions: bool) -> dict[str, Any]:

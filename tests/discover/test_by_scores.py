@@ -8,7 +8,7 @@ from typing import Any, ClassVar, get_args
 import numpy as np
 import pytest
 
-from kcircuits.discover import SCORERS, attribute, discover, method_of
+from kcircuits.discover import SCORERS, attribute, discover, method_of, select_circuit
 from kcircuits.discover.by_scores import ByScores, checked_scores
 from kcircuits.discover.eap import Eap
 from kcircuits.errors import KCircuitsError
@@ -163,6 +163,29 @@ def test_nothing_left(model):
     """The one best edge lies on no path, unless it is the edge from end to end."""
     with pytest.raises(KCircuitsError, match=r"nothing is left: of the 1 edges chosen, none lies on a path"):
         discover(model, PROMPTS, "eap", ablation="corrupt", top_n=1)
+
+
+@pytest.mark.parametrize("changes", [{}, {"fold_value_biases": True, "keep_positions": True}])
+def test_a_circuit_from_scores_that_are_there(tiny_folder, changes):
+    """What `discover` finds, which scores and selects at once."""
+    gpt2 = load_model(tiny_folder("gpt2"))
+    scores = attribute(gpt2, PROMPTS, "eap-ig-inputs", ablation="zero", ig_steps=2, **changes)
+    chosen = {"top_n": 60, "absolute": False}
+    circuit = select_circuit(gpt2, PROMPTS, scores, Selection(**chosen), seconds=100.0)
+    whole = discover(gpt2, PROMPTS, "eap-ig-inputs", ablation="zero", ig_steps=2, **chosen, **changes)
+    assert circuit.edges == whole.edges and circuit.metric == whole.metric
+    assert circuit.settings == whole.settings and circuit.method == whole.method
+    assert 100 <= circuit.stats["seconds"] < 200
+
+
+def test_scores_that_do_not_say_how_they_were_computed(model):
+    scores = attribute(model, PROMPTS, "eap")
+    bare = replace(scores, settings={"ablation": "corrupt"})
+    with pytest.raises(KCircuitsError, match="do not say with which 'metric' they were computed"):
+        select_circuit(model, PROMPTS, bare, Selection(top_n=5))
+    other = replace(scores, model=scores.model | {"weights_hash": "0" * 64})
+    with pytest.raises(KCircuitsError, match="the scores were found in the model"):
+        select_circuit(model, PROMPTS, other, Selection(top_n=5))
 
 
 SAME = [replace(prompt, corrupt_ids=prompt.clean_ids) for prompt in PROMPTS]

@@ -1,0 +1,123 @@
+"""`kcircuits sweep`: many jobs, each done once."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kcircuits.cli import options
+
+if TYPE_CHECKING:
+    from kcircuits.sweep import SweepResult
+    from kcircuits.sweep.outlook import Outlook
+
+_MOST_ROWS = 40
+
+
+def command(
+    sweep: Annotated[str, typer.Argument(metavar="SWEEP.yaml", help="What to do (docs/sweeps.md).")],
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Where results go, and are found again.")],
+    workers: Annotated[
+        int,
+        typer.Option("--workers", min=0, metavar="N", help="Processes side by side; 0: in this one."),
+    ] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads", min=1, metavar="N", help="Threads of each process. [default: cores / workers]"
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="List the jobs, their memory and an estimate of the time; write nothing."
+        ),
+    ] = False,
+    as_json: options.JSON = False,
+    quiet: options.QUIET = False,
+) -> None:
+    """Do a grid of models, prompts, methods and thresholds; goes on where it was, whatever ended it.
+
+    Writes DIR/jobs/KEY/ for every job, summary.parquet and timings.parquet. Exit status 1: some jobs failed,
+    or the disk is full.
+    """
+    from kcircuits.cli.sweep_progress import shown_sweep
+    from kcircuits.sweep import DiskFullError
+    from kcircuits.sweep import sweep as run_sweep
+    from kcircuits.sweep.outlook import outlook
+
+    # What was imported by now stays to the end; the collector, off until here, is needed by a sweep of days.
+    gc.freeze()
+    gc.enable()
+    if dry_run:
+        _show_outlook(outlook(sweep, out), max(1, workers), as_json=as_json)
+        return
+    try:
+        with shown_sweep(not (quiet or as_json)) as progress:
+            result = run_sweep(sweep, out, workers=workers, threads=threads, progress=progress)
+    except DiskFullError as error:
+        _say(f"{error}: what is finished is kept; make space, and start the sweep again")
+        raise typer.Exit(1) from error
+    if as_json:
+        json.dump(result.to_json(), sys.stdout, indent=1)
+        print()
+    elif not quiet:
+        _show(result)
+    if result.failed:
+        _say(_failures(result))
+        raise typer.Exit(1)
+
+
+def _show(result: SweepResult) -> None:
+    print(
+        f"{result.done:,} jobs done, {result.reused:,} of them before; {result.failed:,} failed\n"
+        f"written: {result.out / 'summary.parquet'}, {result.out / 'timings.parquet'}"
+    )
+
+
+def _failures(result: SweepResult) -> str:
+    failed = [row for row in result.rows if row["status"] == "failed"]
+    first = failed[0]
+    return (
+        f"{len(failed):,} of {len(result.rows):,} jobs failed, such as {first['model']}, "
+        f"{first['relation']}, {first['method']}: {first['error']} (all are in {result.out / 'failed'}; the "
+        "next run tries them again)"
+    )
+
+
+def _show_outlook(found: Outlook, workers: int, *, as_json: bool) -> None:
+    if as_json:
+        json.dump(found.to_json(), sys.stdout, indent=1)
+        print()
+        return
+    from kcircuits.cli.console import print_rows
+    from kcircuits.cli.plan import duration, size_text
+
+    rows = [
+        (
+            job.title,
+            job.key[:10],
+            f"{job.status}: {job.reason}" if job.reason else job.status,
+            size_text(job.peak) if job.peak else "",
+            duration(job.seconds) if job.peak else "",
+        )
+        for job in found.jobs[:_MOST_ROWS]
+    ]
+    more = len(found.jobs) - len(rows)
+    title = f"{len(found.jobs):,} jobs" + (f", of which the first {len(rows)}" if more else "")
+    print_rows(title, ("job", "key", "status", "memory", "time"), rows)
+    bound = "at most " if found.at_most else "about "
+    print(
+        f"{found.count('done'):,} done, {found.count('left', 'failed'):,} left, "
+        f"{found.count('refused'):,} refused; "
+        f"{bound}{duration(found.seconds / min(workers, found.at_once))} with {workers} workers of up to "
+        f"{size_text(found.peak)}, of which {found.at_once:,} fit into memory"
+    )
+
+
+def _say(message: str) -> None:
+    print("kcircuits: " + " ".join(message.split("\n")), file=sys.stderr)

@@ -1,0 +1,68 @@
+"""What makes two pieces of work the same: a SHA-256 of everything that determines their result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from torch import Tensor
+
+from kcircuits.data.prompts import Prompt
+from kcircuits.model.loading import Model
+from kcircuits.model.spec import Rotary
+
+ALGORITHMS = 1
+"""Raised by hand whenever a change of this package gives another result for the same settings.
+
+Results are found again by their key alone, so without it those of the older code would pass for the newer
+code's. It is not the package's version, nor a hash of its sources: then every release, and every comment that
+is changed, would throw days of work away.
+"""
+
+
+def key_of(content: dict[str, Any]) -> str:
+    """The key of some work, 64 hexadecimal digits; `content` holds JSON values with finite numbers.
+
+    Examples
+    --------
+    >>> key_of({"a": 1, "b": [0.5]}) == key_of({"b": [0.5], "a": 1})
+    True
+    """
+    return hashlib.sha256(canonical({"algorithms": ALGORITHMS, **content}).encode()).hexdigest()
+
+
+def canonical(content: dict[str, Any]) -> str:
+    """JSON of which there is one for equal content."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def digest_of_prompts(prompts: Sequence[Prompt]) -> str:
+    """SHA-256 of all that prompts hold, in their order."""
+    rows = [vars(prompt) for prompt in prompts]
+    return hashlib.sha256(canonical({"prompts": rows}).encode()).hexdigest()
+
+
+def model_content(model: Model) -> dict[str, Any]:
+    """Of a model what a result depends on: its weights as stored, and how they are kept and put together.
+
+    The weights' hash leaves the configuration out: the scale of a rotation, a norm's epsilon, a window. They
+    are in the description, which counts with every number, and with its tensors' types and shapes; of
+    rotations, which are no stored weights, the angles themselves.
+    """
+    described = hashlib.sha256(canonical({"spec": _plain(model.spec)}).encode()).hexdigest()
+    return {"weights": model.identity["weights_hash"], "description": described}
+
+
+def _plain(part: Any) -> Any:
+    if isinstance(part, Rotary):
+        return [part.scale, part.inv_freq.double().tolist()]
+    if isinstance(part, Tensor):
+        return [str(part.dtype), list(part.shape)]
+    if isinstance(part, tuple):
+        return [_plain(item) for item in part]
+    if is_dataclass(part):
+        return {field.name: _plain(getattr(part, field.name)) for field in fields(part)}
+    return repr(part) if isinstance(part, float) else part  # an infinite cap is no JSON

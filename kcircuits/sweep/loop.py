@@ -1,0 +1,151 @@
+"""Which job is next, and what becomes of those that fail: the loop between the jobs and a back end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from kcircuits.sweep.expand import Expanded
+from kcircuits.sweep.forecast import PROCESS
+from kcircuits.sweep.job import Job
+from kcircuits.sweep.pool import Event, Failed, Finished, Moved, Order, Pool, Started
+from kcircuits.sweep.store import Store
+
+RETRIES = 3
+"""How often a job is begun again whose process died, or whose memory ran out."""
+
+Status = Literal["running", "retried", "done", "failed"]
+
+
+class DiskFullError(RuntimeError):
+    """The sweep cannot go on; what is finished is kept."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a sweep tells its caller while it runs.
+
+    Parameters
+    ----------
+    key, title
+        Which job, and what it is called.
+    status
+        What has become of it; "running" comes again as its search moves.
+    share, place
+        How far its search is, and where.
+    message
+        Why it failed or is retried.
+    seconds
+        How long it took, once it is done.
+    done, failed, total
+        Jobs of the whole sweep; those that were there before count as done.
+    """
+
+    key: str
+    title: str
+    status: Status
+    done: int
+    failed: int
+    total: int
+    share: float = 0.0
+    place: str = ""
+    message: str = ""
+    seconds: float = 0.0
+
+
+Listening = Callable[[Update], None]
+
+
+class Loop:
+    """Does jobs on a pool.
+
+    Jobs that share a part which is not there yet, such as the scores that circuits of many sizes are selected
+    by, are not done at once: the first makes it, the others find it. No more jobs run at once than fit into
+    the pool's memory by their plans; one always runs.
+    """
+
+    def __init__(
+        self, pool: Pool, store: Store, expanded: Expanded, *, done: int, failed: int, listening: Listening
+    ) -> None:
+        self._pool, self._store, self._expanded = pool, store, expanded
+        self._listening = listening
+        self._queue: list[Order] = []
+        self._running: dict[str, Order] = {}
+        self._done, self._failed = done, failed
+        self._total = done + failed
+
+    def run(self, jobs: Iterable[Job]) -> None:
+        """Do all jobs. Raises DiskFullError where a result cannot be written for want of space."""
+        self._queue = [Order(job, job.memory, 1) for job in jobs]
+        self._total += len(self._queue)
+        while self._queue or self._running:
+            while self._pool.free and (order := self._next()) is not None:
+                self._queue.remove(order)
+                self._running[order.job.key] = order
+                self._pool.submit(order)
+            self._pool.wait(self._hear)
+
+    def _next(self) -> Order | None:
+        """The first order that may run beside those that do; None where it is better to wait."""
+        making = {part for order in self._running.values() for part in order.job.search.parts}
+        missing = {part for part in making if not (self._store.parts.folder / part).exists()}
+        for order in self._queue:
+            if missing.isdisjoint(order.job.search.parts) and self._fits(order):
+                return order
+        return None
+
+    def _fits(self, order: Order) -> bool:
+        if not self._running or self._pool.memory is None:
+            return True
+        together = [*self._running.values(), order]
+        private = sum(PROCESS + each.job.needs + self._expanded.private[each.job.model] for each in together)
+        models = {each.job.model for each in together}
+        return private + sum(self._expanded.shared[model] for model in models) <= self._pool.memory
+
+    def _hear(self, event: Event) -> None:
+        order = self._running[event.key]
+        match event:
+            case Started():
+                self._tell(order.job, "running")
+            case Moved():
+                self._tell(order.job, "running", share=event.share, place=event.place)
+            case Finished():
+                del self._running[event.key]
+                self._store.forgive(event.key)
+                self._done += 1
+                self._tell(order.job, "done", share=1.0, seconds=event.seconds)
+            case Failed():
+                del self._running[event.key]
+                self._judge(order, event)
+
+    def _judge(self, order: Order, failure: Failed) -> None:
+        job = order.job
+        if failure.why == "disk":
+            raise DiskFullError(failure.message)
+        if failure.why in ("memory", "died") and order.attempt <= RETRIES:
+            # A process that dies twice over one job may have been killed for the memory that it took.
+            less = failure.why == "memory" or order.attempt > 1
+            memory = max(1, order.memory // 2) if less else order.memory
+            self._queue.insert(0, replace(order, memory=memory, attempt=order.attempt + 1))
+            self._tell(job, "retried", message=failure.message)
+            return
+        tries = "" if order.attempt == 1 else f", {order.attempt} times"
+        message = f"{failure.message}{tries}"
+        report = {"error": message, "labels": job.labels, "trace": failure.trace.splitlines()}
+        self._store.fail(job.key, report)
+        self._failed += 1
+        self._tell(job, "failed", message=message)
+
+    def _tell(
+        self,
+        job: Job,
+        status: Status,
+        *,
+        share: float = 0.0,
+        place: str = "",
+        message: str = "",
+        seconds: float = 0.0,
+    ) -> None:
+        counts = (self._done, self._failed, self._total)
+        self._listening(Update(job.key, job.title, status, *counts, share, place, message, seconds))
