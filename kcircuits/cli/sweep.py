@@ -31,6 +31,14 @@ def command(
             "--threads", min=1, metavar="N", help="Threads of each process. [default: cores / workers]"
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Workers are actors of a Ray cluster: HOST:PORT of its head, auto, or local to start one.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -58,7 +66,7 @@ def command(
         return
     try:
         with shown_sweep(not (quiet or as_json)) as progress:
-            result = run_sweep(sweep, out, workers=workers, threads=threads, progress=progress)
+            result = run_sweep(sweep, out, workers=workers, threads=threads, ray=ray, progress=progress)
     except DiskFullError as error:
         _say(f"{error}: what is finished is kept; make space, and start the sweep again")
         raise typer.Exit(1) from error

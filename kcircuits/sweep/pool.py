@@ -106,14 +106,15 @@ class Pool(Protocol):
 class Models:
     """The model that was used last, so that jobs of one model load it once."""
 
-    def __init__(self) -> None:
+    def __init__(self, load: Callable[[ModelChoice], Model] = load_choice) -> None:
+        self._load = load
         self._kept: tuple[ModelChoice, Model] | None = None
 
     def get(self, choice: ModelChoice) -> Model:
         """The model, loaded if it is another one than last time; that one is given up before."""
         if self._kept is None or self._kept[0] != choice:
             self._kept = None
-            self._kept = choice, load_choice(choice)
+            self._kept = choice, self._load(choice)
         return self._kept[1]
 
 

@@ -72,6 +72,7 @@ def sweep(
     *,
     workers: int = 1,
     threads: int | None = None,
+    ray: str | None = None,
     progress: Listening | None = None,
 ) -> SweepResult:
     """Do every job of a grid that is not done yet, and write tables of all results.
@@ -90,6 +91,10 @@ def sweep(
         Processes that do jobs side by side; 0 does them in this one.
     threads
         Of each process; by default the machine's cores divided by the processes.
+    ray
+        Instead of processes, actors of a Ray cluster, `workers` of them at most: "local" for one of this
+        machine that begins and ends with the sweep, HOST:PORT of a cluster's head, or "auto" for the one that
+        this machine is part of.
     progress
         Called with an `Update` whenever a job has begun, come further, or ended.
 
@@ -101,7 +106,8 @@ def sweep(
     Raises
     ------
     KCircuitsError
-        If anything of the input cannot be used, or another sweep uses the folder; before any job begins.
+        If anything of the input cannot be used, another sweep uses the folder, or a Ray cluster cannot be
+        used; before any job begins.
     DiskFullError
         If the disk is full; what is finished is kept, and the sweep can be started again.
     """
@@ -110,13 +116,30 @@ def sweep(
         check_whole("threads", threads, least=1)
     document, grid = read_sweep(source)
     each = threads or max(1, _cores() // max(1, workers))
+    listening = progress or (lambda update: None)
+    if ray is not None:
+        check_whole("workers", workers, least=1)
+        return _sweep_on_ray(ray, workers, each, document, grid, Path(out), listening)
 
     def make(folder: Path) -> Pool:
         if workers == 0:
             return ThisProcess(folder, threads)
         return Processes(folder, workers, each)
 
-    return run_on(make, document, grid, Path(out), progress or (lambda update: None))
+    return run_on(make, document, grid, Path(out), listening)
+
+
+def _sweep_on_ray(
+    address: str, size: int, threads: int, document: Document, grid: Grid, out: Path, listening: Listening
+) -> SweepResult:
+    from kcircuits.sweep.ray_cluster import connected
+    from kcircuits.sweep.ray_pool import RayPool
+
+    gpu = any(choice.device == "cuda" for choice in grid.models)
+    with connected(address, size * threads) as ray:
+        return run_on(
+            lambda folder: RayPool(ray, folder, size, threads, gpu=gpu), document, grid, out, listening
+        )
 
 
 def read_sweep(source: str | Path | Mapping[str, Any]) -> tuple[Document, Grid]:

@@ -1,0 +1,72 @@
+"""A loaded model as plain arrays, which several processes can read where they lie."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kcircuits.model.loading import Model
+from kcircuits.model.spec import ModelSpec, rebuilt
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A tensor as a view of the storage of this number; `offset` and `stride` count elements."""
+
+    storage: int
+    dtype: torch.dtype
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A model whose `spec` has a `Piece` for every tensor; `storages` are their bytes, uint8 [n] each.
+
+    Pickled with protocol 5, the storages are buffers outside the pickle.
+    """
+
+    spec: Any
+    storages: tuple[NDArray[np.uint8], ...]
+    tokenizer: Any
+    identity: dict[str, Any]
+
+
+def packed(model: Model) -> Packed:
+    """The model, on the CPU, as arrays that are its own memory; each storage once, as tied weights are."""
+    numbers: dict[tuple[int, int], int] = {}
+    storages: list[NDArray[np.uint8]] = []
+
+    def piece(tensor: Tensor, _: str) -> Piece:
+        storage = tensor.untyped_storage()
+        place = storage.data_ptr(), storage.nbytes()
+        if place not in numbers:
+            numbers[place] = len(storages)
+            storages.append(torch.empty(0, dtype=torch.uint8).set_(storage).numpy())  # type: ignore[call-overload]
+        return Piece(
+            numbers[place], tensor.dtype, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+        )
+
+    spec = rebuilt(model.spec, Tensor, piece)
+    return Packed(spec, tuple(storages), model.tokenizer, model.identity)
+
+
+def unpacked(pack: Packed) -> Model:
+    """The model again, its tensors views of the arrays. Nothing writes to a weight: they may be read-only."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        storages = [torch.from_numpy(array).untyped_storage() for array in pack.storages]
+
+    def tensor(piece: Piece, _: str) -> Tensor:
+        empty = torch.empty(0, dtype=piece.dtype)
+        return empty.set_(storages[piece.storage], piece.offset, piece.shape, piece.stride)  # type: ignore[call-overload, no-any-return]
+
+    spec: ModelSpec = rebuilt(pack.spec, Piece, tensor)
+    return Model(spec, pack.tokenizer, pack.identity)
