@@ -1,8 +1,9 @@
-"""Two processes of one thread beside one, on the same ACDC jobs of SmolLM2-135M, and their memory.
+"""Two processes of one thread beside one, on the same ACDC jobs of SmolLM2-135M, and their memory; and Ray.
 
 Times are from the first job's beginning to the last one's end, so that starting processes does not count.
 Memory is the processes' proportional set size, in which a page that several have counts once; the bound is
 1.2 times the weights, and what each process has of its own: the plan of its job, and Python with torch.
+As many actors of a local Ray cluster do the same jobs; their processes are not this one's, and not weighed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import tempfile
 import threading
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -59,12 +61,17 @@ def pss_of(process: int) -> int:
     return 0
 
 
-def run(document: dict[str, Any], out: Path, workers: int) -> tuple[float, int]:
-    """Seconds and bytes of a sweep, by processes of one thread."""
+def run(document: dict[str, Any], out: Path, workers: int, ray: str | None = None) -> tuple[float, int]:
+    """Seconds and bytes of a sweep, by processes of one thread, or by actors."""
     times: list[float] = []
     with Memory() as memory:
         result = kcircuits.sweep(
-            document, out, workers=workers, threads=1, progress=lambda _: times.append(perf_counter())
+            document,
+            out,
+            workers=workers,
+            threads=1,
+            ray=ray,
+            progress=lambda _: times.append(perf_counter()),
         )
     if result.failed:
         raise SystemExit(f"{result.failed} jobs failed, see their errors: {result.table()['error'].unique()}")
@@ -91,8 +98,13 @@ def main() -> None:
         planned = outlook(document, Path(folder) / "one")
         one, _ = run(document, Path(folder) / "one", 1)
         several, pss = run(document, Path(folder) / "several", given.workers)
-        tables = [Path(folder, name, "summary.parquet").read_bytes() for name in ("one", "several")]
-    if tables[0] != tables[1]:
+        names = ["one", "several"]
+        actors = None
+        if find_spec("ray") is not None:
+            actors, _ = run(document, Path(folder) / "ray", given.workers, ray="local")
+            names.append("ray")
+        tables = {Path(folder, name, "summary.parquet").read_bytes() for name in names}
+    if len(tables) != 1:
         raise SystemExit("the summaries differ")
     own = planned.peak - weights - PROCESS
     results = {
@@ -103,6 +115,8 @@ def main() -> None:
         "one_seconds": round(one, 1),
         "several_seconds": round(several, 1),
         "ratio": round(one / several, 2),
+        "ray_seconds": None if actors is None else round(actors, 1),
+        "ray_ratio": None if actors is None else round(one / actors, 2),
         "weights_mib": round(weights / 2**20),
         "planned_mib": round(own / 2**20),
         "pss_mib": round(pss / 2**20),
