@@ -37,7 +37,7 @@ class CMakeBuild(build_ext):
     def build_extension(self, ext: Extension) -> None:
         """Configure, build and install into the package's folder."""
         target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
-        # Another folder for other flags: one folder for both would compile everything at every change of them.
+        # Other flags have a folder of their own: in one folder, each change of them would compile all anew.
         name = os.environ.get("KCIRCUITS_BUILD_NAME", f"cmake-{sys.implementation.cache_tag}")
         build = ROOT / "build" / name
         build.mkdir(parents=True, exist_ok=True)

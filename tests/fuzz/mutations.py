@@ -1,4 +1,4 @@
-"""Files that are nearly right: strategies that change a good one where its format has numbers, keys and lengths."""
+"""Files that are nearly right: strategies that change a good one where its format has something to say."""
 
 from __future__ import annotations
 
@@ -32,7 +32,25 @@ RAW = {
     )
 }
 NUMBERS: tuple[float, ...] = (
-    *(0, -1, 1, 2, 3, 7, 100, 65_536, 10**6, 2**31 - 1, 2**31, 2**32, 10**11, 2**53 + 1, 2**63, 2**64, 10**30),
+    *(
+        0,
+        -1,
+        1,
+        2,
+        3,
+        7,
+        100,
+        65_536,
+        10**6,
+        2**31 - 1,
+        2**31,
+        2**32,
+        10**11,
+        2**53 + 1,
+        2**63,
+        2**64,
+        10**30,
+    ),
     *(-(2**31), -(2**63), 0.5, -0.5, 1e-300, 1e300, float("inf"), float("-inf")),
 )
 VALUES: tuple[Any, ...] = (
@@ -40,7 +58,24 @@ VALUES: tuple[Any, ...] = (
     *("", " ", "x", "a\nb\u2028c", "A" * 5000, "../../escape", "/etc/hostname", "{}", "0", "\u202e", "é"),
     *([], {}, [[]], [None], [0] * 1000, {"": None}, [{}]),
 )
-INTEGERS = (0, 1, 2, 3, 8, 255, 2**16, 2**20, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**60, 2**63, 2**64 - 1)
+INTEGERS = (
+    0,
+    1,
+    2,
+    3,
+    8,
+    255,
+    2**16,
+    2**20,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**40,
+    2**60,
+    2**63,
+    2**64 - 1,
+)
 
 _SPECIAL = re.compile("|".join(f'"{name}"' for name in RAW))
 
@@ -68,7 +103,7 @@ def _places(value: Any) -> Iterable[tuple[Any, Any]]:
 def changed_document(draw: st.DrawFn, document: Any) -> Any:
     """A JSON document with one to three things wrong: values, types, keys, counts."""
     value = [deepcopy(document)]
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
         places = list(_places(value))
         if not places:
             break
@@ -97,7 +132,7 @@ def changed_document(draw: st.DrawFn, document: Any) -> Any:
 def changed_bytes(draw: st.DrawFn, content: bytes) -> bytes:
     """Flipped, dropped, repeated, inserted and overwritten bytes, or the beginning alone."""
     data = bytearray(content)
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
         place = draw(st.integers(0, len(data)))
         length = draw(st.sampled_from((1, 2, 4, 8, 64, 1024)))
         change = draw(st.sampled_from(("flip", "truncate", "drop", "repeat", "insert", "number")))
@@ -140,7 +175,9 @@ def words(draw: st.DrawFn, content: bytes) -> bytes:
     text = content.decode()
     found = list(re.finditer(r"\d+|[a-zA-Z_]+|\W", text))
     match = found[draw(st.integers(0, len(found) - 1))]
-    new = draw(st.sampled_from(("", "0", "-1", "999999", "9" * 5000, "nan", "1e999", "->", "\n", "\x00", "é")))
+    new = draw(
+        st.sampled_from(("", "0", "-1", "999999", "9" * 5000, "nan", "1e999", "->", "\n", "\x00", "é"))
+    )
     return (text[: match.start()] + new + text[match.end() :]).encode()
 
 
@@ -180,7 +217,7 @@ def gguf_file(draw: st.DrawFn, content: bytes, numbers: list[tuple[int, int]]) -
     numbers: of each number of the header, its place and its bytes.
     """
     data = bytearray(content)
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
         place, size = numbers[draw(st.integers(0, len(numbers) - 1))]
         old = int.from_bytes(data[place : place + size], "little")
         near = st.sampled_from((old + 1, old - 1, old * 2, old * 1000))

@@ -16,7 +16,6 @@ from kcircuits.data.prompts import batch, read_prompts
 from kcircuits.data.relations import load_relation, relation_prompts
 from kcircuits.editing.delta import Delta
 from kcircuits.editing.request import read_requests
-from kcircuits.errors import KCircuitsError
 from kcircuits.interop.reading import format_of, read_any
 from kcircuits.model.devices import placed, read_device_map
 from kcircuits.model.loading import Model, load_model
@@ -75,7 +74,9 @@ def light() -> Iterator[Target]:
     files = seeds.result_files()
     for name in sorted(files):
         beside = {other: files[other] for other in files if other != name}
-        yield Target(name.partition(".")[0], name, files[name], (json_file, text), _report, beside, ("report.html",))
+        yield Target(
+            name.partition(".")[0], name, files[name], (json_file, text), _report, beside, ("report.html",)
+        )
     yield Target("eap-ig", "graph.json", seeds.eap_ig(), (json_file, text), _circuit)
     yield Target("edge-list", "edges.json", seeds.edge_list(), (json_file, text), _circuit)
     yield Target("edges", "edges.txt", seeds.EDGES, (text,), _circuit)
@@ -88,7 +89,10 @@ def models() -> Iterator[Target]:
     json_file, text, tensors = mutations.json_file, mutations.words, mutations.safetensors_file
     for name in ("llama_gqa", "gpt2", "mixtral"):
         files = seeds.model_files(name)
-        for file, strategies in (("config.json", (json_file, json_file, text)), ("model.safetensors", (tensors,))):
+        for file, strategies in (
+            ("config.json", (json_file, json_file, text)),
+            ("model.safetensors", (tensors,)),
+        ):
             beside = {other: files[other] for other in files if other != file}
             yield Target(f"{name}-{file.partition('.')[0]}", file, files[file], strategies, _model, beside)
     files = seeds.model_files("llama_gqa")
