@@ -114,13 +114,14 @@ def _convert(file: Path, folder: Path) -> None:
     with _alone(file, folder) as place:
         config = _describe_from(place, folder)
         check_size(config, num_stored, file)
-        model, report = AutoModelForCausalLM.from_pretrained(
+        read: Any = AutoModelForCausalLM.from_pretrained(
             **place,
             config=config,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,  # reported below
             output_loading_info=True,
         )
+    model, report = read
     check_complete(report, file, "its header")
     _save_config(model.config, folder)
     save_file(_untied(model.state_dict()), folder / "model.safetensors", metadata={"format": "pt"})

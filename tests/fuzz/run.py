@@ -1,8 +1,8 @@
 """Fuzz a group of readers in this process, which a reader may take with it: `python -m tests.fuzz.run GROUP`.
 
-A reader keeps its promise if it reads the file or raises a KCircuitsError of one short line; within a bound of
-memory and of time; and if it leaves every other file as it was. Where one breaks it, the last file tried, the
-smallest that fails, stays in the folder of examples.
+A reader keeps its promise if it reads the file or raises a KCircuitsError of one short line, within a bound
+of memory and time; and if it leaves every other file as it was. Where one breaks it, the last file tried,
+the smallest that fails, stays in the folder of examples.
 """
 
 from __future__ import annotations
