@@ -7,10 +7,13 @@ STAMP := $(VENV)/.installed
 MODULE := $(VENV)/.built
 OUT ?= out/demo
 PEERS := .venv-peers
+EXAMPLES ?= 200
+SEED ?= 0
+SANITIZED := tests/ops tests/engine tests/discover tests/test_cpu_gemm.py
 SOURCES := CMakeLists.txt setup.py $(shell find csrc -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format build bench study study-editing bench-peers cuda-check graphviz browser clean
+.PHONY: help demo test fuzz sanitize lint format build bench study study-editing bench-peers cuda-check graphviz browser clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +37,21 @@ demo: $(MODULE) graphviz ## Find, draw, measure and read a circuit, compare meth
 
 test: $(MODULE) graphviz browser ## Run the tests
 	$(BIN)/python -m pytest
+
+fuzz: $(MODULE) ## Try files that are nearly right on every reader (EXAMPLES=200 SEED=0)
+	for group in light models gguf; do \
+	  $(BIN)/python -m tests.fuzz.run $$group --examples $(EXAMPLES) --seed $(SEED) || failed=1; \
+	done; exit $${failed:-0}
+
+# A module of its own in build/sanitize, which the tests below take in place of the usual one. Python itself
+# leaks on purpose, and torch's libraries are not built for UBSan's checks of types.
+sanitize: $(MODULE) ## Run tests of the compiled module under AddressSanitizer and UBSan
+	PATH="$(CURDIR)/$(BIN):$$PATH" KCIRCUITS_BUILD_NAME=sanitize/cmake \
+	  KCIRCUITS_CMAKE_ARGS="-DKCIRCUITS_SANITIZE=address,undefined -DKCIRCUITS_CUDA=OFF" \
+	  $(BIN)/python setup.py -q build_ext --build-lib build/sanitize
+	LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+	  $(BIN)/python -m pytest -p tests.sanitized -p no:cacheprovider $(SANITIZED)
 
 lint: $(MODULE) ## Check style and types
 	$(BIN)/ruff check .

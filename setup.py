@@ -37,7 +37,9 @@ class CMakeBuild(build_ext):
     def build_extension(self, ext: Extension) -> None:
         """Configure, build and install into the package's folder."""
         target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
-        build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
+        # Other flags have a folder of their own: in one folder, each change of them would compile all anew.
+        name = os.environ.get("KCIRCUITS_BUILD_NAME", f"cmake-{sys.implementation.cache_tag}")
+        build = ROOT / "build" / name
         build.mkdir(parents=True, exist_ok=True)
         flags = os.environ.get("KCIRCUITS_CMAKE_ARGS", "").split()
         configure = [

@@ -8,16 +8,18 @@ facts are those that study_editing.py reports; every edit is kept in out/editing
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from editing_facts import editable_facts
-from kept_edits import KeptEdits
+from kept_edits import KEPT, KeptEdits
 from machine import RESULTS, write_results
 from rich.progress import track
 from study_editing import REPORTED, row
@@ -30,6 +32,7 @@ from kcircuits.editing.guided import RULES, circuit_layer, strongest_nodes
 from kcircuits.editing.measures import EditMeasures
 from kcircuits.editing.methods import FineTuning, Method, Rome
 from kcircuits.evaluate.intervals import percentile_interval, resampling_weights
+from kcircuits.files import write_atomically
 from kcircuits.selection import EmptySelectionError
 
 NODES = 4
@@ -70,6 +73,31 @@ def differences(
     return found
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where to edit each fact: a layer by every rule, and the strongest nodes of its circuit."""
+
+    layers: dict[str, list[int]]
+    nodes: list[list[str]]
+
+
+def places_of(model: kcircuits.Model, facts: Sequence[kcircuits.EditRequest]) -> Places:
+    """From an earlier run of the same or from a new one."""
+    given = repr((model.identity["weights_hash"], list(RULES), NODES, list(facts)))
+    kept = KEPT / f"places-{hashlib.sha256(given.encode()).hexdigest()[:24]}.json"
+    if not kept.exists():
+        prompts = [old_prompt(model, fact) for fact in facts]
+        circuits = [circuit_of(model, prompt) for prompt in track(prompts, "circuits")]
+        layers = {rule: [circuit_layer(circuit, rule) for circuit in circuits] for rule in RULES}
+        layers["causal trace"] = [
+            causal_trace(model, prompt).layer for prompt in track(prompts, "causal traces")
+        ]
+        nodes = [list(strongest_nodes(circuit, NODES)) for circuit in circuits]
+        KEPT.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, json.dumps(asdict(Places(layers, nodes))))
+    return Places(**json.loads(kept.read_text()))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -78,15 +106,16 @@ def main() -> None:
     model = kcircuits.load_model("demo")
     facts = editable_facts(model)[:REPORTED]
     edits = KeptEdits(model)
-    prompts = [old_prompt(model, fact) for fact in facts]
-    circuits = [circuit_of(model, prompt) for prompt in track(prompts, "circuits")]
-    layers = {rule: [circuit_layer(circuit, rule) for circuit in circuits] for rule in RULES}
-    layers["causal trace"] = [causal_trace(model, prompt).layer for prompt in track(prompts, "causal traces")]
-    nodes = [strongest_nodes(circuit, NODES) for circuit in circuits]
+    places = places_of(model, facts)
+    nodes = [tuple(each) for each in places.nodes]
     draw = random.Random(SEED)
-    methods: dict[str, dict[str, list[Method]]] = {
+    fixed: dict[str, Method] = {
+        f"ROME, layer {best}": Rome(layer=best),
+        f"FT-M, layer {best}": FineTuning("masked", (f"m{best}",)),
+    }
+    others: dict[str, dict[str, list[Method]]] = {
         f"ROME, layer {best}": {
-            f"ROME, {rule}": [Rome(layer=layer) for layer in chosen] for rule, chosen in layers.items()
+            f"ROME, {rule}": [Rome(layer=layer) for layer in chosen] for rule, chosen in places.layers.items()
         },
         f"FT-M, layer {best}": {
             f"FT-M, the circuit's {NODES} strongest nodes": [FineTuning("masked", each) for each in nodes],
@@ -95,21 +124,17 @@ def main() -> None:
             ],
         },
     }
-    fixed: dict[str, Method] = {
-        f"ROME, layer {best}": Rome(layer=best),
-        f"FT-M, layer {best}": FineTuning("masked", (f"m{best}",)),
-    }
     rows: list[dict[str, Any]] = []
-    for title, others in methods.items():
-        base = edits.measured(title, fixed[title], facts)
+    for title, method in fixed.items():
+        base = edits.measured(title, method, facts)
         rows.append(row(title, base))
-        for name, each in others.items():
+        for name, each in others[title].items():
             found = edits.measured_each(name, each, facts)
             rows.append({**row(name, found), "differences": differences(found, base)})
     results = {
         "chosen_layer": best,
         "circuit": default_options(model.spec.graph),
-        "layers": {rule: sorted(Counter(chosen).items()) for rule, chosen in layers.items()},
+        "layers": {rule: sorted(Counter(chosen).items()) for rule, chosen in places.layers.items()},
         "rows": rows,
     }
     print("written:", write_results("guided", results))

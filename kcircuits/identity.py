@@ -10,6 +10,8 @@ from kcircuits.graph import Graph
 
 # Far more than any model has (Llama 3.1 405B: 16,255), and still quick to name.
 _MAX_NODES = 200_000
+# Masks have a byte for each pair of a sender and a receiver (Llama 3.1 405B, ungrouped: 0.8 billion).
+_MAX_PAIRS = 2**30
 
 
 def graph_of(identity: dict[str, Any]) -> Graph:
@@ -31,6 +33,10 @@ def graph_of(identity: dict[str, Any]) -> Graph:
         raise KCircuitsError(f"num_heads must be a multiple of num_kv_heads, got {graph}")
     if graph.num_layers * (graph.num_heads + 1) > _MAX_NODES:
         raise KCircuitsError(f"more than {_MAX_NODES:,} nodes, which no model has: {graph}")
+    senders = 1 + graph.num_layers * (graph.num_heads + 1)
+    receivers = 1 + graph.num_layers * (graph.num_heads + 2 * graph.num_kv_heads + 1)
+    if senders * receivers > _MAX_PAIRS:
+        raise KCircuitsError(f"more edges than any model has: {graph}")
     return graph
 
 

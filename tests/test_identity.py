@@ -29,6 +29,7 @@ def test_sizes_that_make_no_sense(key, value):
         ({"num_kv_heads": 3}, "multiple of num_kv_heads"),
         ({"num_heads": 2, "num_kv_heads": 4}, "multiple of num_kv_heads"),
         ({"num_layers": 100_000}, "more than 200,000 nodes"),
+        ({"num_layers": 10_000}, "more edges than any model has"),
         ({"parallel": 1}, "'parallel' must be true or false, got 1"),
         ({"parallel": None}, "'parallel' must be true or false, got None"),
     ],

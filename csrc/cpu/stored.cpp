@@ -18,6 +18,7 @@ bool adjacent(const at::Tensor& x) { return x.stride(1) == 1 || x.size(1) == 1; 
 
 // Elements [begin, begin + count) of row r of a matrix of any narrow type.
 void widen_row(float* to, const at::Tensor& x, int64_t r, int64_t begin, int64_t count) {
+  if (count == 0) return;  // a matrix without columns has no memory that could be named
   const int64_t at = r * x.stride(0) + begin;
   const auto each = [&](const auto* from) {
     for (int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(from[i]);

@@ -37,6 +37,7 @@ def hugging_face_model(
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     config = AutoConfig.for_model(**config_dict)
+    check_size(config, sum(weight.numel() for weight in weights.values()), folder)
     model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     hf_model, report = model_class.from_pretrained(
         None,  # no folder: Transformers reads no file, whatever the configuration says
@@ -52,14 +53,43 @@ def hugging_face_model(
     return hf_model
 
 
-def _check_report(report: dict[str, Any], folder: Path) -> None:
-    """Refuse what Transformers would go on with: random numbers for a weight, or weights left unused."""
+def check_size(config: Any, num_stored: int, source: Path) -> None:
+    """Refuse a configuration of a model that is far larger than its weights.
+
+    Transformers would make random numbers for all that is missing, however many, before it says so. The model
+    is built here without memory for its numbers; tied weights may be stored once and asked for twice.
+
+    Raises KCircuitsError.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    asked = sum(parameter.numel() for parameter in model.parameters())
+    if asked > 2 * num_stored:
+        raise KCircuitsError(
+            f"the weights in {source} are {num_stored:,} numbers, and its configuration asks for {asked:,}"
+        )
+
+
+def check_complete(report: dict[str, Any], source: Path, asking: str) -> None:
+    """Refuse what Transformers would go on with: random numbers for a weight.
+
+    report: what `from_pretrained` says with `output_loading_info`. asking: where the sizes come from.
+
+    Raises KCircuitsError.
+    """
     for name, stored, expected in report["mismatched_keys"]:
         raise KCircuitsError(
-            f"the weight {name!r} in {folder} has shape {list(stored)}, config.json asks for {list(expected)}"
+            f"the weight {name!r} in {source} has shape {list(stored)}, {asking} asks for {list(expected)}"
         )
     if missing := sorted(report["missing_keys"]):
-        raise KCircuitsError(f"{folder} lacks {len(missing)} weights, the first is {missing[0]!r}")
+        raise KCircuitsError(f"{source} lacks {len(missing)} weights, the first is {missing[0]!r}")
+
+
+def _check_report(report: dict[str, Any], folder: Path) -> None:
+    """Refuse random numbers for a weight, and weights left unused."""
+    check_complete(report, folder, "config.json")
     if unused := sorted(name for name in report["unexpected_keys"] if not name.endswith(OLD_BUFFER)):
         raise KCircuitsError(
             f"{folder} has {len(unused)} weights that its config.json has no place for, "

@@ -20,8 +20,10 @@ import torch
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.building import check_complete, check_size
 from kcircuits.model.cache import cache_folder
 from kcircuits.model.families import check_family
+from kcircuits.model.gguf_header import check_header
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
 
 CACHE_FORMAT = "v1"
@@ -108,14 +110,25 @@ def _convert(file: Path, folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM
 
+    num_stored = check_header(file)
     with _alone(file, folder) as place:
         config = _describe_from(place, folder)
-        model = AutoModelForCausalLM.from_pretrained(**place, config=config, dtype=torch.float32)
+        check_size(config, num_stored, file)
+        read: Any = AutoModelForCausalLM.from_pretrained(
+            **place,
+            config=config,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # reported below
+            output_loading_info=True,
+        )
+    model, report = read
+    check_complete(report, file, "its header")
     _save_config(model.config, folder)
     save_file(_untied(model.state_dict()), folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def _describe(file: Path, folder: Path) -> None:
+    check_header(file)
     with _alone(file, folder) as place:
         config = _describe_from(place, folder)
     _save_config(config, folder)

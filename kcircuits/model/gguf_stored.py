@@ -19,6 +19,7 @@ from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.gguf_blocks import stored_weight
+from kcircuits.model.gguf_header import check_header
 from kcircuits.model.quantised import QuantisedWeight, Weight, dense
 
 TENSOR = 2**32
@@ -101,6 +102,7 @@ def read_stored(file: Path, hf_config: Any) -> StoredWeights:
         read_field,
     )
 
+    check_header(file)
     reader = GGUFReader(file)
     with torch.device("meta"):
         shape_only = AutoModelForCausalLM.from_config(hf_config)

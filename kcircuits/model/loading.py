@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.building import hugging_face_model, of_one_dtype
 from kcircuits.model.cache import digest_of
@@ -34,6 +35,9 @@ KEPT = (*BITS, "stored")
 
 # Keys of config.json that have Transformers run code other than its own for the family.
 FOREIGN_CODE = ("auto_map", "fusion_config")
+
+# What the families call their number of layers there.
+LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ def load_model(
     folder = path if not is_gguf else described(path) if dtype == "stored" else converted(path)
     config = _read_config(folder)
     weights = _read_stored(path, config) if dtype == "stored" else read_weights(folder)
+    _check_layers(folder, config, len(weights))
     # Hashing uses all cores; what is read meanwhile uses one.
     with ThreadPoolExecutor(max_workers=1) as background:
         digest = background.submit(weights_hash, weights)
@@ -198,7 +203,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise KCircuitsError(f"{folder} is not a Hugging Face model: it has no config.json") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise KCircuitsError(f"cannot read {file}: {first_line(error)}") from error
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise KCircuitsError(f"{file} does not name a model_type")
@@ -208,3 +213,13 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"the weights in {folder} are quantised; dequantise them first, or give a .gguf file"
         )
     return {key: value for key, value in config.items() if key not in FOREIGN_CODE}
+
+
+def _check_layers(folder: Path, config: dict[str, Any], num_weights: int) -> None:
+    """Refuse more layers than there are weights: Transformers would build all of them, however many."""
+    for key in LAYERS:
+        asked = config.get(key)
+        if isinstance(asked, int | float) and asked > num_weights:
+            raise KCircuitsError(
+                f"{folder} has {num_weights} weights, and its config.json asks for {shown(asked)} layers"
+            )

@@ -55,7 +55,7 @@ def _shards(index: Path) -> list[str]:
     """The file names in an index of shards; one that leads out of the folder is refused."""
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KCircuitsError(f"{index} is not an index of weights: {first_line(error)}") from error
     if not names:
         raise KCircuitsError(f"{index} lists no files")

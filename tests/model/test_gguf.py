@@ -20,6 +20,7 @@ from kcircuits.model.cache import cache_folder
 from kcircuits.model.families import spec_of
 from kcircuits.model.forward import forward
 from kcircuits.model.loading import load_model
+from tests.model import tiny_gguf
 from tests.model.tiny_gguf import TOKENS, write_gguf
 from tests.models import build, llama, random_prompts
 
@@ -196,8 +197,18 @@ class TestBadFiles:
     @pytest.mark.parametrize("kept", [4, 24, 200, 4000, -50])
     def test_a_truncated_file(self, kept, file, cache, tmp_path):
         (tmp_path / "x.gguf").write_bytes(file.read_bytes()[:kept])
-        with pytest.raises(KCircuitsError, match=r"cannot convert .*x\.gguf"):
+        with pytest.raises(KCircuitsError, match=r"x\.gguf is not a whole GGUF file"):
             load_model(tmp_path / "x.gguf")
+        assert list(cache.iterdir()) == []
+
+    def test_a_missing_tensor(self, model, cache, tmp_path, monkeypatch):
+        whole = tiny_gguf._add
+        monkeypatch.setattr(
+            tiny_gguf, "_add", lambda to, name, *rest: None if "ffn_up" in name else whole(to, name, *rest)
+        )
+        file = write_gguf(model, tmp_path / "x.gguf")
+        with pytest.raises(KCircuitsError, match=r"lacks 2 weights, the first is 'model\.layers\.0\.mlp\.up"):
+            load_model(file)
         assert list(cache.iterdir()) == []
 
     @pytest.mark.parametrize("architecture", ["starcoder2", "no-such-architecture"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ class TestBadSources:
         with pytest.raises(KCircuitsError, match=r"is not a Hugging Face model: it has no config\.json"):
             load_model(tmp_path)
 
-    @pytest.mark.parametrize("content", [b"", b"{", b"\xff{}"])
+    @pytest.mark.parametrize("content", [b"", b"{", b"\xff{}", b"[" * 100_000])
     def test_a_broken_configuration(self, content, folder):
         (folder / "config.json").write_bytes(content)
         with pytest.raises(KCircuitsError, match=r"cannot read .*config\.json"):
@@ -129,6 +130,13 @@ class TestBadWeights:
         with pytest.raises(KCircuitsError, match=r"lacks 9 weights, the first is 'model\.layers\.3\."):
             load_model(folder)
 
+    @pytest.mark.parametrize(("name", "key"), [("llama", "num_hidden_layers"), ("gpt2", "n_layer")])
+    def test_layers_that_would_take_forever_to_build(self, name, key, tmp_path, tiny_folder):
+        folder = shutil.copytree(tiny_folder(name), tmp_path / "model")
+        edit_json(folder / "config.json", **{key: 10**9})
+        with pytest.raises(KCircuitsError, match=r"has \d+ weights, .* asks for 1000000000 layers"):
+            load_model(folder)
+
     @pytest.mark.parametrize(
         "name", ["model.layers.3.mlp.up_proj.weight", "model.layers.0.self_attn.q_proj.bias"]
     )
@@ -144,6 +152,14 @@ class TestBadWeights:
         with pytest.raises(
             KCircuitsError,
             match=r"the weight '\S+' in \S+ has shape \[61, 32\], config\.json asks for \[62, 32\]",
+        ):
+            load_model(folder)
+
+    @pytest.mark.parametrize("key", ["vocab_size", "intermediate_size", "hidden_size", "head_dim"])
+    def test_sizes_that_no_memory_holds(self, key, folder):
+        edit_json(folder / "config.json", **{key: 10**9})
+        with pytest.raises(
+            KCircuitsError, match=r"are [\d,]+ numbers, and its configuration asks for [\d,]+"
         ):
             load_model(folder)
 

@@ -92,7 +92,7 @@ class TestStored:
 
     def test_a_truncated_file(self, file, tmp_path):
         (tmp_path / "x.gguf").write_bytes(file.read_bytes()[:-50])
-        with pytest.raises(KCircuitsError, match=r"cannot (convert|read the weights in) .*x\.gguf"):
+        with pytest.raises(KCircuitsError, match=r"x\.gguf is not a whole GGUF file"):
             load_model(tmp_path / "x.gguf", dtype="stored")
 
     @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_an_index_of_anything_but_safetensors_files_in_the_folder_is_refused(nam
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "3", '{"weight_map": []}', '{"weight_map": 1}', "{}", "\udcff"]
+    "content", ["", "{", "[]", "3", '{"weight_map": []}', '{"weight_map": 1}', "{}", "\udcff", "[" * 100_000]
 )
 def test_a_broken_index_is_refused(content, tmp_path):
     (tmp_path / INDEX).write_bytes(content.encode(errors="surrogateescape"))
