@@ -64,7 +64,8 @@ def check_size(config: Any, num_stored: int, source: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        # A configuration may name code to download for its attention, here as well.
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     asked = sum(parameter.numel() for parameter in model.parameters())
     if asked > 2 * num_stored:
         raise KCircuitsError(
