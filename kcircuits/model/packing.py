@@ -49,9 +49,9 @@ def packed(model: Model) -> Packed:
         place = storage.data_ptr(), storage.nbytes()
         if place not in numbers:
             numbers[place] = len(storages)
-            storages.append(torch.empty(0, dtype=torch.uint8).set_(storage).numpy())  # type: ignore[call-overload]
+            storages.append(torch.empty(0, dtype=torch.uint8).set_(storage).numpy())
         return Piece(
-            numbers[place], tensor.dtype, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+            numbers[place], tensor.dtype, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride()
         )
 
     spec = rebuilt(model.spec, Tensor, piece)
@@ -66,7 +66,7 @@ def unpacked(pack: Packed) -> Model:
 
     def tensor(piece: Piece, _: str) -> Tensor:
         empty = torch.empty(0, dtype=piece.dtype)
-        return empty.set_(storages[piece.storage], piece.offset, piece.shape, piece.stride)  # type: ignore[call-overload, no-any-return]
+        return empty.set_(storages[piece.storage], piece.offset, piece.shape, piece.stride)
 
     spec: ModelSpec = rebuilt(pack.spec, Piece, tensor)
     return Model(spec, pack.tokenizer, pack.identity)
