@@ -45,16 +45,7 @@ class Forecast:
             search.metric,
         )
         if key not in self.plans:
-            self.plans[key] = plan(
-                model,
-                search.prompts,
-                search.method,
-                ablation=search.ablation,
-                metric=search.metric,
-                memory=memory,
-                calibrate=False,
-                **search.options,
-            )
+            self.plans[key] = _planned(model, search, memory, calibrate=False)
         return self.plans[key]
 
 
@@ -117,15 +108,7 @@ class Times:
     def plan(self, job: Job, model: Model) -> None:
         """Plan the job's search, for all of its kind."""
         search = job.search
-        made = plan(
-            model,
-            search.prompts,
-            search.method,
-            ablation=search.ablation,
-            metric=search.metric,
-            memory=job.memory,
-            **search.options,
-        )
+        made = _planned(model, search, job.memory, calibrate=True)
         assert made.seconds is not None
         self.rates[_kind(job)] = made.seconds / len(search.prompts)
         self.planned.add(_kind(job))
@@ -137,6 +120,20 @@ class Times:
         there = is_planned and part in made
         made.add(part)
         return 0.0 if there else self.rates[_kind(job)] * len(job.search.prompts)
+
+
+def _planned(model: Model, search: Search, memory: int, *, calibrate: bool) -> Plan:
+    """The plan of a search; calibrated, it measures small pieces and says how long all will take."""
+    return plan(
+        model,
+        search.prompts,
+        search.method,
+        ablation=search.ablation,
+        metric=search.metric,
+        memory=memory,
+        calibrate=calibrate,
+        **search.options,
+    )
 
 
 def _kind(job: Job) -> tuple[str, str]:

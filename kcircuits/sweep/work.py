@@ -116,11 +116,8 @@ def _searched(search: Search, model: Model, store: Store, memory: int, heard: He
             model,
             search.prompts,
             search.method,
-            ablation=search.ablation,
-            metric=search.metric,
-            memory=memory,
-            progress=heard,
-            **_changes_and(search, search.options),
+            **_how(search, memory, heard),
+            **search.options,
             **options,
         )
 
@@ -141,18 +138,22 @@ def _score(search: Search, model: Model, folder: Path, memory: int, heard: Heard
         model,
         search.prompts,
         search.method,
-        ablation=search.ablation,
-        metric=search.metric,
-        memory=memory,
-        progress=heard,
-        **_changes_and(search, _options(search, of_scorer=True)),
+        **_how(search, memory, heard),
+        **_options(search, of_scorer=True),
     )
     scores.save(folder / "scores.safetensors")
     _write(folder / "timing.json", {"seconds": round(perf_counter() - start, 3)})
 
 
-def _changes_and(search: Search, options: dict[str, Any]) -> dict[str, Any]:
-    return {**search.changes, **options}
+def _how(search: Search, memory: int, heard: Heard | None) -> dict[str, Any]:
+    """What searching and scoring take alike, beside the method's own options."""
+    return {
+        "ablation": search.ablation,
+        "metric": search.metric,
+        "memory": memory,
+        "progress": heard,
+        **search.changes,
+    }
 
 
 def _options(search: Search, *, of_scorer: bool) -> dict[str, Any]:
