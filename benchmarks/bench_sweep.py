@@ -121,7 +121,6 @@ def main() -> None:
         "planned_mib": round(own / 2**20),
         "pss_mib": round(pss / 2**20),
         "bound_mib": round((1.2 * weights + given.workers * (own + PROCESS)) / 2**20),
-        "target": 1.8,
     }
     print("  ".join(f"{name}={value}" for name, value in results.items()))
     print(f"written: {write_results('sweep', results)}")

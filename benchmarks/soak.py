@@ -90,6 +90,7 @@ class Disturbed:
     kills: set[int]
     sweep_kills: set[int]
     done: int = 0
+    owed: int = 0
     killed: int = 0
     retried: int = 0
     runs: int = 0
@@ -121,6 +122,8 @@ class Disturbed:
                 continue
             self.done += 1
             if self.done in self.kills:
+                self.owed += 1
+            if self.owed:
                 sleep(self.draw.uniform(0, 0.2))
                 self._kill_a_worker(process.pid)
             if self.done in self.sweep_kills:
@@ -133,6 +136,7 @@ class Disturbed:
             with suppress(ProcessLookupError):
                 os.kill(self.draw.choice(workers), signal.SIGKILL)
                 self.killed += 1
+                self.owed -= 1
 
     def _check_finished(self) -> None:
         """What was finished before is the same file still."""
@@ -168,7 +172,7 @@ def soak(place: Path, jobs: int, kills: int, sweep_kills: int, workers: int) -> 
         place / "hit",
         workers,
         draw,
-        set(draw.sample(range(1, total), kills)),
+        set(draw.sample(range(1, total - kills), kills)),
         {total * (n + 1) // (sweep_kills + 1) for n in range(sweep_kills)},
     )
     start = perf_counter()

@@ -372,6 +372,18 @@ def large_model(results: dict[str, Any]) -> list[Row]:
     return [(what, "", f"{times}; peak {peak:.1f} GiB, weights included")]
 
 
+def sweeps(results: dict[str, Any]) -> list[Row]:
+    """Several processes beside one."""
+    actors = "" if results["ray_ratio"] is None else f"; Ray: {results['ray_ratio']:.2f}×"
+    return [
+        (
+            f"a sweep of {results['jobs']} ACDC jobs on SmolLM2-135M, {results['workers']} processes",
+            f"one process, {duration(results['one_seconds'])}",
+            f"**{results['ratio']:.2f}×**{actors}",
+        )
+    ]
+
+
 def startup(results: dict[str, Any]) -> list[Row]:
     """What a command costs beside its work."""
     seconds = results["seconds"]
@@ -382,6 +394,66 @@ def startup(results: dict[str, Any]) -> list[Row]:
             f"{duration(seconds['help'])}; {duration(seconds['discover_beside_search'])}",
         )
     ]
+
+
+def of_sweeps() -> str:
+    """What soak.py and bench_sweep.py found."""
+    rows: list[Row] = []
+    if soak := read("soak.json"):
+        share = f"{soak['overhead_share']:.1%} of a job of EAP on SmolLM2-135M"
+        rows += [
+            (
+                f"{soak['jobs']} jobs on small models, {soak['workers']} processes",
+                f"{duration(soak['seconds'])}, {soak['jobs_per_minute']:,.0f} jobs a minute",
+            ),
+            (
+                f"the same with {soak['killed_workers']} processes killed, and the sweep "
+                f"{soak['killed_sweeps']} times",
+                f"{duration(soak['disturbed_seconds'])}; the same summary, byte for byte; no job done twice",
+            ),
+            ("what the sweep adds to a job", f"{duration(soak['overhead_seconds'])}, {share}"),
+        ]
+    if found := read("sweep.json"):
+        jobs = f"{found['jobs']} ACDC jobs on SmolLM2-135M, τ = {found['threshold']}"
+        rows += [
+            (f"{jobs}: one process with one thread", duration(found["one_seconds"])),
+            (f"{jobs}: {found['workers']} of them", times_less(found["several_seconds"], found["ratio"])),
+        ]
+        if found["ray_seconds"] is not None:
+            less = times_less(found["ray_seconds"], found["ray_ratio"])
+            rows.append((f"{jobs}: {found['workers']} actors of a local Ray cluster", less))
+        rows.append(
+            (
+                f"memory of {found['workers']} processes together",
+                f"{found['pss_mib']:,} MiB (target: {found['bound_mib']:,} MiB at most, 1.2 × weights of "
+                f"{found['weights_mib']:,} MiB and what each has of its own)",
+            )
+        )
+    return table(("what", "result"), rows)
+
+
+def times_less(seconds: float, times: float) -> str:
+    return f"{duration(seconds)}, {times:.2f}× as fast"
+
+
+def relations() -> str:
+    """What a sweep over all public relations costs (bench_relations.py)."""
+    head = ("model", "parameters", "EAP-IG, 5 steps", "ACDC, τ = 0.05")
+    rows = []
+    for row in (read("relations.json") or {"rows": []})["rows"]:
+        scores, acdc = row["eap-ig-inputs"], row["acdc"]
+        measured = scores.get("measured_relations", row["relations"])
+        how = "measured" if measured == row["relations"] else f"from {measured} that were measured"
+        tests = f" (measured, {acdc['tests']:,} tests)" if "tests" in acdc else " (worked out)"
+        rows.append(
+            (
+                row["model"],
+                f"{row['parameters'] / 1e6:,.0f} million",
+                f"{duration(scores['seconds'])} ({how})",
+                f"{duration(acdc['seconds'])}{tests}",
+            )
+        )
+    return table(head, rows)
 
 
 def ops(text: str) -> list[Row]:
@@ -453,6 +525,7 @@ SOURCES: dict[str, Callable[[Any], list[Row]]] = {
     "acdc.json": searches,
     "eap.json": attributions,
     "scaling.json": large_model,
+    "sweep.json": sweeps,
     "startup.json": startup,
     "ops.md": ops,
 }
@@ -477,6 +550,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         **{name: partial(text_of_study, made) for name, made in study_tables.TEXTS.items()},
     },
     "docs/reading.md": {"heads": heads},
+    "docs/sweeps.md": {"sweeps": of_sweeps, "relations": relations},
 }
 
 

@@ -35,7 +35,7 @@ def _line(update: Update) -> None:
 
 def _ended(update: Update) -> str:
     count = f"{update.done + update.failed:,} of {update.total:,}"
-    what = f"{update.seconds:.1f} s" if update.status == "done" else update.message
+    what = f"{update.seconds:.1f} s" if update.status in ("done", "scored") else update.message
     return f"{count}  {update.status}: {update.title} ({what})"
 
 

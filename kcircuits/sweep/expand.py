@@ -10,6 +10,8 @@ from typing import Any
 
 from kcircuits.data.prompts import Prompt
 from kcircuits.discover import SCORERS, method_of, scorer_of
+from kcircuits.discover.parts import parts_of
+from kcircuits.discover.summed import Runs
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import BITS, Model, load_model
 from kcircuits.sweep.analyses import ANALYSES
@@ -151,14 +153,16 @@ class _Expansion:
             "metric": metric,
             **method.changes,
         }
-        scores_key = None
+        scores_key, score_parts = None, 0
         if method.name in SCORERS:
-            fields = vars(scorer_of(method.name, {}))
-            scorer = {name: made.settings[name] for name in fields}
-            scores_key = key_of({"kind": "scores", **common, "settings": scorer})
+            scorer = scorer_of(method.name, {})
+            scored = {name: made.settings[name] for name in vars(scorer)}
+            scores_key = key_of({"kind": "scores", **common, "settings": scored})
+            score_parts = len(parts_of(searched)) if isinstance(scorer, Runs) else 0
         search = Search(
             key=key_of({"kind": "circuit", **common, "settings": made.settings}),
             scores_key=scores_key,
+            score_parts=score_parts,
             prompts=searched,
             method=method.name,
             options=options,

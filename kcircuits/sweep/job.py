@@ -8,6 +8,7 @@ from typing import Any
 from kcircuits.data.prompts import Prompt
 from kcircuits.metrics import Metric
 from kcircuits.sweep.grid import ModelChoice
+from kcircuits.sweep.keys import key_of
 from kcircuits.task import Ablation
 
 
@@ -22,12 +23,16 @@ class Search:
     scores_key
         Of the scores that it is selected by, which circuits of other sizes are selected by as well; None for
         a method without.
+    score_parts
+        How many parts of the prompts can be scored each by itself; 0 for a method that does not add up
+        scores over prompts.
     prompts, method, options, changes, ablation, metric
         As `kcircuits.discover` takes them.
     """
 
     key: str
     scores_key: str | None
+    score_parts: int
     prompts: tuple[Prompt, ...]
     method: str
     options: dict[str, Any]
@@ -36,9 +41,13 @@ class Search:
     metric: Metric
 
     @property
-    def parts(self) -> tuple[str, ...]:
+    def shared_keys(self) -> tuple[str, ...]:
         """The keys of all that is made on the way and shared with other jobs."""
         return (self.key,) if self.scores_key is None else (self.key, self.scores_key)
+
+    def part_key(self, part: int, memory: int) -> str:
+        """The key of the scores of one part of the prompts; only those of the same memory add up."""
+        return key_of({"kind": "part", "scores": self.scores_key, "part": part, "memory": memory})
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from kcircuits.sweep.expand import load_choice
 from kcircuits.sweep.grid import ModelChoice
 from kcircuits.sweep.job import Job
 from kcircuits.sweep.store import Store
-from kcircuits.sweep.work import do_job
+from kcircuits.sweep.work import do_job, do_part
 
 SECONDS_BETWEEN_MOVES = 0.5
 
@@ -28,11 +28,32 @@ Why = Literal["error", "memory", "disk", "died"]
 
 @dataclass(frozen=True)
 class Order:
-    """A job to be done now, with so many bytes for what is evaluated together; `attempt` counts from 1."""
+    """A job to be done now, with so many bytes for what is evaluated together; `attempt` counts from 1.
+
+    With `part`, only the scores of that part of its prompts are made, which the job finds and adds up.
+    """
 
     job: Job
     memory: int
     attempt: int
+    part: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Under which its events come."""
+        return self.job.key if self.part is None else self.job.search.part_key(self.part, self.memory)
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """The keys of all that it makes for other jobs, too."""
+        return self.job.search.shared_keys if self.part is None else (self.key,)
+
+    @property
+    def title(self) -> str:
+        """What it is in a few words."""
+        if self.part is None:
+            return self.job.title
+        return f"{self.job.title}, part {self.part + 1} of {self.job.search.score_parts}"
 
 
 @dataclass(frozen=True)
@@ -167,22 +188,19 @@ class _Moves:
 
 
 def carry_out(order: Order, models: Models, store: Store, worker: str, listener: Listener) -> None:
-    """Do an order's job, and tell how it went; what interrupts the process is raised."""
-    job = order.job
-    listener(Started(job.key, worker))
+    """Do an order, and tell how it went; what interrupts the process is raised."""
+    job, heard = order.job, _Moves(order.key, listener)
+    listener(Started(order.key, worker))
     try:
-        seconds = do_job(
-            job,
-            models.get(job.model),
-            store,
-            order.memory,
-            order.attempt,
-            _Moves(job.key, listener),
-        )
+        model = models.get(job.model)
+        if order.part is None:
+            seconds = do_job(job, model, store, order.memory, order.attempt, heard)
+        else:
+            seconds = do_part(job, order.part, model, store, order.memory, heard)
     except Exception as error:
-        listener(Failed(job.key, reason_of(error), _message(error), traceback.format_exc()))
+        listener(Failed(order.key, reason_of(error), _message(error), traceback.format_exc()))
     else:
-        listener(Finished(job.key, seconds))
+        listener(Finished(order.key, seconds))
 
 
 def reason_of(error: BaseException) -> Why:

@@ -112,7 +112,7 @@ class Processes:
         if worker.order is not None:
             code = worker.process.exitcode or 0
             how = f"by signal {-code}" if code < 0 else f"with status {code}"
-            listener(Failed(worker.order.job.key, "died", f"the process that did it ended {how}"))
+            listener(Failed(worker.order.key, "died", f"the process that did it ended {how}"))
 
 
 @contextmanager

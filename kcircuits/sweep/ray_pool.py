@@ -77,7 +77,7 @@ class RayPool:
         try:
             actor = self._idle(order) or self._made(order)
         except KCircuitsError as error:
-            self._refused.append(Failed(order.job.key, "error", str(error)))
+            self._refused.append(Failed(order.key, "error", str(error)))
             return
         actor.order = order
         actor.said = actor.handle.do.options(num_returns="streaming").remote(order)
@@ -153,7 +153,7 @@ class RayPool:
 
     def _hear(self, actor: _Actor, listener: Listener) -> None:
         assert actor.order is not None
-        key = actor.order.job.key
+        key = actor.order.key
         try:
             event: Event = self._ray.get(next(actor.said))
         except self._ray.exceptions.RayTaskError as error:  # a bug: what a job raises comes as an event

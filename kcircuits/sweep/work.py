@@ -13,6 +13,7 @@ from typing import Any
 from kcircuits.circuit import Circuit
 from kcircuits.discover import Progress, Steps, attribute, discover, scorer_of, select_circuit
 from kcircuits.discover.checkpoint import CheckpointError
+from kcircuits.discover.parts import joined_scores, parts_of, scores_of_part
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
 from kcircuits.model.loading import Model
@@ -23,6 +24,7 @@ from kcircuits.sweep.job import Job, Search
 from kcircuits.sweep.store import Store
 
 Heard = Callable[[Progress | Steps], None]
+SCORES, TIMING = "scores.safetensors", "timing.json"
 
 
 def do_job(job: Job, model: Model, store: Store, memory: int, attempt: int, heard: Heard | None) -> float:
@@ -52,10 +54,7 @@ def do_job(job: Job, model: Model, store: Store, memory: int, attempt: int, hear
         If the result cannot be written.
     """
     start = perf_counter()
-    if model.identity["weights_hash"] != job.weights:
-        raise KCircuitsError(
-            f"the weights of {job.model.source} have changed since the sweep began: start it again"
-        )
+    _check_weights(job, model)
     circuit = _circuit(job.search, model, store, memory, heard)
 
     def fill(folder: Path) -> None:
@@ -80,11 +79,26 @@ def do_job(job: Job, model: Model, store: Store, memory: int, attempt: int, hear
             "memory": memory,
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
-        _write(folder / "timing.json", time)
+        _write(folder / TIMING, time)
 
     store.jobs.put(job.key, fill)
     shutil.rmtree(store.scratch_of(job.search.key), ignore_errors=True)
     return perf_counter() - start
+
+
+def do_part(job: Job, part: int, model: Model, store: Store, memory: int, heard: Heard | None) -> float:
+    """Score one part of a job's prompts, for the job to find; otherwise as `do_job`."""
+    start = perf_counter()
+    _check_weights(job, model)
+    _part(job.search, part, model, store, memory, heard)
+    return perf_counter() - start
+
+
+def _check_weights(job: Job, model: Model) -> None:
+    if model.identity["weights_hash"] != job.weights:
+        raise KCircuitsError(
+            f"the weights of {job.model.source} have changed since the sweep began: start it again"
+        )
 
 
 def _circuit(search: Search, model: Model, store: Store, memory: int, heard: Heard | None) -> Circuit:
@@ -99,13 +113,10 @@ def _circuit(search: Search, model: Model, store: Store, memory: int, heard: Hea
 def _found(search: Search, model: Model, store: Store, memory: int, heard: Heard | None) -> Circuit:
     if search.scores_key is None:
         return _searched(search, model, store, memory, heard)
-    kept = store.parts.get(search.scores_key)
-    if kept is None:
-        kept = store.parts.put(search.scores_key, lambda folder: _score(search, model, folder, memory, heard))
-    scores = Scores.load(kept / "scores.safetensors")
-    seconds = json.loads((kept / "timing.json").read_text())["seconds"]
+    kept = store.parts.get(search.scores_key) or _scored(search, model, store, memory, heard)
+    scores = Scores.load(kept / SCORES)
     selection = Selection(**_options(search, of_scorer=False))
-    return select_circuit(model, search.prompts, scores, selection, memory=memory, seconds=seconds)
+    return select_circuit(model, search.prompts, scores, selection, memory=memory, seconds=_seconds(kept))
 
 
 def _searched(search: Search, model: Model, store: Store, memory: int, heard: Heard | None) -> Circuit:
@@ -132,17 +143,63 @@ def _searched(search: Search, model: Model, store: Store, memory: int, heard: He
         return found(checkpoint=checkpoint)
 
 
-def _score(search: Search, model: Model, folder: Path, memory: int, heard: Heard | None) -> None:
+def _scored(search: Search, model: Model, store: Store, memory: int, heard: Heard | None) -> Path:
+    """Where the scores of all edges are; those of parts of the prompts that are there already are used."""
+    assert search.scores_key is not None
     start = perf_counter()
-    scores = attribute(
-        model,
-        search.prompts,
-        search.method,
-        **_how(search, memory, heard),
-        **_options(search, of_scorer=True),
-    )
-    scores.save(folder / "scores.safetensors")
-    _write(folder / "timing.json", {"seconds": round(perf_counter() - start, 3)})
+    if search.score_parts < 2:
+        options = _options(search, of_scorer=True)
+        scores = attribute(model, search.prompts, search.method, **_how(search, memory, heard), **options)
+        return _put_scores(store, search.scores_key, scores, perf_counter() - start)
+    places = [
+        _part(search, part, model, store, memory, _within(search, part, heard))
+        for part in range(search.score_parts)
+    ]
+    scores = joined_scores([Scores.load(place / SCORES) for place in places])
+    kept = _put_scores(store, search.scores_key, scores, sum(map(_seconds, places)))
+    for place in places:
+        shutil.rmtree(place, ignore_errors=True)
+    return kept
+
+
+def _part(search: Search, part: int, model: Model, store: Store, memory: int, heard: Heard | None) -> Path:
+    """Where the scores of one part of the prompts are."""
+    key = search.part_key(part, memory)
+    kept = store.parts.get(key)
+    if kept is not None:
+        return kept
+    start = perf_counter()
+    options = _options(search, of_scorer=True)
+    how = _how(search, memory, heard)
+    scores = scores_of_part(model, search.prompts, part, search.method, **how, **options)
+    return _put_scores(store, key, scores, perf_counter() - start)
+
+
+def _put_scores(store: Store, key: str, scores: Scores, seconds: float) -> Path:
+    def fill(folder: Path) -> None:
+        scores.save(folder / SCORES)
+        _write(folder / TIMING, {"seconds": round(seconds, 3)})
+
+    return store.parts.put(key, fill)
+
+
+def _seconds(folder: Path) -> float:
+    return float(json.loads((folder / TIMING).read_text())["seconds"])
+
+
+def _within(search: Search, part: int, heard: Heard | None) -> Heard | None:
+    """A listener to one part's progress that tells how far all parts are."""
+    if heard is None:
+        return None
+    sizes = [len(prompts) for prompts in parts_of(search.prompts)]
+    before = sum(sizes[:part])
+
+    def tell(done: Progress | Steps) -> None:
+        assert isinstance(done, Steps)
+        runs = done.total // sizes[part]
+        heard(Steps(before * runs + done.done, sum(sizes) * runs, done.unit))
+
+    return tell
 
 
 def _how(search: Search, memory: int, heard: Heard | None) -> dict[str, Any]:

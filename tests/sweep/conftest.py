@@ -41,16 +41,27 @@ def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(tiny_model("llama_gqa"), folder / "model")
     word_tokenizer(WORDS).save_pretrained(folder / "model")
     (folder / "relation.json").write_text(json.dumps(RELATION))
-    keys = ("clean_ids", "corrupt_ids", "answer_id", "wrong_id")
-    rows = [{key: getattr(prompt, key) for key in keys} for prompt in random_prompts_of([5, 3, 4])]
-    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_prompts(folder / "prompts.jsonl", [5, 3, 4])
     return folder
+
+
+def write_prompts(path: Path, lengths: list[int]) -> None:
+    """Pairs of random prompts of so many tokens."""
+    keys = ("clean_ids", "corrupt_ids", "answer_id", "wrong_id")
+    rows = [{key: getattr(prompt, key) for key in keys} for prompt in random_prompts_of(lengths)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 @pytest.fixture
 def place(tiny_files: Path, tmp_path: Path) -> Path:
     """A copy of `tiny_files` of the test's own."""
     return Path(shutil.copytree(tiny_files, tmp_path / "place"))
+
+
+@pytest.fixture
+def long_prompts(place: Path) -> None:
+    """`long.jsonl`, which is scored in three parts."""
+    write_prompts(place / "long.jsonl", [6, 5] * 60)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ class Scripted:
 
     memory: int | None = None
 
-    def __init__(self, size, outcome=lambda order: Finished(order.job.key, 1.0)):
+    def __init__(self, size, outcome=lambda order: Finished(order.key, 1.0)):
         self.size, self.outcome = size, outcome
         self.orders: deque[Order] = deque()
         self.taken: list[Order] = []
@@ -34,15 +34,15 @@ class Scripted:
         assert self.free
         self.orders.append(order)
         self.taken.append(order)
-        self.together.append({each.job.key for each in self.orders})
+        self.together.append({each.key for each in self.orders})
 
     def wait(self, listener) -> None:
         order = self.orders.popleft()
-        listener(Started(order.job.key, "a worker"))
+        listener(Started(order.key, "a worker"))
         event: Event = self.outcome(order)
         if isinstance(event, Finished):
-            for part in order.job.search.parts:
-                (self.store.parts.folder / part).mkdir(parents=True, exist_ok=True)
+            for key in order.makes:
+                (self.store.parts.folder / key).mkdir(parents=True, exist_ok=True)
         listener(event)
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ def test_what_shares_a_part_waits_for_it(written):
     pool = Scripted(4)
     methods = [{"method": "eap", "top_n": [20, 60]}, {"method": "acdc", "threshold": 0.1}]
     jobs, _, _ = run(pool, written(methods=methods, seeds=[0, 1]))
-    parts = {job.key: set(job.search.parts) for job in jobs}
+    parts = {job.key: set(job.search.shared_keys) for job in jobs}
     assert len(pool.taken) == 6
     assert pool.together[0] == {jobs[0].key} and pool.together[1] == {jobs[0].key, jobs[4].key}
     made: set[str] = set()
@@ -82,6 +82,49 @@ def test_what_shares_a_part_waits_for_it(written):
         made |= parts[first.job.key]
         assert parts[second.job.key] - made or parts[second.job.key] <= made
     assert max(map(len, pool.together)) > 2  # and once it is there, they go together
+
+
+LONG = {"prompts": [{"prompts": "long.jsonl"}], "methods": [{"method": "eap", "top_n": [20, 60]}]}
+"""Prompts in three parts."""
+
+
+def test_several_workers_score_the_parts_of_a_job(written, long_prompts):
+    pool = Scripted(2)
+    jobs, updates, _ = run(pool, written(**LONG))
+    assert [order.part for order in pool.taken] == [0, 1, 2, None, None]
+    assert [order.job for order in pool.taken] == [jobs[0]] * 4 + [jobs[1]]
+    # Two at once, but no job before all parts are there, nor the second before the first has added them up.
+    assert [len(keys) for keys in pool.together] == [1, 2, 2, 1, 1]
+    scored = [update for update in updates if update.status == "scored"]
+    assert [update.title for update in scored] == [f"{jobs[0].title}, part {n} of 3" for n in (1, 2, 3)]
+    assert (updates[-1].done, updates[-1].total) == (2, 2)
+
+
+def test_one_worker_leaves_the_parts_to_the_job(written, long_prompts):
+    pool = Scripted(1)
+    run(pool, written(**LONG))
+    assert [order.part for order in pool.taken] == [None, None]
+
+
+def test_parts_that_are_there_are_not_scored_again(written, long_prompts):
+    path = written(**LONG)
+    job = next(iter(expanded(path).jobs.values()))
+    (path.parent / "out/parts" / job.search.part_key(1, job.memory)).mkdir(parents=True)
+    pool = Scripted(2)
+    run(pool, path)
+    assert [order.part for order in pool.taken] == [0, 2, None, None]
+
+
+@pytest.mark.parametrize("why", ["died", "memory", "error"])
+def test_a_part_that_fails_is_left_to_the_job(written, long_prompts, why):
+    def outcome(order: Order) -> Event:
+        return Failed(order.key, why, "no luck") if order.part == 1 else Finished(order.key, 1)
+
+    pool = Scripted(2, outcome)
+    _, updates, store = run(pool, written(**LONG))
+    assert [order.part for order in pool.taken] == [0, 1, 2, None, None]
+    assert [update.message for update in updates if update.status == "retried"] == ["no luck"]
+    assert updates[-1].done == 2 and store.failures() == {}
 
 
 def test_no_more_at_once_than_fit_into_memory(written, monkeypatch):
@@ -141,8 +184,9 @@ def test_an_error_is_not_tried_again(written):
     assert report["error"] == "it is wrong" and report["trace"] == ["line 1", "line 2"]
 
 
-def test_a_full_disk_ends_the_sweep(written):
-    pool = Scripted(1, lambda order: Failed(order.job.key, "disk", "no space"))
+@pytest.mark.parametrize("changes", [{}, LONG], ids=["a job", "a part"])
+def test_a_full_disk_ends_the_sweep(written, long_prompts, changes):
+    pool = Scripted(2, lambda order: Failed(order.key, "disk", "no space"))
     with pytest.raises(DiskFullError, match="no space"):
-        run(pool, written())
-    assert len(pool.taken) == 1
+        run(pool, written(**changes))
+    assert len(pool.taken) == 2

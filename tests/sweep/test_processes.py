@@ -11,6 +11,7 @@ from time import monotonic, sleep
 
 import pytest
 
+from kcircuits.scores import Scores
 from kcircuits.sweep import loop
 from kcircuits.sweep.run import sweep
 
@@ -47,6 +48,24 @@ def children(of: int | None = None) -> list[int]:
         if parent == (of or os.getpid()) and "spawn_main" in line:
             found.append(int(folder.name))
     return found
+
+
+def test_the_prompts_of_a_job_shared_by_processes(place, long_prompts, tmp_path, monkeypatch):
+    """Bit for bit what one process finds."""
+    monkeypatch.chdir(place)
+    document = many(prompts=[{"prompts": "long.jsonl"}], seeds=[0], analyses={})
+    updates = []
+    outs = [tmp_path / name for name in ("one", "three")]
+    sweep(document, outs[0], workers=0)
+    sweep(document, outs[1], workers=3, threads=1, progress=updates.append)
+    assert sum(update.status == "scored" for update in updates) == 3
+    folders = [sorted((out / "parts").iterdir()) for out in outs]
+    assert [path.name for path in folders[0]] == [path.name for path in folders[1]] and len(folders[0]) == 3
+    files = [path / "scores.safetensors" for paths in folders for path in paths]
+    one, three = (Scores.load(path).matrix for path in files if path.exists())
+    assert (one == three).all()
+    summaries = [(out / "summary.parquet").read_bytes() for out in outs]
+    assert summaries[0] == summaries[1]
 
 
 def test_killed_processes(tiny_files, tmp_path, monkeypatch, undisturbed):

@@ -10,13 +10,13 @@ from kcircuits.analysis.curves import layer_curves
 from kcircuits.analysis.heads import read_heads
 from kcircuits.analysis.roles import head_roles
 from kcircuits.circuit import Circuit
-from kcircuits.discover import checkpoint, discover
+from kcircuits.discover import attribute, checkpoint, discover
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate import evaluate
 from kcircuits.scores import Scores
 from kcircuits.sweep.expand import load_choice
 from kcircuits.sweep.store import Store
-from kcircuits.sweep.work import do_job
+from kcircuits.sweep.work import do_job, do_part
 from tests.sweep.test_expand import expanded
 
 METHODS = [
@@ -91,6 +91,40 @@ def test_a_broken_part_is_made_again(written, store):
     assert (Scores.load(scores).matrix == matrix).all()
 
 
+LONG = {"prompts": [{"prompts": "long.jsonl"}], "methods": [{"method": "eap", "top_n": 20}]}
+"""Prompts in three parts."""
+
+
+@pytest.mark.parametrize("there", [(), (2,), (0, 1, 2)], ids=str)
+def test_scores_of_parts_are_added_up(written, long_prompts, store, there):
+    """To the bits of all prompts scored at once, whichever parts were there; then they are not kept."""
+    (job,), model = jobs_of(written(**LONG))
+    for part in there:
+        do_part(job, part, model, store, job.memory, None)
+    heard = []
+    do_job(job, model, store, job.memory, 1, heard.append)
+    assert store.parts.keys() == sorted(job.search.shared_keys)
+    kept = Scores.load(store.out / "parts" / job.search.scores_key / "scores.safetensors")
+    whole = attribute(model, job.search.prompts, "eap", ablation="corrupt", memory=job.memory)
+    assert (kept.matrix == whole.matrix).all() and kept.settings == whole.settings
+    shares = [done.share for done in heard if getattr(done, "unit", "") == "runs"]
+    assert shares == sorted(shares)
+    assert there or shares[-1] == 1.0
+
+
+def test_scores_of_a_part_with_other_memory_are_made_again(written, long_prompts, store, tmp_path):
+    (job,), model = jobs_of(written(**LONG))
+    do_part(job, 0, model, store, job.memory // 2, None)
+    do_job(job, model, store, job.memory, 1, None)
+    undisturbed = Store(tmp_path / "other")
+    do_job(job, model, undisturbed, job.memory, 1, None)
+    ours, other = (
+        Scores.load(each.out / "parts" / job.search.scores_key / "scores.safetensors")
+        for each in (store, undisturbed)
+    )
+    assert (ours.matrix == other.matrix).all()
+
+
 def test_a_circuit_without_edges(written, store):
     methods = [{"method": "acdc", "threshold": 1000}]
     (job,), model = jobs_of(written(methods=methods, analyses=ANALYSES, ablations=["zero"]))
@@ -105,8 +139,12 @@ def test_a_circuit_without_edges(written, store):
 def test_another_model_in_its_place(written, store):
     jobs, model = jobs_of(written())
     model.identity["weights_hash"] = "0" * 64
-    with pytest.raises(KCircuitsError, match=r"the weights of .*model have changed since the sweep began"):
-        do_job(jobs[0], model, store, jobs[0].memory, 1, None)
+    for do in (
+        lambda: do_job(jobs[0], model, store, jobs[0].memory, 1, None),
+        lambda: do_part(jobs[2], 0, model, store, jobs[2].memory, None),
+    ):
+        with pytest.raises(KCircuitsError, match=r"the weights of .*model have changed"):
+            do()
     assert store.jobs.keys() == []
 
 

@@ -1,0 +1,176 @@
+"""What a sweep over all public relations costs: measured on SmolLM2-135M, and worked out for larger models.
+
+SmolLM2 does the sweep itself, a circuit of each relation by EAP-IG and one by ACDC. GPT-2 medium and
+LLaMA-2-7B have random weights here: EAP-IG takes the same time for any weights, so it is measured on some of
+the same prompts, and grows with the tokens. How many tests ACDC makes depends on what a model knows; for them
+its time is SmolLM2's, times the senders (as many receivers live, each with so many more tests), times the
+parameters (each test costs so much more). The relations are those of the LRE data set (Hernandez et al.,
+2023, https://arxiv.org/abs/2308.09124), in folders of JSON files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from machine import write_results
+from shapes import LLAMA_2_7B, random_spec
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import kcircuits
+from kcircuits.data.prompts import Prompt
+from kcircuits.model.loading import Model
+from kcircuits.model.spec import ModelSpec
+from kcircuits.sweep import Update
+from kcircuits.sweep.expand import expand
+from kcircuits.sweep.job import Job
+from kcircuits.sweep.run import read_sweep
+from kcircuits.sweep.store import Store
+
+IG = {"method": "eap-ig-inputs", "top_n": 300, "ig_steps": 5}
+ACDC = {"method": "acdc", "threshold": 0.05}
+PROMPTS = 8
+MEMORY = 2 * 2**30
+
+
+def document_of(relations: Path) -> dict[str, Any]:
+    """A sweep of two jobs for each relation, of its first facts, known or not."""
+    entry = {"relation": str(relations / "*/*.json"), "template": 0, "top_k": 0, "limit": PROMPTS}
+    return {
+        "models": ["demo"],
+        "prompts": [entry],
+        "methods": [IG, ACDC],
+        "ablations": ["corrupt"],
+        "metrics": ["logit-diff"],
+    }
+
+
+def tokens_of(prompts: Sequence[Prompt]) -> int:
+    return sum(len(prompt.clean_ids) for prompt in prompts)
+
+
+def parameters_of(spec: ModelSpec) -> int:
+    """Those of products that every token goes through: a tied unembedding counts, an embedding does not."""
+    layers = [
+        matrix.numel()
+        for layer in spec.layers
+        for block in (layer.attention, layer.mlp)
+        for matrix in vars(block).values()
+        if isinstance(matrix, torch.Tensor) and matrix.ndim == 2
+    ]
+    return sum(layers) + spec.unembedding.numel()
+
+
+def said(update: Update) -> None:
+    if update.status != "running":
+        print(f"{update.done} of {update.total} {update.status}: {update.title} ({update.seconds:.1f} s)")
+
+
+def measured_sweep(document: dict[str, Any], out: Path) -> tuple[list[Job], dict[str, Any]]:
+    """Do the sweep, and say what it took by method."""
+    result = kcircuits.sweep(document, out, workers=0, progress=said)
+    text, grid = read_sweep(document)
+    jobs = list(expand(grid, text, Store(out).parts, keep=False).jobs.values())
+    names = {row["relation"] for row in result.rows}
+    found: dict[str, Any] = {"relations": len(names), "failed": result.failed}
+    for method in (IG["method"], ACDC["method"]):
+        folders = [out / "jobs" / job.key for job in jobs if job.search.method == method]
+        folders = [folder for folder in folders if folder.exists()]
+        timings = [json.loads((folder / "timing.json").read_text()) for folder in folders]
+        stats = [json.loads((folder / "circuit.json").read_text())["stats"] for folder in folders]
+        found[method] = {
+            "jobs": len(folders),
+            "seconds": round(sum(timing["seconds"] for timing in timings), 1),
+            "tests": sum(stat.get("tests", 0) for stat in stats),
+        }
+    return jobs, found
+
+
+def measured_scores(
+    model: Model, all_prompts: Sequence[tuple[Prompt, ...]], chosen: Iterable[int]
+) -> dict[str, Any]:
+    """Seconds of EAP-IG on some relations' prompts, and in proportion to the tokens on all."""
+    measured = [fitted(all_prompts[number], model.spec.vocab_size) for number in chosen]
+    start = perf_counter()
+    for prompts in measured:
+        how = {"ig_steps": IG["ig_steps"], "ablation": "corrupt", "metric": "logit-diff"}
+        kcircuits.attribute(model, prompts, IG["method"], memory=MEMORY, **how)
+    seconds = perf_counter() - start
+    tokens, total = (sum(map(tokens_of, some)) for some in (measured, all_prompts))
+    return {
+        "measured_relations": len(measured),
+        "measured_seconds": round(seconds, 1),
+        "seconds": round(seconds * total / tokens, 1),
+    }
+
+
+def fitted(prompts: tuple[Prompt, ...], vocabulary: int) -> tuple[Prompt, ...]:
+    """The prompts with ids that a model of another vocabulary has; random weights do not mind which."""
+
+    def fit(ids: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        return ids and tuple(number % vocabulary for number in ids)
+
+    return tuple(
+        replace(
+            prompt,
+            clean_ids=fit(prompt.clean_ids),
+            corrupt_ids=fit(prompt.corrupt_ids),
+            answer_id=number % (vocabulary - 1),
+            wrong_id=number % (vocabulary - 1) + 1,
+        )
+        for number, prompt in enumerate(prompts)
+    )
+
+
+def gpt2_medium(place: Path) -> Model:
+    torch.manual_seed(0)
+    config = GPT2Config(n_layer=24, n_head=16, n_embd=1024)
+    GPT2LMHeadModel(config).save_pretrained(place)
+    return kcircuits.load_model(place)
+
+
+def llama_7b() -> Model:
+    return Model(random_spec(LLAMA_2_7B, dtype=torch.bfloat16), None, {})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--relations", type=Path, default=Path("../shared/data/lre"))
+    parser.add_argument("--out", type=Path, default=Path("out/relations"), help="of the sweep [%(default)s]")
+    given = parser.parse_args()
+    jobs, small = measured_sweep(document_of(given.relations), given.out)
+    all_prompts = [job.search.prompts for job in jobs if job.search.method == IG["method"]]
+    by_length = sorted(range(len(all_prompts)), key=lambda number: tokens_of(all_prompts[number]))
+    spec = kcircuits.load_model("demo").spec
+    base = parameters_of(spec), len(spec.graph.senders)
+    rows = [{"model": "SmolLM2-135M", "parameters": base[0], "senders": base[1], **small}]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, make, share in (
+            ("GPT-2 medium", lambda: gpt2_medium(Path(folder)), (0.2, 0.5, 0.8)),
+            ("LLaMA-2-7B, bfloat16", llama_7b, (0.5,)),
+        ):
+            model = make()
+            chosen = [by_length[int(part * len(by_length))] for part in share]
+            scores = measured_scores(model, all_prompts, chosen)
+            sizes = parameters_of(model.spec), len(model.spec.graph.senders)
+            seconds = small["acdc"]["seconds"] * sizes[0] / base[0] * sizes[1] / base[1]
+            row = {"model": name, "parameters": sizes[0], "senders": sizes[1], "relations": len(all_prompts)}
+            rows.append(row | {IG["method"]: scores, "acdc": {"seconds": round(seconds)}})
+            del model
+            gc.collect()
+    for row in rows:
+        print(row)
+    tokens = sum(map(tokens_of, all_prompts))
+    print(f"written: {write_results('relations', {'prompts': PROMPTS, 'tokens': tokens, 'rows': rows})}")
+
+
+if __name__ == "__main__":
+    main()
