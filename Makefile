@@ -9,11 +9,13 @@ OUT ?= out/demo
 PEERS := .venv-peers
 EXAMPLES ?= 200
 SEED ?= 0
-SANITIZED := tests/ops tests/engine tests/discover tests/test_cpu_gemm.py
+# Several processes, which do not outgrow the memory of a machine with many cores.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+SANITIZED ?= tests/ops tests/engine tests/discover tests/test_cpu_gemm.py
 SOURCES := CMakeLists.txt setup.py $(shell find csrc -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz sanitize lint format build bench study study-editing bench-peers cuda-check graphviz browser clean
+.PHONY: help demo test ray fuzz sanitize lint format build bench study study-editing bench-peers cuda-check graphviz browser clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,7 +38,10 @@ demo: $(MODULE) graphviz ## Find, draw, measure and read a circuit, compare meth
 	@echo "Everything is in $(OUT)/; open $(OUT)/report.html in a browser."
 
 test: $(MODULE) graphviz browser ## Run the tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+ray: $(MODULE) ## Install Ray, without which its tests are skipped
+	$(BIN)/python -m pip install -q -c constraints.txt ray
 
 fuzz: $(MODULE) ## Try files that are nearly right on every reader (EXAMPLES=200 SEED=0)
 	for group in light models gguf; do \
@@ -51,7 +56,7 @@ sanitize: $(MODULE) ## Run tests of the compiled module under AddressSanitizer a
 	  $(BIN)/python setup.py -q build_ext --build-lib build/sanitize
 	LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
 	  ASAN_OPTIONS=detect_leaks=0:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-	  $(BIN)/python -m pytest -p tests.sanitized -p no:cacheprovider $(SANITIZED)
+	  $(PYTEST) -p tests.sanitized -p no:cacheprovider $(SANITIZED)
 
 lint: $(MODULE) ## Check style and types
 	$(BIN)/ruff check .

@@ -4,8 +4,8 @@ SmolLM2 does the sweep itself, a circuit of each relation by EAP-IG and one by A
 LLaMA-2-7B have random weights here: EAP-IG takes the same time for any weights, so it is measured on some of
 the same prompts, and grows with the tokens. How many tests ACDC makes depends on what a model knows; for them
 its time is SmolLM2's, times the senders (as many receivers live, each with so many more tests), times the
-parameters (each test costs so much more). The relations are those of the LRE data set (Hernandez et al.,
-2023, https://arxiv.org/abs/2308.09124), in folders of JSON files.
+parameters (each test costs so much more). All times are those of one thread. The relations are those of the
+LRE data set (Hernandez et al., 2023, https://arxiv.org/abs/2308.09124), in folders of JSON files.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from kcircuits.sweep.run import read_sweep
 from kcircuits.sweep.store import Store
 
 IG = {"method": "eap-ig-inputs", "top_n": 300, "ig_steps": 5}
-ACDC = {"method": "acdc", "threshold": 0.05}
+ACDC = {"method": "acdc", "threshold": 0.1}
 PROMPTS = 8
 MEMORY = 2 * 2**30
 
 
 def document_of(relations: Path) -> dict[str, Any]:
     """A sweep of two jobs for each relation, of its first facts, known or not."""
-    entry = {"relation": str(relations / "*/*.json"), "template": 0, "top_k": 0, "limit": PROMPTS}
+    facts = {"template": 0, "first_token": True, "top_k": 0, "limit": PROMPTS}
     return {
         "models": ["demo"],
-        "prompts": [entry],
+        "prompts": [{"relation": str(relations / "*/*.json"), **facts}],
         "methods": [IG, ACDC],
         "ablations": ["corrupt"],
-        "metrics": ["logit-diff"],
+        "metrics": ["nll"],
     }
 
 
@@ -76,7 +76,7 @@ def said(update: Update) -> None:
 
 def measured_sweep(document: dict[str, Any], out: Path) -> tuple[list[Job], dict[str, Any]]:
     """Do the sweep, and say what it took by method."""
-    result = kcircuits.sweep(document, out, workers=0, progress=said)
+    result = kcircuits.sweep(document, out, workers=1, threads=1, progress=said)
     text, grid = read_sweep(document)
     jobs = list(expand(grid, text, Store(out).parts, keep=False).jobs.values())
     names = {row["relation"] for row in result.rows}
@@ -101,7 +101,7 @@ def measured_scores(
     measured = [fitted(all_prompts[number], model.spec.vocab_size) for number in chosen]
     start = perf_counter()
     for prompts in measured:
-        how = {"ig_steps": IG["ig_steps"], "ablation": "corrupt", "metric": "logit-diff"}
+        how = {"ig_steps": IG["ig_steps"], "ablation": "corrupt", "metric": "nll"}
         kcircuits.attribute(model, prompts, IG["method"], memory=MEMORY, **how)
     seconds = perf_counter() - start
     tokens, total = (sum(map(tokens_of, some)) for some in (measured, all_prompts))
@@ -146,6 +146,7 @@ def main() -> None:
     parser.add_argument("--relations", type=Path, default=Path("../shared/data/lre"))
     parser.add_argument("--out", type=Path, default=Path("out/relations"), help="of the sweep [%(default)s]")
     given = parser.parse_args()
+    torch.set_num_threads(1)
     jobs, small = measured_sweep(document_of(given.relations), given.out)
     all_prompts = [job.search.prompts for job in jobs if job.search.method == IG["method"]]
     by_length = sorted(range(len(all_prompts)), key=lambda number: tokens_of(all_prompts[number]))

@@ -80,8 +80,8 @@ def run(document: dict[str, Any], out: Path, workers: int, ray: str | None = Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threshold", type=float, default=0.05)
-    parser.add_argument("--templates", type=int, default=2, help="of each relation, a job each [%(default)s]")
+    parser.add_argument("--threshold", type=float, default=0.1)
+    parser.add_argument("--templates", type=int, default=4, help="of each relation, a job each [%(default)s]")
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     document: dict[str, Any] = {

@@ -377,9 +377,10 @@ def sweeps(results: dict[str, Any]) -> list[Row]:
     actors = "" if results["ray_ratio"] is None else f"; Ray: {results['ray_ratio']:.2f}×"
     return [
         (
-            f"a sweep of {results['jobs']} ACDC jobs on SmolLM2-135M, {results['workers']} processes",
-            f"one process, {duration(results['one_seconds'])}",
-            f"**{results['ratio']:.2f}×**{actors}",
+            f"a sweep of {results['jobs']} ACDC jobs, SmolLM2-135M, by {results['workers']} processes of one "
+            f"thread ({results['machine']['simd']})",
+            f"one process, one thread: {duration(results['one_seconds'])}",
+            f"**{duration(results['several_seconds'])}, {results['ratio']:.2f}×**{actors}",
         )
     ]
 
@@ -438,7 +439,7 @@ def times_less(seconds: float, times: float) -> str:
 
 def relations() -> str:
     """What a sweep over all public relations costs (bench_relations.py)."""
-    head = ("model", "parameters", "EAP-IG, 5 steps", "ACDC, τ = 0.05")
+    head = ("model", "parameters", "EAP-IG, 5 steps", "ACDC, τ = 0.1")
     rows = []
     for row in (read("relations.json") or {"rows": []})["rows"]:
         scores, acdc = row["eap-ig-inputs"], row["acdc"]

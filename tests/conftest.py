@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,9 @@ import torch
 from kcircuits.model.cache import cache_folder
 from tests.models import save, tiny_model
 
+# One thread, also in processes that tests start: several wait for each other where tests run side by side.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(autouse=True)

