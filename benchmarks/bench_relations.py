@@ -27,13 +27,14 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import kcircuits
 from kcircuits.data.prompts import Prompt
-from kcircuits.model.loading import Model
+from kcircuits.discover import method_of
 from kcircuits.model.spec import ModelSpec
 from kcircuits.sweep import Update
 from kcircuits.sweep.expand import expand
 from kcircuits.sweep.job import Job
 from kcircuits.sweep.run import read_sweep
 from kcircuits.sweep.store import Store
+from kcircuits.task import Task
 
 IG = {"method": "eap-ig-inputs", "top_n": 300, "ig_steps": 5}
 ACDC = {"method": "acdc", "threshold": 0.1}
@@ -79,8 +80,8 @@ def measured_sweep(document: dict[str, Any], out: Path) -> tuple[list[Job], dict
     result = kcircuits.sweep(document, out, workers=1, threads=1, progress=said)
     text, grid = read_sweep(document)
     jobs = list(expand(grid, text, Store(out).parts, keep=False).jobs.values())
-    names = {row["relation"] for row in result.rows}
-    found: dict[str, Any] = {"relations": len(names), "failed": result.failed}
+    refused = {row["relation"] for row in result.rows if row["status"] == "failed"}
+    found: dict[str, Any] = {"refused": sorted(refused)}
     for method in (IG["method"], ACDC["method"]):
         folders = [out / "jobs" / job.key for job in jobs if job.search.method == method]
         folders = [folder for folder in folders if folder.exists()]
@@ -95,14 +96,14 @@ def measured_sweep(document: dict[str, Any], out: Path) -> tuple[list[Job], dict
 
 
 def measured_scores(
-    model: Model, all_prompts: Sequence[tuple[Prompt, ...]], chosen: Iterable[int]
+    spec: ModelSpec, all_prompts: Sequence[tuple[Prompt, ...]], chosen: Iterable[int]
 ) -> dict[str, Any]:
     """Seconds of EAP-IG on some relations' prompts, and in proportion to the tokens on all."""
-    measured = [fitted(all_prompts[number], model.spec.vocab_size) for number in chosen]
+    measured = [fitted(all_prompts[number], spec.vocab_size) for number in chosen]
+    method = method_of(IG["method"], {name: value for name, value in IG.items() if name != "method"})
     start = perf_counter()
     for prompts in measured:
-        how = {"ig_steps": IG["ig_steps"], "ablation": "corrupt", "metric": "nll"}
-        kcircuits.attribute(model, prompts, IG["method"], memory=MEMORY, **how)
+        method.search(spec, Task(prompts, "corrupt", "nll"), MEMORY, None)
     seconds = perf_counter() - start
     tokens, total = (sum(map(tokens_of, some)) for some in (measured, all_prompts))
     return {
@@ -130,15 +131,15 @@ def fitted(prompts: tuple[Prompt, ...], vocabulary: int) -> tuple[Prompt, ...]:
     )
 
 
-def gpt2_medium(place: Path) -> Model:
+def gpt2_medium(place: Path) -> ModelSpec:
     torch.manual_seed(0)
     config = GPT2Config(n_layer=24, n_head=16, n_embd=1024)
     GPT2LMHeadModel(config).save_pretrained(place)
-    return kcircuits.load_model(place)
+    return kcircuits.load_model(place).spec
 
 
-def llama_7b() -> Model:
-    return Model(random_spec(LLAMA_2_7B, dtype=torch.bfloat16), None, {})
+def llama_7b() -> ModelSpec:
+    return random_spec(LLAMA_2_7B, dtype=torch.bfloat16)
 
 
 def main() -> None:
@@ -152,23 +153,25 @@ def main() -> None:
     by_length = sorted(range(len(all_prompts)), key=lambda number: tokens_of(all_prompts[number]))
     spec = kcircuits.load_model("demo").spec
     base = parameters_of(spec), len(spec.graph.senders)
-    rows = [{"model": "SmolLM2-135M", "parameters": base[0], "senders": base[1], **small}]
+    rows = [
+        {"model": "SmolLM2-135M", "parameters": base[0], "senders": base[1], "relations": len(all_prompts)}
+        | small
+    ]
     with tempfile.TemporaryDirectory() as folder:
         for name, make, share in (
             ("GPT-2 medium", lambda: gpt2_medium(Path(folder)), (0.2, 0.5, 0.8)),
             ("LLaMA-2-7B, bfloat16", llama_7b, (0.5,)),
         ):
-            model = make()
+            larger = make()
             chosen = [by_length[int(part * len(by_length))] for part in share]
-            scores = measured_scores(model, all_prompts, chosen)
-            sizes = parameters_of(model.spec), len(model.spec.graph.senders)
+            scores = measured_scores(larger, all_prompts, chosen)
+            sizes = parameters_of(larger), len(larger.graph.senders)
             seconds = small["acdc"]["seconds"] * sizes[0] / base[0] * sizes[1] / base[1]
             row = {"model": name, "parameters": sizes[0], "senders": sizes[1], "relations": len(all_prompts)}
             rows.append(row | {IG["method"]: scores, "acdc": {"seconds": round(seconds)}})
-            del model
+            print(rows[-1])
+            del larger
             gc.collect()
-    for row in rows:
-        print(row)
     tokens = sum(map(tokens_of, all_prompts))
     print(f"written: {write_results('relations', {'prompts': PROMPTS, 'tokens': tokens, 'rows': rows})}")
 

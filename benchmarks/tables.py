@@ -410,7 +410,7 @@ def of_sweeps() -> str:
             (
                 f"the same with {soak['killed_workers']} processes killed, and the sweep "
                 f"{soak['killed_sweeps']} times",
-                f"{duration(soak['disturbed_seconds'])}; the same summary, byte for byte; no job done twice",
+                f"{duration(soak['disturbed_seconds'])}; the same summary, byte for byte; no finished job begun again",
             ),
             ("what the sweep adds to a job", f"{duration(soak['overhead_seconds'])}, {share}"),
         ]
@@ -444,7 +444,7 @@ def relations() -> str:
     for row in (read("relations.json") or {"rows": []})["rows"]:
         scores, acdc = row["eap-ig-inputs"], row["acdc"]
         measured = scores.get("measured_relations", row["relations"])
-        how = "measured" if measured == row["relations"] else f"from {measured} that were measured"
+        how = "measured" if measured == row["relations"] else f"{measured} of {row['relations']} measured"
         tests = f" (measured, {acdc['tests']:,} tests)" if "tests" in acdc else " (worked out)"
         rows.append(
             (
