@@ -410,7 +410,8 @@ def of_sweeps() -> str:
             (
                 f"the same with {soak['killed_workers']} processes killed, and the sweep "
                 f"{soak['killed_sweeps']} times",
-                f"{duration(soak['disturbed_seconds'])}; the same summary, byte for byte; no finished job begun again",
+                f"{duration(soak['disturbed_seconds'])}; the same summary, byte for byte, and no finished "
+                "job begun again",
             ),
             ("what the sweep adds to a job", f"{duration(soak['overhead_seconds'])}, {share}"),
         ]
