@@ -68,7 +68,13 @@ def checked_scores(
 def check_scores(method: str, scores: np.ndarray) -> None:
     """Raise KCircuitsError if scores are not finite, or all of them are 0."""
     if not np.isfinite(scores).all():
-        raise KCircuitsError(f"{method}: a score is not finite, the numbers overflow")
+        message = f"{method}: a score is not finite, the numbers overflow"
+        if method == "eap-ig-inputs":
+            message += (
+                "; with zero ablation its path begins at a stream of zeros, where norms divide by nearly "
+                "nothing: use corrupt or mean ablation"
+            )
+        raise KCircuitsError(message)
     if not scores.any():
         raise KCircuitsError(
             f"{method}: every score is 0, as ablation changes nothing on these prompts: "

@@ -36,6 +36,10 @@ KEY = "part"
 `search` (`search_of`)."""
 
 
+class PartsError(KCircuitsError):
+    """Scores of parts that were not made alike, and so are not added up."""
+
+
 def parts_of(prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], ...]:
     """The parts of the prompts, in their order; a worker names one by its number, from 0 on."""
     return parts(prompts)
@@ -104,9 +108,10 @@ def joined_scores(parts: Sequence[Scores]) -> Scores:
 
     Raises
     ------
+    PartsError
+        If they are not of the same search.
     KCircuitsError
-        If one is not the scores of a part, a part is missing or there twice, they are not of the same
-        search, or every score is 0.
+        If one is not the scores of a part, a part is missing or there twice, or every score is 0.
     """
     if not parts:
         raise KCircuitsError("there are no scores of parts to join")
@@ -117,7 +122,7 @@ def joined_scores(parts: Sequence[Scores]) -> Scores:
         difference = difference_of(first_search, search)
         if difference is not None:
             key, theirs, ours = difference
-            raise KCircuitsError(
+            raise PartsError(
                 f"parts of different searches: {key} is {theirs} for part {first} and {ours} for {number}"
             )
         if number in by_number:

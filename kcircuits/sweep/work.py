@@ -13,7 +13,7 @@ from typing import Any
 from kcircuits.circuit import Circuit
 from kcircuits.discover import Progress, Steps, attribute, discover, scorer_of, select_circuit
 from kcircuits.discover.checkpoint import CheckpointError
-from kcircuits.discover.parts import joined_scores, parts_of, scores_of_part
+from kcircuits.discover.parts import PartsError, joined_scores, parts_of, scores_of_part
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
 from kcircuits.model.loading import Model
@@ -151,15 +151,30 @@ def _scored(search: Search, model: Model, store: Store, memory: int, heard: Hear
         options = _options(search, of_scorer=True)
         scores = attribute(model, search.prompts, search.method, **_how(search, memory, heard), **options)
         return _put_scores(store, search.scores_key, scores, perf_counter() - start)
+    try:
+        scores, seconds = _joined(search, model, store, memory, heard)
+    except PartsError:  # some are of other processors, numbers of threads or versions, which may change bits
+        _remove_parts(search, store, memory)
+        scores, seconds = _joined(search, model, store, memory, heard)
+    kept = _put_scores(store, search.scores_key, scores, seconds)
+    _remove_parts(search, store, memory)
+    return kept
+
+
+def _joined(
+    search: Search, model: Model, store: Store, memory: int, heard: Heard | None
+) -> tuple[Scores, float]:
+    """The scores of all parts added up, and the seconds that all of them took."""
     places = [
         _part(search, part, model, store, memory, _within(search, part, heard))
         for part in range(search.score_parts)
     ]
-    scores = joined_scores([Scores.load(place / SCORES) for place in places])
-    kept = _put_scores(store, search.scores_key, scores, sum(map(_seconds, places)))
-    for place in places:
-        shutil.rmtree(place, ignore_errors=True)
-    return kept
+    return joined_scores([Scores.load(place / SCORES) for place in places]), sum(map(_seconds, places))
+
+
+def _remove_parts(search: Search, store: Store, memory: int) -> None:
+    for part in range(search.score_parts):
+        shutil.rmtree(store.parts.folder / search.part_key(part, memory), ignore_errors=True)
 
 
 def _part(search: Search, part: int, model: Model, store: Store, memory: int, heard: Heard | None) -> Path:

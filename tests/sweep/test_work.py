@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from kcircuits.analysis.curves import layer_curves
 from kcircuits.analysis.heads import read_heads
@@ -112,9 +113,12 @@ def test_scores_of_parts_are_added_up(written, long_prompts, store, there):
     assert there or shares[-1] == 1.0
 
 
-def test_scores_of_a_part_with_other_memory_are_made_again(written, long_prompts, store, tmp_path):
+@pytest.mark.parametrize("other", ["memory", "threads"])
+def test_scores_of_a_part_that_was_made_otherwise(written, long_prompts, store, tmp_path, other):
     (job,), model = jobs_of(written(**LONG))
-    do_part(job, 0, model, store, job.memory // 2, None)
+    torch.set_num_threads(2 if other == "threads" else 1)
+    do_part(job, 0, model, store, job.memory // (2 if other == "memory" else 1), None)
+    torch.set_num_threads(1)
     do_job(job, model, store, job.memory, 1, None)
     undisturbed = Store(tmp_path / "other")
     do_job(job, model, undisturbed, job.memory, 1, None)
