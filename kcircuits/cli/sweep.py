@@ -81,8 +81,9 @@ def command(
 
 
 def _show(result: SweepResult) -> None:
+    jobs = "job" if result.done == 1 else "jobs"
     print(
-        f"{result.done:,} jobs done, {result.reused:,} of them before; {result.failed:,} failed\n"
+        f"{result.done:,} {jobs} done, {result.reused:,} of them before; {result.failed:,} failed\n"
         f"written: {result.out / 'summary.parquet'}, {result.out / 'timings.parquet'}"
     )
 
