@@ -143,7 +143,8 @@ class _Expansion:
         if seeded:
             options[SEED] = seed
         made = method_of(method.name, options)
-        made.check(self.model.spec, Task(searched, ablation, metric))
+        task = Task(searched, ablation, metric)
+        made.check(self.model.spec, task)
         digest = digest_of_prompts(searched)
         common = {
             "model": model,
@@ -158,7 +159,9 @@ class _Expansion:
             scorer = scorer_of(method.name, {})
             scored = {name: made.settings[name] for name in vars(scorer)}
             scores_key = key_of({"kind": "scores", **common, "settings": scored})
-            score_parts = len(parts_of(searched)) if isinstance(scorer, Runs) else 0
+            # Each part by itself would average over all prompts anew.
+            in_parts = isinstance(scorer, Runs) and not task.is_mean
+            score_parts = len(parts_of(searched)) if in_parts else 0
         search = Search(
             key=key_of({"kind": "circuit", **common, "settings": made.settings}),
             scores_key=scores_key,

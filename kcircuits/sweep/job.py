@@ -24,8 +24,8 @@ class Search:
         Of the scores that it is selected by, which circuits of other sizes are selected by as well; None for
         a method without.
     score_parts
-        How many parts of the prompts can be scored each by itself; 0 for a method that does not add up
-        scores over prompts.
+        How many parts of the prompts are scored each by itself; 0 for a method that does not add up scores
+        over prompts, and for mean ablation, where each part needs the mean of all.
     prompts, method, options, changes, ablation, metric
         As `kcircuits.discover` takes them.
     """

@@ -35,6 +35,18 @@ def test_jobs_and_what_they_share(written):
     assert all(job.needs > 0 for job in jobs)
 
 
+@pytest.mark.parametrize(
+    ("method", "ablation", "parts"),
+    [("eap", "corrupt", 3), ("eap", "mean", 0), ("exact", "corrupt", 0), ("acdc", "corrupt", 0)],
+)
+def test_what_is_scored_in_parts(written, long_prompts, method, ablation, parts):
+    """Sums over prompts, unless each part would have to average over all prompts first."""
+    options = {"threshold": 0.1} if method == "acdc" else {"top_n": 20}
+    changes = {"methods": [{"method": method, **options}], "ablations": [ablation], "analyses": None}
+    (job,) = expanded(written(prompts=[{"prompts": "long.jsonl"}], **changes)).jobs.values()
+    assert job.search.score_parts == parts
+
+
 def test_prompts_are_those_of_the_relation(written, place):
     job = next(iter(expanded(written()).jobs.values()))
     model = load_model(place / "model")
