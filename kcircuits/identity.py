@@ -31,11 +31,11 @@ def graph_of(identity: dict[str, Any]) -> Graph:
     )
     if graph.num_heads % graph.num_kv_heads:
         raise KCircuitsError(f"num_heads must be a multiple of num_kv_heads, got {graph}")
-    if graph.num_layers * (graph.num_heads + 1) > _MAX_NODES:
+    nodes = graph.num_layers * (graph.num_heads + 1)
+    if nodes > _MAX_NODES:
         raise KCircuitsError(f"more than {_MAX_NODES:,} nodes, which no model has: {graph}")
-    senders = 1 + graph.num_layers * (graph.num_heads + 1)
-    receivers = 1 + graph.num_layers * (graph.num_heads + 2 * graph.num_kv_heads + 1)
-    if senders * receivers > _MAX_PAIRS:
+    receivers = nodes + 2 * graph.num_layers * graph.num_kv_heads + 1
+    if (nodes + 1) * receivers > _MAX_PAIRS:
         raise KCircuitsError(f"more edges than any model has: {graph}")
     return graph
 

@@ -75,7 +75,7 @@ class Loop:
         self._listening = listening
         self._queue: list[Order] = []
         self._running: dict[str, Order] = {}
-        self._split: Counter[str] = Counter()
+        self._split: Counter[str | None] = Counter()  # parts that are to be scored, by the scores' key
         self._done, self._failed = done, failed
         self._total = done + failed
 
@@ -99,7 +99,7 @@ class Loop:
         making = {key for order in self._running.values() for key in order.makes}
         missing = {key for key in making if not self._is_there(key)}
         for order in self._queue:
-            waits = order.part is None and self._split[order.job.search.scores_key or ""] > 0
+            waits = order.part is None and self._split[order.job.search.scores_key] > 0
             if not waits and missing.isdisjoint(order.makes) and self._fits(order):
                 return order
         return None
@@ -146,7 +146,6 @@ class Loop:
                     self._judge(order, event)
 
     def _part_ended(self, order: Order, event: Finished | Failed) -> None:
-        assert order.job.search.scores_key is not None
         self._split[order.job.search.scores_key] -= 1
         if isinstance(event, Finished):
             self._tell(order, "scored", share=1.0, seconds=event.seconds)

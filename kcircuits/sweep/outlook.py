@@ -13,7 +13,7 @@ from kcircuits.sweep.expand import expand
 from kcircuits.sweep.forecast import PROCESS, Times
 from kcircuits.sweep.pool import Models
 from kcircuits.sweep.run import read_sweep
-from kcircuits.sweep.store import Store
+from kcircuits.sweep.store import TIMING, Store
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def outlook(source: str | Path | Mapping[str, Any], out: str | Path) -> Outlook:
     there = {key: store.jobs.get(key) for key in expanded.jobs}
     failures = store.failures()
     times = Times.of_done(
-        (expanded.jobs[key], json.loads((folder / "timing.json").read_text())["seconds"])
+        (expanded.jobs[key], json.loads((folder / TIMING).read_text())["seconds"])
         for key, folder in there.items()
         if folder is not None
     )

@@ -29,6 +29,8 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.files import check_output_folder, write_atomically
 
 DONE = "done.json"
+TIMING = "timing.json"
+"""Of a job, and of scores: how long they took."""
 _MAKING = "making-"
 _KEY = re.compile(r"[0-9a-f]{64}")
 

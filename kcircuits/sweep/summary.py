@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kcircuits.files import write_atomically
-from kcircuits.sweep.store import Store
+from kcircuits.sweep.store import TIMING, Store
 
 DONE, FAILED = "done", "failed"
 SUMMARY = pa.schema(
@@ -72,7 +72,7 @@ def write_tables(store: Store) -> list[dict[str, Any]]:
         folder = store.jobs.get(key)
         if folder is not None:
             rows.append(done_row(folder))
-            times.append({"key": key, **json.loads((folder / "timing.json").read_text())})
+            times.append({"key": key, **json.loads((folder / TIMING).read_text())})
     there = {row["key"] for row in rows}
     rows += [failed_row(key, report) for key, report in store.failures().items() if key not in there]
     rows.sort(key=lambda row: str(row["key"]))

@@ -21,10 +21,10 @@ from kcircuits.scores import Scores
 from kcircuits.selection import Selection
 from kcircuits.sweep.analyses import ANALYSES, Given
 from kcircuits.sweep.job import Job, Search
-from kcircuits.sweep.store import Store
+from kcircuits.sweep.store import TIMING, Store
 
 Heard = Callable[[Progress | Steps], None]
-SCORES, TIMING = "scores.safetensors", "timing.json"
+SCORES = "scores.safetensors"
 
 
 def do_job(job: Job, model: Model, store: Store, memory: int, attempt: int, heard: Heard | None) -> float:
@@ -146,10 +146,9 @@ def _searched(search: Search, model: Model, store: Store, memory: int, heard: He
 def _scored(search: Search, model: Model, store: Store, memory: int, heard: Heard | None) -> Path:
     """Where the scores of all edges are; those of parts of the prompts that are there already are used."""
     assert search.scores_key is not None
-    start = perf_counter()
     if search.score_parts < 2:
-        options = _options(search, of_scorer=True)
-        scores = attribute(model, search.prompts, search.method, **_how(search, memory, heard), **options)
+        start = perf_counter()
+        scores = attribute(model, search.prompts, search.method, **_scoring(search, memory, heard))
         return _put_scores(store, search.scores_key, scores, perf_counter() - start)
     try:
         scores, seconds = _joined(search, model, store, memory, heard)
@@ -165,9 +164,9 @@ def _joined(
     search: Search, model: Model, store: Store, memory: int, heard: Heard | None
 ) -> tuple[Scores, float]:
     """The scores of all parts added up, and the seconds that all of them took."""
+    sizes = [len(prompts) for prompts in parts_of(search.prompts)]
     places = [
-        _part(search, part, model, store, memory, _within(search, part, heard))
-        for part in range(search.score_parts)
+        _part(search, part, model, store, memory, _within(sizes, part, heard)) for part in range(len(sizes))
     ]
     return joined_scores([Scores.load(place / SCORES) for place in places]), sum(map(_seconds, places))
 
@@ -184,9 +183,7 @@ def _part(search: Search, part: int, model: Model, store: Store, memory: int, he
     if kept is not None:
         return kept
     start = perf_counter()
-    options = _options(search, of_scorer=True)
-    how = _how(search, memory, heard)
-    scores = scores_of_part(model, search.prompts, part, search.method, **how, **options)
+    scores = scores_of_part(model, search.prompts, part, search.method, **_scoring(search, memory, heard))
     return _put_scores(store, key, scores, perf_counter() - start)
 
 
@@ -202,11 +199,10 @@ def _seconds(folder: Path) -> float:
     return float(json.loads((folder / TIMING).read_text())["seconds"])
 
 
-def _within(search: Search, part: int, heard: Heard | None) -> Heard | None:
-    """A listener to one part's progress that tells how far all parts are."""
+def _within(sizes: list[int], part: int, heard: Heard | None) -> Heard | None:
+    """A listener to one part's progress that tells how far all parts, of so many prompts, are."""
     if heard is None:
         return None
-    sizes = [len(prompts) for prompts in parts_of(search.prompts)]
     before = sum(sizes[:part])
 
     def tell(done: Progress | Steps) -> None:
@@ -226,6 +222,10 @@ def _how(search: Search, memory: int, heard: Heard | None) -> dict[str, Any]:
         "progress": heard,
         **search.changes,
     }
+
+
+def _scoring(search: Search, memory: int, heard: Heard | None) -> dict[str, Any]:
+    return {**_how(search, memory, heard), **_options(search, of_scorer=True)}
 
 
 def _options(search: Search, *, of_scorer: bool) -> dict[str, Any]:
