@@ -20,7 +20,7 @@ import kcircuits
 from kcircuits.data.prompts import Prompt
 from kcircuits.data.relations import known_prompts
 from kcircuits.evaluate.known import answer_ranks
-from kcircuits.model.gguf import converted, demo_file
+from kcircuits.model.gguf.conversion import converted, demo_file
 
 FORWARDS = 5
 

@@ -25,7 +25,7 @@ from machine import RESULTS, write_results
 from plain import Plain
 
 import kcircuits
-from kcircuits.model.gguf import converted, demo_file
+from kcircuits.model.gguf.conversion import converted, demo_file
 from kcircuits.task import Task
 
 RESULT = "eap"

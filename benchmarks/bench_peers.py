@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from machine import RESULTS, write_results
 
-from kcircuits.model.gguf import converted, demo_file
+from kcircuits.model.gguf.conversion import converted, demo_file
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # tests/ has the builders of small models
 

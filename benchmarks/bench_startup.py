@@ -16,7 +16,7 @@ from time import perf_counter
 
 from machine import write_results
 
-from kcircuits.model.gguf import converted, demo_file
+from kcircuits.model.gguf.conversion import converted, demo_file
 
 RUNS = 7
 COMMAND = [sys.executable, "-m", "kcircuits"]

@@ -18,7 +18,7 @@ from kcircuits.editing.sampling import STARTS, sampled
 from kcircuits.editing.stream import Tokens, padded, to_mlp
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
-from kcircuits.model.gguf import cache_folder
+from kcircuits.model.cache import cache_folder
 from kcircuits.model.loading import Model
 
 WINDOW = 64  # tokens of a text that are run together

@@ -17,8 +17,8 @@ from kcircuits.model.building import hugging_face_model, of_one_dtype
 from kcircuits.model.cache import digest_of
 from kcircuits.model.devices import DeviceMap, check_device, map_over_gpus, placed, read_device_map
 from kcircuits.model.families import check_family, spec_of
-from kcircuits.model.gguf import converted, demo_file, described
-from kcircuits.model.gguf_stored import StoredWeights, read_stored
+from kcircuits.model.gguf.conversion import converted, demo_file, described
+from kcircuits.model.gguf.stored import StoredWeights, read_stored
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
 from kcircuits.model.identity import identity_of, weights_hash
 from kcircuits.model.outline import Outline, outlined, realised

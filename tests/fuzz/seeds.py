@@ -17,7 +17,7 @@ from kcircuits.interop.eap_ig import write_eap_ig
 from kcircuits.scores import Scores
 from tests.circuits import circuit_of, identity_for
 from tests.data.tiny_tokenizers import word_tokenizer
-from tests.model.tiny_gguf import TOKENS, write_gguf
+from tests.model.gguf.tiny_gguf import TOKENS, write_gguf
 from tests.models import build, llama, save, tiny_model
 from tests.report import results
 from tests.report.readings import documents

@@ -11,14 +11,15 @@ import torch
 from transformers.modeling_gguf_pytorch_utils import GPT2TensorProcessor
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model import gguf, gguf_stored
+from kcircuits.model.gguf import conversion as gguf
+from kcircuits.model.gguf import stored as gguf_stored
 from kcircuits.model.devices import tensors_of
 from kcircuits.model.forward import forward
-from kcircuits.model.gguf_stored import StoredWeights
+from kcircuits.model.gguf.stored import StoredWeights
 from kcircuits.model.loading import load_model
 from kcircuits.model.quantised import QuantisedWeight, dense
 from tests.model.editing import edit_weights
-from tests.model.tiny_gguf import TOKENS, write_gguf
+from tests.model.gguf.tiny_gguf import TOKENS, write_gguf
 from tests.models import build, llama, quantised_spec, random_prompts, save, tiny_model
 
 
@@ -86,7 +87,7 @@ class TestStored:
             load_model(tiny_folder("llama"), dtype="stored")
 
     def test_a_type_that_cannot_be_kept(self, file, monkeypatch):
-        monkeypatch.setattr("kcircuits.model.gguf_blocks._READERS", {})
+        monkeypatch.setattr("kcircuits.model.gguf.blocks._READERS", {})
         with pytest.raises(KCircuitsError, match=r"of the type Q8_0 cannot be kept as stored; known: F32"):
             load_model(file, dtype="stored")
 

@@ -176,7 +176,7 @@ def test_a_folder_without(tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_s():
-    from kcircuits.model.gguf import converted, demo_file
+    from kcircuits.model.gguf.conversion import converted, demo_file
 
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("KCIRCUITS_CACHE")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.gguf_header import check_header
-from tests.model.tiny_gguf import TOKENS, write_gguf
+from kcircuits.model.gguf.header import check_header
+from tests.model.gguf.tiny_gguf import TOKENS, write_gguf
 from tests.models import build, llama
 
 U32, U64, TEXT, LIST = 4, 10, 8, 9

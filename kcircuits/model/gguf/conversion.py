@@ -23,7 +23,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.model.building import check_complete, check_size
 from kcircuits.model.cache import cache_folder
 from kcircuits.model.families import check_family
-from kcircuits.model.gguf_header import check_header
+from kcircuits.model.gguf.header import check_header
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
 
 CACHE_FORMAT = "v1"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.devices import tensors_of
-from kcircuits.model.gguf_blocks import TYPES, stored_weight
+from kcircuits.model.gguf.blocks import TYPES, stored_weight
 from kcircuits.model.quantised import QuantisedWeight, dense
 
 # Where the float16 numbers of a block are; all other bytes may be anything.

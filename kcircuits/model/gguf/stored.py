@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.gguf_blocks import stored_weight
-from kcircuits.model.gguf_header import check_header
+from kcircuits.model.gguf.blocks import stored_weight
+from kcircuits.model.gguf.header import check_header
 from kcircuits.model.quantised import QuantisedWeight, Weight, dense
 
 TENSOR = 2**32
