@@ -39,6 +39,15 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
         raise KCircuitsError(f"cannot write {path}: {_reason(error)}") from error
 
 
+def flush(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk; raises OSError if it cannot be."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def check_output_file(path: str | Path) -> None:
     """Prove, before any work starts, that a file can be written; its folder must exist.
 

@@ -92,7 +92,7 @@ def mistral(**changes: Any) -> MistralForCausalLM:
 
 def like_llama(config: type[PretrainedConfig], **changes: Any) -> PreTrainedModel:
     """A model of another family with `llama_sizes`, two key/value heads and heads of 8."""
-    sizes = llama_sizes(num_key_value_heads=2, head_dim=8, pad_token_id=None, **changes)
+    sizes = llama_sizes(**{"num_key_value_heads": 2, "head_dim": 8, "pad_token_id": None} | changes)
     return AutoModelForCausalLM.from_config(config(**sizes), attn_implementation="eager")
 
 

@@ -37,7 +37,8 @@ def hugging_face_model(
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     config = AutoConfig.for_model(**config_dict)
-    check_size(config, sum(weight.numel() for weight in weights.values()), folder)
+    num_stored = sum(weight.numel() for weight in weights.values())
+    check_size(parameter_shapes(config), num_stored, folder)
     model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     hf_model, report = model_class.from_pretrained(
         None,  # no folder: Transformers reads no file, whatever the configuration says
@@ -53,20 +54,28 @@ def hugging_face_model(
     return hf_model
 
 
-def check_size(config: Any, num_stored: int, source: Path) -> None:
-    """Refuse a configuration of a model that is far larger than its weights.
+def parameter_shapes(config: Any) -> dict[str, torch.Size]:
+    """Name -> shape of every parameter that Transformers gives a model of this configuration; tied ones once.
 
-    Transformers would make random numbers for all that is missing, however many, before it says so. The model
-    is built here without memory for its numbers; tied weights may be stored once and asked for twice.
-
-    Raises KCircuitsError.
+    The model is built without memory for its numbers.
     """
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
         # A configuration may name code to download for its attention, here as well.
         model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
-    asked = sum(parameter.numel() for parameter in model.parameters())
+    return {name: parameter.shape for name, parameter in model.named_parameters()}
+
+
+def check_size(shapes: Mapping[str, torch.Size], num_stored: int, source: Path) -> None:
+    """Refuse a configuration of a model that is far larger than its weights.
+
+    Transformers would make random numbers for all that is missing, however many, before it says so. Tied
+    weights may be stored once and asked for twice.
+
+    Raises KCircuitsError.
+    """
+    asked = sum(shape.numel() for shape in shapes.values())
     if asked > 2 * num_stored:
         raise KCircuitsError(
             f"the weights in {source} are {num_stored:,} numbers, and its configuration asks for {asked:,}"

@@ -18,7 +18,9 @@ from kcircuits.model.cache import digest_of
 from kcircuits.model.devices import DeviceMap, check_device, map_over_gpus, placed, read_device_map
 from kcircuits.model.families import check_family, spec_of
 from kcircuits.model.gguf.conversion import converted, demo_file, described
+from kcircuits.model.gguf.file import GgufFile, is_gguf
 from kcircuits.model.gguf.stored import StoredWeights, read_stored
+from kcircuits.model.gguf.weights import described_by
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
 from kcircuits.model.identity import identity_of, weights_hash
 from kcircuits.model.outline import Outline, outlined, realised
@@ -102,15 +104,15 @@ def load_model(
     if dtype not in (*DTYPES, *KEPT):
         raise KCircuitsError(f"dtype must be one of {', '.join(map(str, (*DTYPES, *KEPT)))}; got {dtype!r}")
     path = demo_file() if source == "demo" else Path(source).expanduser()
-    is_gguf = path.is_file() and path.suffix.lower() == ".gguf"
-    if dtype == "stored" and path.exists() and not is_gguf:
+    from_gguf = is_gguf(path) or (path.is_file() and path.suffix.lower() == ".gguf")
+    if dtype == "stored" and path.exists() and not from_gguf:
         raise KCircuitsError(
             f"dtype stored keeps a .gguf file's own bits, and {str(path)!r} is none; "
             f"give one of {', '.join(map(str, (*DTYPES, *BITS)))}"
         )
-    folder = path if not is_gguf else described(path) if dtype == "stored" else converted(path)
+    folder = path if not from_gguf else described(path) if dtype == "stored" else converted(path)
     config = _read_config(folder)
-    weights = _read_stored(path, config) if dtype == "stored" else read_weights(folder)
+    weights = _read_stored(path) if dtype == "stored" else read_weights(folder)
     _check_layers(folder, config, len(weights))
     # Hashing uses all cores; what is read meanwhile uses one.
     with ThreadPoolExecutor(max_workers=1) as background:
@@ -126,16 +128,14 @@ def load_model(
             raise
         except Exception as error:  # tokenizers and Transformers raise errors of many types
             raise KCircuitsError(f"cannot load the model in {folder}: {first_line(error)}") from error
-        name = path.stem if is_gguf else path.resolve().name
+        name = path.stem if from_gguf else path.resolve().name
         return Model(spec, tokenizer, identity_of(name, spec, digest.result()))
 
 
-def _read_stored(file: Path, config_dict: dict[str, Any]) -> StoredWeights:
-    from transformers import AutoConfig
-
+def _read_stored(file: Path) -> StoredWeights:
     with garbage_kept(), quiet():
         try:
-            return read_stored(file, AutoConfig.for_model(**config_dict))
+            return read_stored(described_by(GgufFile(file)))
         except KCircuitsError:
             raise
         except Exception as error:  # gguf and Transformers raise errors of many types

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 
+KEPT_TOKENIZER = "kcircuits_tokenizer.json"
+"""In a folder converted from GGUF: the tokenizer as `FastTokenizer.to_json` writes it."""
+
 # Whatever Transformers may read a tokenizer from has one of these.
 _SUFFIXES = (".json", ".jinja", ".model", ".txt")
 
@@ -94,13 +97,18 @@ class FastTokenizer:
         text: str = self._backend.decode(list(ids), skip_special_tokens=False)
         return text
 
+    def backend_json(self) -> str:
+        """The tokenizer in the format of the `tokenizers` library, without what this class adds."""
+        text: str = self._backend.to_str()
+        return text
+
     def to_json(self) -> str:
         """All of it as one line of JSON, for `from_json`."""
         return json.dumps(
             {
                 "unk_token_id": self.unk_token_id,
                 "split_special_tokens": self.split_special_tokens,
-                "tokenizer": self._backend.to_str(),
+                "tokenizer": self.backend_json(),
             }
         )
 
@@ -126,6 +134,8 @@ def read_tokenizer(folder: Path) -> Any | None:
 
     Raises whatever Transformers and tokenizers raise for files that make no sense.
     """
+    if (own := folder / KEPT_TOKENIZER).is_file():
+        return FastTokenizer.from_json(own.read_text(encoding="utf-8"))
     if not any((folder / name).exists() for name in TOKENIZER_FILES):
         return None
     files = [file for file in sorted(folder.iterdir()) if file.suffix in _SUFFIXES and file.is_file()]

@@ -5,16 +5,16 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from transformers.modeling_gguf_pytorch_utils import GPT2TensorProcessor
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.gguf import conversion as gguf
-from kcircuits.model.gguf import stored as gguf_stored
 from kcircuits.model.devices import tensors_of
 from kcircuits.model.forward import forward
+from kcircuits.model.gguf import conversion as gguf
+from kcircuits.model.gguf.sources import Sizes, rearranged, source
 from kcircuits.model.gguf.stored import StoredWeights
 from kcircuits.model.loading import load_model
 from kcircuits.model.quantised import QuantisedWeight, dense
@@ -96,27 +96,23 @@ class TestStored:
         with pytest.raises(KCircuitsError, match=r"x\.gguf is not a whole GGUF file"):
             load_model(tmp_path / "x.gguf", dtype="stored")
 
-    @pytest.mark.parametrize(
-        ("name", "turned"),
-        [("blk.0.attn_qkv.weight", True), ("token_embd.weight", False), ("output.weight", False)],
-    )
-    def test_gpt2_turns_some(self, name, turned):
-        order, is_turned = gguf_stored._row_order(GPT2TensorProcessor(), name, 8, 2)
-        assert (order.tolist(), is_turned) == (list(range(8)), turned)
-
-    def test_tensors_that_are_rearranged_by_more_than_rows(self):
-        halves = SimpleNamespace(process=lambda values, name, **_: SimpleNamespace(weights=values[::2]))
-        with pytest.raises(KCircuitsError, match=r"tensor blk\.0\.x is rearranged other than by rows"):
-            gguf_stored._row_order(halves, "blk.0.x", 8, 2)
-        with pytest.raises(KCircuitsError, match="rearranged other than by rows"):
-            gguf_stored._row_order(halves, "blk.0.experts", 8, 3)
-
 
 class TestMarkers:
     """Matrices of a specification are told by markers: a family may take rows in any way."""
 
     VALUES = torch.arange(48.0).view(6, 8)
-    WEIGHTS = StoredWeights({"a": VALUES, "b": -VALUES}, frozenset({"b"}), {"bias": torch.ones(3)})
+    DESCRIPTION: Any = SimpleNamespace(
+        shapes={"a": (6, 8), "b": (8, 6)},
+        made=lambda name, found, parts, flat: rearranged(
+            found, Sizes(1, 1, 1), parts, {"a": (6, 8), "b": (8, 6)}[name], flat
+        ),
+    )
+    WEIGHTS = StoredWeights(
+        DESCRIPTION,
+        {"A.weight": VALUES, "B.weight": -VALUES},
+        {"a": (source("A"), ("A.weight",)), "b": (source("B", turned=True), ("B.weight",))},
+        {"bias": torch.ones(3)},
+    )
 
     def test_the_mapping_has_what_hugging_face_would(self):
         assert sorted(self.WEIGHTS) == ["a", "b", "bias"]

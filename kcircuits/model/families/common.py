@@ -26,8 +26,9 @@ ACTIVATIONS: dict[str, Activation] = {
     "quick_gelu": "quick_gelu",
 }
 
-# In these the frequencies do not depend on the length of the prompt.
-STATIC_ROPE = ("default", "linear", "llama3", "yarn", "proportional")
+# In these the frequencies do not depend on the length of the prompt; in "longrope" they do not up to
+# the length that the model was first trained on (`longest_prompt`).
+STATIC_ROPE = ("default", "linear", "llama3", "yarn", "proportional", "longrope")
 
 
 def activation(name: str) -> Activation:
@@ -77,6 +78,19 @@ def rotary(module: Any, layer_type: str | None = None) -> Rotary:
         inv_freq=getattr(module, f"{prefix}inv_freq").detach().float(),
         scale=float(getattr(module, f"{prefix}attention_scaling")),
     )
+
+
+def longest_prompt(config: Any) -> int:
+    """Positions for which the frequencies of `rotary` hold.
+
+    Long rope divides them by one list of numbers up to the length that the model was first trained on, and by
+    another in longer prompts, which are refused for that reason.
+    """
+    most: int = config.max_position_embeddings
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope" or rope["short_factor"] == rope["long_factor"]:
+        return most
+    return min(most, int(rope["original_max_position_embeddings"]))
 
 
 def fused_attention(
@@ -164,6 +178,6 @@ def decoder(
         "layers": tuple(layer_of(block) for block in body.layers),
         "final_norm": norm or rms_norm(body.norm),
         "unembedding": weight(hf_model.lm_head),
-        "max_positions": config.max_position_embeddings,
+        "max_positions": longest_prompt(config),
     }
     return ModelSpec(**fields | more)

@@ -1,33 +1,38 @@
 """GGUF files: dequantised once, then kept as safetensors in a cache folder; or only described there.
 
-Dequantising and converting the tokenizer take many seconds; the cached copy is mapped into memory at once.
+Dequantising and building the tokenizer take many seconds; the cached copy is mapped into memory at once.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
+import json
+import os
+import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
-from importlib.metadata import version
+import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.building import check_complete, check_size
+from kcircuits.files import flush
 from kcircuits.model.cache import cache_folder
-from kcircuits.model.families import check_family
-from kcircuits.model.gguf.header import check_header
+from kcircuits.model.gguf.file import GgufAccount, GgufFile, parts_of
+from kcircuits.model.gguf.tokenizer import read_gguf_tokenizer
+from kcircuits.model.gguf.weights import Description, dense_weights, described_by
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
+from kcircuits.model.tokenizer import KEPT_TOKENIZER, FastTokenizer
 
-CACHE_FORMAT = "v1"
+CACHE_FORMAT = "v2"
 """Part of every cache key: change it when what is written into the cache changes."""
+
+_TEMPORARY = ".converting-"
+_OLD = 24 * 60 * 60
+"""Seconds after which an unfinished folder of an unknown process is removed."""
+_SIZES = "sizes.json"
+"""In a folder of the cache: the size in bytes of every other file, by which a damaged entry is noticed."""
 
 
 def demo_file() -> Path:
@@ -43,36 +48,51 @@ def demo_file() -> Path:
 def converted(file: Path) -> Path:
     """The Hugging Face folder (float32 safetensors and tokenizer) of a GGUF file, converted on first use.
 
-    The key is the SHA-256 of the file's content. The folder is written under another name and renamed,
-    so it is complete whenever it exists, also when two processes convert the same file.
+    The key is the SHA-256 of the content of the file, or of all parts of a split one. The folder is written
+    under another name, flushed to disk and renamed, so it is complete whenever it exists, also when two
+    processes convert the same file. One that was damaged afterwards is made again.
 
-    Raises KCircuitsError for a file that is not GGUF or is broken, an unknown family, or a cache that cannot
-    be written.
+    Raises KCircuitsError for a file that is not GGUF or is broken, that says something which is not used, an
+    unknown architecture or tokenizer, or a cache that cannot be written.
     """
-    return _cached(file, f"gguf-{_cache_format()}-{_digest(file)}", _convert)
+    return _cached(file, _name(file), _convert)
 
 
 def described(file: Path) -> Path:
     """As `converted`, but a folder that may have no weights: configuration and tokenizer alone."""
-    name = f"gguf-{_cache_format()}-{_digest(file)}"
+    name = _name(file)
     whole = cache_folder() / name
-    return whole if whole.is_dir() else _cached(file, f"{name}-description", _describe)
+    return whole if _is_whole(whole) else _cached(file, f"{name}-description", _describe)
+
+
+def account_of(file: Path) -> GgufAccount:
+    """What of a GGUF file is used, what is ignored and why; raises KCircuitsError as `converted` does."""
+    with garbage_kept(), quiet():
+        description = described_by(GgufFile(file))
+        return _accounted(description)
+
+
+def _name(file: Path) -> str:
+    return f"gguf-{CACHE_FORMAT}-{_digest(file)}"
 
 
 def _cached(file: Path, name: str, write: Callable[[Path, Path], object]) -> Path:
     """The folder of this name in the cache, written by `write(file, folder)` if it is not there."""
     target = cache_folder() / name
-    if target.is_dir():
+    if _is_whole(target):
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
+        _clear(target)
+        prefix = f"{_TEMPORARY}{platform.node()}-{os.getpid()}-"
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     except OSError as error:
         raise KCircuitsError(
             f"cannot write the cache folder {target.parent}: {error.strerror}; set KCIRCUITS_CACHE to another"
         ) from error
     try:
         write(file, temporary)
+        _seal(temporary)
         try:
             temporary.rename(target)
         except OSError:
@@ -87,89 +107,102 @@ def _cached(file: Path, name: str, write: Callable[[Path, Path], object]) -> Pat
     return target
 
 
-def _cache_format() -> str:
-    # What Transformers writes into a configuration changes with its major version.
-    return f"{CACHE_FORMAT}-transformers{version('transformers').split('.')[0]}"
+def _clear(target: Path) -> None:
+    """Remove a damaged folder, older versions of the same file's, and those that killed processes left."""
+    _, _, digest = target.name.split("-", 2)
+    for old in target.parent.glob(f"gguf-*-{digest}"):
+        if old == target or not old.name.startswith(f"gguf-{CACHE_FORMAT}-"):
+            shutil.rmtree(old, ignore_errors=True)
+    for unfinished in target.parent.glob(f"{_TEMPORARY}*"):
+        if _is_abandoned(unfinished):
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _is_abandoned(unfinished: Path) -> bool:
+    """Whether the process that wrote a folder is gone; where that cannot be known, whether it is old."""
+    machine, _, rest = unfinished.name.removeprefix(_TEMPORARY).rpartition(f"{platform.node()}-")
+    process = rest.partition("-")[0]
+    if machine or not process.isdigit():
+        try:
+            return time.time() - unfinished.stat().st_mtime > _OLD
+        except OSError:
+            return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is another user's
+        return False
+    return False
+
+
+def _seal(folder: Path) -> None:
+    """Flush every file to disk, and write down their sizes."""
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    (folder / _SIZES).write_text(json.dumps(sizes), encoding="utf-8")
+    for path in folder.iterdir():
+        flush(path)
+    flush(folder)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder of the cache is there, with all its files at their full size."""
+    try:
+        sizes = json.loads((folder / _SIZES).read_text(encoding="utf-8"))
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _digest(file: Path) -> str:
+    """SHA-256 of the content of all parts."""
     digest = hashlib.sha256()
-    try:
-        with file.open("rb") as stream:
-            if stream.read(4) != b"GGUF":
-                raise KCircuitsError(f"{file} is not a GGUF file: it does not start with 'GGUF'")
-            stream.seek(0)
-            while block := stream.read(1 << 24):
-                digest.update(block)
-    except OSError as error:
-        raise KCircuitsError(f"cannot read {file}: {error.strerror}") from error
+    for part in parts_of(file):
+        try:
+            with part.open("rb") as stream:
+                if stream.read(4) != b"GGUF":
+                    raise KCircuitsError(f"{part} is not a GGUF file: it does not start with 'GGUF'")
+                stream.seek(0)
+                while block := stream.read(1 << 24):
+                    digest.update(block)
+        except OSError as error:
+            raise KCircuitsError(f"cannot read {part}: {error.strerror}") from error
     return digest.hexdigest()
 
 
 def _convert(file: Path, folder: Path) -> None:
     from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM
 
-    num_stored = check_header(file)
-    with _alone(file, folder) as place:
-        config = _describe_from(place, folder)
-        check_size(config, num_stored, file)
-        read: Any = AutoModelForCausalLM.from_pretrained(
-            **place,
-            config=config,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # reported below
-            output_loading_info=True,
-        )
-    model, report = read
-    check_complete(report, file, "its header")
-    _save_config(model.config, folder)
-    save_file(_untied(model.state_dict()), folder / "model.safetensors", metadata={"format": "pt"})
+    with garbage_kept(), quiet():
+        description = _describe(file, folder)
+        save_file(dense_weights(description), folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _describe(file: Path, folder: Path) -> None:
-    check_header(file)
-    with _alone(file, folder) as place:
-        config = _describe_from(place, folder)
-    _save_config(config, folder)
+def _describe(file: Path, folder: Path) -> Description:
+    """Write configuration and tokenizer."""
+    with garbage_kept(), quiet():
+        description = described_by(GgufFile(file))
+        tokenizer = read_gguf_tokenizer(description.file.take)
+        _accounted(description)
+    (folder / "config.json").write_text(json.dumps(description.config, indent=1), encoding="utf-8")
+    if tokenizer is not None:
+        (folder / KEPT_TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")
+        _write_for_transformers(tokenizer, folder)
+    return description
 
 
-@contextmanager
-def _alone(file: Path, folder: Path) -> Iterator[dict[str, Any]]:
-    """Arguments for Transformers to read the file; quietly, and nothing that lies beside it."""
-    alone = folder / "source"
-    alone.mkdir()
-    (alone / "model.gguf").symlink_to(file.resolve())
-    # Transformers draws the progress of this step with plain tqdm, which knows no switch.
-    with garbage_kept(), quiet(), redirect_stderr(io.StringIO()):
-        yield {
-            "pretrained_model_name_or_path": alone,
-            "gguf_file": "model.gguf",
-            "local_files_only": True,
-            "trust_remote_code": False,
-        }
-    shutil.rmtree(alone)
+def _write_for_transformers(tokenizer: FastTokenizer, folder: Path) -> None:
+    """The tokenizer as Transformers reads it, so that the folder is a whole one for other programs, too."""
+    (folder / "tokenizer.json").write_text(tokenizer.backend_json(), encoding="utf-8")
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
-def _describe_from(place: dict[str, Any], folder: Path) -> Any:
-    """Save the tokenizer; returns the configuration."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    config = AutoConfig.from_pretrained(**place)
-    check_family(config.model_type)
-    AutoTokenizer.from_pretrained(**place).save_pretrained(folder)
-    return config
-
-
-def _save_config(config: Any, folder: Path) -> None:
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config  # what is saved says nothing of the file's bits
-    config.save_pretrained(folder)
-
-
-def _untied(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop every tensor that shares its memory with an earlier one; the configuration ties them again."""
-    kept: dict[int, str] = {}
-    for name, tensor in state.items():
-        kept.setdefault(tensor.data_ptr(), name)
-    return {name: state[name].contiguous() for name in kept.values()}
+def _accounted(description: Description) -> GgufAccount:
+    """Ask for the tokenizer and every weight, so that what is left over is known."""
+    file = description.file
+    read_gguf_tokenizer(file.take)
+    for _, _, tensors, _ in description.parameters():
+        for tensor in tensors:
+            file.tensor(tensor)
+    return file.check_account()

@@ -1,63 +1,72 @@
 """A GGUF file's matrices with their own bits, never dequantised as a whole.
 
-What a family's file makes of a Hugging Face model is found out with a model of markers: every row of a matrix
-holds its own number, in memory for one number per row. The family takes it apart as it would the real one,
-and the numbers say which of the file's rows each matrix of the specification is.
+What a family makes of a Hugging Face model is found out with a model of markers: every row of a matrix holds
+its own number, in memory for one number per row. The rules that make parameters of the file's tensors, and
+the family that takes them apart, move these rows as they would the real ones, and the numbers say which of
+the file's rows each matrix of the specification is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.gguf.blocks import stored_weight
-from kcircuits.model.gguf.header import check_header
+from kcircuits.model.gguf.sources import Source
+from kcircuits.model.gguf.weights import Description, dense_rows
 from kcircuits.model.quantised import QuantisedWeight, Weight, dense
 
 TENSOR = 2**32
 """Of a marker, the number of the matrix; below it the row. Together they are exact in float64."""
 
+# Parts of a specification that are tensors: small, and looked up or compared rather than multiplied.
+_DENSE = ("wpe.weight", "mlp.gate.weight", "mlp.router.weight")
+
 
 @dataclass(frozen=True)
 class StoredWeights(Mapping[str, Tensor]):
-    """A file's tensors under Hugging Face's names; as a mapping, float32 ones, made when asked for.
+    """A file's weights under Hugging Face's names; as a mapping, float32 ones, made when asked for.
 
-    matrices: with their own bits, [out, in], rows in Hugging Face's order. turned: those that the model has
-    as [in, out]. others: everything else, float32.
+    matrices: the file's tensors with their own bits, [rows, in], by the file's names. made: for each
+    parameter that is made of them, its source and the tensors' names. others: all other parameters, float32.
     """
 
+    description: Description
     matrices: dict[str, Weight]
-    turned: frozenset[str]
+    made: dict[str, tuple[Source, tuple[str, ...]]]
     others: dict[str, Tensor]
 
     def __getitem__(self, name: str) -> Tensor:
         if name in self.others:
             return self.others[name]
-        matrix = dense(self.matrices[name]).float()
-        return matrix.t() if name in self.turned else matrix
+        found, tensors = self.made[name]
+        parts = [dense(self.matrices[tensor]).float().numpy() for tensor in tensors]
+        return torch.from_numpy(np.ascontiguousarray(self.description.made(name, found, parts, flat=False)))
 
     def __iter__(self) -> Iterator[str]:
-        yield from self.matrices
+        yield from self.made
         yield from self.others
 
     def __len__(self) -> int:
-        return len(self.matrices) + len(self.others)
+        return len(self.made) + len(self.others)
 
     def markers(self) -> dict[str, Tensor]:
         """A state for a Hugging Face model in float64: markers for matrices, all else as it is."""
         state = {name: other.double() for name, other in self.others.items()}
-        for number, (name, matrix) in enumerate(self.matrices.items()):
-            rows, columns = matrix.shape
-            marker = (number * TENSOR + torch.arange(rows, dtype=torch.float64))[:, None].expand(-1, columns)
-            state[name] = marker.t() if name in self.turned else marker
+        numbers = {name: number for number, name in enumerate(self.matrices)}
+        for name, (found, tensors) in self.made.items():
+            rows = [
+                numbers[tensor] * TENSOR
+                + np.arange(self.matrices[tensor].shape[0], dtype=np.float64)[:, None]
+                for tensor in tensors
+            ]
+            marker = torch.from_numpy(self.description.made(name, found, rows, flat=False))
+            state[name] = marker.expand(self.description.shapes[name])
         return state
 
     def matrix_of(self, marker: Tensor) -> Weight:
@@ -83,68 +92,32 @@ class StoredWeights(Mapping[str, Tensor]):
         return whole.rows(picked) if isinstance(whole, QuantisedWeight) else whole[picked]
 
 
-def read_stored(file: Path, hf_config: Any) -> StoredWeights:
-    """The tensors of a GGUF file, under the names of the Hugging Face model of a configuration.
-
-    Transformers' own map of names and order of rows are used.
+def read_stored(description: Description) -> StoredWeights:
+    """The weights of a GGUF file, matrices with their own bits.
 
     Raises
     ------
     KCircuitsError
-        If the family's tensors are rearranged other than by rows, or are of a type that cannot be kept.
+        If a tensor is missing, or a matrix is of a type that cannot be kept.
     """
-    from gguf import GGUFReader, dequantize
-    from transformers import AutoModelForCausalLM
-    from transformers.modeling_gguf_pytorch_utils import (
-        TENSOR_PROCESSORS,
-        TensorProcessor,
-        get_gguf_hf_weights_map,
-        read_field,
-    )
-
-    check_header(file)
-    reader = GGUFReader(file)
-    with torch.device("meta"):
-        shape_only = AutoModelForCausalLM.from_config(hf_config)
-    architecture = read_field(reader, "general.architecture")[0]
-    processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=hf_config.to_dict())
-    names = get_gguf_hf_weights_map(shape_only, processor)
-    parameters = dict(shape_only.named_parameters())
+    file = description.file
     matrices: dict[str, Weight] = {}
-    turned, others = set(), {}
-    for tensor in reader.tensors:
-        name = names.get(tensor.name)
-        if name not in parameters:
-            continue  # such as the angles of a rotation, which are computed
-        if tensor.data.ndim == 1 or _is_lookup(name):
-            values = processor.process(dequantize(tensor.data, tensor.tensor_type), tensor.name).weights
-            others[name] = torch.from_numpy(np.array(values, dtype=np.float32))
+    made: dict[str, tuple[Source, tuple[str, ...]]] = {}
+    others = description.zeros()
+    for name, found, tensors, flat in description.parameters():
+        if flat or found.add or name.endswith(_DENSE):
+            values = description.made(
+                name, found, [dense_rows(file, tensor, flat) for tensor in tensors], flat
+            )
+            others[name] = torch.from_numpy(
+                np.array(values + np.float32(found.add), dtype=np.float32, order="C")
+            )
             continue
-        order, is_turned = _row_order(processor, tensor.name, len(tensor.data), tensor.data.ndim)
-        matrix = stored_weight(tensor.data, tensor.tensor_type.name)
-        if not np.array_equal(order, np.arange(len(order))):
-            rows = torch.from_numpy(order)
-            matrix = matrix.rows(rows) if isinstance(matrix, QuantisedWeight) else matrix[rows]
-        matrices[name] = matrix
-        if is_turned:
-            turned.add(name)
-    return StoredWeights(matrices, frozenset(turned), others)
-
-
-def _is_lookup(name: str) -> bool:
-    """Whether it is GPT-2's learned positions: looked up, small, and a tensor in a specification."""
-    return name.endswith(("wpe.weight", "embed_positions.weight"))
-
-
-def _row_order(processor: Any, name: str, rows: int, dims: int) -> tuple[NDArray[np.int64], bool]:
-    """Which of the file's rows each row of Hugging Face's is, and whether they are its columns there."""
-    probe = np.arange(rows, dtype=np.int64).reshape(rows, 1)
-    # Some put what they made into this dictionary as well.
-    made: dict[str, Any] = {"tensors": {}}
-    order = processor.process(probe, name, parsed_parameters=made).weights if dims == 2 else None
-    if order is None or order.shape not in ((rows, 1), (1, rows)):
-        raise KCircuitsError(
-            f"the file's tensor {name} is rearranged other than by rows, so it cannot be kept as stored; "
-            "load the file with --dtype float32, q8 or q4"
-        )
-    return np.ascontiguousarray(order.reshape(-1)), order.shape != (rows, 1)
+        made[name] = found, tensors
+        for tensor in tensors:
+            if tensor not in matrices:
+                data = file.tensor(tensor).data
+                matrices[tensor] = stored_weight(
+                    data.reshape(-1, data.shape[-1]), file.tensor(tensor).tensor_type.name
+                )
+    return StoredWeights(description, matrices, made, others)

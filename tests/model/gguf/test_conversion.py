@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import platform
 import shutil
+import signal
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +19,10 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.gguf import conversion as gguf
 from kcircuits.model.cache import cache_folder
 from kcircuits.model.families import spec_of
 from kcircuits.model.forward import forward
+from kcircuits.model.gguf import conversion as gguf
 from kcircuits.model.loading import load_model
 from tests.model.gguf import tiny_gguf
 from tests.model.gguf.tiny_gguf import TOKENS, write_gguf
@@ -140,6 +144,57 @@ class TestCache:
         assert not list(warm.glob(".*"))
         assert not [path for path in gguf.converted(file).iterdir() if path.is_symlink() or path.is_dir()]
 
+    @pytest.mark.parametrize("damage", ["cut", "removed", "unsealed"])
+    def test_a_damaged_entry_is_made_again(self, damage, file, cache):
+        folder = gguf.converted(file)
+        weights = folder / "model.safetensors"
+        before = weights.read_bytes()
+        match damage:
+            case "cut":
+                weights.write_bytes(before[: len(before) // 2])
+            case "removed":
+                (folder / "config.json").unlink()
+            case "unsealed":
+                (folder / "sizes.json").unlink()
+        assert load_model(file).spec.num_heads == 4
+        assert weights.read_bytes() == before
+
+    def test_what_a_killed_process_left_is_removed(self, file, cache):
+        process = subprocess.Popen(["true"])
+        process.wait()
+        killed = cache / f".converting-{platform.node()}-{process.pid}-abc"
+        running = cache / f".converting-{platform.node()}-{os.getpid()}-abc"
+        elsewhere, long_ago = cache / ".converting-far-away-1-abc", cache / ".converting-abc"
+        for folder in (killed, running, elsewhere, long_ago):
+            folder.mkdir(parents=True)
+            (folder / "model.safetensors").write_bytes(b"half")
+        os.utime(long_ago, (0, 0))
+        gguf.converted(file)
+        assert not killed.exists() and not long_ago.exists()
+        assert running.exists() and elsewhere.exists()
+
+    def test_a_process_killed_in_the_middle_leaves_what_the_next_one_removes(self, file, cache):
+        script = """
+import os, signal, sys
+from pathlib import Path
+from kcircuits.model.gguf import conversion
+conversion.dense_weights = lambda description: os.kill(os.getpid(), signal.SIGKILL)
+conversion.converted(Path(sys.argv[1]))
+"""
+        done = subprocess.run([sys.executable, "-c", script, str(file)])
+        assert done.returncode == -signal.SIGKILL
+        assert len(list(cache.glob(".converting-*"))) == 1
+        gguf.converted(file)
+        assert not list(cache.glob(".converting-*"))
+
+    def test_other_versions_of_the_same_file_are_removed(self, file, cache):
+        old = cache / f"gguf-v1-transformers5-{gguf._digest(file)}"
+        other = cache / "gguf-v1-transformers5-0123"
+        for folder in (old, other):
+            folder.mkdir(parents=True)
+        gguf.converted(file)
+        assert not old.exists() and other.exists()
+
     @pytest.mark.parametrize("error", [RuntimeError("no more"), KeyboardInterrupt()], ids=repr)
     def test_a_conversion_that_breaks_off_leaves_nothing(self, error, file, cache, monkeypatch):
         def break_off(source: Path, folder: Path) -> None:
@@ -157,7 +212,7 @@ class TestCache:
             (winner := cache / target.name).mkdir()
             (winner / "theirs").touch()
 
-        target = cache_folder() / f"gguf-{gguf._cache_format()}-{gguf._digest(file)}"
+        target = cache_folder() / gguf._name(file)
         monkeypatch.setattr(gguf, "_convert", lose_the_race)
         assert gguf.converted(file) == target
         assert [path.name for path in cache.rglob("*") if path.is_file()] == ["theirs"]
@@ -207,7 +262,7 @@ class TestBadFiles:
             tiny_gguf, "_add", lambda to, name, *rest: None if "ffn_up" in name else whole(to, name, *rest)
         )
         file = write_gguf(model, tmp_path / "x.gguf")
-        with pytest.raises(KCircuitsError, match=r"lacks 2 weights, the first is 'model\.layers\.0\.mlp\.up"):
+        with pytest.raises(KCircuitsError, match=r"lacks the tensor 'blk\.0\.ffn_up\.weight'"):
             load_model(file)
         assert list(cache.iterdir()) == []
 
@@ -245,4 +300,6 @@ def test_the_cache_is_in_the_home_folder_by_default(monkeypatch, tmp_path):
 
 
 def test_the_tokenizer_of_the_cache_is_read_by_transformers(warm, file):
-    assert AutoTokenizer.from_pretrained(gguf.converted(file)).eos_token == "</s>"
+    theirs = AutoTokenizer.from_pretrained(gguf.converted(file))
+    text = "the other hat</s> there"
+    assert theirs(text)["input_ids"] == load_model(file).tokenizer(text)["input_ids"]

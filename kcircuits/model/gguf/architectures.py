@@ -1,0 +1,579 @@
+"""GGUF architectures: a header as a Hugging Face configuration, and where each parameter comes from.
+
+To add one: a function that reads the header, a table of names, and a line in `ARCHITECTURES`. Whatever of a
+file they do not ask for is refused (`kcircuits.model.gguf.file`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kcircuits.documents import shown
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.gguf.file import GgufFile
+from kcircuits.model.gguf.header_values import (
+    basics,
+    layer_eps,
+    one_for_all_layers,
+    rms_eps,
+    rotation,
+    sizes_of,
+)
+from kcircuits.model.gguf.sources import (
+    Names,
+    Sizes,
+    Source,
+    experts_alternating,
+    experts_one_above_the_other,
+    grouped,
+    interleaved_keys,
+    interleaved_queries,
+    part_of_fused,
+    source,
+)
+
+Config = dict[str, Any]
+
+GEMMA_27B_LAYERS = {"gemma2": 46, "gemma3": 62}
+"""Models whose queries are scaled by the width per head, not the head's width; no key says so."""
+
+META_LAYOUT = "Meta AI original pth"
+"""What converters of LLaMA call the rows that `interleaved_queries` puts in order."""
+
+# The rotation's base where a converter writes none, since these families have no other.
+USUAL_BASE = 10000.0
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How files of one architecture are read; `names` may depend on what the file holds."""
+
+    config: Callable[[GgufFile, Sizes], Config]
+    names: Callable[[GgufFile], Names]
+
+
+def architecture_of(file: GgufFile) -> Architecture:
+    """The architecture of a file; raises KCircuitsError, with the list of known ones, for another."""
+    if file.architecture not in ARCHITECTURES:
+        raise KCircuitsError(
+            f"{file.path} has the architecture {shown(file.architecture)}, which is not read from GGUF yet; "
+            f"known: {', '.join(sorted(ARCHITECTURES))}. A Hugging Face folder of the model may be read"
+        )
+    return ARCHITECTURES[file.architecture]
+
+
+def config_of(file: GgufFile) -> tuple[Config, Sizes]:
+    """The Hugging Face configuration that a header describes, and the sizes that rules on rows need."""
+    architecture = architecture_of(file)
+    sizes = sizes_of(file)
+    return architecture.config(file, sizes), sizes
+
+
+# Tables of names.
+
+_OUTSIDE = {
+    "model.embed_tokens": source("token_embd"),
+    "model.norm": source("output_norm"),
+    "lm_head": source("output"),
+}
+_ATTENTION = {
+    "self_attn.q_proj": source("attn_q"),
+    "self_attn.k_proj": source("attn_k"),
+    "self_attn.v_proj": source("attn_v"),
+    "self_attn.o_proj": Source(("attn_output",), optional_bias=True),
+}
+_NORMS = {"input_layernorm": source("attn_norm"), "post_attention_layernorm": source("ffn_norm")}
+_HEAD_NORMS = {"self_attn.q_norm": source("attn_q_norm"), "self_attn.k_norm": source("attn_k_norm")}
+_MLP = {
+    "mlp.gate_proj": source("ffn_gate"),
+    "mlp.up_proj": source("ffn_up"),
+    "mlp.down_proj": source("ffn_down"),
+}
+_EXPERTS = {
+    "mlp.gate": source("ffn_gate_inp"),
+    "mlp.experts.gate_up_proj": source(
+        "ffn_gate_exps.weight", "ffn_up_exps.weight", rule=experts_one_above_the_other
+    ),
+    "mlp.experts.down_proj": source("ffn_down_exps.weight"),
+}
+_LAYERS = "model.layers"
+_PLAIN = Names(_LAYERS, _OUTSIDE, _ATTENTION | _NORMS | _HEAD_NORMS | _MLP | _EXPERTS)
+_INTERLEAVED = replace(
+    _PLAIN,
+    inside=dict(_PLAIN.inside)
+    | {
+        "self_attn.q_proj": source("attn_q", rule=interleaved_queries),
+        "self_attn.k_proj": source("attn_k", rule=interleaved_keys),
+    },
+)
+
+
+def _minus_one(names: dict[str, Source]) -> dict[str, Source]:
+    """Norms of Gemma: the file has the weights to which one was added."""
+    return {name: replace(found, add=-1.0) for name, found in names.items()}
+
+
+_GEMMA_OUTSIDE = _OUTSIDE | _minus_one({"model.norm": source("output_norm")})
+_GEMMA = Names(_LAYERS, _GEMMA_OUTSIDE, _ATTENTION | _MLP | _minus_one(_NORMS))
+_GEMMA_POST = Names(
+    _LAYERS,
+    _GEMMA_OUTSIDE,
+    _ATTENTION
+    | _MLP
+    | _minus_one(
+        _HEAD_NORMS
+        | {
+            "input_layernorm": source("attn_norm"),
+            "post_attention_layernorm": source("post_attention_norm"),
+            "pre_feedforward_layernorm": source("ffn_norm"),
+            "post_feedforward_layernorm": source("post_ffw_norm"),
+        }
+    ),
+)
+_OLMO2 = Names(
+    _LAYERS,
+    _OUTSIDE,
+    _ATTENTION
+    | _HEAD_NORMS
+    | _MLP
+    | {
+        "post_attention_layernorm": source("post_attention_norm"),
+        "post_feedforward_layernorm": source("post_ffw_norm"),
+    },
+)
+_PHI3 = Names(
+    _LAYERS,
+    _OUTSIDE,
+    _NORMS
+    | {
+        "self_attn.qkv_proj": source("attn_qkv"),
+        "self_attn.o_proj": source("attn_output"),
+        "mlp.gate_up_proj": source("ffn_up"),
+        "mlp.down_proj": source("ffn_down"),
+    },
+)
+_PHI2_MLP = {
+    "input_layernorm": source("attn_norm"),
+    "mlp.fc1": source("ffn_up"),
+    "mlp.fc2": source("ffn_down"),
+    "self_attn.dense": source("attn_output"),
+}
+_PHI2_OUTSIDE = {
+    "model.embed_tokens": source("token_embd"),
+    "model.final_layernorm": source("output_norm"),
+    "lm_head": source("output"),
+}
+_FUSED_ATTENTION = {
+    f"self_attn.{name}_proj": source("attn_qkv", rule=part_of_fused(index))
+    for index, name in enumerate("qkv")
+}
+_GPT2 = Names(
+    "transformer.h",
+    {
+        "transformer.wte": source("token_embd"),
+        "transformer.wpe": source("position_embd"),
+        "transformer.ln_f": source("output_norm"),
+        "lm_head": source("output"),
+    },
+    {
+        "ln_1": source("attn_norm"),
+        "attn.c_attn": source("attn_qkv", turned=True),
+        "attn.c_proj": source("attn_output", turned=True),
+        "ln_2": source("ffn_norm"),
+        "mlp.c_fc": source("ffn_up", turned=True),
+        "mlp.c_proj": source("ffn_down", turned=True),
+    },
+)
+_NEOX = Names(
+    "gpt_neox.layers",
+    {
+        "gpt_neox.embed_in": source("token_embd"),
+        "gpt_neox.final_layer_norm": source("output_norm"),
+        "lm_head": source("output"),
+    },
+    {
+        "input_layernorm": source("attn_norm"),
+        "post_attention_layernorm": source("ffn_norm"),
+        "attention.query_key_value": source("attn_qkv", rule=grouped),
+        "attention.dense": source("attn_output"),
+        "mlp.dense_h_to_4h": source("ffn_up"),
+        "mlp.dense_4h_to_h": source("ffn_down"),
+    },
+)
+_FALCON = Names(
+    "transformer.h",
+    {
+        "transformer.word_embeddings": source("token_embd"),
+        "transformer.ln_f": source("output_norm"),
+        "lm_head": source("output"),
+    },
+    {
+        "input_layernorm": source("attn_norm"),
+        "ln_attn": source("attn_norm_2"),
+        "ln_mlp": source("attn_norm"),
+        "self_attention.query_key_value": source("attn_qkv", rule=grouped),
+        "self_attention.dense": source("attn_output"),
+        "mlp.dense_h_to_4h": source("ffn_up"),
+        "mlp.dense_4h_to_h": source("ffn_down"),
+    },
+)
+_GPT_OSS = Names(
+    _LAYERS,
+    _OUTSIDE,
+    _ATTENTION
+    | {
+        "input_layernorm": source("attn_norm"),
+        "post_attention_layernorm": source("post_attention_norm"),
+        "self_attn.sinks": source("attn_sinks.weight"),
+        "mlp.router": source("ffn_gate_inp"),
+        "mlp.experts.gate_up_proj": source(
+            "ffn_gate_exps.weight", "ffn_up_exps.weight", rule=experts_alternating, turned=True
+        ),
+        "mlp.experts.gate_up_proj_bias": source(
+            "ffn_gate_exps.bias", "ffn_up_exps.bias", rule=experts_alternating
+        ),
+        "mlp.experts.down_proj": source("ffn_down_exps.weight", turned=True),
+        "mlp.experts.down_proj_bias": source("ffn_down_exps.bias"),
+    },
+)
+
+
+# Headers.
+
+
+def _llama(file: GgufFile, sizes: Sizes) -> Config:
+    """LLaMA, Mistral where the header has a window, Mixtral where it has experts."""
+    config = basics(file, sizes) | {
+        "head_dim": sizes.head_dim,
+        "rms_norm_eps": rms_eps(file),
+        "rope_parameters": rotation(file, sizes),
+        "hidden_act": "silu",
+    }
+    _check_scale(file, sizes)
+    layout = file.take_own("tensor_data_layout", META_LAYOUT)
+    if layout != META_LAYOUT:
+        raise KCircuitsError(f"{file.path} has the tensor layout {shown(layout)}; known: {META_LAYOUT}")
+    window = file.take_own("attention.sliding_window", 0) or None
+    if sizes.experts:
+        return (
+            config
+            | _experts(file)
+            | {"model_type": "mixtral", "num_local_experts": sizes.experts, "sliding_window": window}
+        )
+    if window is not None:
+        return config | {"model_type": "mistral", "sliding_window": window}
+    return config | {
+        "model_type": "llama",
+        "attention_bias": _has_bias(file, "attn_q"),
+        "mlp_bias": _has_bias(file, "ffn_up"),
+    }
+
+
+def _qwen2(file: GgufFile, sizes: Sizes) -> Config:
+    if sizes.head_dim * sizes.heads != file.take_own("embedding_length"):
+        raise KCircuitsError(
+            f"{file.path} has heads of {sizes.head_dim}, which Qwen 2 does not have at this width"
+        )
+    return basics(file, sizes) | {
+        "model_type": "qwen2",
+        "rms_norm_eps": rms_eps(file),
+        "rope_parameters": rotation(file, sizes),
+    }
+
+
+def _qwen3(file: GgufFile, sizes: Sizes) -> Config:
+    return _qwen2_like(file, sizes) | {"model_type": "qwen3"}
+
+
+def _qwen3_moe(file: GgufFile, sizes: Sizes) -> Config:
+    return (
+        _qwen2_like(file, sizes)
+        | _experts(file)
+        | {
+            "model_type": "qwen3_moe",
+            "num_experts": sizes.experts,
+            "moe_intermediate_size": file.take_own("expert_feed_forward_length"),
+            "norm_topk_prob": True,  # llama.cpp always divides the weights of the chosen experts by their sum
+            "decoder_sparse_step": 1,
+            "mlp_only_layers": [],
+        }
+    )
+
+
+def _qwen2_like(file: GgufFile, sizes: Sizes) -> Config:
+    return basics(file, sizes) | {
+        "head_dim": sizes.head_dim,
+        "rms_norm_eps": rms_eps(file),
+        "rope_parameters": rotation(file, sizes),
+        "attention_bias": _has_bias(file, "attn_q"),
+    }
+
+
+def _gemma(file: GgufFile, sizes: Sizes) -> Config:
+    return basics(file, sizes) | {
+        "model_type": "gemma",
+        "head_dim": sizes.head_dim,
+        "rms_norm_eps": rms_eps(file),
+        "rope_parameters": rotation(file, sizes, USUAL_BASE),
+        "hidden_act": "gelu_pytorch_tanh",
+        "attention_bias": False,
+    }
+
+
+def _gemma2(file: GgufFile, sizes: Sizes) -> Config:
+    layers = file.take_own("block_count")
+    return basics(file, sizes) | {
+        "model_type": "gemma2",
+        "head_dim": sizes.head_dim,
+        "rms_norm_eps": rms_eps(file),
+        "rope_parameters": rotation(file, sizes, USUAL_BASE),
+        "hidden_activation": "gelu_pytorch_tanh",
+        "attention_bias": False,
+        "query_pre_attn_scalar": _query_scalar(file, sizes),
+        "attn_logit_softcapping": file.take_own("attn_logit_softcapping"),
+        "final_logit_softcapping": file.take_own("final_logit_softcapping"),
+        "sliding_window": file.take_own("attention.sliding_window"),
+        "layer_types": _layer_types(file, layers, period=2),
+    }
+
+
+def _gemma3(file: GgufFile, sizes: Sizes) -> Config:
+    layers = file.take_own("block_count")
+    window = file.take_own("attention.sliding_window", 0)
+    local = {"rope_type": "default", "rope_theta": float(file.take_own("rope.freq_base_swa", USUAL_BASE))}
+    return basics(file, sizes) | {
+        "model_type": "gemma3_text",
+        "head_dim": sizes.head_dim,
+        "rms_norm_eps": rms_eps(file),
+        "rope_parameters": {"full_attention": rotation(file, sizes), "sliding_attention": local},
+        "hidden_activation": "gelu_pytorch_tanh",
+        "attention_bias": False,
+        "query_pre_attn_scalar": _query_scalar(file, sizes),
+        "attn_logit_softcapping": None,
+        "final_logit_softcapping": file.take_own("final_logit_softcapping", 0.0) or None,
+        "sliding_window": window or None,
+        "layer_types": _layer_types(file, layers, period=6) if window else ["full_attention"] * layers,
+    }
+
+
+def _query_scalar(file: GgufFile, sizes: Sizes) -> int:
+    """Queries are divided by its root: the head's width, but in the 27B models the width per head."""
+    if file.take_own("block_count") == GEMMA_27B_LAYERS[file.architecture]:
+        return int(file.take_own("embedding_length")) // sizes.heads
+    scale = file.take_own("attention.scale", None)
+    if scale is None:
+        return sizes.head_dim
+    scalar = round(scale**-2) if scale > 0 else 0
+    if not scalar or abs(scalar**-0.5 / scale - 1) > 1e-6:
+        raise KCircuitsError(f"{file.path} scales queries by {shown(scale)}, which is no whole number's root")
+    return scalar
+
+
+def _layer_types(file: GgufFile, layers: int, period: int) -> list[str]:
+    """Layers with a window, and after `period - 1` of them one without, unless the header says otherwise."""
+    pattern = file.take_own("attention.sliding_window_pattern", period)
+    if isinstance(pattern, list):
+        if len(pattern) < layers:
+            raise KCircuitsError(
+                f"{file.path} says of {len(pattern)} layers whether they have a window, not of {layers}"
+            )
+        return ["sliding_attention" if windowed else "full_attention" for windowed in pattern[:layers]]
+    return ["sliding_attention" if (layer + 1) % pattern else "full_attention" for layer in range(layers)]
+
+
+def _olmo2(file: GgufFile, sizes: Sizes) -> Config:
+    if file.take_own("attention.sliding_window", 0):
+        raise KCircuitsError(
+            f"{file.path} is an OLMo 3 model (OLMo 2 with windows), which is not read from GGUF yet"
+        )
+    return basics(file, sizes) | {
+        "model_type": "olmo2",
+        "rms_norm_eps": rms_eps(file),
+        "rope_parameters": rotation(file, sizes),
+        "attention_bias": _has_bias(file, "attn_q"),
+    }
+
+
+def _stablelm(file: GgufFile, sizes: Sizes) -> Config:
+    # Converters write `true` where the configuration does not say; what counts is whether the MLP has a norm.
+    file.take_own("use_parallel_residual", None)
+    return basics(file, sizes) | {
+        "model_type": "stablelm",
+        "layer_norm_eps": layer_eps(file),
+        "rope_parameters": rotation(file, sizes, USUAL_BASE, partial=True),
+        "hidden_act": "silu",
+        "use_qkv_bias": _has_bias(file, "attn_q"),
+        "use_parallel_residual": not file.has("blk.0.ffn_norm.weight"),
+        "qk_layernorm": file.has("blk.0.attn_q_norm.weight"),
+    }
+
+
+def _phi2(file: GgufFile, sizes: Sizes) -> Config:
+    return basics(file, sizes) | {
+        "model_type": "phi",
+        "layer_norm_eps": layer_eps(file),
+        "rope_parameters": rotation(file, sizes, USUAL_BASE, partial=True),
+        "hidden_act": "gelu_new",
+        "qk_layernorm": False,
+    }
+
+
+def _phi3(file: GgufFile, sizes: Sizes) -> Config:
+    config = basics(file, sizes)
+    rope = rotation(file, sizes, partial=True)
+    return config | {
+        "model_type": "phi3",
+        "rms_norm_eps": rms_eps(file),
+        "rope_parameters": rope,
+        "original_max_position_embeddings": file.take_own(
+            "rope.scaling.original_context_length", config["max_position_embeddings"]
+        ),
+        "partial_rotary_factor": rope["partial_rotary_factor"],
+        "sliding_window": file.take_own("attention.sliding_window") or None,
+        "hidden_act": "silu",
+    }
+
+
+def _gpt2(file: GgufFile, sizes: Sizes) -> Config:
+    config = basics(file, sizes)
+    positions = len(file.tensor("position_embd.weight").data)
+    if config["max_position_embeddings"] != positions:
+        raise KCircuitsError(
+            f"{file.path} has {positions} position embeddings, and its header says "
+            f"{shown(config['max_position_embeddings'])}"
+        )
+    return {
+        "model_type": "gpt2",
+        "n_layer": config["num_hidden_layers"],
+        "n_head": sizes.heads,
+        "n_embd": config["hidden_size"],
+        "n_inner": config["intermediate_size"],
+        "n_positions": positions,
+        "vocab_size": config["vocab_size"],
+        "layer_norm_epsilon": layer_eps(file),
+        "activation_function": "gelu_new",
+        "tie_word_embeddings": config["tie_word_embeddings"],
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+
+
+def _gpt_neox(file: GgufFile, sizes: Sizes) -> Config:
+    config = basics(file, sizes)
+    rope = rotation(file, sizes, USUAL_BASE, partial=True)
+    del config["num_key_value_heads"]
+    return config | {
+        "model_type": "gpt_neox",
+        "layer_norm_eps": layer_eps(file),
+        "rope_parameters": rope,
+        "hidden_act": "gelu",
+        "attention_bias": _has_bias(file, "attn_qkv"),
+        "use_parallel_residual": file.take_own("use_parallel_residual"),
+    }
+
+
+def _falcon(file: GgufFile, sizes: Sizes) -> Config:
+    layout = file.take("falcon.tensor_data_layout")
+    if layout != "jploski":
+        raise KCircuitsError(f"{file.path} has the tensor layout {shown(layout)}; known: jploski")
+    config = basics(file, sizes)
+    two_norms = file.has("blk.0.attn_norm_2.weight")
+    new = two_norms or sizes.kv_heads > 1
+    del config["num_key_value_heads"], config["intermediate_size"]
+    return config | {
+        "model_type": "falcon",
+        "layer_norm_epsilon": layer_eps(file),
+        "rope_parameters": rotation(file, sizes, USUAL_BASE),
+        "ffn_hidden_size": one_for_all_layers(file, "feed_forward_length"),
+        "activation": "gelu",
+        "alibi": False,
+        "bias": _has_bias(file, "attn_qkv"),
+        "multi_query": True,
+        "parallel_attn": True,
+        "new_decoder_architecture": new,
+        "num_kv_heads": sizes.kv_heads,
+        "num_ln_in_parallel_attn": (2 if two_norms else 1) if new else None,
+    }
+
+
+def _gpt_oss(file: GgufFile, sizes: Sizes) -> Config:
+    layers = file.take_own("block_count")
+    rope = rotation(file, sizes)
+    if rope["rope_type"] == "yarn":
+        rope["truncate"] = False  # as in the family's own configurations; llama.cpp rounds its bounds
+    one_for_all_layers(file, "feed_forward_length", None)
+    config = basics(file, sizes)
+    return (
+        config
+        | _experts(file)
+        | {
+            "model_type": "gpt_oss",
+            "head_dim": sizes.head_dim,
+            "rms_norm_eps": rms_eps(file),
+            "rope_parameters": rope,
+            "attention_bias": _has_bias(file, "attn_q"),
+            "num_local_experts": sizes.experts,
+            "intermediate_size": file.take_own("expert_feed_forward_length"),
+            "sliding_window": file.take_own("attention.sliding_window"),
+            "layer_types": _layer_types(file, layers, period=2),
+        }
+    )
+
+
+def _experts(file: GgufFile) -> Config:
+    gating = file.take_own("expert_gating_func", 1)
+    if gating != 1:
+        raise KCircuitsError(
+            f"{file.path} chooses experts by the function {shown(gating)}; known: 1 (softmax)"
+        )
+    scale = file.take_own("expert_weights_scale", 1.0)
+    if scale not in (0.0, 1.0):
+        raise KCircuitsError(
+            f"{file.path} scales the weights of experts by {shown(scale)}, which is not supported"
+        )
+    if not file.take_own("expert_weights_norm", True):
+        raise KCircuitsError(f"{file.path} does not normalise the weights of experts, which is not supported")
+    return {"num_experts_per_tok": file.take_own("expert_used_count")}
+
+
+def _check_scale(file: GgufFile, sizes: Sizes) -> None:
+    scale = file.take_own("attention.scale", 0.0)
+    if scale and abs(scale * sizes.head_dim**0.5 - 1) > 1e-6:
+        raise KCircuitsError(
+            f"{file.path} scales attention by {shown(scale)}, which is not supported for 'llama'"
+        )
+
+
+def _has_bias(file: GgufFile, stem: str) -> bool:
+    return file.has(f"blk.0.{stem}.bias")
+
+
+def _phi2_names(file: GgufFile) -> Names:
+    fused = file.has("blk.0.attn_qkv.weight")
+    return Names(_LAYERS, _PHI2_OUTSIDE, _PHI2_MLP | (_FUSED_ATTENTION if fused else _separate_attention()))
+
+
+def _separate_attention() -> dict[str, Source]:
+    return {name: found for name, found in _ATTENTION.items() if name != "self_attn.o_proj"}
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "falcon": Architecture(_falcon, lambda _: _FALCON),
+    "gemma": Architecture(_gemma, lambda _: _GEMMA),
+    "gemma2": Architecture(_gemma2, lambda _: _GEMMA_POST),
+    "gemma3": Architecture(_gemma3, lambda _: _GEMMA_POST),
+    "gpt-oss": Architecture(_gpt_oss, lambda _: _GPT_OSS),
+    "gpt2": Architecture(_gpt2, lambda _: _GPT2),
+    "gptneox": Architecture(_gpt_neox, lambda _: _NEOX),
+    "llama": Architecture(_llama, lambda _: _INTERLEAVED),
+    "olmo2": Architecture(_olmo2, lambda _: _OLMO2),
+    "phi2": Architecture(_phi2, _phi2_names),
+    "phi3": Architecture(_phi3, lambda _: _PHI3),
+    "qwen2": Architecture(_qwen2, lambda _: _PLAIN),
+    "qwen3": Architecture(_qwen3, lambda _: _PLAIN),
+    "qwen3moe": Architecture(_qwen3_moe, lambda _: _PLAIN),
+    "stablelm": Architecture(_stablelm, lambda _: _PLAIN),
+}
+"""`general.architecture` of a header -> how such a file is read."""

@@ -1,0 +1,193 @@
+"""A GGUF model, in one file or several, with an account of what was read from it.
+
+Every key of the header and every tensor is handed out by `GgufFile.take` and `GgufFile.tensor`, which note
+that it was used. `GgufFile.check_account` refuses a file of which something was left that is not known to be
+harmless, so nothing that a file says can be dropped without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kcircuits.documents import shown
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.gguf.header import check_header
+
+if TYPE_CHECKING:
+    from gguf import GGUFReader, ReaderTensor
+
+MAGIC = b"GGUF"
+
+HARMLESS_KEYS: Mapping[str, str] = {
+    "GGUF.*": "sizes of the header itself",
+    "general.*": "metadata about the file",
+    "quantize.*": "how the file was quantised",
+    "split.*": "the parts of a split file, which are joined",
+    "tokenizer.chat_template": "prompts are given as they are",
+    "tokenizer.chat_template.*": "prompts are given as they are",
+    "tokenizer.chat_templates": "prompts are given as they are",
+    "tokenizer.huggingface.json": "the ids of tokenizer.ggml.* are used, as llama.cpp does",
+    "*.rope.scaling.finetuned": "whether the model was trained further with its scaling: not a number",
+    "*.use_kv_cache": "how a run is cached, not what it computes",
+}
+"""Keys that change no number, as patterns, each with the reason."""
+
+HARMLESS_TENSORS: Mapping[str, str] = {
+    "blk.*.attn_rot_embd.weight": "rotation frequencies of old converters, computed from rope.freq_base",
+    "blk.*.attention.rotary_emb.inv_freq": "rotation frequencies, computed from rope.freq_base",
+}
+"""Tensors that change no number, as patterns, each with the reason."""
+
+_PART = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)?$", re.IGNORECASE)
+_MISSING = object()
+
+
+@dataclass(frozen=True)
+class GgufAccount:
+    """What was made of a file: names of keys and tensors that were used, and those left with the reason."""
+
+    keys: tuple[str, ...]
+    tensors: tuple[str, ...]
+    ignored: dict[str, str]
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a regular file starts as a GGUF file does, whatever its name is."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as stream:
+            return stream.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def parts_of(file: Path) -> list[Path]:
+    """All files of a split model, in order, of which this is one; the file alone where it is not split.
+
+    Raises KCircuitsError if one of them is missing.
+    """
+    match = _PART.match(file.name)
+    if match is None:
+        return [file]
+    count = int(match["count"])
+    parts = [
+        file.with_name(f"{match['stem']}-{number:05d}-of-{count:05d}{match['suffix'] or ''}")
+        for number in range(1, count + 1)
+    ]
+    for part in parts:
+        if not part.is_file():
+            raise KCircuitsError(f"{file} is one of {count} parts of a model, and {part.name} is missing")
+    return parts
+
+
+class GgufFile:
+    """The header and the tensors of a GGUF model.
+
+    Parameters
+    ----------
+    path
+        The file, or any part of a split one; the parts are expected beside it.
+
+    Raises
+    ------
+    KCircuitsError
+        If a file is not a whole GGUF file, a part is missing or of another model, or it is an adapter or
+        another thing that is no language model.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from gguf import GGUFReader
+
+        self.path = path
+        self.parts = parts_of(path)
+        self.num_numbers = sum(check_header(part) for part in self.parts)
+        readers = [GGUFReader(part) for part in self.parts]
+        self._fields = dict(readers[0].fields)
+        self._tensors: dict[str, ReaderTensor] = {}
+        for part, reader in zip(self.parts, readers, strict=True):
+            for tensor in reader.tensors:
+                if tensor.name in self._tensors:
+                    raise KCircuitsError(f"{part} holds the tensor {shown(tensor.name)} a second time")
+                self._tensors[tensor.name] = tensor
+        self._used_keys: set[str] = set()
+        self._used_tensors: set[str] = set()
+        self._check_parts(readers)
+        kind = self.take("general.type", "model")
+        if kind != "model":
+            raise KCircuitsError(f"{path} is of the type {shown(kind)}, not a language model")
+        self.architecture: str = self.take("general.architecture")
+
+    def take(self, key: str, default: Any = _MISSING) -> Any:
+        """The value of a key, which counts as used: a number, text, bool or list.
+
+        Raises KCircuitsError if there is no such key and no default.
+        """
+        if key not in self._fields:
+            if default is _MISSING:
+                raise KCircuitsError(f"{self.path} lacks the key {key!r}; convert the model to GGUF again")
+            return default
+        self._used_keys.add(key)
+        return self._fields[key].contents()
+
+    def take_own(self, name: str, default: Any = _MISSING) -> Any:
+        """The value of a key of the architecture, such as `block_count` for `llama.block_count`."""
+        return self.take(f"{self.architecture}.{name}", default)
+
+    def has(self, tensor: str) -> bool:
+        """Whether there is a tensor of this name."""
+        return tensor in self._tensors
+
+    def tensor(self, name: str) -> ReaderTensor:
+        """A tensor, which counts as used; raises KCircuitsError if there is none of this name."""
+        if name not in self._tensors:
+            raise KCircuitsError(f"{self.path} lacks the tensor {name!r}")
+        self._used_tensors.add(name)
+        return self._tensors[name]
+
+    def check_account(self) -> GgufAccount:
+        """Make sure that everything in the file was used or is harmless, and say what was.
+
+        Raises KCircuitsError that names the first key or tensor which nothing used.
+        """
+        ignored = {}
+        for kind, names, used, harmless in (
+            ("key", self._fields, self._used_keys, HARMLESS_KEYS),
+            ("tensor", self._tensors, self._used_tensors, HARMLESS_TENSORS),
+        ):
+            for name in names:
+                if name in used:
+                    continue
+                reason = next((why for pattern, why in harmless.items() if fnmatchcase(name, pattern)), None)
+                if reason is None:
+                    raise KCircuitsError(
+                        f"{self.path} has the {kind} {shown(name)}{self._value(kind, name)}, which is not "
+                        f"used for the architecture {self.architecture!r}: the numbers could be wrong"
+                    )
+                ignored[name] = reason
+        return GgufAccount(tuple(sorted(self._used_keys)), tuple(sorted(self._used_tensors)), ignored)
+
+    def _value(self, kind: str, name: str) -> str:
+        return f" = {shown(self._fields[name].contents())}" if kind == "key" else ""
+
+    def _check_parts(self, readers: list[GGUFReader]) -> None:
+        count = self.take("split.count", 1)
+        if count != len(self.parts) and count > 1:
+            raise KCircuitsError(
+                f"{self.path} is one of {count} parts of a model; "
+                f"name them NAME-00001-of-{count:05d}.gguf and so on"
+            )
+        expected = self.take("split.tensors.count", len(self._tensors))
+        if expected != len(self._tensors):
+            raise KCircuitsError(
+                f"{self.path} and its parts have {len(self._tensors)} tensors, and should have {expected}"
+            )
+        for number, (part, reader) in enumerate(zip(self.parts, readers, strict=True)):
+            field = reader.fields.get("split.no")
+            if len(self.parts) > 1 and (field is None or field.contents() != number):
+                raise KCircuitsError(f"{part} is not part {number + 1} of {len(self.parts)}")

@@ -1,0 +1,207 @@
+"""What the keys of a GGUF header mean in a Hugging Face configuration: sizes, norms and rotation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from kcircuits.documents import shown
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.gguf.file import GgufFile
+from kcircuits.model.gguf.sources import Sizes
+
+ROPE_FACTORS = "rope_freqs.weight"
+"""The tensor that divides each frequency (Llama 3's scaling)."""
+
+LONG_FACTORS, SHORT_FACTORS = "rope_factors_long.weight", "rope_factors_short.weight"
+
+
+def one_for_all_layers(file: GgufFile, name: str, *default: Any) -> Any:
+    """A number that a header may give once or per layer; raises KCircuitsError where layers differ."""
+    value = file.take_own(name, *default)
+    if not isinstance(value, list):
+        return value
+    if len(set(value)) != 1:
+        raise KCircuitsError(
+            f"{file.path}: {file.architecture}.{name} differs between layers ({shown(value)}), "
+            "which is not supported"
+        )
+    return value[0]
+
+
+def sizes_of(file: GgufFile) -> Sizes:
+    """Heads and their width; raises KCircuitsError where keys and values have other widths."""
+    heads = one_for_all_layers(file, "attention.head_count")
+    kv_heads = one_for_all_layers(file, "attention.head_count_kv", heads)
+    if (
+        not (isinstance(heads, int) and isinstance(kv_heads, int))
+        or heads < 1
+        or kv_heads < 1
+        or heads % kv_heads
+    ):
+        raise KCircuitsError(
+            f"{file.path} has {shown(heads)} heads and {shown(kv_heads)} key and value heads"
+        )
+    head_dim = file.take_own("attention.key_length", file.take_own("embedding_length") // heads)
+    if file.take_own("attention.value_length", head_dim) != head_dim:
+        raise KCircuitsError(f"{file.path} has values of another width than its keys, which is not supported")
+    experts = file.take_own("expert_count", 0)
+    return Sizes(heads, kv_heads, head_dim, experts)
+
+
+def basics(file: GgufFile, sizes: Sizes) -> dict[str, Any]:
+    """The sizes that every family's configuration has, under LLaMA's names.
+
+    Raises KCircuitsError if the vocabulary has another size than the header says, or attention is not causal.
+    """
+    if not file.take_own("attention.causal", True):
+        raise KCircuitsError(f"{file.path} attends to later tokens, which is not supported")
+    vocab_size = len(file.tensor("token_embd.weight").data)
+    if file.take_own("vocab_size", vocab_size) != vocab_size:
+        raise KCircuitsError(f"{file.path} has {vocab_size} token embeddings, and its header says otherwise")
+    return {
+        "num_hidden_layers": file.take_own("block_count"),
+        "hidden_size": file.take_own("embedding_length"),
+        "intermediate_size": one_for_all_layers(file, "feed_forward_length"),
+        "max_position_embeddings": file.take_own("context_length"),
+        "num_attention_heads": sizes.heads,
+        "num_key_value_heads": sizes.kv_heads,
+        "vocab_size": vocab_size,
+        "tie_word_embeddings": not file.has("output.weight"),
+        "bos_token_id": None,  # the tokenizer has them
+        "eos_token_id": None,
+        "pad_token_id": None,
+    }
+
+
+def rms_eps(file: GgufFile) -> float:
+    """What RMSNorm adds to the mean of squares."""
+    return float(file.take_own("attention.layer_norm_rms_epsilon"))
+
+
+def layer_eps(file: GgufFile) -> float:
+    """What LayerNorm adds to the variance."""
+    return float(file.take_own("attention.layer_norm_epsilon"))
+
+
+def rotation(
+    file: GgufFile, sizes: Sizes, base: float | None = None, *, partial: bool = False
+) -> dict[str, Any]:
+    """`rope_parameters` of a configuration.
+
+    Parameters
+    ----------
+    base
+        The base of the frequencies where the header has none; None where converters always write it.
+    partial
+        Whether the family may rotate a part of each head only.
+
+    Raises
+    ------
+    KCircuitsError
+        If the rotation is of a type that is not known, or lacks a number.
+    """
+    theta = file.take_own("rope.freq_base") if base is None else file.take_own("rope.freq_base", base)
+    rotated = file.take_own("rope.dimension_count", sizes.head_dim)
+    found: dict[str, Any] = {"rope_theta": float(theta)}
+    if partial:
+        found["partial_rotary_factor"] = _factor(rotated, sizes.head_dim)
+    elif rotated != sizes.head_dim:
+        raise KCircuitsError(
+            f"{file.path} rotates {rotated} of {sizes.head_dim} dimensions, which is not supported for "
+            f"{file.architecture!r}"
+        )
+    return found | _scaling(file, rotated)
+
+
+def _factor(rotated: int, head_dim: int) -> float:
+    """The share that Transformers multiplies the head's width with and cuts to a whole number."""
+    factor = rotated / head_dim
+    return factor if int(head_dim * factor) == rotated else math.nextafter(factor, 1.0)
+
+
+def _scaling(file: GgufFile, rotated: int) -> dict[str, Any]:
+    old_factor = file.take_own("rope.scale_linear", None)
+    factor = file.take_own("rope.scaling.factor", old_factor)
+    kind = file.take_own("rope.scaling.type", None)
+    original = file.take_own("rope.scaling.original_context_length", None)
+    if file.has(LONG_FACTORS) or file.has(SHORT_FACTORS):
+        return _longrope(file, kind, original, rotated)
+    if file.has(ROPE_FACTORS):
+        if kind not in (None, "none"):
+            raise KCircuitsError(
+                f"{file.path} has both {ROPE_FACTORS} and a rotation scaling of type {shown(kind)}"
+            )
+        # Both lists of "longrope" alike: the frequencies are divided by them at any length.
+        factors = _factors(file, ROPE_FACTORS, rotated)
+        length = file.take_own("context_length")
+        return _as_longrope(factors, factors, length, attention_factor=1.0)
+    if kind is None and factor is not None and file.take_own("rope.scale_linear", None) is None:
+        raise KCircuitsError(
+            f"{file.path} has {file.architecture}.rope.scaling.factor, and does not say of what type it is"
+        )
+    if kind == "none" or (kind is None and factor is None):
+        return {"rope_type": "default"}
+    if factor is None:
+        raise KCircuitsError(f"{file.path} lacks the key '{file.architecture}.rope.scaling.factor'")
+    if kind in (None, "linear"):
+        return {"rope_type": "linear", "factor": float(factor)}
+    if kind == "yarn":
+        return _yarn(file, float(factor), original)
+    raise KCircuitsError(f"{file.path} scales its rotation by {shown(kind)}, which is not known")
+
+
+def _yarn(file: GgufFile, factor: float, original: int | None) -> dict[str, Any]:
+    if original is None:
+        raise KCircuitsError(f"{file.path} lacks '{file.architecture}.rope.scaling.original_context_length'")
+    mixing = file.take_own("rope.scaling.yarn_ext_factor", 1.0)
+    if mixing != 1.0:
+        raise KCircuitsError(f"{file.path}: a yarn_ext_factor of {shown(mixing)} is not supported, only 1")
+    multiplier = file.take_own("rope.scaling.yarn_log_multiplier", 0.0)
+    if multiplier != 0.0:
+        raise KCircuitsError(
+            f"{file.path}: a yarn_log_multiplier of {shown(multiplier)} is not supported, only 0"
+        )
+    found: dict[str, Any] = {
+        "rope_type": "yarn",
+        "factor": factor,
+        "original_max_position_embeddings": original,
+        "beta_fast": float(file.take_own("rope.scaling.yarn_beta_fast", 32.0)),
+        "beta_slow": float(file.take_own("rope.scaling.yarn_beta_slow", 1.0)),
+    }
+    scale = file.take_own("rope.scaling.yarn_attn_factor", file.take_own("rope.scaling.attn_factor", None))
+    return found if scale is None else found | {"attention_factor": float(scale)}
+
+
+def _longrope(file: GgufFile, kind: str | None, original: int | None, rotated: int) -> dict[str, Any]:
+    if kind not in (None, "longrope"):
+        raise KCircuitsError(f"{file.path} has {LONG_FACTORS} and a rotation scaling of type {shown(kind)}")
+    if original is None:
+        raise KCircuitsError(f"{file.path} lacks '{file.architecture}.rope.scaling.original_context_length'")
+    return _as_longrope(
+        _factors(file, SHORT_FACTORS, rotated),
+        _factors(file, LONG_FACTORS, rotated),
+        original,
+        attention_factor=float(file.take_own("rope.scaling.attn_factor")),
+    )
+
+
+def _as_longrope(
+    short: list[float], long: list[float], original: int, attention_factor: float
+) -> dict[str, Any]:
+    return {
+        "rope_type": "longrope",
+        "short_factor": short,
+        "long_factor": long,
+        "original_max_position_embeddings": original,
+        "attention_factor": attention_factor,
+    }
+
+
+def _factors(file: GgufFile, name: str, rotated: int) -> list[float]:
+    factors: list[float] = file.tensor(name).data.reshape(-1).tolist()
+    if len(factors) != rotated // 2 or not all(0 < factor < math.inf for factor in factors):
+        raise KCircuitsError(
+            f"{file.path}: {name} must hold {rotated // 2} positive numbers, one for each rotated pair"
+        )
+    return factors

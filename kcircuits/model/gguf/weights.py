@@ -1,0 +1,104 @@
+"""The weights of a GGUF file under Hugging Face's names, dequantised to float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.building import check_size, parameter_shapes
+from kcircuits.model.gguf.architectures import architecture_of, config_of
+from kcircuits.model.gguf.file import GgufFile
+from kcircuits.model.gguf.sources import Rows, Sizes, Source, is_flat, rearranged, source_parts
+
+
+@dataclass(frozen=True)
+class Description:
+    """A file as a Hugging Face model: its configuration, and for each parameter where it comes from."""
+
+    file: GgufFile
+    config: dict[str, Any]
+    sizes: Sizes
+
+    @cached_property
+    def shapes(self) -> dict[str, torch.Size]:
+        """Name -> shape of every parameter.
+
+        Raises KCircuitsError if they are far more numbers than the file has.
+        """
+        from transformers import AutoConfig
+
+        shapes = parameter_shapes(AutoConfig.for_model(**self.config))
+        check_size(shapes, self.file.num_numbers, self.file.path)
+        return shapes
+
+    def parameters(self) -> Iterator[tuple[str, Source, tuple[str, ...], bool]]:
+        """Name, source, tensors of the file and whether it is flat, for every parameter that the file has.
+
+        Raises KCircuitsError if a tensor is missing, or a parameter unknown.
+        """
+        names = architecture_of(self.file).names(self.file)
+        for name, shape in self.shapes.items():
+            found, tensors = names.find(name)
+            if source_parts(self.file, found, tensors, self.config_layers):
+                yield name, found, tensors, is_flat(name, len(shape))
+
+    @property
+    def config_layers(self) -> int:
+        """The number of layers."""
+        layers: int = self.file.take_own("block_count")
+        return layers
+
+    def zeros(self) -> dict[str, Tensor]:
+        """The parameters that the file leaves out because they are zero."""
+        given = {name for name, *_ in self.parameters()}
+        return {name: torch.zeros(shape) for name, shape in self.shapes.items() if name not in given}
+
+    def made(self, name: str, found: Source, parts: Sequence[Rows], flat: bool) -> Rows:
+        """A parameter from the rows of its tensors."""
+        try:
+            return rearranged(found, self.sizes, parts, self.shapes[name], flat)
+        except ValueError as error:  # rows that cannot be reshaped for these heads
+            raise KCircuitsError(
+                f"{self.file.path}: {name} cannot be made of its tensors: {error}"
+            ) from error
+
+
+def described_by(file: GgufFile) -> Description:
+    """Read a header; raises KCircuitsError if it lacks something or its architecture is not known."""
+    return Description(file, *config_of(file))
+
+
+def dense_rows(file: GgufFile, name: str, flat: bool) -> Rows:
+    """A tensor of the file as float32 rows [rows, C], C = 1 where it is flat."""
+    from gguf import dequantize
+
+    tensor = file.tensor(name)
+    values = dequantize(tensor.data, tensor.tensor_type)
+    return values.reshape(-1, 1 if flat else values.shape[-1])
+
+
+def dense_weights(description: Description) -> dict[str, Tensor]:
+    """Every parameter in float32, contiguous.
+
+    Raises KCircuitsError if a tensor is missing or has another shape than the configuration asks for.
+    """
+    state = description.zeros()
+    for name, found, tensors, flat in description.parameters():
+        parts = [dense_rows(description.file, tensor, flat) for tensor in tensors]
+        values = description.made(name, found, parts, flat)
+        if tuple(values.shape) != tuple(description.shapes[name]):
+            raise KCircuitsError(
+                f"{description.file.path}: {', '.join(tensors)} make {name} of shape {list(values.shape)}, "
+                f"and the header asks for {list(description.shapes[name])}"
+            )
+        if found.add:
+            values = values + np.float32(found.add)
+        state[name] = torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
+    return state
