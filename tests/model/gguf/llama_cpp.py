@@ -1,6 +1,7 @@
 """What llama.cpp itself makes of a GGUF file: token ids and log-probabilities, the truth to compare with.
 
-The wheel `xllamacpp` (a CPU build of llama.cpp) exports llama.cpp's C functions, which are called here. that needs it says so with `llama_cpp.needed`, or asks `llama_cpp.is_installed()`.
+The wheel `xllamacpp` (a CPU build of llama.cpp) exports llama.cpp's C functions, which are called here. A
+test that needs it says so with `llama_cpp.needed`, or asks `llama_cpp.is_installed()`.
 """
 
 from __future__ import annotations

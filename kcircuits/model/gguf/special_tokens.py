@@ -1,0 +1,193 @@
+"""Which tokens of a GGUF file are found in a text before it is tokenised, and how.
+
+llama.cpp goes through these tokens from the longest to the shortest and takes each wherever it occurs in
+what is left of the text. The library `tokenizers` takes the longest that begins first. Both find the same
+unless tokens can overlap; then the file is refused.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kcircuits.documents import shown
+from kcircuits.errors import KCircuitsError
+
+
+class TokenType(enum.IntEnum):
+    """GGUF's numbers in `tokenizer.ggml.token_type`."""
+
+    UNDEFINED = 0
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+@dataclass(frozen=True)
+class SpecialToken:
+    """A token that is found in texts.
+
+    is_control: not found where special tokens are to be read as text. strips_right: whether white space of
+    ASCII after it is dropped.
+    """
+
+    text: str
+    is_control: bool
+    strips_right: bool = False
+
+
+# Ends of a text or a turn: control tokens, whatever the file says.
+_ENDS = frozenset(
+    "<|eot_id|> <|im_end|> <|end|> <|return|> <|call|> <|flush|> <|calls|> <end_of_turn> <|endoftext|> </s> "
+    "<|eom_id|> <EOT> _<EOT> [EOT] [EOS] <|end_of_text|> <end_of_utterance> <eos> <turn|> <|tool_response> "
+    "<｜end▁of▁sentence｜> [e~[".split()
+)
+# Tokens for filling gaps in code: the first of a line that a file has is a control token, unless the file says
+# by one of these keys which token it is.
+_FILLS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = tuple(
+    (tuple(keys.split()), tuple(texts.split()))
+    for keys, texts in [
+        (
+            "fim_pre prefix",
+            "<|fim_prefix|> <fim-prefix> <fim_prefix> <｜fim▁begin｜> <PRE> ▁<PRE> <|code_prefix|> <|prefix|>",
+        ),
+        (
+            "fim_suf suffix",
+            "<|fim_suffix|> <fim-suffix> <fim_suffix> <｜fim▁hole｜> <SUF> ▁<SUF> <|code_suffix|> <|suffix|>",
+        ),
+        (
+            "fim_mid middle",
+            "<|fim_middle|> <fim-middle> <fim_middle> <｜fim▁end｜> <MID> ▁<MID> <|code_middle|> <|middle|>",
+        ),
+        ("fim_pad", "<|fim_pad|> <fim-pad> <fim_pad> <PAD> [PAD]"),
+        ("fim_rep", "<|fim_repo|> <|repo_name|> <fim-repo> <REPO> <reponame>"),
+        ("fim_sep", "<|file_sep|>"),
+    ]
+)
+FILL_KEYS = tuple(f"{key}_token_id" for keys, _ in _FILLS for key in keys)
+"""Names of the keys that say which tokens fill gaps."""
+
+_ALWAYS_SHOWN = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
+_KEPT_SPACE_AFTER = ("<unk>", "<s>", "<|endoftext|>")
+
+
+def special_tokens(
+    tokens: Sequence[str], types: Sequence[int], known_fills: Sequence[str], model_name: str
+) -> list[SpecialToken]:
+    """The tokens that are found in texts.
+
+    Parameters
+    ----------
+    tokens, types
+        Of the file, one per id.
+    known_fills
+        Those of `FILL_KEYS` that the file has.
+    model_name
+        `general.name`: llama.cpp knows by it the models whose tokens drop the space after them.
+
+    Raises
+    ------
+    KCircuitsError
+        If tokens can overlap in a text, or it cannot be told which ones are found.
+    """
+    control, found = _classes(tokens, types, known_fills)
+    strips = _strips_right(model_name, tokens)
+    made = [
+        SpecialToken(text, text in control, strips and text not in _KEPT_SPACE_AFTER)
+        for text in tokens
+        if text in found
+    ]
+    if strips and "</s>" not in found:
+        raise KCircuitsError("the file's tokenizer is Phi-3's and has no special token '</s>'")
+    _check_overlaps([token.text for token in made])
+    if strips:
+        _check_stripping(made)
+    return made
+
+
+def _classes(
+    tokens: Sequence[str], types: Sequence[int], known_fills: Sequence[str]
+) -> tuple[set[str], set[str]]:
+    """Control tokens, and all that are found in texts."""
+    by_type: dict[int, set[str]] = defaultdict(set)
+    for text, kind in zip(tokens, types, strict=True):
+        by_type[kind].add(text)
+    there = set(tokens)
+    control = by_type[TokenType.CONTROL] | by_type[TokenType.UNKNOWN]
+    shown_always = set(by_type[TokenType.USER_DEFINED])
+    control |= _ENDS & there
+    for keys, texts in _FILLS:
+        if not any(f"{key}_token_id" in known_fills for key in keys):
+            control |= _fills_of(texts, there, control | shown_always)
+    shown_always |= there.intersection(_ALWAYS_SHOWN)
+    control -= there.intersection(_ALWAYS_SHOWN)
+    calls = {"<|call|>", "<|calls|>"} & there
+    if "<|end|>" in there and calls and {"<|return|>", "<|flush|>"} & there:
+        control.discard("<|end|>")
+        shown_always.add("<|end|>")
+    if {"<|tool_response>", "</s>"} <= there:
+        control.discard("</s>")
+        shown_always.discard("</s>")
+    return control, control | shown_always
+
+
+def _fills_of(texts: Sequence[str], there: set[str], found: set[str]) -> set[str]:
+    present = there.intersection(texts)
+    if len(present) > 1 and present - found:
+        # llama.cpp takes the one that comes first in an order of its own.
+        raise KCircuitsError(
+            f"the file's tokenizer has several tokens of one meaning, {shown(sorted(present))}, and does not say "
+            "which is a special one; give prompts as token ids"
+        )
+    return present
+
+
+def _strips_right(model_name: str, tokens: Sequence[str]) -> bool:
+    name = model_name.lower()
+    if "modern-bert" in name and "[MASK]" in tokens:
+        raise KCircuitsError("ModernBERT's tokenizer is not supported; give prompts as token ids")
+    return "phi-3" in name or "phi3" in name
+
+
+def _check_overlaps(texts: Sequence[str]) -> None:
+    """Raise KCircuitsError if, in some text, the longest token is not the one that begins first.
+
+    That is where a token begins inside of another that is not longer, unless a still longer one begins where
+    the other does (as with runs of spaces).
+    """
+    present = set(texts)
+    starting_with: dict[str, list[str]] = defaultdict(list)
+    for text in texts:
+        for stop in range(1, len(text) + 1):
+            starting_with[text[:stop]].append(text)
+    for first in texts:
+        for start in range(1, len(first)):
+            for second in starting_with.get(first[start:], ()):
+                whole = first[:start] + second
+                if _size(second) < _size(first) or second == first:
+                    continue
+                if not any(whole[:stop] in present for stop in range(len(first) + 1, len(whole) + 1)):
+                    raise KCircuitsError(
+                        f"the file's special tokens {shown(first)} and {shown(second)} can overlap in a text; give "
+                        "prompts as token ids"
+                    )
+
+
+def _size(text: str) -> int:
+    return len(text.encode())
+
+
+def _check_stripping(tokens: Sequence[SpecialToken]) -> None:
+    """Raise KCircuitsError where it is not clear which white space is dropped."""
+    texts = [token.text for token in tokens]
+    for text in texts:
+        if any(character in " \t\n\v\f\r" for character in text):
+            raise KCircuitsError(f"the special token {shown(text)} has white space, which others drop")
+        for other in texts:
+            if text != other and text in other:
+                raise KCircuitsError(f"the special token {shown(text)} is part of {shown(other)}")
