@@ -22,7 +22,7 @@ from kcircuits.model.loading import Model, load_model
 from kcircuits.report.page import write_report
 from kcircuits.scores import Scores
 from tests.data.tiny_tokenizers import word_tokenizer
-from tests.fuzz import mutations, seeds
+from tests.fuzz import missing, mutations, seeds
 
 Strategy = Callable[[bytes], st.SearchStrategy[bytes]]
 VOCABULARY, POSITIONS = 64, 32
@@ -44,6 +44,8 @@ class Target:
         The other files of its folder.
     writes
         What it may write there.
+    any_bytes
+        Whether bytes are changed, too: not where what is read is compared.
     """
 
     name: str
@@ -53,10 +55,13 @@ class Target:
     read: Callable[[Path], object]
     beside: dict[str, bytes] = field(default_factory=dict)
     writes: tuple[str, ...] = ()
+    any_bytes: bool = True
 
     def examples(self) -> st.SearchStrategy[bytes]:
         """Changed files: by their structure, by their bytes, and bytes of any kind."""
         by_structure = [strategy(self.content) for strategy in self.strategies]
+        if not self.any_bytes:
+            return st.one_of(*by_structure)
         noise = st.binary(max_size=100).map(lambda tail: self.content[:4] + tail)
         changed = mutations.changed_bytes(self.content)
         return st.one_of(*by_structure, *by_structure, changed, st.one_of(noise, st.binary(max_size=100)))
@@ -118,6 +123,16 @@ def gguf_files() -> Iterator[Target]:
     strategies = (partial(mutations.gguf_file, numbers=numbers),)
     yield Target("gguf", "tiny.gguf", content, strategies, _gguf)
     yield Target("gguf-stored", "tiny.gguf", content, strategies, partial(_gguf, dtype="stored"))
+    for name in ("llama_biases", "gemma3_rope_linear", "phi3_long_rope", "falcon_new", "gpt_oss"):
+        whole = missing.Whole(name)
+        yield Target(
+            f"gguf-without-{name}",
+            "tiny.gguf",
+            whole.content,
+            (whole.incomplete,),
+            whole.compare,
+            any_bytes=False,
+        )
 
 
 GROUPS: dict[str, Callable[[], Iterator[Target]]] = {"light": light, "models": models, "gguf": gguf_files}

@@ -341,7 +341,7 @@ def _gemma2(file: GgufFile, sizes: Sizes) -> Config:
 
 def _gemma3(file: GgufFile, sizes: Sizes) -> Config:
     layers = file.take_own("block_count")
-    window = file.take_own("attention.sliding_window", 0)
+    window = file.take_own("attention.sliding_window")
     local = {"rope_type": "default", "rope_theta": float(file.take_own("rope.freq_base_swa", USUAL_BASE))}
     return basics(file, sizes) | {
         "model_type": "gemma3_text",

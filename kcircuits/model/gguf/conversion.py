@@ -69,6 +69,7 @@ def account_of(file: Path) -> GgufAccount:
     """What of a GGUF file is used, what is ignored and why; raises KCircuitsError as `converted` does."""
     with garbage_kept(), quiet():
         description = described_by(GgufFile(file))
+        read_gguf_tokenizer(description.file.take)
         return _accounted(description)
 
 
@@ -199,9 +200,8 @@ def _write_for_transformers(tokenizer: FastTokenizer, folder: Path) -> None:
 
 
 def _accounted(description: Description) -> GgufAccount:
-    """Ask for the tokenizer and every weight, so that what is left over is known."""
+    """Ask for every weight, so that what nothing used is known; the tokenizer was asked for."""
     file = description.file
-    read_gguf_tokenizer(file.take)
     for _, _, tensors, _ in description.parameters():
         for tensor in tensors:
             file.tensor(tensor)

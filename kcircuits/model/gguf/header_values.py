@@ -102,7 +102,7 @@ def rotation(
         If the rotation is of a type that is not known, or lacks a number.
     """
     theta = file.take_own("rope.freq_base") if base is None else file.take_own("rope.freq_base", base)
-    rotated = file.take_own("rope.dimension_count", sizes.head_dim)
+    rotated = file.take_own("rope.dimension_count", *([] if partial else [sizes.head_dim]))
     found: dict[str, Any] = {"rope_theta": float(theta)}
     if partial:
         found["partial_rotary_factor"] = _factor(rotated, sizes.head_dim)

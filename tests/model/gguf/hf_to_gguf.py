@@ -58,12 +58,23 @@ def write_model(
     """
     keys, tensors = keys_of(model), tensors_of(model)
     change(keys, tensors)
-    names = list(tensors)
+    return write_file(keys, tensors, file, kind=kind, parts=parts)
+
+
+def write_file(
+    keys: Keys,
+    tensors: Tensors,
+    file: Path,
+    *,
+    kind: gguf.GGMLQuantizationType | None = None,
+    parts: int = 1,
+) -> Path:
+    """Write a header and tensors; arguments as in `write_model`."""
     files = [file]
     if parts > 1:
         files = [file.with_name(f"{file.stem}-{n + 1:05d}-of-{parts:05d}.gguf") for n in range(parts)]
     for number, path in enumerate(files):
-        writer = gguf.GGUFWriter(path, keys["general.architecture"])
+        writer = gguf.GGUFWriter(path, keys.get("general.architecture", ""))
         if number == 0:
             for key, value in keys.items():
                 if key != "general.architecture":
@@ -71,8 +82,8 @@ def write_model(
         if parts > 1:
             writer.add_uint16("split.no", number)
             writer.add_uint16("split.count", parts)
-            writer.add_int32("split.tensors.count", len(names))
-        for name in names[number::parts]:
+            writer.add_int32("split.tensors.count", len(tensors))
+        for name in list(tensors)[number::parts]:
             _add_tensor(writer, name, tensors[name], kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()

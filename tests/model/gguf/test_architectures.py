@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from kcircuits.model.forward import forward
 from kcircuits.model.gguf.architectures import ARCHITECTURES
 from kcircuits.model.loading import load_model
 from kcircuits.model.quantised import QuantisedWeight
+from tests.fuzz.missing import Whole
 from tests.model.gguf import hf_to_gguf, llama_cpp
 from tests.model.gguf.cases import CASES
 from tests.model.gguf.hf_to_gguf import Keys, Tensors, write_model
@@ -223,3 +225,14 @@ class TestAccount:
         lists = {"llama.feed_forward_length": [48] * 3, "llama.attention.head_count": [4] * 3}
         file = write_model(build(llama), tmp_path / "x.gguf", change=lambda keys, _: keys.update(lists))
         assert load_model(file).spec.num_heads == 4
+
+    @pytest.mark.parametrize("name", ["llama_rope_linear", "stablelm"])
+    def test_a_file_that_lacks_anything_gives_the_same_numbers_or_an_error(self, name, tmp_path):
+        whole = Whole(name)
+        for number, change in enumerate(whole.changes()):
+            if change[1].startswith(("blk.0.", "blk.2.")):  # one layer is enough
+                continue
+            file = tmp_path / f"{number}.gguf"
+            file.write_bytes(whole.without(*change))
+            with suppress(KCircuitsError):
+                whole.compare(file)
