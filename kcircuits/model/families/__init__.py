@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.config_account import ConfigAccount, accounted
 from kcircuits.model.devices import settled
 from kcircuits.model.families import (
     falcon,
@@ -64,8 +65,14 @@ def spec_of(hf_model: Any) -> ModelSpec:
 
     Layers may be on several devices (`device_map`); small parts are copied to where they are needed.
 
-    Raises KCircuitsError for an unknown family, a variant that the family's file does not cover, or a layer
-    that is itself on several devices.
+    Raises KCircuitsError for an unknown family, a variant that the family's file does not cover, a value of the
+    configuration that could change numbers and was not used, or a layer that is itself on several devices.
     """
+    return described(hf_model)[0]
+
+
+def described(hf_model: Any) -> tuple[ModelSpec, ConfigAccount]:
+    """What `spec_of` returns, and the account of the configuration that it was made with."""
     check_family(hf_model.config.model_type)
-    return settled(FAMILIES[hf_model.config.model_type](hf_model))
+    spec, account = accounted(hf_model, FAMILIES[hf_model.config.model_type])
+    return settled(spec), account

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from torch import Tensor
@@ -26,8 +26,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "quick_gelu": "quick_gelu",
 }
 
-# In these the frequencies do not depend on the length of the prompt.
-STATIC_ROPE = ("default", "linear", "llama3", "yarn", "proportional")
+# In these the frequencies do not depend on the length of the prompt, up to `max_positions`.
+STATIC_ROPE = ("default", "linear", "llama3", "yarn", "proportional", "dynamic", "longrope")
 
 
 def activation(name: str) -> Activation:
@@ -65,7 +65,8 @@ def layer_norm(module: Any) -> Norm:
 def rotary(module: Any, layer_type: str | None = None) -> Rotary:
     """A rotary embedding module, or that of one type of layers.
 
-    Raises KCircuitsError where the frequencies change with the length of the prompt.
+    Raises KCircuitsError for a type that is not known to have the same frequencies for every prompt of at most
+    `max_positions` tokens.
     """
     kind = module.rope_type if layer_type is None else module.rope_type[layer_type]
     if kind not in STATIC_ROPE:
@@ -73,10 +74,36 @@ def rotary(module: Any, layer_type: str | None = None) -> Rotary:
             f"rotary embedding of type {kind!r} is not supported; known: {', '.join(STATIC_ROPE)}"
         )
     prefix = "" if layer_type is None else f"{layer_type}_"
+    # Longer prompts change `inv_freq` in these, in place.
+    kept = "original_inv_freq" if kind in ("dynamic", "longrope") else "inv_freq"
     return Rotary(
-        inv_freq=getattr(module, f"{prefix}inv_freq").detach().float(),
+        inv_freq=getattr(module, f"{prefix}{kept}").detach().float(),
         scale=float(getattr(module, f"{prefix}attention_scaling")),
     )
+
+
+def check_rotated(angles: Rotary, dims: int) -> None:
+    """Raise KCircuitsError unless the angles are those of `dims` dimensions, as many as the model rotates."""
+    if 2 * len(angles.inv_freq) != dims:
+        raise KCircuitsError(
+            f"the configuration asks for angles of {2 * len(angles.inv_freq)} dimensions of a head, and its "
+            f"model rotates {dims}; see partial_rotary_factor and the type of rope_parameters"
+        )
+
+
+def max_positions(config: Any) -> int:
+    """The longest prompt for which the rotary embedding has the frequencies that it begins with.
+
+    "dynamic" has others behind `max_position_embeddings`, "longrope" behind the original length.
+    """
+    rope = config.rope_parameters or {}
+    by_type = [value for value in rope.values() if isinstance(value, Mapping)]
+    originals = [
+        int(one["original_max_position_embeddings"])
+        for one in by_type or [rope]
+        if one.get("rope_type") == "longrope"
+    ]
+    return min([int(config.max_position_embeddings), *originals])
 
 
 def fused_attention(
@@ -164,6 +191,6 @@ def decoder(
         "layers": tuple(layer_of(block) for block in body.layers),
         "final_norm": norm or rms_norm(body.norm),
         "unembedding": weight(hf_model.lm_head),
-        "max_positions": config.max_position_embeddings,
+        "max_positions": max_positions(config),
     }
     return ModelSpec(**fields | more)
