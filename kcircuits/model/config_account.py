@@ -1,8 +1,8 @@
 """The account of a configuration: every key that could change a number was used, or the model is refused.
 
 A family's file reads the configuration through a view that notes what it reads and hides what Transformers
-does not declare. Then each key must have been read, be seen in the model's modules, or be known to be harmless
-(`kcircuits.model.config_keys`).
+does not declare. Then each key must have been read, be seen in the model's modules, or be known to be
+harmless (`kcircuits.model.config_keys`).
 """
 
 from __future__ import annotations
@@ -92,16 +92,16 @@ def _account(config: Any, read: set[str], spec: ModelSpec) -> ConfigAccount:
             harmless[key] = reason
         elif key in defaults:
             raise KCircuitsError(
-                f"the configuration has {key} = {shown(value)}, which kcircuits does not use for {spec.family} "
-                "models, so its numbers could be wrong; if this changes none, remove it from config.json"
+                f"the configuration has {key} = {shown(value)}, which kcircuits does not use for "
+                f"{spec.family} models, so its numbers could be wrong; if this changes none, remove it from config.json"
             )
         elif not _says_nothing(value):
             raise KCircuitsError(
                 f"the configuration has {key} = {shown(value)}, which Transformers does not read for "
                 f"{spec.family} models; if it changes nothing, remove it from config.json"
             )
-    if "rope_parameters" in evident:
-        _check_rope(config.rope_parameters, spec)
+    if "rope_parameters" in defaults:
+        _check_rope(config.rope_parameters or {}, spec)
     return ConfigAccount(
         tuple(sorted(read & vars(config).keys())),
         evident,
@@ -162,8 +162,8 @@ def _check_angles(parameters: Mapping[str, Any], spec: ModelSpec, layer: int) ->
         if key == "partial_rotary_factor" and _is_part(value, spec, layer):
             continue
         raise KCircuitsError(
-            f"rope_parameters has {key} = {shown(value)}, which Transformers does not read for type {kind!r} in "
-            f"{spec.family} models; if it changes nothing, remove it from config.json"
+            f"rope_parameters has {key} = {shown(value)}, which Transformers does not read for type "
+            f"{kind!r} in {spec.family} models; if it changes nothing, remove it from config.json"
         )
 
 

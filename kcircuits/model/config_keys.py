@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isclose
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.families.common import activation
+from kcircuits.model.activations import activation
 from kcircuits.model.spec import Attention, Experts, Mlp, ModelSpec
 
 EVIDENT: dict[str, str] = dict.fromkeys(
     ("hidden_size", "n_embd", "word_embed_proj_dim", "vocab_size"), "the shape of the embedding"
 )
-"""Keys that Transformers turns into modules, which families read; with the reason, which is also the place."""
+"""Keys that Transformers turns into modules, which families read; with the place."""
 
 EVIDENT |= dict.fromkeys(
     ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "moe_intermediate_size"),
@@ -115,6 +116,7 @@ HARMLESS: dict[str, str] = {
     "transformers.js_config": _NOTE,
     "name_or_path": _NOTE,
     "_name_or_path": _NOTE,
+    "_model_name_or_path": _NOTE,
     "_commit_hash": _NOTE,
     "is_llama_config": _NOTE,
     "unsloth_*": _NOTE,
@@ -131,7 +133,9 @@ ROPE_KEYS: dict[str, frozenset[str]] = {
     "linear": frozenset({"factor"}),
     "dynamic": frozenset({"factor"}),
     "proportional": frozenset({"factor", "partial_rotary_factor"}),
-    "llama3": frozenset({"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}),
+    "llama3": frozenset(
+        {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
+    ),
     "yarn": frozenset(
         {
             "factor",
@@ -182,6 +186,10 @@ def _is_activation(spec: ModelSpec, name: Any) -> bool:
         return False
 
 
+def _is_eps(spec: ModelSpec, value: Any) -> bool:
+    return isinstance(value, float) and isclose(value, spec.final_norm.eps, rel_tol=1e-6)
+
+
 def _is_top_k(spec: ModelSpec, value: Any) -> bool:
     counts = {layer.mlp.top_k for layer in spec.layers if isinstance(layer.mlp, Experts)}
     return counts <= {value}
@@ -194,6 +202,10 @@ _SAID_ANYWAY: dict[str, Callable[[ModelSpec, Any], bool]] = {
     "hidden_size": lambda spec, value: value == spec.width,
     "num_hidden_layers": lambda spec, value: value == len(spec.layers),
     "intermediate_size": lambda spec, value: value == _first_mlp(spec).w_up.shape[0],
+    "feed_forward_length": lambda spec, value: value == _first_mlp(spec).w_up.shape[0],
+    "rms_norm_eps": _is_eps,
+    "layer_norm_eps": _is_eps,
+    "layer_norm_epsilon": _is_eps,
     "max_position_embeddings": lambda spec, value: value == spec.max_positions,
     "hidden_act": _is_activation,
     "hidden_activation": _is_activation,

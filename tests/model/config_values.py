@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any
 
-import torch
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from kcircuits.model.families import FAMILIES
@@ -23,32 +22,42 @@ _SHARED = llama_sizes(
 )
 _NO_HEAD_DIM = {key: value for key, value in _SHARED.items() if key != "head_dim"}
 _ONE_HEAD_COUNT = {key: value for key, value in _NO_HEAD_DIM.items() if key != "num_key_value_heads"}
+_FALCON = {key: value for key, value in _ONE_HEAD_COUNT.items() if key != "intermediate_size"}
 _GPT = {"n_layer": LAYERS, "n_head": 4, "n_embd": 32, "n_positions": POSITIONS, "vocab_size": VOCABULARY}
 _POST_NORM = {"sliding_window": 3, "query_pre_attn_scalar": 16, "tie_word_embeddings": True}
+_MOE = {"num_experts": 4, "moe_intermediate_size": 24}
+_WINDOWS = {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}
 _IDS = {"bos_token_id": 0, "eos_token_id": 0}
 
-SIZES: dict[str, dict[str, Any]] = {
-    "falcon": {key: _ONE_HEAD_COUNT[key] for key in _ONE_HEAD_COUNT.keys() - {"intermediate_size"}},
-    "gemma": _SHARED | {"tie_word_embeddings": True},
-    "gemma2": _SHARED | _POST_NORM | {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
-    "gemma3_text": _SHARED | _POST_NORM | {"sliding_window_pattern": 2},
-    "gpt2": _GPT | _IDS,
-    "gpt_neox": _ONE_HEAD_COUNT,
-    "gpt_oss": _SHARED | {"num_local_experts": 4, "sliding_window": 3, "rope_theta": 1e4} | EXPERTS,
-    "gptj": GPTJ | _GPT | _IDS,
-    "llama": _SHARED,
-    "mistral": _SHARED | {"sliding_window": 4},
-    "mixtral": _SHARED | {"num_local_experts": 4} | EXPERTS,
-    "olmo2": _NO_HEAD_DIM,
-    "opt": OPT | {"num_hidden_layers": LAYERS, "max_position_embeddings": POSITIONS} | _IDS,
-    "phi": _NO_HEAD_DIM,
-    "phi3": _NO_HEAD_DIM,
-    "qwen2": _NO_HEAD_DIM,
-    "qwen3": _SHARED,
-    "qwen3_moe": _SHARED | {"num_experts": 4, "moe_intermediate_size": 24} | EXPERTS,
-    "stablelm": _NO_HEAD_DIM,
+BASES: dict[str, list[dict[str, Any]]] = {
+    "falcon": [
+        _FALCON,
+        _FALCON | {"new_decoder_architecture": True, "num_kv_heads": 2, "bias": True},
+        _FALCON | {"parallel_attn": False, "multi_query": False},
+    ],
+    "gemma": [_SHARED | {"tie_word_embeddings": True}],
+    "gemma2": [_SHARED | _POST_NORM | {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}],
+    "gemma3_text": [_SHARED | _POST_NORM | {"sliding_window_pattern": 2}],
+    "gpt2": [_GPT | _IDS],
+    "gpt_neox": [_ONE_HEAD_COUNT],
+    "gpt_oss": [_SHARED | {"num_local_experts": 4, "sliding_window": 3, "rope_theta": 1e4} | EXPERTS],
+    "gptj": [GPTJ | _GPT | _IDS],
+    "llama": [_SHARED],
+    "mistral": [_SHARED | {"sliding_window": 4}],
+    "mixtral": [_SHARED | {"num_local_experts": 4} | EXPERTS],
+    "olmo2": [_NO_HEAD_DIM],
+    "opt": [OPT | {"num_hidden_layers": LAYERS, "max_position_embeddings": POSITIONS} | _IDS],
+    "phi": [_NO_HEAD_DIM],
+    "phi3": [_NO_HEAD_DIM | {"original_max_position_embeddings": 8}],
+    "qwen2": [_NO_HEAD_DIM, _NO_HEAD_DIM | _WINDOWS],
+    "qwen3": [_SHARED, _SHARED | _WINDOWS],
+    "qwen3_moe": [
+        _SHARED | _MOE | EXPERTS,
+        _SHARED | _MOE | EXPERTS | {"use_sliding_window": True, "sliding_window": 3},
+    ],
+    "stablelm": [_NO_HEAD_DIM, _NO_HEAD_DIM | {"use_parallel_residual": True}],
 }
-"""Family -> keys of a configuration of 2 layers, 4 heads and width 32."""
+"""Family -> configurations of 2 layers, 4 heads and width 32, each to be changed in one place."""
 
 _FACTORS = [1.0, 1.5, 2.0, 3.0]
 _ROPES: list[dict[str, Any]] = [
@@ -138,7 +147,7 @@ _VALUES: dict[str, list[Any]] = {
     "num_experts_per_tok": [1, 3],
     "num_ln_in_parallel_attn": [1, 2],
     "pretraining_tp": [2],
-    "dtype": [torch.bfloat16, "float16"],
+    "dtype": ["bfloat16"],
     "problem_type": ["regression"],
     "architectures": [["SomethingElse"]],
     "id2label": [{0: "a", 1: "b", 2: "c"}],
@@ -181,9 +190,7 @@ def other_values(key: str, default: Any) -> list[Any]:
 
 def one_change_each(family: str) -> list[tuple[str, Any]]:
     """(key, value) for each other value of each field of the family's own configuration."""
-    return [
-        (key, value) for key, default in declared(family).items() for value in other_values(key, default)
-    ]
+    return [(key, value) for key, default in declared(family).items() for value in other_values(key, default)]
 
 
 def keys_of_others(family: str) -> list[tuple[str, Any]]:
@@ -193,9 +200,4 @@ def keys_of_others(family: str) -> list[tuple[str, Any]]:
         for key, default in declared(other).items():
             foreign.setdefault(key, other_values(key, default))
     own = declared(family).keys() | CONFIG_MAPPING[family].attribute_map.keys()
-    return [
-        (key, value)
-        for key, values in (foreign | BEYOND).items()
-        if key not in own
-        for value in values
-    ]
+    return [(key, value) for key, values in (foreign | BEYOND).items() if key not in own for value in values]

@@ -11,10 +11,10 @@ import torch
 from transformers.modeling_gguf_pytorch_utils import GPT2TensorProcessor
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.gguf import conversion as gguf
-from kcircuits.model.gguf import stored as gguf_stored
 from kcircuits.model.devices import tensors_of
 from kcircuits.model.forward import forward
+from kcircuits.model.gguf import conversion as gguf
+from kcircuits.model.gguf import stored as gguf_stored
 from kcircuits.model.gguf.stored import StoredWeights
 from kcircuits.model.loading import load_model
 from kcircuits.model.quantised import QuantisedWeight, dense

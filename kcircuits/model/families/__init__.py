@@ -65,14 +65,19 @@ def spec_of(hf_model: Any) -> ModelSpec:
 
     Layers may be on several devices (`device_map`); small parts are copied to where they are needed.
 
-    Raises KCircuitsError for an unknown family, a variant that the family's file does not cover, a value of the
-    configuration that could change numbers and was not used, or a layer that is itself on several devices.
+    Raises KCircuitsError for an unknown family, a variant that the family's file does not cover, a value of
+    the configuration that could change numbers and was not used, or a layer that is itself on several devices.
     """
-    return described(hf_model)[0]
+    return spec_and_account(hf_model)[0]
 
 
-def described(hf_model: Any) -> tuple[ModelSpec, ConfigAccount]:
-    """What `spec_of` returns, and the account of the configuration that it was made with."""
+def account_of(hf_model: Any) -> ConfigAccount:
+    """What became of each key of a model's configuration; raises what `spec_of` raises."""
+    return spec_and_account(hf_model)[1]
+
+
+def spec_and_account(hf_model: Any) -> tuple[ModelSpec, ConfigAccount]:
+    """What `spec_of` and `account_of` return."""
     check_family(hf_model.config.model_type)
     spec, account = accounted(hf_model, FAMILIES[hf_model.config.model_type])
     return settled(spec), account

@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.activations import activation
 from kcircuits.model.spec import Attention, Layer, Mlp, ModelSpec, Norm, Rotary
-
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "quick_gelu"]
-
-# Several Hugging Face names stand for one function that is written in several ways.
-ACTIVATIONS: dict[str, Activation] = {
-    "silu": "silu",
-    "swish": "silu",
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_python_tanh": "gelu_tanh",
-    "relu": "relu",
-    "quick_gelu": "quick_gelu",
-}
 
 # In these the frequencies do not depend on the length of the prompt, up to `max_positions`.
 STATIC_ROPE = ("default", "linear", "llama3", "yarn", "proportional", "dynamic", "longrope")
-
-
-def activation(name: str) -> Activation:
-    """Our name of a Hugging Face activation; raises KCircuitsError for one that we do not have."""
-    if name not in ACTIVATIONS:
-        raise KCircuitsError(f"activation {name!r} is not known; known: {', '.join(sorted(ACTIVATIONS))}")
-    return ACTIVATIONS[name]
 
 
 def weight(module: Any) -> Tensor:
@@ -65,8 +43,8 @@ def layer_norm(module: Any) -> Norm:
 def rotary(module: Any, layer_type: str | None = None) -> Rotary:
     """A rotary embedding module, or that of one type of layers.
 
-    Raises KCircuitsError for a type that is not known to have the same frequencies for every prompt of at most
-    `max_positions` tokens.
+    Raises KCircuitsError for a type that is not known to have the same frequencies for every prompt of at
+    most `max_positions` tokens.
     """
     kind = module.rope_type if layer_type is None else module.rope_type[layer_type]
     if kind not in STATIC_ROPE:

@@ -46,7 +46,14 @@ def spec(hf_model: Any) -> ModelSpec:
 def _num_kv_heads(config: Any) -> int:
     if config.new_decoder_architecture:
         return int(config.num_kv_heads)
-    return 1 if config.multi_query else int(config.num_attention_heads)
+    if config.multi_query:
+        return 1
+    if config.num_kv_heads != config.num_attention_heads:
+        raise KCircuitsError(
+            f"num_kv_heads={config.num_kv_heads} needs multi_query or new_decoder_architecture, or as many "
+            f"heads as queries have, {config.num_attention_heads}"
+        )
+    return int(config.num_attention_heads)
 
 
 def _layer(block: Any, angles: Rotary, config: Any) -> Layer:

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from kcircuits.model.activations import activation
 from kcircuits.model.families.common import (
-    activation,
     bias,
     check_no_output_bias,
     check_rotated,

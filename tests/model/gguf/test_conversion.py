@@ -15,10 +15,10 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.gguf import conversion as gguf
 from kcircuits.model.cache import cache_folder
 from kcircuits.model.families import spec_of
 from kcircuits.model.forward import forward
+from kcircuits.model.gguf import conversion as gguf
 from kcircuits.model.loading import load_model
 from tests.model.gguf import tiny_gguf
 from tests.model.gguf.tiny_gguf import TOKENS, write_gguf
