@@ -85,7 +85,7 @@ def check_nesting(missing: Iterable[str], unexpected: Iterable[str], folder: Pat
         for other in stored:
             if other.endswith(f".{name}"):
                 raise KCircuitsError(
-                    f"the names of the weights in {folder} begin with {other.removesuffix(name)!r} where the "
-                    f"family has none ({other!r} for {name!r}): they are part of another model; save this one alone"
+                    f"the names of the weights in {folder} begin with {other.removesuffix(name)!r}, and the "
+                    f"family's do not ({name!r}): they are part of another model; save this one alone"
                 )
         return  # the first one tells

@@ -52,7 +52,7 @@ class _ConfigView:
         self.read: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
-        kind = type(self._config)
+        kind: Any = type(self._config)
         key = kind.attribute_map.get(name, name)
         if key not in _defaults(kind) and not hasattr(kind, key):
             raise AttributeError(f"{kind.__name__} declares no {name!r}")
@@ -80,7 +80,8 @@ def _defaults(kind: Any) -> dict[str, Any]:
 
 
 def _account(config: Any, read: set[str], spec: ModelSpec) -> ConfigAccount:
-    defaults = _defaults(type(config))
+    kind: Any = type(config)
+    defaults = _defaults(kind)
     evident, harmless = {}, {}
     for key, value in vars(config).items():
         if key in read or (key in defaults and _same(value, defaults[key])):
@@ -93,7 +94,8 @@ def _account(config: Any, read: set[str], spec: ModelSpec) -> ConfigAccount:
         elif key in defaults:
             raise KCircuitsError(
                 f"the configuration has {key} = {shown(value)}, which kcircuits does not use for "
-                f"{spec.family} models, so its numbers could be wrong; if this changes none, remove it from config.json"
+                f"{spec.family} models, so its numbers could be wrong; if this changes none, remove it from "
+                "config.json"
             )
         elif not _says_nothing(value):
             raise KCircuitsError(

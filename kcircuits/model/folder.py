@@ -44,8 +44,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     _check_adapter(folder)
     if config.get("transformers_weights"):
         raise KCircuitsError(
-            f"config.json in {folder} names other weights, {shown(config['transformers_weights'])}, which are "
-            "not read; remove transformers_weights from it to use those in the folder"
+            f"config.json in {folder} names other weights, {shown(config['transformers_weights'])}, which "
+            "are not read; remove transformers_weights from it to use those in the folder"
         )
     if any(config.get(key) for key in QUANTISED):
         raise KCircuitsError(

@@ -118,7 +118,7 @@ _VALUES: dict[str, list[Any]] = {
     "partial_rotary_factor": [0.5, 1.0],
     "rotary_pct": [0.5, 1.0],
     "rotary_emb_base": [50],
-    "rotary_dim": [2, 8, None],
+    "rotary_dim": [2, 3, 8, 12, None],
     "original_max_position_embeddings": [8],
     "sliding_window": [None, 1, 5, 100],
     "sliding_window_pattern": [1, 3],

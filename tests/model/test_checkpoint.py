@@ -110,7 +110,7 @@ def renamed(change: Callable[[str], str]) -> Callable[[dict[str, Tensor]], None]
             lambda name: name.replace("q_proj.", "q_proj.base_layer."),
             r"hold an adapter \('.*base_layer\.weight'\)",
         ),
-        (lambda name: f"language.{name}", r"begin with 'language\.' where the family has none"),
+        (lambda name: f"language.{name}", r"begin with 'language\.', and the family's do not"),
     ],
     ids=["peft", "compiled", "compiled inside", "parallel", "lora", "part of another"],
 )

@@ -66,7 +66,7 @@ def spec_of(hf_model: Any) -> ModelSpec:
     Layers may be on several devices (`device_map`); small parts are copied to where they are needed.
 
     Raises KCircuitsError for an unknown family, a variant that the family's file does not cover, a value of
-    the configuration that could change numbers and was not used, or a layer that is itself on several devices.
+    the configuration that could change numbers and was not used, or a layer that is on several devices.
     """
     return spec_and_account(hf_model)[0]
 
@@ -80,4 +80,8 @@ def spec_and_account(hf_model: Any) -> tuple[ModelSpec, ConfigAccount]:
     """What `spec_of` and `account_of` return."""
     check_family(hf_model.config.model_type)
     spec, account = accounted(hf_model, FAMILIES[hf_model.config.model_type])
+    if spec.num_heads % spec.num_kv_heads:
+        raise KCircuitsError(
+            f"{spec.num_heads} heads of queries cannot share {spec.num_kv_heads} of keys and values evenly"
+        )
     return settled(spec), account
