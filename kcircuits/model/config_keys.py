@@ -71,7 +71,10 @@ HARMLESS: dict[str, str] = {
     "pretraining_tp": "how LLaMA's products were split in training; Transformers no longer splits them",
     "use_cache": _KEEPING,
     "cache_implementation": _KEEPING,
-    "output_*": _KEEPING,
+    "output_attentions": _KEEPING,
+    "output_hidden_states": _KEEPING,
+    "output_router_logits": _KEEPING,
+    "output_projection": "every family here has an unembedding",
     "return_dict*": _KEEPING,
     "use_return_dict": _KEEPING,
     "dtype": "load_model says in which type the model computes",
@@ -225,9 +228,7 @@ _SAID_ANYWAY: dict[str, Callable[[ModelSpec, Any], bool]] = {
     "qk_layernorm": lambda spec, value: value == (_first_attention(spec).q_norm is not None),
     "full_attn_mod": lambda _, value: value == 1,
     "interpolate_factor": lambda _, value: value == 1,
-    "output_projection": lambda *_: True,
     "learned_embeddings": lambda spec, value: value == (spec.positions is not None),
-    "add_bias_linear": lambda spec, value: value == (_first_mlp(spec).b_up is not None),
     "num_experts_per_tok": _is_top_k,
     "norm_topk_prob": lambda spec, value: all(
         layer.mlp.normalise == value for layer in spec.layers if isinstance(layer.mlp, Experts)

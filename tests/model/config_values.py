@@ -200,4 +200,9 @@ def keys_of_others(family: str) -> list[tuple[str, Any]]:
         for key, default in declared(other).items():
             foreign.setdefault(key, other_values(key, default))
     own = declared(family).keys() | CONFIG_MAPPING[family].attribute_map.keys()
-    return [(key, value) for key, values in (foreign | BEYOND).items() if key not in own for value in values]
+    return [
+        (key, value)
+        for key, values in (foreign | BEYOND).items()
+        if key not in own
+        for value in values[: 2 if key in _VALUES else 1]
+    ]
