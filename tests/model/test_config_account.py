@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.config_account import ConfigAccount
@@ -157,6 +164,7 @@ PUBLISHED: list[tuple[str, dict[str, Any]]] = [
         "gemma3_text",
         {"cache_implementation": "hybrid", "rope_scaling": {"rope_type": "linear", "factor": 8.0}},
     ),
+    ("phi3", {"auto_map": {"AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"}, "loss_type": "X"}),
     ("gpt_oss", {"initial_context_length": 4096, "experts_per_token": 2, "swiglu_limit": 5.0}),
 ]
 
@@ -228,6 +236,15 @@ def test_a_family_that_forgets_a_value_is_refused(monkeypatch):
     spec_of(model_of("llama", BASES["llama"][0]))  # the default
     with pytest.raises(KCircuitsError, match="hidden_act = 'relu', which kcircuits does not use for llama"):
         spec_of(model_of("llama", BASES["llama"][0] | {"hidden_act": "relu"}))
+
+
+def test_a_model_of_the_checkpoints_own_code_is_refused():
+    own = type("LlamaForCausalLM", (LlamaForCausalLM,), {"__module__": "transformers_modules.x.modeling"})
+    model = own(LlamaConfig(**BASES["llama"][0]))
+    with pytest.raises(
+        KCircuitsError, match=r"^LlamaForCausalLM is the checkpoint's own code.*trust_remote_code"
+    ):
+        spec_of(model)
 
 
 class TestAccount:

@@ -79,6 +79,11 @@ def account_of(hf_model: Any) -> ConfigAccount:
 def spec_and_account(hf_model: Any) -> tuple[ModelSpec, ConfigAccount]:
     """What `spec_of` and `account_of` return."""
     check_family(hf_model.config.model_type)
+    if type(hf_model).__module__.startswith("transformers_modules."):
+        raise KCircuitsError(
+            f"{type(hf_model).__name__} is the checkpoint's own code, not Transformers'; load it without "
+            "trust_remote_code"
+        )
     spec, account = accounted(hf_model, FAMILIES[hf_model.config.model_type])
     if spec.num_heads % spec.num_kv_heads:
         raise KCircuitsError(
