@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
-
-# A constant in every layer of old GPT-2 checkpoints, not a weight.
-OLD_BUFFER = ".attn.masked_bias"
+from kcircuits.model.checkpoint import check_nesting
 
 
 def of_one_dtype(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], torch.dtype]:
@@ -99,8 +97,9 @@ def check_complete(report: dict[str, Any], source: Path, asking: str) -> None:
 
 def _check_report(report: dict[str, Any], folder: Path) -> None:
     """Refuse random numbers for a weight, and weights left unused."""
+    check_nesting(sorted(report["missing_keys"]), report["unexpected_keys"], folder)
     check_complete(report, folder, "config.json")
-    if unused := sorted(name for name in report["unexpected_keys"] if not name.endswith(OLD_BUFFER)):
+    if unused := sorted(report["unexpected_keys"]):
         raise KCircuitsError(
             f"{folder} has {len(unused)} weights that its config.json has no place for, "
             f"the first is {unused[0]!r}"

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.building import hugging_face_model, of_one_dtype
 from kcircuits.model.cache import digest_of
+from kcircuits.model.checkpoint import FLOATING, check_tensors, is_buffer, without_buffers
+from kcircuits.model.config_account import ConfigAccount
 from kcircuits.model.devices import DeviceMap, check_device, map_over_gpus, placed, read_device_map
-from kcircuits.model.families import check_family, spec_of
+from kcircuits.model.families import spec_and_account
+from kcircuits.model.folder import check_layers, read_config
 from kcircuits.model.gguf.conversion import converted, demo_file, described
 from kcircuits.model.gguf.file import GgufFile, is_gguf
 from kcircuits.model.gguf.stored import StoredWeights, read_stored
@@ -30,16 +33,10 @@ from kcircuits.model.spec import ModelSpec
 from kcircuits.model.tokenizer import read_tokenizer
 from kcircuits.model.weights import read_weights
 
-DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+DTYPES = FLOATING
 Kept = Literal["q8", "q4", "stored"]
 BITS = {"q8": 8, "q4": 4}
 KEPT = (*BITS, "stored")
-
-# Keys of config.json that have Transformers run code other than its own for the family.
-FOREIGN_CODE = ("auto_map", "fusion_config")
-
-# What the families call their number of layers there.
-LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 
 
 @dataclass(frozen=True)
@@ -48,12 +45,14 @@ class Model:
 
     `tokenizer` is None where the folder has none (prompts are ids then); else a
     `kcircuits.model.tokenizer.FastTokenizer`, or where that would not do the same, the Hugging Face one.
-    `identity` is what circuit.json keeps of the model (`kcircuits.model.identity`).
+    `identity` is what circuit.json keeps of the model (`kcircuits.model.identity`). `account` says what
+    became of each key of the configuration; None for a model that was not read from files.
     """
 
     spec: ModelSpec
     tokenizer: Any | None
     identity: dict[str, Any]
+    account: ConfigAccount | None = None
 
 
 def load_model(
@@ -111,25 +110,28 @@ def load_model(
             f"give one of {', '.join(map(str, (*DTYPES, *BITS)))}"
         )
     folder = path if not from_gguf else described(path) if dtype == "stored" else converted(path)
-    config = _read_config(folder)
+    config = read_config(folder)
     weights = _read_stored(path) if dtype == "stored" else read_weights(folder)
-    _check_layers(folder, config, len(weights))
+    check_layers(folder, config, len(weights))
+    family = config["model_type"]
+    if isinstance(weights, dict):
+        check_tensors(weights, family, folder)
     # Hashing uses all cores; what is read meanwhile uses one.
     with ThreadPoolExecutor(max_workers=1) as background:
-        digest = background.submit(weights_hash, weights)
+        digest = background.submit(weights_hash, weights, partial(is_buffer, family=family))
         try:
             tokenizer = read_tokenizer(folder)
             if isinstance(weights, StoredWeights):
-                spec = _with_stored(folder, config, weights, device)
+                spec, account = _with_stored(folder, config, weights, device)
             else:
-                spec = _with_weights(folder, config, weights, digest.result(), dtype, device)
+                spec, account = _with_weights(folder, config, weights, digest.result(), dtype, device)
             spec = _on_devices(spec, device_map)
         except KCircuitsError:
             raise
         except Exception as error:  # tokenizers and Transformers raise errors of many types
             raise KCircuitsError(f"cannot load the model in {folder}: {first_line(error)}") from error
         name = path.stem if from_gguf else path.resolve().name
-        return Model(spec, tokenizer, identity_of(name, spec, digest.result()))
+        return Model(spec, tokenizer, identity_of(name, spec, digest.result()), account)
 
 
 def _read_stored(file: Path) -> StoredWeights:
@@ -144,10 +146,11 @@ def _read_stored(file: Path) -> StoredWeights:
 
 def _with_stored(
     folder: Path, config: dict[str, Any], weights: StoredWeights, device: torch.device
-) -> ModelSpec:
+) -> tuple[ModelSpec, ConfigAccount]:
     with garbage_kept(), quiet():
         marked = hugging_face_model(folder, config, weights.markers(), torch.float64)
-        return with_matrices(spec_of(marked), weights.matrix_of, device)
+        spec, account = spec_and_account(marked)
+        return with_matrices(spec, weights.matrix_of, device), account
 
 
 def _with_weights(
@@ -157,11 +160,12 @@ def _with_weights(
     digest: str,
     dtype: torch.dtype | Kept,
     device: torch.device,
-) -> ModelSpec:
+) -> tuple[ModelSpec, ConfigAccount]:
     outline = _outline(folder, config, weights, digest)
     if isinstance(dtype, torch.dtype):
-        return realised(outline, weights, dtype, device)
-    return quantised(realised(outline, weights, None, torch.device("cpu")), BITS[dtype], device)
+        return realised(outline, weights, dtype, device), outline.account
+    plain = realised(outline, weights, None, torch.device("cpu"))
+    return quantised(plain, BITS[dtype], device), outline.account
 
 
 def _outline(folder: Path, config: dict[str, Any], weights: dict[str, Tensor], digest: str) -> Outline:
@@ -171,8 +175,9 @@ def _outline(folder: Path, config: dict[str, Any], weights: dict[str, Tensor], d
     if kept is not None:
         return kept
     with garbage_kept(), quiet():
-        state, dtype = of_one_dtype(weights)
-        outline = outlined(spec_of(hugging_face_model(folder, config, state, dtype)), state)
+        state, dtype = of_one_dtype(without_buffers(weights, config["model_type"]))
+        spec, account = spec_and_account(hugging_face_model(folder, config, state, dtype))
+        outline = outlined(spec, state, account)
     keep_outline(name, outline)
     return outline
 
@@ -188,38 +193,3 @@ def _on_devices(spec: ModelSpec, device_map: DeviceMap | str | None) -> ModelSpe
     if device_map is None:
         return spec
     return placed(spec, map_over_gpus(spec) if isinstance(device_map, str) else device_map)
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    """The configuration in a Hugging Face folder, or an error that says why this package cannot load it."""
-    if not folder.is_dir():
-        what = "is neither a folder nor a .gguf file" if folder.exists() else "does not exist"
-        raise KCircuitsError(
-            f"model {str(folder)!r} {what}; give a Hugging Face folder, a .gguf file, or demo "
-            "(nothing is downloaded)"
-        )
-    file = folder / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise KCircuitsError(f"{folder} is not a Hugging Face model: it has no config.json") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise KCircuitsError(f"cannot read {file}: {first_line(error)}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise KCircuitsError(f"{file} does not name a model_type")
-    check_family(config["model_type"])
-    if config.get("quantization_config"):
-        raise KCircuitsError(
-            f"the weights in {folder} are quantised; dequantise them first, or give a .gguf file"
-        )
-    return {key: value for key, value in config.items() if key not in FOREIGN_CODE}
-
-
-def _check_layers(folder: Path, config: dict[str, Any], num_weights: int) -> None:
-    """Refuse more layers than there are weights: Transformers would build all of them, however many."""
-    for key in LAYERS:
-        asked = config.get(key)
-        if isinstance(asked, int | float) and asked > num_weights:
-            raise KCircuitsError(
-                f"{folder} has {num_weights} weights, and its config.json asks for {shown(asked)} layers"
-            )

@@ -14,19 +14,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kcircuits.model.config_account import ConfigAccount
 from kcircuits.model.places import Place, Rows, Stored, Value, View
 from kcircuits.model.spec import ModelSpec, rebuilt
 
 
 @dataclass(frozen=True)
 class Outline:
-    """`spec` is a `ModelSpec` that has a `Place` for every tensor; `values` are those that no file has."""
+    """`spec` is a `ModelSpec` that has a `Place` for every tensor; `values` are those that no file has.
+
+    `account` is that of the configuration which the specification was read from.
+    """
 
     spec: Any
     values: dict[str, Tensor]
+    account: ConfigAccount
 
 
-def outlined(spec: ModelSpec, stored: Mapping[str, Tensor]) -> Outline:
+def outlined(spec: ModelSpec, stored: Mapping[str, Tensor], account: ConfigAccount) -> Outline:
     """Find every tensor of a specification in the stored ones that the model was made of.
 
     Parameters
@@ -35,11 +40,13 @@ def outlined(spec: ModelSpec, stored: Mapping[str, Tensor]) -> Outline:
         A model whose weights have the dtype that they are stored in.
     stored
         Name -> contiguous tensor.
+    account
+        That of the model's configuration.
     """
     places = _Places(Stored(stored))
     rebuilt(spec, Tensor, lambda tensor, _: places.look_at(tensor))
     places.find_rows()
-    return Outline(rebuilt(spec, Tensor, lambda tensor, _: places.of(tensor)), places.values)
+    return Outline(rebuilt(spec, Tensor, lambda tensor, _: places.of(tensor)), places.values, account)
 
 
 def realised(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from kcircuits.documents import dump_json, parse_json
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.cache import cache_folder, digest_of, keep, made_by
+from kcircuits.model.config_account import ConfigAccount
 from kcircuits.model.outline import Outline
 from kcircuits.model.places import Place, Rows, Value, View, is_within
 from kcircuits.model.spec import Attention, Experts, Layer, Mlp, ModelSpec, Norm, Rotary, rebuilt
@@ -33,10 +34,11 @@ def keep_outline(name: str, outline: Outline) -> None:
     if sum(value.nbytes for value in outline.values.values()) > MOST_VALUES:
         return
     try:
-        spec = dump_json(_plain(outline.spec), "spec", "outline")
+        parts = {"spec": _plain(outline.spec), "account": asdict(outline.account)}
+        content = dump_json(parts, "spec", "outline")
     except KCircuitsError:  # an infinite one, which a configuration may have
         return
-    header = {"seal": _seal(spec, outline.values), "spec": spec}
+    header = {"seal": _seal(content, outline.values), "content": content}
     # One entry, as several would be written in any order.
     keep(_file(name), save(outline.values, metadata={"outline": dump_json(header, "header", "outline")}))
 
@@ -64,17 +66,19 @@ def _read(path: Path, stored: Mapping[str, Tensor]) -> Outline | None:
             values = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except SafetensorError:
         return None
-    if header["seal"] != _seal(header["spec"], values):
+    if header["seal"] != _seal(header["content"], values):
         return None
-    outline = Outline(_parsed(parse_json(header["spec"], "outline")), values)
+    content: Any = parse_json(header["content"], "outline")
+    account = ConfigAccount(**content["account"] | {"used": tuple(content["account"]["used"])})
+    outline = Outline(_parsed(content["spec"]), values, account)
     return outline if _fits(outline, stored) else None
 
 
-def _seal(spec: str, values: dict[str, Tensor]) -> str:
+def _seal(content: str, values: dict[str, Tensor]) -> str:
     """An outline with this seal is whole, and this code made it."""
     from safetensors.torch import save
 
-    return digest_of(spec.encode(), save(values), made_by().encode())
+    return digest_of(content.encode(), save(values), made_by().encode())
 
 
 def _plain(value: Any) -> Any:

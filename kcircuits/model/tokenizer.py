@@ -132,7 +132,8 @@ def read_tokenizer(folder: Path) -> Any | None:
     A `FastTokenizer` wherever it does the same as Transformers' own, else that one. The cache is asked first;
     its key is the content of every file that a tokenizer may be read from.
 
-    Raises whatever Transformers and tokenizers raise for files that make no sense.
+    Raises KCircuitsError for a SentencePiece model that cannot be converted here, and whatever Transformers
+    and tokenizers raise for files that make no sense.
     """
     if (own := folder / KEPT_TOKENIZER).is_file():
         return FastTokenizer.from_json(own.read_text(encoding="utf-8"))
@@ -147,7 +148,16 @@ def read_tokenizer(folder: Path) -> Any | None:
     from transformers import AutoTokenizer
 
     with garbage_kept(), quiet():
-        theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        try:
+            theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # of many types, about libraries that are not installed
+            if (folder / "tokenizer.json").exists() or not (folder / "tokenizer.model").exists():
+                raise
+            raise KCircuitsError(
+                f"the tokenizer in {folder} is a SentencePiece model (tokenizer.model) without the "
+                "tokenizer.json that is read here; where sentencepiece is installed, Transformers makes one: "
+                f"AutoTokenizer.from_pretrained(folder).save_pretrained(folder) ({first_line(error)})"
+            ) from error
     if not _is_plain(theirs):
         return theirs
     ours = FastTokenizer(theirs.backend_tokenizer, theirs.unk_token_id, theirs.split_special_tokens)

@@ -29,6 +29,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         try:
             with safe_open(file, framework="pt") as tensors:
                 names = list(tensors.keys())
+                if twice := sorted(weights.keys() & set(names)):
+                    raise KCircuitsError(f"{file} has {twice[0]!r}, which another file of the folder has too")
                 weights.update(zip(names, map(tensors.get_tensor, names), strict=True))
         except (OSError, SafetensorError) as error:
             raise KCircuitsError(f"cannot read the weights in {file}: {first_line(error)}") from error
@@ -39,9 +41,16 @@ def _files(folder: Path) -> list[Path]:
     """`model.safetensors`, or the shards that an index lists: the choice that Transformers makes too."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.exists():
+        if index.exists():
+            _check_same(single, index)
         return [single]
     if index.exists():
-        return [folder / name for name in _shards(index)]
+        return [folder / name for name in sorted(set(_shards(index).values()))]
+    if others := sorted(file.name for file in folder.glob("*.safetensors")):
+        raise KCircuitsError(
+            f"{folder} has {len(others)} safetensors files ({others[0]}) and neither model.safetensors nor "
+            "model.safetensors.index.json, which says what is in them; get that file, too"
+        )
     pickles = sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")])
     if pickles:
         raise KCircuitsError(
@@ -51,17 +60,33 @@ def _files(folder: Path) -> list[Path]:
     raise KCircuitsError(f"{folder} has no weights: no model.safetensors")
 
 
-def _shards(index: Path) -> list[str]:
-    """The file names in an index of shards; one that leads out of the folder is refused."""
+def _check_same(single: Path, index: Path) -> None:
+    """Refuse a folder that holds two models; Transformers would read the first without a word."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        with safe_open(single, framework="pt") as tensors:
+            stored = set(tensors.keys())
+    except (OSError, SafetensorError) as error:
+        raise KCircuitsError(f"cannot read the weights in {single}: {first_line(error)}") from error
+    if different := sorted(stored ^ _shards(index).keys()):
+        raise KCircuitsError(
+            f"{single.parent} has both {single.name} and {index.name}, and only one of them has "
+            f"{different[0]!r}; remove the one that is not meant"
+        )
+
+
+def _shards(index: Path) -> dict[str, str]:
+    """Tensor -> file name, as an index of shards says; a name that leads out of the folder is refused."""
+    try:
+        names = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KCircuitsError(f"{index} is not an index of weights: {first_line(error)}") from error
     if not names:
         raise KCircuitsError(f"{index} lists no files")
-    for name in names:
+    for name in names.values():
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
             raise KCircuitsError(
                 f"{index} lists {name!r}, which is not a safetensors file in the same folder"
             )
-    return sorted(names)
+    return names

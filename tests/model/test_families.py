@@ -22,9 +22,9 @@ from transformers import (
 from transformers.activations import ACT2FN
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.activations import ACTIVATIONS, activation
 from kcircuits.model.devices import tensors_of
 from kcircuits.model.families import FAMILIES, spec_of
-from kcircuits.model.families.common import ACTIVATIONS, activation
 from kcircuits.model.forward import activate, forward, position_ids
 from kcircuits.model.spec import Experts
 from tests.models import (
@@ -127,10 +127,6 @@ def test_every_family_is_tested():
 @pytest.mark.parametrize(
     ("builder", "message"),
     [
-        (
-            lambda: llama(rope_scaling={"rope_type": "dynamic", "factor": 2.0}),
-            r"type 'dynamic' is not supported",
-        ),
         (lambda: gpt2(add_cross_attention=True), r"cross-attention is not supported"),
         (lambda: gpt2(activation_function="tanh"), r"'tanh' is not known; known: gelu, "),
         (lambda: falcon(alibi=True), r"ALiBi is not supported"),
@@ -145,6 +141,13 @@ def test_every_family_is_tested():
 def test_variants_that_are_not_covered_are_refused(builder, message):
     with pytest.raises(KCircuitsError, match=message):
         spec_of(build(builder))
+
+
+def test_a_rotary_embedding_of_an_unknown_type_is_refused():
+    model: Any = build(llama)
+    model.model.rotary_emb.rope_type = "axial"
+    with pytest.raises(KCircuitsError, match=r"type 'axial' is not supported; known: default, linear, "):
+        spec_of(model)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

@@ -88,10 +88,8 @@ class TestBadSources:
             load_model(folder)
 
     def test_a_variant_that_the_family_does_not_cover(self, folder):
-        edit_json(
-            folder / "config.json", rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
-        )
-        with pytest.raises(KCircuitsError, match=r"^rotary embedding of type 'dynamic'"):
+        edit_json(folder / "config.json", hidden_act="tanh")
+        with pytest.raises(KCircuitsError, match=r"^activation 'tanh' is not known"):
             load_model(folder)
 
     @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "cpu:x", "mps", ""])

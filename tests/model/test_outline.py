@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kcircuits.model import cache as cache_module
 from kcircuits.model import loading, outline_file
+from kcircuits.model.config_account import ConfigAccount
 from kcircuits.model.loading import load_model
 from kcircuits.model.outline import Outline, outlined, realised
 from kcircuits.model.places import Rows, View
@@ -27,6 +28,7 @@ from tests.model.editing import edit_json, edit_weights
 from tests.models import BUILDERS, as_dtype, save, tiny_model, tiny_spec
 
 CPU = torch.device("cpu")
+ACCOUNT = ConfigAccount(("vocab_size",), {"head_dim": "seen"}, {"use_cache": "none"})
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +168,7 @@ class TestWhatIsKept:
         assert all(value.ndim == 1 for value in outline.values.values())
 
     def test_fused_matrices_are_told_by_rows(self):
-        outline = outlined(tiny_spec("gpt_neox"), stored_of("gpt_neox"))
+        outline = outlined(tiny_spec("gpt_neox"), stored_of("gpt_neox"), ACCOUNT)
         attention = outline.spec.layers[0].attention
         assert attention.w_q == Rows(
             "gpt_neox.layers.0.attention.query_key_value.weight", attention.w_q.order
@@ -191,7 +193,7 @@ class TestWhatIsKept:
 
     def test_a_number_that_json_cannot_hold_is_not(self, cache):
         spec = replace(tiny_spec("llama"), embedding_scale=float("inf"))
-        outline_file.keep_outline("x", outlined(spec, stored_of("llama")))
+        outline_file.keep_outline("x", outlined(spec, stored_of("llama"), ACCOUNT))
         assert not cache.exists()
 
     def test_an_older_one_is_replaced(self, folder, cache, built, monkeypatch):
@@ -289,21 +291,21 @@ class TestABrokenCache:
     )
     def test_a_place_that_is_not_there(self, change, cache):
         stored = stored_of("llama")
-        outline = outlined(tiny_spec("llama"), stored)
+        outline = outlined(tiny_spec("llama"), stored, ACCOUNT)
         outline_file.keep_outline("x", outline)
         kept = outline_file.kept_outline("x", stored)
         assert kept is not None
         assert_same(realised(kept, stored, torch.float32, CPU), tiny_spec("llama"))
         wrong = replace(outline.spec, unembedding=replace(outline.spec.unembedding, **change))
-        outline_file.keep_outline("x", Outline(wrong, outline.values))
+        outline_file.keep_outline("x", replace(outline, spec=wrong))
         assert outline_file.kept_outline("x", stored) is None
 
     @pytest.mark.parametrize("order", [[-1], [96], [0.5]], ids=str)
     def test_rows_that_are_not_there(self, order, cache):
         stored = stored_of("gpt_neox")
-        outline = outlined(tiny_spec("gpt_neox"), stored)
+        outline = outlined(tiny_spec("gpt_neox"), stored, ACCOUNT)
         name = outline.spec.layers[0].attention.w_q.order
-        outline_file.keep_outline("x", Outline(outline.spec, outline.values | {name: torch.tensor(order)}))
+        outline_file.keep_outline("x", replace(outline, values=outline.values | {name: torch.tensor(order)}))
         assert outline_file.kept_outline("x", stored) is None
 
     def test_a_cache_that_cannot_be_written(self, folder, tmp_path, built, monkeypatch):

@@ -42,10 +42,38 @@ def test_what_is_written_to_a_tensor_never_reaches_the_file(tmp_path):
     assert torch.equal(read_weights(tmp_path)["w"], torch.zeros(5))
 
 
-def test_a_single_file_goes_before_an_index(tmp_path):
+def test_a_single_file_goes_before_an_index_of_the_same_tensors(tmp_path):
     save_file({"w": torch.ones(1)}, tmp_path / "model.safetensors")
-    write_index(tmp_path, "elsewhere.safetensors")
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"w": "elsewhere.safetensors"}}))
     assert list(read_weights(tmp_path)) == ["w"]
+
+
+def test_a_single_file_and_an_index_of_other_tensors(tmp_path):
+    save_file({"w": torch.ones(1)}, tmp_path / "model.safetensors")
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"v": "elsewhere.safetensors"}}))
+    with pytest.raises(
+        KCircuitsError, match=r"has both model\.safetensors and .*only one of them has 'v'; remove"
+    ):
+        read_weights(tmp_path)
+
+
+def test_a_tensor_in_two_shards(tmp_path):
+    for name in ("a", "b"):
+        save_file({"w": torch.ones(1)}, tmp_path / f"{name}.safetensors")
+    write_index(tmp_path, "a.safetensors", "b.safetensors")
+    with pytest.raises(
+        KCircuitsError, match=r"b\.safetensors has 'w', which another file of the folder has too"
+    ):
+        read_weights(tmp_path)
+
+
+def test_shards_without_an_index(tmp_path):
+    for number in (1, 2):
+        save_file({f"w{number}": torch.ones(1)}, tmp_path / f"model-0000{number}-of-00002.safetensors")
+    with pytest.raises(
+        KCircuitsError, match=r"has 2 safetensors files \(model-00001-of-00002\.safetensors\) and neither"
+    ):
+        read_weights(tmp_path)
 
 
 def test_a_linked_file_is_read(tmp_path):

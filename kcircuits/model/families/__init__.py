@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.config_account import ConfigAccount, accounted
 from kcircuits.model.devices import settled
 from kcircuits.model.families import (
     falcon,
@@ -64,8 +65,28 @@ def spec_of(hf_model: Any) -> ModelSpec:
 
     Layers may be on several devices (`device_map`); small parts are copied to where they are needed.
 
-    Raises KCircuitsError for an unknown family, a variant that the family's file does not cover, or a layer
-    that is itself on several devices.
+    Raises KCircuitsError for an unknown family, a variant that the family's file does not cover, a value of
+    the configuration that could change numbers and was not used, or a layer that is on several devices.
     """
+    return spec_and_account(hf_model)[0]
+
+
+def account_of(hf_model: Any) -> ConfigAccount:
+    """What became of each key of a model's configuration; raises what `spec_of` raises."""
+    return spec_and_account(hf_model)[1]
+
+
+def spec_and_account(hf_model: Any) -> tuple[ModelSpec, ConfigAccount]:
+    """What `spec_of` and `account_of` return."""
     check_family(hf_model.config.model_type)
-    return settled(FAMILIES[hf_model.config.model_type](hf_model))
+    if type(hf_model).__module__.startswith("transformers_modules."):
+        raise KCircuitsError(
+            f"{type(hf_model).__name__} is the checkpoint's own code, not Transformers'; load it without "
+            "trust_remote_code"
+        )
+    spec, account = accounted(hf_model, FAMILIES[hf_model.config.model_type])
+    if spec.num_heads % spec.num_kv_heads:
+        raise KCircuitsError(
+            f"{spec.num_heads} heads of queries cannot share {spec.num_kv_heads} of keys and values evenly"
+        )
+    return settled(spec), account

@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.activations import activation
 from kcircuits.model.spec import Attention, Layer, Mlp, ModelSpec, Norm, Rotary
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "quick_gelu"]
-
-# Several Hugging Face names stand for one function that is written in several ways.
-ACTIVATIONS: dict[str, Activation] = {
-    "silu": "silu",
-    "swish": "silu",
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_python_tanh": "gelu_tanh",
-    "relu": "relu",
-    "quick_gelu": "quick_gelu",
-}
-
-# In these the frequencies do not depend on the length of the prompt; in "longrope" they do not up to
-# the length that the model was first trained on (`longest_prompt`).
-STATIC_ROPE = ("default", "linear", "llama3", "yarn", "proportional", "longrope")
-
-
-def activation(name: str) -> Activation:
-    """Our name of a Hugging Face activation; raises KCircuitsError for one that we do not have."""
-    if name not in ACTIVATIONS:
-        raise KCircuitsError(f"activation {name!r} is not known; known: {', '.join(sorted(ACTIVATIONS))}")
-    return ACTIVATIONS[name]
+# In these the frequencies do not depend on the length of the prompt, up to `max_positions`.
+STATIC_ROPE = ("default", "linear", "llama3", "yarn", "proportional", "dynamic", "longrope")
 
 
 def weight(module: Any) -> Tensor:
@@ -66,7 +43,8 @@ def layer_norm(module: Any) -> Norm:
 def rotary(module: Any, layer_type: str | None = None) -> Rotary:
     """A rotary embedding module, or that of one type of layers.
 
-    Raises KCircuitsError where the frequencies change with the length of the prompt.
+    Raises KCircuitsError for a type that is not known to have the same frequencies for every prompt of at
+    most `max_positions` tokens.
     """
     kind = module.rope_type if layer_type is None else module.rope_type[layer_type]
     if kind not in STATIC_ROPE:
@@ -74,23 +52,36 @@ def rotary(module: Any, layer_type: str | None = None) -> Rotary:
             f"rotary embedding of type {kind!r} is not supported; known: {', '.join(STATIC_ROPE)}"
         )
     prefix = "" if layer_type is None else f"{layer_type}_"
+    # Longer prompts change `inv_freq` in these, in place.
+    kept = "original_inv_freq" if kind in ("dynamic", "longrope") else "inv_freq"
     return Rotary(
-        inv_freq=getattr(module, f"{prefix}inv_freq").detach().float(),
+        inv_freq=getattr(module, f"{prefix}{kept}").detach().float(),
         scale=float(getattr(module, f"{prefix}attention_scaling")),
     )
 
 
-def longest_prompt(config: Any) -> int:
-    """Positions for which the frequencies of `rotary` hold.
+def check_rotated(angles: Rotary, dims: int) -> None:
+    """Raise KCircuitsError unless the angles are those of `dims` dimensions, as many as the model rotates."""
+    if 2 * len(angles.inv_freq) != dims:
+        raise KCircuitsError(
+            f"the configuration asks for angles of {2 * len(angles.inv_freq)} dimensions of a head, and its "
+            f"model rotates {dims}; see partial_rotary_factor and the type of rope_parameters"
+        )
 
-    Long rope divides them by one list of numbers up to the length that the model was first trained on, and by
-    another in longer prompts, which are refused for that reason.
+
+def max_positions(config: Any) -> int:
+    """The longest prompt for which the rotary embedding has the frequencies that it begins with.
+
+    "dynamic" has others behind `max_position_embeddings`, "longrope" behind the original length.
     """
-    most: int = config.max_position_embeddings
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") != "longrope" or rope["short_factor"] == rope["long_factor"]:
-        return most
-    return min(most, int(rope["original_max_position_embeddings"]))
+    rope = config.rope_parameters or {}
+    by_type = [value for value in rope.values() if isinstance(value, Mapping)]
+    originals = [
+        int(one["original_max_position_embeddings"])
+        for one in by_type or [rope]
+        if one.get("rope_type") == "longrope"
+    ]
+    return min([int(config.max_position_embeddings), *originals])
 
 
 def fused_attention(
@@ -178,6 +169,6 @@ def decoder(
         "layers": tuple(layer_of(block) for block in body.layers),
         "final_norm": norm or rms_norm(body.norm),
         "unembedding": weight(hf_model.lm_head),
-        "max_positions": longest_prompt(config),
+        "max_positions": max_positions(config),
     }
     return ModelSpec(**fields | more)

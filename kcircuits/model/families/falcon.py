@@ -5,16 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.families.common import fused_attention, layer_norm, plain_mlp, rotary, weight
+from kcircuits.model.families.common import (
+    check_rotated,
+    fused_attention,
+    layer_norm,
+    max_positions,
+    plain_mlp,
+    rotary,
+    weight,
+)
 from kcircuits.model.spec import Layer, ModelSpec, Norm, Rotary
 
 
 def spec(hf_model: Any) -> ModelSpec:
-    """Describe a `FalconForCausalLM`; raises KCircuitsError for ALiBi, which has no rotary embedding."""
+    """Describe a `FalconForCausalLM`.
+
+    Raises KCircuitsError for ALiBi, which has no rotary embedding, and for norms that nothing runs.
+    """
     config, body = hf_model.config, hf_model.transformer
     if config.alibi:
         raise KCircuitsError("ALiBi is not supported: the configuration has alibi=true")
+    if config.num_ln_in_parallel_attn == 2 and not config.new_decoder_architecture:
+        raise KCircuitsError("num_ln_in_parallel_attn=2 needs new_decoder_architecture=true")
     angles = rotary(body.rotary_emb)
+    check_rotated(angles, config.hidden_size // config.num_attention_heads)
     return ModelSpec(
         family=config.model_type,
         num_heads=config.num_attention_heads,
@@ -24,7 +38,7 @@ def spec(hf_model: Any) -> ModelSpec:
         layers=tuple(_layer(block, angles, config) for block in body.h),
         final_norm=layer_norm(body.ln_f),
         unembedding=weight(hf_model.lm_head),
-        max_positions=config.max_position_embeddings,
+        max_positions=max_positions(config),
         parallel=config.new_decoder_architecture or config.parallel_attn,
     )
 
@@ -32,7 +46,14 @@ def spec(hf_model: Any) -> ModelSpec:
 def _num_kv_heads(config: Any) -> int:
     if config.new_decoder_architecture:
         return int(config.num_kv_heads)
-    return 1 if config.multi_query else int(config.num_attention_heads)
+    if config.multi_query:
+        return 1
+    if config.num_kv_heads != config.num_attention_heads:
+        raise KCircuitsError(
+            f"num_kv_heads={config.num_kv_heads} needs multi_query or new_decoder_architecture, or as many "
+            f"heads as queries have, {config.num_attention_heads}"
+        )
+    return int(config.num_attention_heads)
 
 
 def _layer(block: Any, angles: Rotary, config: Any) -> Layer:

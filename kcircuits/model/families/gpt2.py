@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.families.common import activation, layer_norm
+from kcircuits.model.activations import activation
+from kcircuits.model.families.common import layer_norm
 from kcircuits.model.spec import Attention, Layer, Mlp, ModelSpec
 
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from kcircuits.model.families.common import fused_attention, layer_norm, plain_mlp, rotary, weight
+from kcircuits.model.families.common import (
+    fused_attention,
+    layer_norm,
+    max_positions,
+    plain_mlp,
+    rotary,
+    weight,
+)
 from kcircuits.model.spec import Layer, ModelSpec, Rotary
 
 
@@ -21,7 +28,7 @@ def spec(hf_model: Any) -> ModelSpec:
         layers=tuple(_layer(block, angles, config) for block in body.layers),
         final_norm=layer_norm(body.final_layer_norm),
         unembedding=weight(hf_model.lm_head),
-        max_positions=config.max_position_embeddings,
+        max_positions=max_positions(config),
         parallel=config.use_parallel_residual,
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kcircuits.errors import KCircuitsError
 from kcircuits.model.families.common import bias, layer_norm, plain_mlp, weight
 from kcircuits.model.spec import Attention, Layer, ModelSpec, Rotary
 
@@ -16,10 +17,13 @@ def spec(hf_model: Any) -> ModelSpec:
 
     It rotates neighbouring dimensions, (0, 1), (2, 3), …; queries and keys are put into another order, the
     same for both, so that partners stand half the rotated dimensions apart. Their products stay the same.
+    Raises KCircuitsError for a number of rotated dimensions that no head has.
     """
     config, body = hf_model.config, hf_model.transformer
     head_dim = config.n_embd // config.n_head
     rotated = config.rotary_dim
+    if rotated % 2 or not 0 < rotated <= head_dim:
+        raise KCircuitsError(f"rotary_dim must be even and at most the {head_dim} of a head, got {rotated}")
     order = torch.cat(
         [torch.arange(0, rotated, 2), torch.arange(1, rotated, 2), torch.arange(rotated, head_dim)]
     )

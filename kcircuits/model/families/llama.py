@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
+from kcircuits.model.activations import activation
 from kcircuits.model.families.common import (
-    activation,
     bias,
     check_no_output_bias,
+    check_rotated,
     decoder,
     gated_mlp,
     rms_norm,
@@ -61,8 +62,11 @@ def layer(block: Any, angles: Rotary, config: Any) -> Layer:
 def attention(module: Any, angles: Rotary | None, config: Any, out: str = "o_proj", **more: Any) -> Attention:
     """Attention of separate projections, the last one called `out`.
 
-    Its own `sliding_window` counts before the configuration's.
+    Its own `sliding_window` counts before the configuration's. Raises KCircuitsError for angles of another
+    number of dimensions than it rotates.
     """
+    if angles is not None:
+        check_rotated(angles, getattr(module, "rotary_ndims", module.head_dim))
     norms = {name: rms_norm(getattr(module, name)) for name in ("q_norm", "k_norm") if hasattr(module, name)}
     fields: dict[str, Any] = {
         "w_q": weight(module.q_proj),

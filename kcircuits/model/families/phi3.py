@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kcircuits.model.families.common import activation, decoder, rms_norm, rotary, weight
+from kcircuits.model.activations import activation
+from kcircuits.model.families.common import decoder, rms_norm, rotary, weight
 from kcircuits.model.spec import Attention, Layer, Mlp, ModelSpec
 
 

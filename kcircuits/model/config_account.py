@@ -1,0 +1,175 @@
+"""The account of a configuration: every key that could change a number was used, or the model is refused.
+
+A family's file reads the configuration through a view that notes what it reads and hides what Transformers
+does not declare. Then each key must have been read, be seen in the model's modules, or be known to be
+harmless (`kcircuits.model.config_keys`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+from kcircuits.documents import shown
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.config_keys import EVIDENT, HARMLESS, ROPE_ALWAYS, ROPE_KEYS, agrees, layer_types
+from kcircuits.model.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class ConfigAccount:
+    """What became of each key of a configuration that is not at its default.
+
+    `used`: keys that the family's file read, sorted. `evident`: key -> where in the model it is seen.
+    `harmless`: key -> why it changes no number.
+    """
+
+    used: tuple[str, ...]
+    evident: Mapping[str, str]
+    harmless: Mapping[str, str]
+
+
+def accounted(hf_model: Any, family: Callable[[Any], ModelSpec]) -> tuple[ModelSpec, ConfigAccount]:
+    """The specification that a family's function makes of a model, and the account of its configuration.
+
+    Raises KCircuitsError that names the key and its value if one could change numbers and was not used; and
+    whatever the family raises.
+    """
+    view = _ConfigView(hf_model.config)
+    spec = family(_ModelView(hf_model, view))
+    return spec, _account(hf_model.config, view.read, spec)
+
+
+class _ConfigView:
+    """A configuration that notes which keys are read; it has only those that its class declares."""
+
+    def __init__(self, config: Any) -> None:
+        self._config = config
+        self.read: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        kind: Any = type(self._config)
+        key = kind.attribute_map.get(name, name)
+        if key not in _defaults(kind) and not hasattr(kind, key):
+            raise AttributeError(f"{kind.__name__} declares no {name!r}")
+        value = getattr(self._config, key)
+        self.read.add(key)
+        return value
+
+
+class _ModelView:
+    """A model whose `config` is such a view; all else is the model's own."""
+
+    def __init__(self, hf_model: Any, config: _ConfigView) -> None:
+        self._hf_model = hf_model
+        self.config = config
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._hf_model, name)
+
+
+@cache
+def _defaults(kind: Any) -> dict[str, Any]:
+    """The keys that a class of configurations declares, by their real names, and their defaults."""
+    declared = inspect.signature(kind).parameters.values()
+    return {kind.attribute_map.get(key.name, key.name): key.default for key in declared}
+
+
+def _account(config: Any, read: set[str], spec: ModelSpec) -> ConfigAccount:
+    kind: Any = type(config)
+    defaults = _defaults(kind)
+    evident, harmless = {}, {}
+    for key, value in vars(config).items():
+        if key in read or (key in defaults and _same(value, defaults[key])):
+            continue
+        where = _seen(key, value, key in defaults, config, spec)
+        if where is not None:
+            evident[key] = where
+        elif (reason := _harmless(key)) is not None:
+            harmless[key] = reason
+        elif key in defaults:
+            raise KCircuitsError(
+                f"the configuration has {key} = {shown(value)}, which kcircuits does not use for "
+                f"{spec.family} models, so its numbers could be wrong; if this changes none, remove it from "
+                "config.json"
+            )
+        elif not _says_nothing(value):
+            raise KCircuitsError(
+                f"the configuration has {key} = {shown(value)}, which Transformers does not read for "
+                f"{spec.family} models; if it changes nothing, remove it from config.json"
+            )
+    if "rope_parameters" in defaults:
+        _check_rope(config.rope_parameters or {}, spec)
+    return ConfigAccount(
+        tuple(sorted(read & vars(config).keys())),
+        evident,
+        {key: reason for key, reason in harmless.items() if not key.startswith("_")},
+    )
+
+
+def _seen(key: str, value: Any, declared: bool, config: Any, spec: ModelSpec) -> str | None:
+    """Where in the model a key is seen, or None."""
+    if key == "layer_types":
+        return "the window of each layer" if value == layer_types(spec) else None
+    if key == "sliding_window_pattern" and hasattr(config, "layer_types"):
+        return "in layer_types"
+    if declared and key in EVIDENT:
+        return EVIDENT[key]
+    rope = getattr(config, "rope_parameters", None) or {}
+    if key in rope and rope[key] == value:
+        return EVIDENT["rope_parameters"]
+    return "what the model does anyway" if agrees(key, value, spec) else None
+
+
+def _harmless(key: str) -> str | None:
+    return HARMLESS.get(key) or next(
+        (reason for pattern, reason in HARMLESS.items() if fnmatchcase(key, pattern)), None
+    )
+
+
+def _same(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and bool(value == default)
+
+
+def _says_nothing(value: Any) -> bool:
+    """null, false or empty: what a key that nobody reads cannot do harm with."""
+    return value is None or value is False or (isinstance(value, str | list | tuple | dict) and not value)
+
+
+def _check_rope(parameters: Mapping[str, Any], spec: ModelSpec) -> None:
+    """Refuse a key of rope_parameters that is not in the angles; they may be given by type of layer."""
+    if not any(isinstance(value, Mapping) for value in parameters.values()):
+        _check_angles(parameters, spec, 0)
+        return
+    types = layer_types(spec)
+    for name, of_type in parameters.items():
+        if name in types and isinstance(of_type, Mapping):
+            _check_angles(of_type, spec, types.index(name))
+        elif not _says_nothing(of_type) and name not in ("full_attention", "sliding_attention"):
+            raise KCircuitsError(
+                f"rope_parameters has {name} = {shown(of_type)} beside parameters of types of layers, which "
+                "Transformers does not read; if it changes nothing, remove it from config.json"
+            )
+
+
+def _check_angles(parameters: Mapping[str, Any], spec: ModelSpec, layer: int) -> None:
+    kind = parameters.get("rope_type", "default")
+    for key, value in parameters.items():
+        if key in ROPE_ALWAYS | ROPE_KEYS.get(kind, frozenset()) or _says_nothing(value):
+            continue
+        if key == "partial_rotary_factor" and _is_part(value, spec, layer):
+            continue
+        raise KCircuitsError(
+            f"rope_parameters has {key} = {shown(value)}, which Transformers does not read for type "
+            f"{kind!r} in {spec.family} models; if it changes nothing, remove it from config.json"
+        )
+
+
+def _is_part(factor: Any, spec: ModelSpec, layer: int) -> bool:
+    """Whether this is the part of a head's dimensions that a layer rotates."""
+    rotary = spec.layers[layer].attention.rotary
+    return rotary is not None and len(rotary.inv_freq) == (int(spec.head_dim * factor) + 1) // 2
