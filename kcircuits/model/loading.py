@@ -137,7 +137,10 @@ def load_model(
 def _read_stored(file: Path) -> StoredWeights:
     with garbage_kept(), quiet():
         try:
-            return read_stored(described_by(GgufFile(file)))
+            opened = GgufFile(file)
+            weights = read_stored(described_by(opened))
+            opened.close()
+            return weights
         except KCircuitsError:
             raise
         except Exception as error:  # gguf and Transformers raise errors of many types

@@ -97,6 +97,12 @@ class FastTokenizer:
         text: str = self._backend.decode(list(ids), skip_special_tokens=False)
         return text
 
+    @property
+    def unk_token(self) -> str | None:
+        """The token of unknown words, or None."""
+        token = None if self.unk_token_id is None else self._backend.id_to_token(self.unk_token_id)
+        return None if token is None else str(token)
+
     def backend_json(self) -> str:
         """The tokenizer in the format of the `tokenizers` library, without what this class adds."""
         text: str = self._backend.to_str()

@@ -195,7 +195,11 @@ def _describe(file: Path, folder: Path) -> Description:
 def _write_for_transformers(tokenizer: FastTokenizer, folder: Path) -> None:
     """The tokenizer as Transformers reads it, so that the folder is a whole one for other programs, too."""
     (folder / "tokenizer.json").write_text(tokenizer.backend_json(), encoding="utf-8")
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "unk_token": tokenizer.unk_token,
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
 
 

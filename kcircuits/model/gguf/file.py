@@ -150,6 +150,11 @@ class GgufFile:
         self._used_tensors.add(name)
         return self._tensors[name]
 
+    def close(self) -> None:
+        """Forget header and tensors, which take memory for every word of the vocabulary."""
+        self._fields.clear()
+        self._tensors.clear()
+
     def check_account(self) -> GgufAccount:
         """Make sure that everything in the file was used or is harmless, and say what was.
 
