@@ -57,9 +57,10 @@ def _decoder(hf_model: Any, layer: Any, **more: Any) -> ModelSpec:
 
 
 def _attention(module: Any, angles: Rotary, config: Any) -> Attention:
+    soft_cap = config.attn_logit_softcapping
     if not hasattr(module, "q_norm"):
-        return attention(module, angles, config, soft_cap=config.attn_logit_softcapping)
-    # Gemma 3 has a soft cap in its configuration, too, and computes without it.
+        return attention(module, angles, config, soft_cap=soft_cap)
+    # Gemma 3 has the key, too, and Transformers computes without it.
     read = attention(module, angles, config)
     return replace(read, q_norm=_norm(module.q_norm), k_norm=_norm(module.k_norm))
 
