@@ -67,10 +67,10 @@ def test_line_separators_inside_texts_do_not_end_a_line(tmp_path):
     ("line", "message"),
     [
         ("{", "not JSON"),
-        ('{"answer_id": 1' + "0" * 5000 + "}", "not usable as JSON"),
-        ("[" * 100_000, "not usable as JSON"),
-        ("[1]", "expected a JSON object .* got list"),
-        ("null", "expected a JSON object .* got NoneType"),
+        ('{"answer_id": 1' + "0" * 5000 + "}", "not a file of prompts: Exceeds the limit"),
+        ("[" * 100_000, "not a file of prompts: the JSON is nested too deeply"),
+        ("[1]", r"expected a JSON object .* got \[1\]"),
+        ("null", "expected a JSON object .* got None"),
         ({"clean": "The"}, "'answer' is missing"),
         ({"answer": "French"}, "'clean' is missing"),
         ({"clean_ids": [4]}, "'answer_id' is missing"),
@@ -135,12 +135,12 @@ def test_empty_file(tmp_path, content):
 
 
 def test_unreadable_files(tmp_path):
-    with pytest.raises(KCircuitsError, match=r"absent\.jsonl does not exist"):
+    with pytest.raises(KCircuitsError, match=r"absent\.jsonl: cannot read the file of prompts: No such file"):
         read_prompts(tmp_path / "absent.jsonl", None, **BOUNDS)
-    with pytest.raises(KCircuitsError, match=f"cannot read {tmp_path}: Is a directory"):
+    with pytest.raises(KCircuitsError, match=f"{tmp_path}: cannot read the file of prompts: Is a directory"):
         read_prompts(tmp_path, None, **BOUNDS)
     (tmp_path / "latin.jsonl").write_bytes(b'{"clean": "Caf\xe9"}')
-    with pytest.raises(KCircuitsError, match=r"latin\.jsonl is not UTF-8 text: .* at byte 14"):
+    with pytest.raises(KCircuitsError, match=r"latin\.jsonl: not a file of prompts: the file is not UTF-8 text \(.* at byte 14\)"):
         read_prompts(tmp_path / "latin.jsonl", None, **BOUNDS)
 
 
