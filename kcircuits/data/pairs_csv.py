@@ -56,7 +56,9 @@ def csv_pairs(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for row in reader:
             where = f"line {reader.line_num}"
             if None in row or None in row.values():
-                raise KCircuitsError(f"{where}: the row does not have {len(columns)} cells, as the first line has")
+                raise KCircuitsError(
+                    f"{where}: the row does not have {len(columns)} cells, as the first line has"
+                )
             yield (
                 where,
                 {

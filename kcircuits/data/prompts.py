@@ -271,7 +271,11 @@ def _checked(records: Sequence[Record]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _made(
-    record: dict[str, Any], tokenizer: Any | None, vocab_size: int, max_positions: int, allow_multi_token: bool
+    record: dict[str, Any],
+    tokenizer: Any | None,
+    vocab_size: int,
+    max_positions: int,
+    allow_multi_token: bool,
 ) -> Prompt:
     if "answer" in record:
         return tokenise(

@@ -44,7 +44,7 @@ def parse_record(record: dict[str, Any]) -> dict[str, Any]:
     KCircuitsError
         If a key is missing or unknown, or a value has the wrong type.
     """
-    if KNOWN_FACT <= record.keys() and "clean" not in record:
+    if record.keys() >= KNOWN_FACT and "clean" not in record:
         fact = {"clean": record["prompt"], "answer": record["attribute"], "subject": record["subject"]}
         return {key: _checked(key, value) for key, value in fact.items()}
     keys = ID_KEYS if any(key in ID_KEYS for key in record) else TEXT_KEYS

@@ -140,7 +140,10 @@ def test_unreadable_files(tmp_path):
     with pytest.raises(KCircuitsError, match=f"{tmp_path}: cannot read the file of prompts: Is a directory"):
         read_prompts(tmp_path, None, **BOUNDS)
     (tmp_path / "latin.jsonl").write_bytes(b'{"clean": "Caf\xe9"}')
-    with pytest.raises(KCircuitsError, match=r"latin\.jsonl: not a file of prompts: the file is not UTF-8 text \(.* at byte 14\)"):
+    with pytest.raises(
+        KCircuitsError,
+        match=r"latin\.jsonl: not a file of prompts: the file is not UTF-8 text \(.* at byte 14\)",
+    ):
         read_prompts(tmp_path / "latin.jsonl", None, **BOUNDS)
 
 
