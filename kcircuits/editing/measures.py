@@ -130,17 +130,30 @@ def measure_edit(
     )
 
 
+def margin(model: Model, request: EditRequest) -> float | None:
+    """log p(target) − log p(true) behind the prompt, in nats, each a mean over tokens; or None.
+
+    For objects of one token this is the difference of their logits. None where no object is said to be true.
+    """
+    if request.target_true is None:
+        return None
+    answers = (request.target, request.target_true)
+    new, true = read_answers(model, [Question(request.prompt, answer) for answer in answers])
+    return new.log_probability - true.log_probability
+
+
 @dataclass(frozen=True)
 class Answered:
     """What a model makes of a question.
 
-    `probability` is the geometric mean of the answer's tokens'; `choices` are the tokens that the model puts
-    first at their places, `said` whether these are the answer.
+    `probability` is the geometric mean of the answer's tokens', `log_probability` its logarithm; `choices`
+    are the tokens that the model puts first at their places, `said` whether these are the answer.
     """
 
     probability: float
     choices: tuple[int, ...]
     said: bool
+    log_probability: float
 
 
 @torch.no_grad()
@@ -158,7 +171,8 @@ def read_answers(model: Model, questions: Sequence[Question]) -> list[Answered]:
             ids = torch.tensor(answer, device=logits.device)
             log = logits.log_softmax(dim=-1).gather(1, ids[:, None])
             choices = tuple(logits.argmax(dim=-1).tolist())
-            found.append(Answered(float(log.mean().exp()), choices, choices == answer))
+            mean = log.mean()
+            found.append(Answered(float(mean.exp()), choices, choices == answer, float(mean)))
     return found
 
 

@@ -144,8 +144,10 @@ def _name(model: Model, layer: int, ids: Sequence[tuple[int, ...]], seed: int) -
     kept: list[str] = []
 
     def look_at(weight: Weight, field: str) -> Weight:
-        codes = isinstance(weight, QuantisedWeight)
-        kept.append(f"{field} {(weight.codes.dtype, weight.zero, weight.group) if codes else weight.dtype}")
+        if isinstance(weight, QuantisedWeight):
+            kept.append(f"{field} {weight.codes.dtype} {weight.zero} {weight.group}")
+        else:
+            kept.append(f"{field} {weight.dtype}")
         return weight
 
     rebuilt(model.spec, (Tensor, QuantisedWeight), look_at)

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from kcircuits.editing.request import EditRequest, Question, read_requests
+from kcircuits.editing.records.reading import read_requests
+from kcircuits.editing.request import EditRequest, Question
 from kcircuits.errors import KCircuitsError
 
 OURS = {

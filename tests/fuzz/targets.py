@@ -15,7 +15,7 @@ from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import batch, read_prompts
 from kcircuits.data.relations import load_relation, relation_prompts
 from kcircuits.editing.delta import Delta
-from kcircuits.editing.request import read_requests
+from kcircuits.editing.records.reading import read_requests
 from kcircuits.interop.reading import format_of, read_any
 from kcircuits.model.devices import placed, read_device_map
 from kcircuits.model.loading import Model, load_model
