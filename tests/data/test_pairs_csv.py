@@ -41,8 +41,8 @@ def read(tmp_path, text: str):
     ],
 )
 def test_texts_with_ids_of_the_answers(tmp_path, columns):
-    text = f"{columns},clean,,corrupted\n{FRENCH},{SPANISH},The language of France is,0,The language of Spain is\n"
-    assert read(tmp_path, text) == (PAIR,)
+    row = f"{FRENCH},{SPANISH},The language of France is,0,The language of Spain is"
+    assert read(tmp_path, f"{columns},clean,,corrupted\n{row}\n") == (PAIR,)
 
 
 def test_answers_as_text_and_quoted_commas(tmp_path):

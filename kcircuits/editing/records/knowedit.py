@@ -15,6 +15,8 @@ from kcircuits.editing.records.values import (
 from kcircuits.editing.request import EditRequest, Question
 
 NAME = "KnowEdit"
+NO_TRUTH = "<|endoftext|>"
+"""What EasyEdit writes where no old object is known."""
 
 
 def recognises(record: dict[str, Any]) -> bool:
@@ -26,6 +28,8 @@ def read(record: dict[str, Any], notes: list[str]) -> list[EditRequest]:
     """The edit of a record; of answers with aliases, the first is taken."""
     subject, target = get_text(record, "subject", "concept"), get_text(record, "target_new", "labels")
     true = first_answer(record.get("ground_truth"))
+    if true == NO_TRUTH:
+        true = None
     return [
         EditRequest(
             subject,
