@@ -67,6 +67,7 @@ def light() -> Iterator[Target]:
     text, json_file = mutations.words, mutations.json_file
     lines = (mutations.json_lines, text)
     yield Target("prompts", "prompts.jsonl", seeds.prompts(), lines, _prompts)
+    yield Target("prompts-csv", "prompts.csv", seeds.PAIRS, (text,), _prompts)
     yield Target("relation", "relation.json", seeds.relation(), (json_file, text), _relation)
     yield Target("edits", "edits.jsonl", seeds.edits(), lines, read_requests)
     listed = b"[" + b",".join(seeds.edits().splitlines()) + b"]"
