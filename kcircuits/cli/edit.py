@@ -15,7 +15,6 @@ from kcircuits.errors import KCircuitsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kcircuits.editing.methods import Method
     from kcircuits.editing.request import EditRequest
     from kcircuits.editing.second_moment import SecondMoment
     from kcircuits.model.loading import Model
@@ -144,9 +143,11 @@ def command(
     """Edit facts with ROME, MEMIT or fine-tuning, and measure them."""
     from kcircuits.cli.edit_explained import explained, save_explanation, show_explanation
     from kcircuits.cli.edit_measured import measured, show_report
+    from kcircuits.cli.edit_method import guided_by, method_of
     from kcircuits.cli.readings import no_empty_folder
     from kcircuits.cli.results import warn
     from kcircuits.cli.setup import load
+    from kcircuits.documents import naming, read_text
     from kcircuits.editing.edit import EditedModel, edit, edit_each
     from kcircuits.editing.records.reading import ReadRequests, read_requests
     from kcircuits.editing.request import EditRequest
@@ -160,12 +161,15 @@ def command(
         given = subject or ""
         single = EditRequest(given, (prompt or "").replace("{}", given), target or "", target_true)
         wanted = ReadRequests([single])
-    chosen = _method(method, layers, nodes, steps, learning_rate, limit)
-    guide = _guide(circuit, rule, strongest, chosen, layers or nodes)
+    chosen = method_of(method, layers, nodes, steps, learning_rate, limit)
+    guide = guided_by(circuit, rule, strongest, chosen, layers or nodes)
     if identity and text is not None:
         raise KCircuitsError("--identity takes no keys from a --text: give one of them")
     if top_n is not None and not explain:
         raise KCircuitsError("--top-n is of the circuits of --explain: give both")
+    if text is not None:
+        with naming(text):
+            read_text(text, "text")
     for line in wanted.left_out_lines():
         warn(f"{requests}: {line}")
     asked = tuple(_alone(request) for request in wanted) if each else tuple(wanted)
@@ -214,74 +218,6 @@ def _alone(request: EditRequest) -> EditRequest:
     from dataclasses import replace
 
     return replace(request, portability=(), together=False) if request.together else request
-
-
-def _method(
-    name: Name,
-    layers: str | None,
-    nodes: str | None,
-    steps: int | None,
-    learning_rate: float | None,
-    limit: float | None,
-) -> Method:
-    from kcircuits.editing.fine_tuning import TuningOptions
-    from kcircuits.editing.methods import FineTuning, Memit, Rome
-    from kcircuits.editing.values import ValueOptions
-
-    given = {"steps": steps, "learning_rate": learning_rate}
-    chosen = {key: value for key, value in given.items() if value is not None}
-    if name in ("ft-l", "ft-m"):
-        if layers is not None:
-            raise KCircuitsError(f"{name} tunes nodes: give --nodes, such as m9, rather than --layers")
-        tuning = TuningOptions(**chosen, limit=limit)  # type: ignore[arg-type]
-        of_nodes = None if nodes is None else tuple(node.strip() for node in nodes.split(","))
-        return FineTuning("last" if name == "ft-l" else "masked", of_nodes, tuning)
-    if nodes is not None or limit is not None:
-        raise KCircuitsError(f"--nodes and --limit are for ft-l and ft-m, got {name}")
-    value = ValueOptions(**chosen)  # type: ignore[arg-type]
-    try:
-        numbers = None if layers is None else tuple(int(layer) for layer in layers.split(","))
-    except ValueError:
-        raise KCircuitsError(f"--layers must be whole numbers with commas between, got {layers!r}") from None
-    if name == "memit":
-        return Memit(numbers, value=value)
-    if numbers is not None and len(numbers) != 1:
-        raise KCircuitsError(f"rome edits one layer, got {layers!r}")
-    return Rome(None if numbers is None else numbers[0], value)
-
-
-def _guide(
-    path: str | None, rule: Rule | None, strongest: int | None, method: Method, place: str | None
-) -> Callable[[Model], Method]:
-    """The method, at the place in a model that a circuit tells; without a circuit as it is."""
-    from dataclasses import replace
-
-    from kcircuits.circuit import Circuit
-    from kcircuits.editing.guided import circuit_layer, strongest_nodes
-    from kcircuits.editing.methods import FineTuning, Memit, layers_up_to
-
-    if path is None:
-        if rule is not None or strongest is not None:
-            raise KCircuitsError("--rule and --strongest choose from a --circuit: give one")
-        return lambda model: method
-    if place is not None:
-        raise KCircuitsError("the place is given by --circuit already: leave out --layers and --nodes")
-    if isinstance(method, FineTuning) and rule is not None:
-        raise KCircuitsError(f"{method.name} tunes the --strongest nodes of a circuit: leave out --rule")
-    if not isinstance(method, FineTuning) and strongest is not None:
-        raise KCircuitsError(f"{method.name} edits the layer that a --rule chooses: leave out --strongest")
-    circuit = Circuit.load(path)
-
-    def guided(model: Model) -> Method:
-        circuit.check_model(model.identity)
-        if isinstance(method, FineTuning):
-            return replace(method, nodes=strongest_nodes(circuit, strongest or 4))
-        layer = circuit_layer(circuit, rule or "writes")
-        if isinstance(method, Memit):
-            return replace(method, over=layers_up_to(layer))
-        return replace(method, layer=layer)
-
-    return guided
 
 
 def _moments(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kcircuits.analysis.text_windows import token_windows
 from kcircuits.data.tokens import tokenise_text
-from kcircuits.documents import read_text
+from kcircuits.documents import naming, read_text
 from kcircuits.editing.sampling import STARTS, sampled
 from kcircuits.editing.stream import Tokens, padded, to_mlp
 from kcircuits.errors import KCircuitsError
@@ -91,8 +91,8 @@ def second_moment(
     """
     if not 0 < shrinkage <= 1:
         raise KCircuitsError(f"shrinkage must be above 0 and at most 1, got {shrinkage}")
-    content = None if text is None else read_text(text, "text")
-    windows = None if content is None else _windows(model, content)
+    with naming(text):
+        windows = None if text is None else _windows(model, read_text(text, "text"))
     name = _name(model, layer, _starts(model) if windows is None else windows, seed if windows is None else 0)
     found = _read(cache_folder() / name)
     if found is None:

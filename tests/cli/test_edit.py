@@ -103,9 +103,7 @@ def test_a_fact_that_the_model_never_knew_is_said(kcircuits, worded, model, swap
     answers = read_answers(model, [Question(PROMPT, word) for word in words])
     ranked = sorted(zip(answers, words, strict=True), key=lambda each: each[0].probability)
     said = {word for answer, word in ranked if answer.said}
-    new, old = next(
-        (high, low) for (_, low), (_, high) in pairwise(ranked) if not said & {high, low}
-    )
+    new, old = next((high, low) for (_, low), (_, high) in pairwise(ranked) if not said & {high, low})
     new, old = (old, new) if swapped else (new, old)
     ahead = dict(zip(words, answers, strict=True))
     margin = ahead[new].log_probability - ahead[old].log_probability
@@ -274,6 +272,12 @@ def test_bad_input(kcircuits, one, options, message, tmp_path):
         options = [*options, "--prompt", PROMPT]
     check(kcircuits(*one, *options, "--out", tmp_path / "out"), message)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_text_is_read_before_the_work(kcircuits, worded, requests_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("kcircuits.editing.edit.edit", None)  # would be called
+    given = ("edit", "--model", worded, "--requests", requests_file, "--text", tmp_path / "none.txt")
+    check(kcircuits(*given), "none.txt: cannot read the text: No such file")
 
 
 def test_no_edit_is_asked_for(kcircuits, worded):
