@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from kcircuits.editing.explain import explain_edit
     from kcircuits.editing.flows import node_flows
     from kcircuits.editing.neighbours import read_neighbours
-    from kcircuits.editing.request import EditRequest, read_requests
+    from kcircuits.editing.records.reading import read_requests
+    from kcircuits.editing.request import EditRequest
     from kcircuits.errors import KCircuitsError
     from kcircuits.evaluate import evaluate
     from kcircuits.graph import Graph
@@ -117,7 +118,7 @@ _HOMES = {
     "read_heads": "kcircuits.analysis.heads",
     "read_neighbours": "kcircuits.editing.neighbours",
     "read_prompts": "kcircuits.data.prompts",
-    "read_requests": "kcircuits.editing.request",
+    "read_requests": "kcircuits.editing.records.reading",
     "relation_prompts": "kcircuits.data.relations",
     "select": "kcircuits.selection",
     "tokenise": "kcircuits.data.prompts",

@@ -5,27 +5,43 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from kcircuits.errors import KCircuitsError
 
 
-def read_text(path: str | Path, what: str) -> str:
-    """The text of a file.
+def read_text(path: str | Path, what: str, *, pipe: bool = False) -> str:
+    """The text of a file, UTF-8 with or without a byte order mark; "\\r\\n" is read as "\\n".
+
+    Parameters
+    ----------
+    path
+        "~" is the home folder.
+    what
+        What the file is, for errors.
+    pipe
+        Whether it may be a pipe, such as a shell's `<(command)`.
 
     Raises
     ------
     KCircuitsError
         If it is no regular file, cannot be read, or is not UTF-8.
     """
-    path = check_regular(path, what)
     try:
-        return path.read_text(encoding="utf-8")
+        path = Path(path).expanduser()
+        if not pipe:
+            check_regular(path, what)
+        return path.read_text(encoding="utf-8-sig")
+    except KCircuitsError:
+        raise
     except UnicodeDecodeError as error:
-        raise KCircuitsError(f"not a {what}: the file is not UTF-8 text") from error
-    except (OSError, ValueError) as error:
+        raise KCircuitsError(
+            f"not a {what}: the file is not UTF-8 text ({error.reason} at byte {error.start})"
+        ) from error
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: there is no such home folder
         raise KCircuitsError(
             f"cannot read the {what}: {getattr(error, 'strerror', None) or error}"
         ) from error
@@ -37,11 +53,17 @@ def read_document(path: str | Path, what: str, check: Callable[[object], dict[st
     Raises KCircuitsError if the file cannot be read, is no JSON, or `check` refuses it; the message starts
     with the path.
     """
-    path = Path(path)
-    try:
+    with naming(path):
         return check(parse_json(read_text(path, what), what))
+
+
+@contextmanager
+def naming(where: object) -> Iterator[None]:
+    """Put a path, or whatever says where, in front of the errors of a block."""
+    try:
+        yield
     except KCircuitsError as error:
-        raise KCircuitsError(f"{path}: {error}") from error
+        raise KCircuitsError(f"{where}: {error}") from error
 
 
 def check_regular(path: str | Path, what: str) -> Path:
@@ -56,17 +78,23 @@ def check_regular(path: str | Path, what: str) -> Path:
 
 
 def parse_json(text: str, what: str) -> object:
-    """Parse JSON in which every number is finite.
+    """Parse JSON in which every number is finite and an object has each key once.
 
     Raises
     ------
     KCircuitsError
-        If the text is not JSON, is nested too deeply, or has a number that no float can hold.
+        If the text is not JSON, is nested too deeply, has a number that no float can hold, or a key twice.
     """
     try:
-        return json.loads(text, parse_float=_finite, parse_constant=_refuse)
+        return json.loads(
+            text, parse_float=_finite, parse_constant=_refuse_number, object_pairs_hook=_without_repeats
+        )
     except json.JSONDecodeError as error:
-        raise KCircuitsError(f"not JSON: {error}") from error
+        where = f"line {error.lineno} column {error.colno}" if "\n" in text else f"column {error.colno}"
+        hint = " (remove the comma after the last item)"
+        comma = text[: error.pos].rstrip().endswith(",")
+        closed = text[error.pos : error.pos + 1] in ("]", "}")
+        raise KCircuitsError(f"not JSON: {error.msg}: {where}{hint if comma and closed else ''}") from error
     except RecursionError as error:
         raise KCircuitsError(f"not a {what}: the JSON is nested too deeply") from error
     except KCircuitsError:
@@ -175,8 +203,17 @@ def is_number(value: object) -> bool:
 
 def _finite(text: str) -> float:
     value = float(text)
-    return value if math.isfinite(value) else _refuse(text)
+    return value if math.isfinite(value) else _refuse_number(text)
 
 
-def _refuse(text: str) -> NoReturn:
+def _refuse_number(text: str) -> NoReturn:
     raise KCircuitsError(f"every number must be finite, got {shown(text)}")
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise KCircuitsError(f"the key {shown(twice)} is there twice in one JSON object")
+    return found

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from kcircuits.documents import check_format, check_regular, dump_json, parse_json, shown
 from kcircuits.errors import KCircuitsError
+from kcircuits.tensor_files import tensor_bytes
 
 FORMAT = "kcircuits-scores/1"
 TENSOR = "scores"
@@ -48,8 +48,7 @@ def to_bytes(matrix: np.ndarray, metadata: dict[str, Any]) -> bytes:
         If a value is not JSON.
     """
     header = {key: dump_json(metadata[key], key, _WHAT) for key in _TYPES}
-    content: bytes = save({TENSOR: np.ascontiguousarray(matrix)}, metadata={"format": FORMAT} | header)
-    return content
+    return tensor_bytes({TENSOR: np.ascontiguousarray(matrix)}, {"format": FORMAT} | header)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from kcircuits.discover import METHODS
 # From the ground up; modules of one line may import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "_native", "_C", "callable_package"),
-    ("documents", "files", "graph", "memory", "metrics", "profile"),
+    ("documents", "json_records", "files", "tensor_files", "graph", "memory", "metrics", "profile"),
     ("paths", "circuit_json"),
     ("identity", "random_circuits", "ops"),
     ("circuit", "scores_file"),

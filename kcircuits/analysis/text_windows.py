@@ -1,4 +1,4 @@
-"""How well masked runs predict a running text: its perplexity, over windows of tokens."""
+"""A running text in windows of tokens, and how well masked runs predict it: its perplexity."""
 
 from __future__ import annotations
 
@@ -51,8 +51,15 @@ class TextWindows:
         return (*prompt.clean_ids, prompt.answer_id)[self.first :]
 
 
-def windows_of(tokenizer: Any | None, text: str, spec: ModelSpec, most_tokens: int) -> TextWindows:
-    """Cut the beginning of a text into windows.
+def token_windows(
+    tokenizer: Any | None,
+    text: str,
+    spec: ModelSpec,
+    positions: int,
+    size: int,
+    most_tokens: int | None = None,
+) -> tuple[list[tuple[int, ...]], int]:
+    """Cut a text into windows of tokens that follow each other and do not overlap.
 
     Parameters
     ----------
@@ -61,14 +68,24 @@ def windows_of(tokenizer: Any | None, text: str, spec: ModelSpec, most_tokens: i
     text
         Any text.
     spec
-        The model, which bounds the length of a window below `WINDOW`.
+        The model.
+    positions
+        Tokens that a window may have at most, with those that the tokenizer puts in front.
+    size
+        Tokens of the text in one window, at most.
     most_tokens
-        Tokens of the text that are used at most.
+        Tokens of the text that are used at most; None uses all.
+
+    Returns
+    -------
+    windows, num_prefix
+        Ids of every window, which begins with what the tokenizer puts in front of a text (BOS); and how many
+        tokens that is.
 
     Raises
     ------
     KCircuitsError
-        If the model has no tokenizer, or the text is too short to predict anything.
+        If the model has no tokenizer, the text is empty, or a token is not in the model's vocabulary.
     """
     if tokenizer is None:
         raise KCircuitsError("this model has no tokenizer, so it cannot read a text")
@@ -77,13 +94,38 @@ def windows_of(tokenizer: Any | None, text: str, spec: ModelSpec, most_tokens: i
     ids = tokens.text_ids[:most_tokens]
     if outside := next((token for token in ids if token >= spec.vocab_size), None):
         raise KCircuitsError(f"id {outside} of the text is not in the model's vocabulary")
-    size = min(WINDOW, spec.max_positions + 1 - len(prefix))
-    windows = [(*prefix, *ids[start : start + size]) for start in range(0, len(ids), size)]
+    size = min(size, positions - len(prefix))
+    return [(*prefix, *ids[start : start + size]) for start in range(0, len(ids), size)], len(prefix)
+
+
+def windows_of(
+    tokenizer: Any | None, text: str, spec: ModelSpec, most_tokens: int | None, size: int | None = None
+) -> TextWindows:
+    """Cut a text into windows whose tokens are predicted.
+
+    Parameters
+    ----------
+    tokenizer, text, most_tokens
+        As `token_windows` has them.
+    spec
+        The model, which bounds the length of a window.
+    size
+        Tokens of the text in one window; None is `WINDOW`.
+
+    Raises
+    ------
+    KCircuitsError
+        As `token_windows` does, or if the text is too short to predict anything.
+    """
+    # The last token of a window is only predicted, and needs no position.
+    windows, prefix = token_windows(
+        tokenizer, text, spec, spec.max_positions + 1, WINDOW if size is None else size, most_tokens
+    )
     # The last one may be too short to be split.
-    prompts = tuple(Prompt(each[:-1], each[-1]) for each in windows if len(each) > max(1, len(prefix)))
+    prompts = tuple(Prompt(each[:-1], each[-1]) for each in windows if len(each) > max(1, prefix))
     if not prompts:
         raise KCircuitsError("the text is too short: one token has nothing to be predicted from")
-    return TextWindows(prompts, max(1, len(prefix)))
+    return TextWindows(prompts, max(1, prefix))
 
 
 def text_perplexity(

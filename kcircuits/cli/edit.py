@@ -15,9 +15,6 @@ from kcircuits.errors import KCircuitsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kcircuits.editing.edit import EditedModel
-    from kcircuits.editing.methods import Method
-    from kcircuits.editing.report import EditReport
     from kcircuits.editing.request import EditRequest
     from kcircuits.editing.second_moment import SecondMoment
     from kcircuits.model.loading import Model
@@ -34,7 +31,8 @@ def command(
         typer.Option(
             "--requests",
             metavar="F.jsonl",
-            help="Edits: JSON lines (subject, prompt, target, target_true …), or CounterFact's or zsRE's.",
+            help="Edits: JSON lines (subject, prompt, target, target_true …), or records of CounterFact, "
+            "MQuAKE, zsRE, KnowEdit or RippleEdits.",
         ),
     ] = None,
     subject: Annotated[str | None, typer.Option("--subject", metavar="TEXT", help="Of one edit.")] = None,
@@ -144,10 +142,15 @@ def command(
 ) -> None:
     """Edit facts with ROME, MEMIT or fine-tuning, and measure them."""
     from kcircuits.cli.edit_explained import explained, save_explanation, show_explanation
+    from kcircuits.cli.edit_measured import measured, show_report
+    from kcircuits.cli.edit_method import guided_by, method_of
     from kcircuits.cli.readings import no_empty_folder
+    from kcircuits.cli.results import warn
     from kcircuits.cli.setup import load
+    from kcircuits.documents import naming, read_text
     from kcircuits.editing.edit import EditedModel, edit, edit_each
-    from kcircuits.editing.request import EditRequest, read_requests
+    from kcircuits.editing.records.reading import ReadRequests, read_requests
+    from kcircuits.editing.request import EditRequest
     from kcircuits.files import check_output_folder
 
     if (requests is None) == (subject is None and prompt is None and target is None):
@@ -156,13 +159,22 @@ def command(
         wanted = read_requests(requests)
     else:
         given = subject or ""
-        wanted = (EditRequest(given, (prompt or "").replace("{}", given), target or "", target_true),)
-    chosen = _method(method, layers, nodes, steps, learning_rate, limit)
-    guide = _guide(circuit, rule, strongest, chosen, layers or nodes)
+        single = EditRequest(given, (prompt or "").replace("{}", given), target or "", target_true)
+        wanted = ReadRequests([single])
+    chosen = method_of(method, layers, nodes, steps, learning_rate, limit)
+    guide = guided_by(circuit, rule, strongest, chosen, layers or nodes)
     if identity and text is not None:
         raise KCircuitsError("--identity takes no keys from a --text: give one of them")
     if top_n is not None and not explain:
         raise KCircuitsError("--top-n is of the circuits of --explain: give both")
+    if text is not None:
+        with naming(text):
+            read_text(text, "text")
+    for line in wanted.left_out_lines():
+        warn(f"{requests}: {line}")
+    asked = tuple(_alone(request) for request in wanted) if each else tuple(wanted)
+    if asked != tuple(wanted):
+        warn("questions that follow from several edits together are not asked with --each")
     loaded = load(model, memory=None, threads=threads)
     chosen = guide(loaded)
     show = not (quiet or as_json)
@@ -172,13 +184,13 @@ def command(
         folder = None if out is None else check_output_folder(out)
         with _bar("steps of the edits", show) as progress:
             if each:
-                made = edit_each(loaded, wanted, chosen, progress=progress, **how)
+                made = edit_each(loaded, asked, chosen, progress=progress, **how)
             else:
-                together = edit(loaded, wanted, chosen, progress=progress, **how)
-                made = [together.failed.get(number, together) for number in range(len(wanted))]
+                together = edit(loaded, asked, chosen, progress=progress, **how)
+                made = [together.failed.get(number, together) for number in range(len(asked))]
         first = next((one for one in made if isinstance(one, EditedModel)), None)
         explanation = explained(first, top_n) if explain and first is not None else None
-    report = _measured(loaded, wanted, made, text, seed, chosen, moments)
+    report = measured(loaded, asked, made, text, seed, chosen, moments, wanted.left_out)
     written: list[Path] = []
     if folder is not None:
         written.append(folder / "edits.json")
@@ -193,7 +205,7 @@ def command(
         added = {} if explanation is None else {"explanation": explanation.to_json()}
         print(json.dumps(report.to_json() | added, indent=1, allow_nan=False))
     elif not quiet:
-        _show(report)
+        show_report(report)
         if explanation is not None:
             show_explanation(explanation)
         if written:
@@ -201,72 +213,11 @@ def command(
             print(f"written: {', '.join(map(str, shown))}")
 
 
-def _method(
-    name: Name,
-    layers: str | None,
-    nodes: str | None,
-    steps: int | None,
-    learning_rate: float | None,
-    limit: float | None,
-) -> Method:
-    from kcircuits.editing.fine_tuning import TuningOptions
-    from kcircuits.editing.methods import FineTuning, Memit, Rome
-    from kcircuits.editing.values import ValueOptions
-
-    given = {"steps": steps, "learning_rate": learning_rate}
-    chosen = {key: value for key, value in given.items() if value is not None}
-    if name in ("ft-l", "ft-m"):
-        if layers is not None:
-            raise KCircuitsError(f"{name} tunes nodes: give --nodes, such as m9, rather than --layers")
-        tuning = TuningOptions(**chosen, limit=limit)  # type: ignore[arg-type]
-        of_nodes = None if nodes is None else tuple(node.strip() for node in nodes.split(","))
-        return FineTuning("last" if name == "ft-l" else "masked", of_nodes, tuning)
-    if nodes is not None or limit is not None:
-        raise KCircuitsError(f"--nodes and --limit are for ft-l and ft-m, got {name}")
-    value = ValueOptions(**chosen)  # type: ignore[arg-type]
-    try:
-        numbers = None if layers is None else tuple(int(layer) for layer in layers.split(","))
-    except ValueError:
-        raise KCircuitsError(f"--layers must be whole numbers with commas between, got {layers!r}") from None
-    if name == "memit":
-        return Memit(numbers, value=value)
-    if numbers is not None and len(numbers) != 1:
-        raise KCircuitsError(f"rome edits one layer, got {layers!r}")
-    return Rome(None if numbers is None else numbers[0], value)
-
-
-def _guide(
-    path: str | None, rule: Rule | None, strongest: int | None, method: Method, place: str | None
-) -> Callable[[Model], Method]:
-    """The method, at the place in a model that a circuit tells; without a circuit as it is."""
+def _alone(request: EditRequest) -> EditRequest:
+    """The request without the questions that need other edits in the same model."""
     from dataclasses import replace
 
-    from kcircuits.circuit import Circuit
-    from kcircuits.editing.guided import circuit_layer, strongest_nodes
-    from kcircuits.editing.methods import FineTuning, Memit, layers_up_to
-
-    if path is None:
-        if rule is not None or strongest is not None:
-            raise KCircuitsError("--rule and --strongest choose from a --circuit: give one")
-        return lambda model: method
-    if place is not None:
-        raise KCircuitsError("the place is given by --circuit already: leave out --layers and --nodes")
-    if isinstance(method, FineTuning) and rule is not None:
-        raise KCircuitsError(f"{method.name} tunes the --strongest nodes of a circuit: leave out --rule")
-    if not isinstance(method, FineTuning) and strongest is not None:
-        raise KCircuitsError(f"{method.name} edits the layer that a --rule chooses: leave out --strongest")
-    circuit = Circuit.load(path)
-
-    def guided(model: Model) -> Method:
-        circuit.check_model(model.identity)
-        if isinstance(method, FineTuning):
-            return replace(method, nodes=strongest_nodes(circuit, strongest or 4))
-        layer = circuit_layer(circuit, rule or "writes")
-        if isinstance(method, Memit):
-            return replace(method, over=layers_up_to(layer))
-        return replace(method, layer=layer)
-
-    return guided
+    return replace(request, portability=(), together=False) if request.together else request
 
 
 def _moments(
@@ -288,61 +239,6 @@ def _moments(
         return known[layer]
 
     return at
-
-
-def _measured(
-    model: Model,
-    requests: tuple[EditRequest, ...],
-    made: list[EditedModel | str],
-    text: str | None,
-    seed: int,
-    method: Method,
-    moments: Callable[[int], SecondMoment],
-) -> EditReport:
-    from dataclasses import asdict
-
-    from kcircuits.documents import read_text
-    from kcircuits.editing.measures import measure_edit, perplexity
-    from kcircuits.editing.methods import FineTuning
-    from kcircuits.editing.report import EditReport
-
-    measures = [
-        None if isinstance(one, str) else measure_edit(one.model, model, request, seed)
-        for request, one in zip(requests, made, strict=True)
-    ]
-    settings: dict[str, Any] = {"method": method.name, **asdict(method), "seed": seed}
-    if isinstance(method, FineTuning):
-        settings["nodes"] = list(method.tuned_nodes(len(model.spec.layers)))
-    else:
-        layers = method.layers(len(model.spec.layers))
-        settings["layers"] = list(layers)
-        settings["keys"] = [moments(layer).source for layer in layers]
-    edited = {id(one): one for one in made if not isinstance(one, str)}
-    both = None
-    if text is not None and len(edited) == 1:
-        content = read_text(text, "text")
-        (one,) = edited.values()
-        both = perplexity(model, content), perplexity(one.model, content)
-    failed = {number: one for number, one in enumerate(made) if isinstance(one, str)}
-    return EditReport(model.identity, settings, requests, tuple(measures), failed, both)
-
-
-def _show(report: EditReport) -> None:
-    from kcircuits.cli.console import print_rows
-    from kcircuits.editing.report import summary
-
-    done = len(report.requests) - len(report.failed)
-    print_rows(
-        f"{report.settings['method']}: {done} of {len(report.requests)} edits",
-        ("measure", "mean"),
-        summary(report.means),
-    )
-    if report.settings.get("keys", [None])[0] == "identity":
-        print("keys were all held to be as common (--identity)")
-    if report.perplexity is not None:
-        print(f"perplexity of the text: {report.perplexity[0]:.2f} before, {report.perplexity[1]:.2f} after")
-    for number, reason in report.failed.items():
-        print(f"edit {number + 1} ({report.requests[number].subject}): {reason}")
 
 
 @contextmanager

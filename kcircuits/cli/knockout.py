@@ -26,7 +26,7 @@ def command(
         list[str] | None,
         typer.Option(
             "--other",
-            metavar="F.json|NAME|F.jsonl",
+            metavar="F.json|NAME|F.jsonl|F.csv",
             help="Another relation, or prompts, on which it is measured, too; as often as needed.",
         ),
     ] = None,
@@ -56,10 +56,11 @@ def command(
     if asked.circuit is None:
         raise KCircuitsError("there is nothing to knock out: give --circuit")
     from kcircuits.cli.measured import load_circuit
-    from kcircuits.data.reading import read_text
+    from kcircuits.documents import naming, read_text
     from kcircuits.files import check_output_folder
 
-    content = None if text is None else read_text(text)
+    with naming(text):
+        content = None if text is None else read_text(text, "text", pipe=True)
     private = [load_circuit(path) for path in private_of or ()]
     loaded = replace(asked, out=None).load()
     others = _others(asked, loaded, other or ())
@@ -95,7 +96,7 @@ def _others(asked: Asked, loaded: Loaded, names: Sequence[str]) -> dict[str, tup
     own = asked.source
     found: dict[str, tuple[Prompt, ...]] = {}
     for name in names:
-        is_prompts = name.endswith(".jsonl")
+        is_prompts = name.endswith((".jsonl", ".csv"))
         source = Source(
             prompts=name if is_prompts else None,
             relation=None if is_prompts else name,

@@ -18,7 +18,9 @@ MODEL = Annotated[
     str,
     typer.Option("--model", metavar="DIR|FILE.gguf|demo", help="Hugging Face folder, GGUF file, or `demo`."),
 ]
-PROMPTS = Annotated[str | None, typer.Option("--prompts", metavar="F.jsonl", help="Prompts, JSON lines.")]
+PROMPTS = Annotated[
+    str | None, typer.Option("--prompts", metavar="F.jsonl", help="Prompts: JSON lines, a JSON list, or CSV.")
+]
 RELATION = Annotated[
     str | None,
     typer.Option("--relation", metavar="F.json|NAME", help="Facts of a relation: a file, or a bundled name."),

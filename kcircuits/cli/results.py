@@ -15,7 +15,7 @@ def drawable() -> bool:
     """Whether pictures can be drawn; says on stderr if not, before somebody waits for one."""
     if dot_available():
         return True
-    _warn("no circuit.svg, as graphviz' program 'dot' is not installed (apt install graphviz)")
+    warn("no circuit.svg, as graphviz' program 'dot' is not installed (apt install graphviz)")
     return False
 
 
@@ -32,11 +32,12 @@ def write_circuit(circuit: Circuit, folder: Path, with_picture: bool) -> list[Pa
         try:
             draw(circuit, picture)
         except KCircuitsError as error:
-            _warn(str(error))
+            warn(str(error))
         else:
             written.append(picture)
     return written
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
+    """Print a warning, which --quiet prints, too."""
     print(f"kcircuits: warning: {message}", file=sys.stderr)

@@ -1,8 +1,8 @@
-"""Prompts: read from JSON lines, tokenised, checked against the model, and left-padded into a batch."""
+"""Prompts: read from files, tokenised, checked against the model, and left-padded into a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from kcircuits.data.reading import read_text
+from kcircuits.data.pairs_csv import csv_pairs, is_csv
 from kcircuits.data.records import parse_record
 from kcircuits.data.tokens import answer_id as token_of_answer
 from kcircuits.data.tokens import subject_span, tokenise_text
+from kcircuits.documents import naming, read_text
 from kcircuits.errors import KCircuitsError
+from kcircuits.json_records import Record, parse_records
 
 T = TypeVar("T")
 
@@ -169,18 +171,19 @@ def read_prompts(
     *,
     allow_multi_token: bool = False,
 ) -> tuple[Prompt, ...]:
-    """Read prompts from a file of JSON lines.
+    """Read prompts from a file: JSON lines, a JSON list, or CSV.
 
-    A line is `{"clean": str, "corrupt": str?, "answer": str, "wrong": str?, "subject": str?}` or
+    A record is `{"clean": str, "corrupt": str?, "answer": str, "wrong": str?, "subject": str?}` or
     `{"clean_ids": [int], "corrupt_ids": [int]?, "answer_id": int, "wrong_id": int?}`; a file may mix both.
-    Optional values may be null; blank lines are skipped.
+    Optional values may be null; blank lines are skipped. CSV files are those of `kcircuits.data.pairs_csv`.
+    ROME's known facts (known_1000.json) are read as they are, `attribute` as the answer.
 
     Parameters
     ----------
     path
         The file, UTF-8.
     tokenizer
-        The model's Hugging Face tokenizer, or None where it has none (all lines must be ids then).
+        The model's Hugging Face tokenizer, or None where it has none (all records must be ids then).
     vocab_size, max_positions
         Bounds of the model.
     allow_multi_token
@@ -189,17 +192,19 @@ def read_prompts(
     Raises
     ------
     KCircuitsError
-        If the file cannot be read, has no prompts, or a line is bad; the message names the file and line.
+        If the file cannot be read, has no prompts, or a record is bad; the message names the file and the
+        line, or in a JSON list the record.
     """
+    with naming(path):
+        text = read_text(path, "file of prompts", pipe=True)
+        listed = None if is_csv(text) else parse_records(text, "file of prompts")
     prompts = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            prompt = _parse(line, tokenizer, vocab_size, max_positions, allow_multi_token)
-        except KCircuitsError as error:
-            raise KCircuitsError(f"{path}, line {number}: {error}") from error
-        prompts.append(prompt)
+    try:
+        for where, record in csv_pairs(text) if listed is None else _checked(listed):
+            with naming(where):
+                prompts.append(_made(record, tokenizer, vocab_size, max_positions, allow_multi_token))
+    except KCircuitsError as error:
+        raise KCircuitsError(f"{path}, {error}") from error
     if not prompts:
         raise KCircuitsError(f"{path} has no prompts; write one JSON object per line")
     return tuple(prompts)
@@ -258,11 +263,21 @@ def _left_padded(rows: Sequence[tuple[int, ...]]) -> Tensor:
     return torch.tensor([(0,) * (longest - len(row)) + row for row in rows])
 
 
-def _parse(
-    line: str, tokenizer: Any | None, vocab_size: int, max_positions: int, allow_multi_token: bool
+def _checked(records: Sequence[Record]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for record in records:
+        with naming(record.where):
+            checked = parse_record(record.checked_object())
+        yield record.where, checked
+
+
+def _made(
+    record: dict[str, Any],
+    tokenizer: Any | None,
+    vocab_size: int,
+    max_positions: int,
+    allow_multi_token: bool,
 ) -> Prompt:
-    record = parse_record(line)
-    if "clean" in record:
+    if "answer" in record:
         return tokenise(
             tokenizer,
             **record,
@@ -270,6 +285,16 @@ def _parse(
             max_positions=max_positions,
             allow_multi_token=allow_multi_token,
         )
-    prompt = Prompt(**record)
+    prompt = Prompt(**record) if "clean_ids" in record else _with_answer_ids(tokenizer, **record)
     check_fits(prompt, vocab_size, max_positions)
     return prompt
+
+
+def _with_answer_ids(
+    tokenizer: Any | None, *, clean: str, answer_id: int, wrong_id: int, corrupt: str | None = None
+) -> Prompt:
+    if tokenizer is None:
+        raise KCircuitsError("this model has no tokenizer, so prompts must be ids in JSON lines")
+    tokens = tokenise_text(tokenizer, clean, "clean")
+    corrupt_ids = None if corrupt is None else tokenise_text(tokenizer, corrupt, "corrupt").ids
+    return Prompt(tokens.ids, answer_id, corrupt_ids, wrong_id, text=clean)

@@ -1,23 +1,37 @@
-"""One line of a prompt file: which keys it may have, and of what type."""
+"""One record of a prompt file: which keys it may have, and of what type."""
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
-from kcircuits.data.reading import parse_object
 from kcircuits.errors import KCircuitsError
 
 # key: is it required?
 TEXT_KEYS = {"clean": True, "corrupt": False, "answer": True, "wrong": False, "subject": False}
 ID_KEYS = {"clean_ids": True, "corrupt_ids": False, "answer_id": True, "wrong_id": False}
 
+OTHER_NAMES = {
+    "prompt": "clean",
+    "text": "clean",
+    "corrupted": "corrupt",
+    "target": "answer",
+    "target_new": "answer",
+    "incorrect": "wrong",
+    "corrupted_ids": "corrupt_ids",
+}
+"""What other tools call our keys."""
 
-def parse_record(line: str) -> dict[str, Any]:
-    """Parse a line in text form or ids form.
+KNOWN_FACT = {"subject", "prompt", "attribute"}
+"""Keys of ROME's facts that GPT-2 XL knows (known_1000.json): a prompt and its answer."""
+
+
+def parse_record(record: dict[str, Any]) -> dict[str, Any]:
+    """Check a record in text form or ids form, or one of ROME's known facts.
 
     Parameters
     ----------
-    line
+    record
         A JSON object.
 
     Returns
@@ -28,18 +42,28 @@ def parse_record(line: str) -> dict[str, Any]:
     Raises
     ------
     KCircuitsError
-        If it is not a JSON object, a key is missing or unknown, or a value has the wrong type.
+        If a key is missing or unknown, or a value has the wrong type.
     """
-    record = parse_object(line)
+    if record.keys() >= KNOWN_FACT and "clean" not in record:
+        fact = {"clean": record["prompt"], "answer": record["attribute"], "subject": record["subject"]}
+        return {key: _checked(key, value) for key, value in fact.items()}
     keys = ID_KEYS if any(key in ID_KEYS for key in record) else TEXT_KEYS
     unknown = [key for key in record if key not in keys]
     if unknown:
-        raise KCircuitsError(f"unknown key {unknown[0]!r}; the keys are {', '.join(keys)}")
+        raise KCircuitsError(
+            f"unknown key {unknown[0]!r}; the keys are {', '.join(keys)}{_meant(unknown[0], keys)}"
+        )
     given = {key: value for key, value in record.items() if value is not None}
     for key, required in keys.items():
         if required and key not in given:
             raise KCircuitsError(f"{key!r} is missing")
     return {key: _checked(key, value) for key, value in given.items()}
+
+
+def _meant(unknown: str, keys: dict[str, bool]) -> str:
+    close = get_close_matches(unknown, keys, n=1)
+    meant = close[0] if close else OTHER_NAMES.get(unknown)
+    return f": write {meant!r} for {unknown!r}" if meant in keys else ""
 
 
 def _checked(key: str, value: Any) -> Any:

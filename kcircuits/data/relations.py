@@ -15,8 +15,8 @@ from torch import Tensor
 
 from kcircuits.data.lre import Fact, Relation, parse_relation
 from kcircuits.data.prompts import Prompt, tokenise
-from kcircuits.data.reading import parse_object, read_text
 from kcircuits.data.tokens import SEVERAL_TOKENS, AnswerError
+from kcircuits.documents import naming, parse_json, read_text, shown
 from kcircuits.errors import KCircuitsError
 
 BUNDLED = Path(str(files("kcircuits.data"))) / "relations"
@@ -72,15 +72,16 @@ def load_relation(source: str | Path) -> Relation:
     bundled = isinstance(source, str) and source in bundled_relations()
     path = BUNDLED / f"{source}.json" if bundled else Path(source)
     try:
-        text = read_text(path)
+        text = read_text(path, "relation", pipe=True)
     except KCircuitsError as error:
         raise KCircuitsError(
             f"no relation {str(source)!r}: {error}; the bundled ones are {', '.join(bundled_relations())}"
         ) from error
-    try:
-        return parse_relation(parse_object(text))
-    except KCircuitsError as error:
-        raise KCircuitsError(f"relation {path}: {error}") from error
+    with naming(f"relation {path}"):
+        record = parse_json(text, "relation")
+        if not isinstance(record, dict):
+            raise KCircuitsError(f"expected a JSON object {{...}}, got {shown(record)}")
+        return parse_relation(record)
 
 
 def relation_prompts(

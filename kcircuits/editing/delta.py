@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
@@ -17,6 +16,7 @@ from kcircuits.files import write_atomically
 from kcircuits.model.loading import Model
 from kcircuits.model.quantised import dense
 from kcircuits.model.spec import ModelSpec
+from kcircuits.tensor_files import tensor_bytes
 
 FORMAT = "kcircuits-edit/1"
 _NAME = re.compile(r"layers\.(\d{1,6})\.(mlp\.w_down|attention\.w_o)")
@@ -67,7 +67,7 @@ class Delta:
     def save(self, path: str | Path, weights_hash: str) -> None:
         """Write a safetensors file, atomically; `weights_hash` is that of the model that was edited."""
         header = {"format": FORMAT, "weights_hash": weights_hash}
-        write_atomically(path, save(self._tensors(), metadata=header))
+        write_atomically(path, tensor_bytes(self._tensors(), header))
 
     @classmethod
     def load(cls, path: str | Path, model: Model) -> Delta:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kcircuits.data.tokens import tokenise_text
+from kcircuits.editing.checks import AT_START, check_agreement, check_new
 from kcircuits.editing.delta import Delta, LowRank, matrix_name
 from kcircuits.editing.fine_tuning import tuned
 from kcircuits.editing.memit import spread
@@ -20,11 +21,9 @@ from kcircuits.editing.rank_one import rank_one_update
 from kcircuits.editing.request import EditRequest
 from kcircuits.editing.sampling import STARTS, sampled
 from kcircuits.editing.second_moment import SecondMoment
-from kcircuits.editing.stream import final_rows, padded
 from kcircuits.editing.tokenised import TokenisedEdit, tokenise_edit
 from kcircuits.editing.values import Values, optimised_values
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.forward import read_out
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import Experts, ModelSpec
 
@@ -111,19 +110,19 @@ def edit(
     Raises
     ------
     KCircuitsError
-        If a request cannot be used (its target is what the model says already, say), a layer does not exist
-        or is a mixture of experts, moments are missing, or all edits fail.
+        If a request cannot be used (its target is what the model says already, say), two contradict each
+        other, a layer does not exist or is a mixture of experts, moments are missing, or all edits fail.
     """
     edits = tokenised(model, requests, method, num_prefixes, seed)
+    check_agreement(requests, edits, method)
     if isinstance(method, FineTuning):
         return _tuned(model, requests, edits, method, progress)
-    layers = method.layers(len(model.spec.layers))
-    values = optimised_values(model.spec, edits, layers[-1], method.value, progress)
-    kept = [number for number in range(len(edits)) if number not in values.failed]
-    if not kept:
-        raise KCircuitsError(f"no edit succeeded; the first: {values.failed[0]}")
-    delta = written(model.spec, [edits[n] for n in kept], on(values, kept), method, moments)
-    return EditedModel(model, delta, tuple(requests), values.failed)
+    _check_moments(method, moments)
+    values, owners, failed = _values(model.spec, edits, method, progress)
+    if not owners:
+        raise KCircuitsError(f"no edit succeeded; the first: {failed[0]}")
+    delta = written(model.spec, [edits[number] for number in owners], values, method, moments)
+    return EditedModel(model, delta, tuple(requests), failed)
 
 
 def edit_each(
@@ -152,16 +151,13 @@ def edit_each(
                 progress(number, len(requests))
         return found
     edits = tokenised(model, requests, method, num_prefixes, seed)
-    layers = method.layers(len(model.spec.layers))
-    values = optimised_values(model.spec, edits, layers[-1], method.value, progress)
-    return [
-        values.failed[n]
-        if n in values.failed
-        else EditedModel(
-            model, written(model.spec, [edits[n]], on(values, [n]), method, moments), (requests[n],), {}
-        )
-        for n in range(len(edits))
-    ]
+    _check_moments(method, moments)
+    values, owners, failed = _values(model.spec, edits, method, progress)
+    made: dict[int, EditedModel | str] = dict(failed)
+    for place, number in enumerate(owners):
+        delta = written(model.spec, [edits[number]], on(values, [place]), method, moments)
+        made[number] = EditedModel(model, delta, (requests[number],), {})
+    return [made[number] for number in range(len(edits))]
 
 
 class DivergedError(KCircuitsError):
@@ -189,7 +185,7 @@ def tokenised(
                 )
         prefixes = sampled_prefixes(model, num_prefixes, seed)
     edits = [tokenise_edit(model, request, prefixes) for request in requests]
-    _check_new(spec, requests, edits)
+    check_new(spec, requests, edits)
     return edits
 
 
@@ -208,6 +204,26 @@ def sampled_prefixes(model: Model, count: int, seed: int) -> list[str]:
     return texts
 
 
+def _values(
+    spec: ModelSpec, edits: Sequence[TokenisedEdit], method: Rome | Memit, progress: Progress | None
+) -> tuple[Values, list[int], dict[int, str]]:
+    """The values of the edits that succeed, the numbers of these, and reasons by the number of the others."""
+    failed = {number: AT_START for number, edit in enumerate(edits) if edit.prompt.subject_last == 0}
+    tried = [number for number in range(len(edits)) if number not in failed]
+    if not tried:
+        raise KCircuitsError(f"no edit can be made; the first: {failed[0]}")
+    layer = method.layers(len(spec.layers))[-1]
+    values = optimised_values(spec, [edits[number] for number in tried], layer, method.value, progress)
+    failed |= {tried[place]: reason for place, reason in values.failed.items()}
+    kept = [place for place in range(len(tried)) if place not in values.failed]
+    return on(values, kept), [tried[place] for place in kept], dict(sorted(failed.items()))
+
+
+def _check_moments(method: Rome | Memit, moments: Callable[[int], SecondMoment] | None) -> None:
+    if moments is None:
+        raise KCircuitsError(f"{method.name} needs the second moment of the keys (second_moment)")
+
+
 def written(
     spec: ModelSpec,
     edits: Sequence[TokenisedEdit],
@@ -216,8 +232,8 @@ def written(
     moments: Callable[[int], SecondMoment] | None,
 ) -> Delta:
     """The change that gives some keys their values."""
-    if moments is None:
-        raise KCircuitsError(f"{method.name} needs the second moment of the keys (second_moment)")
+    _check_moments(method, moments)
+    assert moments is not None
     layers = method.layers(len(spec.layers))
     if isinstance(method, Memit):
         return spread(spec, edits, values, layers, lambda layer: moments(layer).matrix, method.weight)
@@ -252,17 +268,3 @@ def _tuned(
     if not after <= before:
         raise DivergedError(f"the fine-tuning diverged: its loss went from {before:.3g} to {after:.3g}")
     return EditedModel(model, delta, tuple(requests), {})
-
-
-@torch.no_grad()
-def _check_new(spec: ModelSpec, requests: Sequence[EditRequest], edits: Sequence[TokenisedEdit]) -> None:
-    """Refuse targets that the model answers already."""
-    tokens = padded([edit.prompt.ids + edit.target[:-1] for edit in edits], spec.unembedding.device)
-    rows = final_rows(spec, tokens)
-    for number, (request, edit) in enumerate(zip(requests, edits, strict=True)):
-        last = len(edit.prompt.ids) - 1
-        best = read_out(spec, rows[number, last : last + len(edit.target)]).argmax(dim=-1)
-        if tuple(best.tolist()) == edit.target:
-            raise KCircuitsError(
-                f"the model answers {request.prompt!r} with {request.target!r} already: nothing to edit"
-            )

@@ -12,6 +12,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
+from kcircuits.analysis.text_windows import MOST_NATS, windows_of
 from kcircuits.data.tokens import answer_ids, tokenise_text
 from kcircuits.editing.request import EditRequest, Question
 from kcircuits.editing.sampling import sampled
@@ -23,6 +24,7 @@ from kcircuits.model.loading import Model
 AT_ONCE = 64  # questions that are run together
 GENERATED = 40  # tokens
 WINDOW = 128  # tokens of a text
+WINDOWS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -128,17 +130,30 @@ def measure_edit(
     )
 
 
+def margin(model: Model, request: EditRequest) -> float | None:
+    """log p(target) − log p(true) behind the prompt, in nats, each a mean over tokens; or None.
+
+    For objects of one token this is the difference of their logits. None where no object is said to be true.
+    """
+    if request.target_true is None:
+        return None
+    answers = (request.target, request.target_true)
+    new, true = read_answers(model, [Question(request.prompt, answer) for answer in answers])
+    return new.log_probability - true.log_probability
+
+
 @dataclass(frozen=True)
 class Answered:
     """What a model makes of a question.
 
-    `probability` is the geometric mean of the answer's tokens'; `choices` are the tokens that the model puts
-    first at their places, `said` whether these are the answer.
+    `probability` is the geometric mean of the answer's tokens', `log_probability` its logarithm; `choices`
+    are the tokens that the model puts first at their places, `said` whether these are the answer.
     """
 
     probability: float
     choices: tuple[int, ...]
     said: bool
+    log_probability: float
 
 
 @torch.no_grad()
@@ -156,7 +171,8 @@ def read_answers(model: Model, questions: Sequence[Question]) -> list[Answered]:
             ids = torch.tensor(answer, device=logits.device)
             log = logits.log_softmax(dim=-1).gather(1, ids[:, None])
             choices = tuple(logits.argmax(dim=-1).tolist())
-            found.append(Answered(float(log.mean().exp()), choices, choices == answer))
+            mean = log.mean()
+            found.append(Answered(float(mean.exp()), choices, choices == answer, float(mean)))
     return found
 
 
@@ -192,28 +208,24 @@ def entropy(tokens: Sequence[int], size: int) -> float:
 
 @torch.no_grad()
 def perplexity(model: Model, text: str) -> float:
-    """exp of the mean −log p of a text's tokens, each behind what its window of 128 tokens has before it.
+    """exp of the mean −log p of a text's tokens, in windows of 128 tokens that do not overlap.
 
-    Raises KCircuitsError if the text has less than two tokens.
+    Every window begins with BOS, where the tokenizer has one; without, its first token is not predicted.
+    Raises KCircuitsError if the text is too short to predict anything.
     """
-    if model.tokenizer is None:
-        raise KCircuitsError("this model has no tokenizer, so no text can be read")
-    ids = tuple(model.tokenizer(text, verbose=False)["input_ids"])
-    if len(ids) < 2:
-        raise KCircuitsError("a perplexity needs a text of at least two tokens")
-    size = min(WINDOW, model.spec.max_positions)
-    # The last token of a window begins the next one, so that every token but the first is predicted once.
-    windows = [ids[first : first + size] for first in range(0, len(ids) - 1, size - 1)]
-    total, count = 0.0, 0
-    for first in range(0, len(windows), 16):
-        some = windows[first : first + 16]
-        tokens = padded(list(some), model.spec.unembedding.device)
-        for row, window, mask in zip(final_rows(model.spec, tokens), some, tokens.mask, strict=True):
-            logits: Tensor = read_out(model.spec, row[mask][:-1]).float()
-            following = torch.tensor(window[1:], device=logits.device)
+    windows = windows_of(model.tokenizer, text, model.spec, None, WINDOW)
+    total = 0.0
+    for first in range(0, len(windows.prompts), WINDOWS_AT_ONCE):
+        some = windows.prompts[first : first + WINDOWS_AT_ONCE]
+        tokens = padded([prompt.clean_ids for prompt in some], model.spec.unembedding.device)
+        for row, prompt, mask in zip(final_rows(model.spec, tokens), some, tokens.mask, strict=True):
+            logits: Tensor = read_out(model.spec, row[mask][windows.first - 1 :]).float()
+            following = torch.tensor(windows.targets(prompt), device=logits.device)
             total -= float(logits.log_softmax(dim=-1).gather(1, following[:, None]).double().sum())
-            count += len(following)
-    return math.exp(total / count)
+    mean = total / windows.num_predicted
+    if not mean <= MOST_NATS:
+        raise KCircuitsError(f"the perplexity of the text is beyond all numbers: exp of {mean:.0f}")
+    return math.exp(mean)
 
 
 def _tokenised(model: Model, question: Question) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +9,25 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from kcircuits.documents import read_text
+from kcircuits.analysis.text_windows import token_windows
+from kcircuits.data.tokens import tokenise_text
+from kcircuits.documents import naming, read_text
 from kcircuits.editing.sampling import STARTS, sampled
 from kcircuits.editing.stream import Tokens, padded, to_mlp
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import write_atomically
-from kcircuits.model.cache import cache_folder
+from kcircuits.model.cache import cache_folder, digest_of, keep
 from kcircuits.model.loading import Model
+from kcircuits.model.quantised import QuantisedWeight, Weight
+from kcircuits.model.spec import rebuilt
+from kcircuits.tensor_files import tensor_bytes
 
-WINDOW = 64  # tokens of a text that are run together
+WINDOW = 64  # tokens of a text that are run together, behind BOS
 SAMPLES, SAMPLED_LENGTH = 320, 16
 AT_ONCE = 4096  # tokens
 LEAST_TOKENS = 256
-FORMAT = "kcircuits-moment/1"
+FORMAT = "kcircuits-moment/2"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def second_moment(
     layer
         Of the MLP.
     text
-        A text file, in windows of 64 tokens; without one, 320 texts of 16 tokens that the model samples.
+        A text file, in windows of 64 tokens behind BOS, if the tokenizer has one; without a file, 320 texts
+        of 16 tokens that the model samples.
     shrinkage
         α in (1 − α) C + α tr(C)/F · 1, which makes an estimate from few tokens invertible.
     seed
@@ -88,16 +91,14 @@ def second_moment(
     """
     if not 0 < shrinkage <= 1:
         raise KCircuitsError(f"shrinkage must be above 0 and at most 1, got {shrinkage}")
-    content = None if text is None else read_text(text, "text")
-    named = f"{model.identity['weights_hash']} {layer} {seed if content is None else content}"
-    kept = cache_folder() / f"moment-{hashlib.sha256(named.encode()).hexdigest()}.safetensors"
-    found = _read(kept)
+    with naming(text):
+        windows = None if text is None else _windows(model, read_text(text, "text"))
+    name = _name(model, layer, _starts(model) if windows is None else windows, seed if windows is None else 0)
+    found = _read(cache_folder() / name)
     if found is None:
-        windows = _sampled(model, seed, progress) if content is None else _windows(model, content)
-        found = accumulated(model.spec, layer, windows)
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        found = accumulated(model.spec, layer, windows or _sampled(model, seed, progress))
         header = {"format": FORMAT, "num_tokens": str(found[1])}
-        write_atomically(kept, save({"moment": found[0]}, metadata=header))
+        keep(name, tensor_bytes({"moment": found[0]}, header))
     moment, num_tokens = found
     mean = moment.diagonal().mean()
     shrunk = (1 - shrinkage) * moment + shrinkage * mean * torch.eye(len(moment))
@@ -118,21 +119,40 @@ def accumulated(spec: Any, layer: int, prompts: Sequence[tuple[int, ...]]) -> tu
     return (total / count).float(), count
 
 
+def _starts(model: Model) -> list[tuple[int, ...]]:
+    """What sampled texts begin with: words behind BOS, of as many tokens as the first has."""
+    starts = [tokenise_text(model.tokenizer, word, "start").ids for word in STARTS]
+    return [start for start in starts if len(start) == len(starts[0])]
+
+
 def _sampled(model: Model, seed: int, progress: Callable[[int, int], None] | None) -> list[tuple[int, ...]]:
-    starts = [tuple(model.tokenizer(word)["input_ids"]) for word in STARTS]  # type: ignore[misc]
-    alike = [start for start in starts if len(start) == len(starts[0])]
-    many = [alike[n % len(alike)] for n in range(SAMPLES)]
+    starts = _starts(model)
+    many = [starts[n % len(starts)] for n in range(SAMPLES)]
     return [tuple(row) for row in sampled(model.spec, many, SAMPLED_LENGTH, seed, progress).tolist()]
 
 
 def _windows(model: Model, text: str) -> list[tuple[int, ...]]:
-    if model.tokenizer is None:
-        raise KCircuitsError("this model has no tokenizer, so no text can be read")
-    ids = model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    if len(ids) < LEAST_TOKENS:
-        raise KCircuitsError(f"the text has {len(ids)} tokens, at least {LEAST_TOKENS} are needed")
-    size = min(WINDOW, model.spec.max_positions)
-    return [tuple(ids[first : first + size]) for first in range(0, len(ids), size)]
+    windows, prefix = token_windows(model.tokenizer, text, model.spec, model.spec.max_positions, WINDOW)
+    count = sum(len(window) - prefix for window in windows)
+    if count < LEAST_TOKENS:
+        raise KCircuitsError(f"the text has {count} tokens, at least {LEAST_TOKENS} are needed")
+    return windows
+
+
+def _name(model: Model, layer: int, ids: Sequence[tuple[int, ...]], seed: int) -> str:
+    """The name in the cache: of the weights, how they are kept, the layer, and the tokens that are run."""
+    kept: list[str] = []
+
+    def look_at(weight: Weight, field: str) -> Weight:
+        if isinstance(weight, QuantisedWeight):
+            kept.append(f"{field} {weight.codes.dtype} {weight.zero} {weight.group}")
+        else:
+            kept.append(f"{field} {weight.dtype}")
+        return weight
+
+    rebuilt(model.spec, (Tensor, QuantisedWeight), look_at)
+    parts = (model.identity["weights_hash"], "\n".join(kept), str(layer), str(seed), repr(list(ids)))
+    return f"moment-{digest_of(*(part.encode() for part in parts))}.safetensors"
 
 
 def _read(path: Path) -> tuple[Tensor, int] | None:

@@ -27,7 +27,7 @@ DISCOVER = [
     (["--prompt", "In France they speak"], "--prompt needs --answer"),
     (["--answer", "French"], "give one of --prompts"),
     # Files of prompts
-    (["--prompts", "nowhere.jsonl"], "nowhere.jsonl does not exist"),
+    (["--prompts", "nowhere.jsonl"], "nowhere.jsonl: cannot read the file of prompts: No such file"),
     (["--prompts", "."], "cannot read"),
     (["--prompts", ""], "has no prompts"),
     (["--prompts", "{"], "line 1: not JSON"),

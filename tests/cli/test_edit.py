@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -81,6 +82,82 @@ def test_each_in_a_model_of_its_own(kcircuits, worded, requests_file, tmp_path):
         "edit-0002.safetensors",
         "edits.json",
     ]
+
+
+def test_measures_before_and_after(kcircuits, one, model, target, tmp_path):
+    done = kcircuits(*one, "--layers", 1, "--json")
+    (made,) = done.json["edits"]
+    question = [Question(PROMPT, answer) for answer in (target, "French")]
+    new, true = read_answers(model, question)
+    assert made["before"]["magnitude"] == pytest.approx(new.probability - true.probability, rel=1e-5)
+    assert made["before"]["efficacy"] == float(new.probability > true.probability)
+    assert made["margin"][0] == pytest.approx(new.log_probability - true.log_probability, abs=1e-5)
+    assert (made["margin"][1] > 0) == (made["measures"]["efficacy"] == 1)
+    assert done.json["means_before"]["efficacy"] == made["before"]["efficacy"]
+    assert done.json["left_out"] == []
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_fact_that_the_model_never_knew_is_said(kcircuits, worded, model, swapped):
+    words = ["Italian", "Spanish", "Polish", "French"]
+    answers = read_answers(model, [Question(PROMPT, word) for word in words])
+    ranked = sorted(zip(answers, words, strict=True), key=lambda each: each[0].probability)
+    said = {word for answer, word in ranked if answer.said}
+    new, old = next((high, low) for (_, low), (_, high) in pairwise(ranked) if not said & {high, low})
+    new, old = (old, new) if swapped else (new, old)
+    ahead = dict(zip(words, answers, strict=True))
+    margin = ahead[new].log_probability - ahead[old].log_probability
+    fact = ["--subject", "France", "--prompt", "In {} they speak", "--target", new, "--true", old]
+    done = kcircuits("edit", "--model", worded, *fact, "--method", "ft-m", "--steps", 2)
+    assert done.status == 0
+    expected = f"the model never knew {old!r}: {new!r} was ahead of it by {margin:.2f} nats before the edit"
+    assert (expected in done.out) == (not swapped)
+    assert ("never knew" in done.out) == (not swapped)
+    assert "before" in done.out and "after" in done.out
+
+
+def test_what_is_left_out_of_a_file_is_said(kcircuits, worded, target, tmp_path):
+    path = tmp_path / "edits.jsonl"
+    good = {"subject": "France", "prompt": "In {} they speak", "target": target}
+    path.write_text("\n".join(map(json.dumps, (good, {**good, "subject": " "}, {**good, "note": 1}))))
+    given = ("edit", "--model", worded, "--requests", path, "--method", "ft-m", "--steps", 2, "--each")
+    done = kcircuits(*given, "--json")
+    assert [each["where"] for each in done.json["left_out"]] == ["line 2", "line 3"]
+    assert len(done.json["edits"]) == 2
+    assert done.err.splitlines() == [
+        f"kcircuits: warning: {path}: 1 record left out: 'subject' is empty: line 2",
+        f"kcircuits: warning: {path}: the key 'note' is not read: line 3",
+    ]
+
+
+def test_questions_about_several_edits_are_not_asked_of_each(kcircuits, worded, target, tmp_path):
+    path = tmp_path / "edits.json"
+    rewrites = [
+        {"prompt": "In {} they speak", "subject": subject, "target_new": {"str": target},
+         "target_true": {"str": "French"}}
+        for subject in ("France", "Spain")
+    ]  # fmt: skip
+    record = {"requested_rewrite": rewrites, "questions": ["In Italy they speak"], "new_answer": "Italian"}
+    path.write_text(json.dumps([record]))
+    given = ("edit", "--model", worded, "--requests", path, "--method", "ft-m", "--steps", 2, "--json")
+    together, alone = kcircuits(*given), kcircuits(*given, "--each")
+    assert together.json["means"]["portability"] is not None and together.err == ""
+    assert alone.json["means"]["portability"] is None
+    assert "several edits together are not asked with --each" in alone.err
+
+
+def test_a_cache_that_cannot_be_written(kcircuits, worded, requests_file, tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setenv("KCIRCUITS_CACHE", str(tmp_path / "cache"))
+    done = kcircuits("edit", "--model", worded, "--requests", requests_file, "--steps", 2, "--json")
+    assert (done.status, done.err) == (0, "")
+    assert done.json["settings"]["keys"] == ["text sampled from the model"]
+
+
+def test_the_same_edit_is_the_same_file(kcircuits, one, tmp_path):
+    for number in range(4):
+        kcircuits(*one, "--layers", 1, "--out", tmp_path / str(number))
+    assert len({(tmp_path / str(n) / "edit.safetensors").read_bytes() for n in range(4)}) == 1
 
 
 def test_a_text_gives_keys_and_a_perplexity(kcircuits, worded, requests_file, tmp_path, monkeypatch):
@@ -195,6 +272,12 @@ def test_bad_input(kcircuits, one, options, message, tmp_path):
         options = [*options, "--prompt", PROMPT]
     check(kcircuits(*one, *options, "--out", tmp_path / "out"), message)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_text_is_read_before_the_work(kcircuits, worded, requests_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("kcircuits.editing.edit.edit", None)  # would be called
+    given = ("edit", "--model", worded, "--requests", requests_file, "--text", tmp_path / "none.txt")
+    check(kcircuits(*given), "none.txt: cannot read the text: No such file")
 
 
 def test_no_edit_is_asked_for(kcircuits, worded):

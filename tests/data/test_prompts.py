@@ -57,6 +57,21 @@ def test_ids_need_no_tokenizer_and_windows_line_ends_are_fine(tmp_path):
     assert read_prompts(path, None, **BOUNDS) == (Prompt((4, 5, 6), 7),) * 2
 
 
+def test_a_json_list_and_objects_over_several_lines(tmp_path):
+    for content in (json.dumps([IDS, IDS]), json.dumps([IDS, IDS], indent=1), json.dumps(IDS, indent=1) * 2):
+        assert read_prompts(write(tmp_path, content), None, **BOUNDS) == (Prompt((4, 5, 6), 7),) * 2
+    with pytest.raises(KCircuitsError, match=r"prompts\.jsonl, record 2: 'clean' is missing"):
+        read_prompts(write(tmp_path, json.dumps([IDS, {}])), None, **BOUNDS)
+
+
+def test_rome_s_known_facts(tmp_path):
+    fact = {"known_id": 0, "subject": "France", "attribute": "French", "template": "The language of {} is",
+            "prediction": " French", "prompt": "The language of France is", "relation_id": "P37"}  # fmt: skip
+    (prompt,) = read_prompts(write(tmp_path, json.dumps([fact])), TOKENIZER, **BOUNDS)
+    assert prompt.clean_ids == ids_of("<s> The language of France is")
+    assert ((prompt.answer_id,), prompt.subject) == (ids_of("French"), (4, 5))
+
+
 def test_line_separators_inside_texts_do_not_end_a_line(tmp_path):
     line = json.dumps(TEXT | {"clean": "The language of France\u2028is"}, ensure_ascii=False)
     (prompt,) = read_prompts(write(tmp_path, line), TOKENIZER, **BOUNDS)
@@ -67,10 +82,10 @@ def test_line_separators_inside_texts_do_not_end_a_line(tmp_path):
     ("line", "message"),
     [
         ("{", "not JSON"),
-        ('{"answer_id": 1' + "0" * 5000 + "}", "not usable as JSON"),
-        ("[" * 100_000, "not usable as JSON"),
-        ("[1]", "expected a JSON object .* got list"),
-        ("null", "expected a JSON object .* got NoneType"),
+        ('{"answer_id": 1' + "0" * 5000 + "}", "not a file of prompts: Exceeds the limit"),
+        ("[" * 100_000, "not a file of prompts: the JSON is nested too deeply"),
+        ("[1]", r"expected a JSON object .* got \[1\]"),
+        ("null", "expected a JSON object .* got None"),
         ({"clean": "The"}, "'answer' is missing"),
         ({"answer": "French"}, "'clean' is missing"),
         ({"clean_ids": [4]}, "'answer_id' is missing"),
@@ -78,6 +93,9 @@ def test_line_separators_inside_texts_do_not_end_a_line(tmp_path):
         ({}, "'clean' is missing"),
         (TEXT | {"target": "x"}, "unknown key 'target'; the keys are clean, corrupt, answer, wrong, subject"),
         (IDS | {"clean": "The"}, "unknown key 'clean'; the keys are clean_ids"),
+        ({"prompt": "The", "answer": "x"}, "unknown key 'prompt'; .*: write 'clean' for 'prompt'"),
+        (TEXT | {"corrupted": "The"}, "unknown key 'corrupted'; .*: write 'corrupt' for 'corrupted'"),
+        ('{"clean": "The", "clean": "of", "answer": "x"}', "the key 'clean' is there twice"),
         (TEXT | {"clean": 5}, "'clean' must be text, got 5"),
         (TEXT | {"wrong": ["Spanish"]}, "'wrong' must be text"),
         (IDS | {"answer_id": "7"}, "'answer_id' must be a token id, got '7'"),
@@ -135,12 +153,15 @@ def test_empty_file(tmp_path, content):
 
 
 def test_unreadable_files(tmp_path):
-    with pytest.raises(KCircuitsError, match=r"absent\.jsonl does not exist"):
+    with pytest.raises(KCircuitsError, match=r"absent\.jsonl: cannot read the file of prompts: No such file"):
         read_prompts(tmp_path / "absent.jsonl", None, **BOUNDS)
-    with pytest.raises(KCircuitsError, match=f"cannot read {tmp_path}: Is a directory"):
+    with pytest.raises(KCircuitsError, match=f"{tmp_path}: cannot read the file of prompts: Is a directory"):
         read_prompts(tmp_path, None, **BOUNDS)
     (tmp_path / "latin.jsonl").write_bytes(b'{"clean": "Caf\xe9"}')
-    with pytest.raises(KCircuitsError, match=r"latin\.jsonl is not UTF-8 text: .* at byte 14"):
+    with pytest.raises(
+        KCircuitsError,
+        match=r"latin\.jsonl: not a file of prompts: the file is not UTF-8 text \(.* at byte 14\)",
+    ):
         read_prompts(tmp_path / "latin.jsonl", None, **BOUNDS)
 
 

@@ -12,6 +12,7 @@ from kcircuits.editing.edit import edit
 from kcircuits.editing.fine_tuning import TuningOptions
 from kcircuits.editing.measures import (
     harmonic_mean,
+    margin,
     mean_measures,
     measure_edit,
     perplexity,
@@ -21,6 +22,7 @@ from kcircuits.editing.methods import FineTuning
 from kcircuits.editing.request import Question
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import forward
+from tests.data.tiny_tokenizers import word_tokenizer
 from tests.editing.conftest import WORDS, request
 
 
@@ -67,18 +69,31 @@ def test_the_score_is_the_harmonic_mean():
     assert harmonic_mean([0.5, 1]) == pytest.approx(2 / 3)
 
 
-def test_perplexity_predicts_every_token_once(model):
-    text = " ".join(WORDS.split()[5:20] * 12)  # three windows of at most 64 tokens
+@pytest.mark.parametrize("bos", [False, True])
+def test_perplexity_of_windows_that_begin_with_bos(model, bos):
+    """Against windows cut by hand: every token is predicted once, but a window's first one without BOS."""
+    read = replace(model, tokenizer=word_tokenizer(WORDS, bos=bos, eos=bos))
+    text = " ".join(WORDS.split()[5:20] * 12)
     ids = model.tokenizer(text)["input_ids"]
-    total, start = 0.0, 0
-    while start < len(ids) - 1:
-        window = ids[start : start + 64]
-        log = logits_of(model, window).log_softmax(-1)
+    size = min(128, model.spec.max_positions + 1 - bos)
+    total, count = 0.0, 0
+    for start in range(0, len(ids), size):
+        window = [1] * bos + ids[start : start + size]
+        log = logits_of(model, window[:-1]).log_softmax(-1)
         total -= sum(float(log[i, token]) for i, token in enumerate(window[1:]))
-        start += 63
-    assert perplexity(model, text) == pytest.approx(math.exp(total / (len(ids) - 1)), rel=1e-4)
-    with pytest.raises(KCircuitsError, match="two tokens"):
+        count += len(window) - 1
+    assert count == len(ids) - (0 if bos else math.ceil(len(ids) / size))
+    assert perplexity(read, text) == pytest.approx(math.exp(total / count), rel=1e-4)
+    with pytest.raises(KCircuitsError, match="too short"):
         perplexity(model, "Paris")
+
+
+def test_the_margin_is_the_difference_of_the_logits(model):
+    asked = request()
+    row = logits_of(model, model.tokenizer(asked.prompt)["input_ids"])[-1]
+    new, true = (model.tokenizer(word)["input_ids"][0] for word in (asked.target, asked.target_true))
+    assert margin(model, asked) == pytest.approx(float(row[new] - row[true]), abs=1e-4)
+    assert margin(model, request(target_true=None)) is None
 
 
 def test_without_fluency_the_other_measures_are_the_same(model, requests):

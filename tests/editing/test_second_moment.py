@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from kcircuits.editing.sampling import STARTS
 from kcircuits.editing.second_moment import accumulated, identity_moment, second_moment
 from kcircuits.editing.stream import padded, to_mlp
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.quantised import quantise
+from kcircuits.model.spec import rebuilt
+from tests.data.tiny_tokenizers import word_tokenizer
 from tests.editing.conftest import WORDS
 
 TEXT = " ".join(WORDS.split()[5:25] * 20)
@@ -61,6 +67,59 @@ def test_text_that_the_model_writes(model):
     assert moment.source == "text sampled from the model"
     assert steps[-1][0] == steps[-1][1]
     assert torch.equal(moment.matrix, second_moment(model, 1).matrix)
+
+
+def with_bos(model):
+    return replace(model, tokenizer=word_tokenizer(WORDS, bos=True, eos=True))
+
+
+def test_every_window_begins_with_bos(model, text):
+    """Against the windows themselves, cut by hand."""
+    bos = with_bos(model)
+    ids = model.tokenizer(TEXT)["input_ids"]
+    size = min(64, model.spec.max_positions - 1)
+    windows = [(1, *ids[start : start + size]) for start in range(0, len(ids), size)]
+    expected, count = accumulated(model.spec, 1, windows)
+    alpha = 1e-9
+    moment = second_moment(bos, 1, text=text, shrinkage=alpha)
+    assert moment.num_tokens == count == len(ids) + len(windows)
+    torch.testing.assert_close(moment.matrix, expected, rtol=1e-4, atol=1e-6)
+    plain = second_moment(model, 1, text=text, shrinkage=alpha)  # of another name in the cache
+    assert plain.num_tokens == len(ids)
+    assert not torch.allclose(plain.matrix, expected, rtol=1e-2)
+
+
+def test_sampled_texts_begin_with_bos_and_have_no_eos(model, monkeypatch):
+    seen = []
+
+    def look(spec, layer, prompts):
+        seen.extend(prompts)
+        return accumulated(spec, layer, prompts)
+
+    monkeypatch.setattr("kcircuits.editing.second_moment.accumulated", look)
+    second_moment(with_bos(model), 1)
+    starts = {prompt[:2] for prompt in seen}
+    assert starts == {(1, model.tokenizer(word)["input_ids"][0]) for word in STARTS}
+
+
+def test_weights_that_are_kept_otherwise_have_a_moment_of_their_own(model, text, tmp_path):
+    second_moment(model, 1, text=text)
+    down = quantise(model.spec.layers[1].mlp.w_down, 8)
+    layer = replace(model.spec.layers[1], mlp=replace(model.spec.layers[1].mlp, w_down=down))
+    layers = (model.spec.layers[0], layer, *model.spec.layers[2:])
+    packed = replace(model, spec=replace(model.spec, layers=layers))
+    narrow = replace(model, spec=rebuilt(model.spec, torch.Tensor, lambda weight, field: weight.bfloat16()))
+    for number, other in enumerate((packed, narrow), start=2):
+        second_moment(other, 1, text=text)
+        assert len(list((tmp_path / "cache").glob("moment-*"))) == number
+
+
+def test_a_cache_that_cannot_be_written(model, text, tmp_path, monkeypatch):
+    expected = second_moment(model, 1, text=text).matrix
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("KCIRCUITS_CACHE", str(tmp_path / "file"))
+    assert torch.equal(second_moment(model, 1, text=text).matrix, expected)
+    assert (tmp_path / "file").read_text() == "no folder"
 
 
 def test_bad_input(model, tmp_path):

@@ -36,6 +36,13 @@ def prompts() -> bytes:
     return "\n".join(map(json.dumps, lines)).encode()
 
 
+PAIRS = b"""clean,corrupted,correct_idx,incorrect_idx
+In France they speak,In Spain they speak,5,6
+"In Italy they speak",In Spain they speak,7,6
+"""
+"""CSV of prompt pairs."""
+
+
 def relation() -> bytes:
     facts = {"France": "French", "Spain": "Spanish", "Italy": "Italian"}
     return json.dumps(
@@ -58,7 +65,20 @@ def edits() -> bytes:
                                "target_new": {"str": "Spanish"}, "target_true": {"str": "French"}},
          "paraphrase_prompts": ["They speak in France"], "neighborhood_prompts": ["In Italy they speak"]},
         {"subject": "France", "src": "In France they speak", "alt": "Spanish", "answers": ["French"],
-         "rephrase": "They speak in France", "loc": "nq question: in Italy they speak", "loc_ans": "Italian"},
+         "rephrase": "They speak in France", "loc": "nq question: in Italy they speak", "loc_ans": "Italian",
+         "portability": {"New Question": "In France they also speak", "New Answer": "Spanish"}},
+        {"requested_rewrite": [{"subject": "France", "prompt": "In {} they speak",
+                                "target_new": {"str": "Spanish"}, "target_true": {"str": "French"},
+                                "question": "They speak in France"}],
+         "questions": ["In Paris they speak"], "new_answer": "Spanish"},
+        {"subject": "France", "prompt": "In France they speak", "target_new": "Spanish",
+         "ground_truth": [["French"]], "locality": {"Forgetfulness": [question | {"ground_truth": "x"}]},
+         "portability": {"Reasoning": [{"prompt": "In Paris", "ground_truth": [["Spanish", "x"]]}]}},
+        {"edit": {"prompt": "The official language of France is Spanish.", "relation": "OFFICIAL_LANGUAGE",
+                  "original_fact": {"prompt": "The official language of France is French."}},
+         "Compositionality_I": [{"test_queries": [{"prompt": "In Paris", "answers": [{"value": "x"}]}]}]},
+        {"known_id": 1, "subject": "France", "attribute": "French", "prompt": "In France they speak",
+         "target": "Spanish"},
     )  # fmt: skip
     return "\n".join(map(json.dumps, records)).encode()
 

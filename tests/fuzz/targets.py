@@ -15,7 +15,7 @@ from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import batch, read_prompts
 from kcircuits.data.relations import load_relation, relation_prompts
 from kcircuits.editing.delta import Delta
-from kcircuits.editing.request import read_requests
+from kcircuits.editing.records.reading import read_requests
 from kcircuits.interop.reading import format_of, read_any
 from kcircuits.model.devices import placed, read_device_map
 from kcircuits.model.loading import Model, load_model
@@ -72,6 +72,7 @@ def light() -> Iterator[Target]:
     text, json_file = mutations.words, mutations.json_file
     lines = (mutations.json_lines, text)
     yield Target("prompts", "prompts.jsonl", seeds.prompts(), lines, _prompts)
+    yield Target("prompts-csv", "prompts.csv", seeds.PAIRS, (text,), _prompts)
     yield Target("relation", "relation.json", seeds.relation(), (json_file, text), _relation)
     yield Target("edits", "edits.jsonl", seeds.edits(), lines, read_requests)
     listed = b"[" + b",".join(seeds.edits().splitlines()) + b"]"

@@ -27,6 +27,8 @@ def read(path: str | Path) -> dict[str, Any]:
 def _check(document: dict[str, Any]) -> None:
     check_keys("settings", document["settings"], {"method": _TEXT})
     check_keys("means", document["means"], dict.fromkeys((*MEASURES, "score"), _NUMBER_OR_NONE))
+    if document.get("means_before") is not None:
+        check_keys("means_before", document["means_before"], dict.fromkeys(MEASURES, _NUMBER_OR_NONE))
     for index, edit in enumerate(document["edits"]):
         check_keys(f"edit {index}", edit, _EDIT)
         if (edit["measures"] is None) == (edit["failed"] is None):

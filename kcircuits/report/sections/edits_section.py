@@ -22,7 +22,9 @@ def edits_section(edits: dict[str, Any]) -> Html:
         text += f" Perplexity of the text: {number(before, ',.2f')} before, {number(after, ',.2f')} after."
     parts = [tag("p", text)]
     if done:
-        parts.append(table("Means of the measures", ("measure", "mean"), summary(edits["means"])))
+        before = edits.get("means_before")  # of files since it is measured
+        head = ("measure", "mean") if before is None else ("measure", "before", "after")
+        parts.append(table("Means of the measures", head, summary(edits["means"], before)))
     parts.append(_every(made))
     return section("edits", "How well the edits took", *parts)
 

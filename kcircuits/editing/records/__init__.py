@@ -1,0 +1,1 @@
+"""Edits in files: one module for each format, and the reader of them all in `reading`."""

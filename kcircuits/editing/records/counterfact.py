@@ -1,0 +1,41 @@
+"""CounterFact (arXiv 2202.05262): `requested_rewrite` is an object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kcircuits.editing.records.values import get_object, get_text, get_texts, new_question
+from kcircuits.editing.request import EditRequest, Question
+
+NAME = "CounterFact"
+
+
+def recognises(record: dict[str, Any]) -> bool:
+    """Whether it has the key; MQuAKE's, which have a list there, are asked first."""
+    return "requested_rewrite" in record
+
+
+def read(record: dict[str, Any], notes: list[str]) -> list[EditRequest]:
+    """The edit of a record."""
+    request = of_rewrite(get_object(record, "requested_rewrite"), record)
+    assert request.target_true is not None
+    true = request.target_true
+    return [
+        EditRequest(
+            request.subject,
+            request.prompt,
+            request.target,
+            true,
+            get_texts(record, "paraphrase_prompts"),
+            tuple(Question(prompt, true) for prompt in get_texts(record, "neighborhood_prompts")),
+            new_question(record, notes),
+        )
+    ]
+
+
+def of_rewrite(rewrite: dict[str, Any], record: dict[str, Any]) -> EditRequest:
+    """What a `requested_rewrite` says; its subject may be called `entity`, there or in the record."""
+    named = rewrite if {"subject", "entity"} & rewrite.keys() else {**record, **rewrite}
+    subject = get_text(named, "subject", "entity")
+    new, true = (get_text(get_object(rewrite, key), "str") for key in ("target_new", "target_true"))
+    return EditRequest(subject, get_text(rewrite, "prompt").replace("{}", subject), new, true)

@@ -1,0 +1,88 @@
+"""Values of a record, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kcircuits.documents import shown
+from kcircuits.editing.request import Question, RequestError
+
+
+def get_object(record: dict[str, Any], key: str) -> dict[str, Any]:
+    """The object of a key."""
+    value = record.get(key)
+    if not isinstance(value, dict):
+        raise wrong(key, "an object", value)
+    return value
+
+
+def get_text(record: dict[str, Any], *keys: str) -> str:
+    """The text of the first of some keys that is there."""
+    key = next((key for key in keys if record.get(key) is not None), keys[0])
+    value = record.get(key)
+    if not isinstance(value, str):
+        raise wrong(key, "text", value)
+    return value
+
+
+def get_texts(record: dict[str, Any], key: str) -> tuple[str, ...]:
+    """The texts of a key that may be missing; one text by itself is one of one."""
+    value = record.get(key) or []
+    value = [value] if isinstance(value, str) else value
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise wrong(key, "a list of texts", value)
+    return tuple(value)
+
+
+def get_objects(record: dict[str, Any], key: str) -> Sequence[dict[str, Any]]:
+    """The objects of a key that may be missing."""
+    value = record.get(key) or []
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise wrong(key, "a list of objects", value)
+    return value
+
+
+def first_answer(value: object) -> str | None:
+    """The first of some answers: of a text itself, or of lists of texts, in which aliases stand together."""
+    while isinstance(value, list):
+        value = value[0] if value else None
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def ground_truths(items: object, key: str, notes: list[str]) -> tuple[Question, ...]:
+    """`[{"prompt", "ground_truth"}]` as questions with their first answers; notes say what is left out."""
+    if items is None:
+        return ()
+    if isinstance(items, dict):
+        items = [items]
+    if not isinstance(items, list):
+        raise wrong(key, "a list of objects", items)
+    found = []
+    for item in items:
+        prompt = first_answer(item.get("prompt")) if isinstance(item, dict) else None
+        answer = first_answer(item.get("ground_truth")) if isinstance(item, dict) else None
+        if prompt is None or answer is None:
+            notes.append(f"a question of {key!r} has no prompt or no answer")
+        else:
+            found.append(Question(prompt, answer))
+    return tuple(found)
+
+
+def new_question(record: dict[str, Any], notes: list[str]) -> tuple[Question, ...]:
+    """`portability` as EasyEdit added it to zsRE and CounterFact: {"New Question", "New Answer"}."""
+    given = record.get("portability")
+    if not given:
+        return ()
+    if not isinstance(given, dict) or "New Question" not in given:
+        raise wrong("portability", 'an object with "New Question" and "New Answer"', given)
+    question, answer = (first_answer(given.get(key)) for key in ("New Question", "New Answer"))
+    if question is None or answer is None:
+        notes.append("a question of 'portability' has no prompt or no answer")
+        return ()
+    return (Question(question, answer),)
+
+
+def wrong(key: str, wanted: str, value: object) -> RequestError:
+    """A value that is not what it must be."""
+    return RequestError(f"{key!r} must be {wanted}, got {shown(value)}", f"{key!r} is not {wanted}")
