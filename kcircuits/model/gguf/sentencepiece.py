@@ -13,7 +13,8 @@ What equal scores allow is in `_ordered`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
@@ -27,7 +28,7 @@ def merges_by_score(scores: Mapping[str, float], special: Sequence[str] = ()) ->
     Parameters
     ----------
     scores
-        Of every token of the vocabulary, by its text.
+        Of every token of the vocabulary, by its text; finite. Spaces are marks ("▁") before anything is merged.
     special
         Tokens that are taken out of a text before, so that nothing with them in it is ever merged.
 
@@ -42,16 +43,14 @@ def merges_by_score(scores: Mapping[str, float], special: Sequence[str] = ()) ->
         If no list of merges does the same: tokens of equal scores compete, or a character that is no token is
         part of one.
     """
-    # A token with a mark for spaces may be found in a text that has spaces there.
+    # A special token with a mark for spaces is not taken out where the text has spaces, which become marks.
     absent = [text for text in special if "▁" not in text and text]
     parts: dict[str, Pair] = {}
     for token in scores:
-        if len(token) > 1 and (pair := _last_merge(token, scores)):
+        if len(token) > 1 and " " not in token and (pair := _last_merge(token, scores)):
             parts[token] = pair
-    if absent:
-        pieces = set(absent)
-        sizes = sorted({len(text) for text in absent})
-        parts = {token: pair for token, pair in parts.items() if not _has_any(token, pieces, sizes)}
+    is_absent = _finder(absent)
+    parts = {token: pair for token, pair in parts.items() if not is_absent(token)}
     for token, pair in parts.items():
         for part in pair:
             if part not in scores:
@@ -64,23 +63,37 @@ def merges_by_score(scores: Mapping[str, float], special: Sequence[str] = ()) ->
 
 def _last_merge(token: str, scores: Mapping[str, float]) -> Pair | None:
     """The last two parts of a token when it stands alone, or None if it does not become one."""
+
+    def score_of(index: int) -> float:
+        return scores.get(parts[index] + parts[index + 1], -inf)
+
     parts = list(token)
+    pairs = [score_of(index) for index in range(len(parts) - 1)]
     while len(parts) > 2:
-        best, place = None, -1
-        for index in range(len(parts) - 1):
-            score = scores.get(parts[index] + parts[index + 1])
-            if score is not None and (best is None or score > best):
-                best, place = score, index
-        if best is None:
+        best = max(pairs)
+        if best == -inf:
             return None
+        place = pairs.index(best)
         parts[place : place + 2] = [parts[place] + parts[place + 1]]
+        del pairs[place]
+        if place:
+            pairs[place - 1] = score_of(place - 1)
+        if place < len(pairs):
+            pairs[place] = score_of(place)
     return parts[0], parts[1]
 
 
-def _has_any(token: str, pieces: set[str], sizes: Sequence[int]) -> bool:
-    return any(
-        token[start : start + size] in pieces for size in sizes for start in range(len(token) - size + 1)
-    )
+def _finder(pieces: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a text has any of the pieces in it."""
+    by_start: dict[str, list[str]] = defaultdict(list)
+    for piece in pieces:
+        by_start[piece[:2]].append(piece)
+
+    def found(text: str) -> bool:
+        starts = {text[index : index + 2] for index in range(len(text) - 1)} | set(text)
+        return any(piece in text for start in starts & by_start.keys() for piece in by_start[start])
+
+    return found
 
 
 def _ordered(parts: Mapping[str, Pair], scores: Mapping[str, float]) -> list[str]:

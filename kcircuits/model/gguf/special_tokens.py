@@ -102,8 +102,9 @@ def special_tokens(
         for text in tokens
         if text in found
     ]
-    if strips and "</s>" not in found:
-        raise KCircuitsError("the file's tokenizer is Phi-3's and has no special token '</s>'")
+    absent = [text for text in ("</s>", *_KEPT_SPACE_AFTER) if text not in tokens]
+    if strips and absent:
+        raise KCircuitsError(f"the file's name is Phi-3's, whose token {shown(absent[0])} it does not have")
     _check_overlaps([token.text for token in made])
     if strips:
         _check_stripping(made)
@@ -186,7 +187,7 @@ def _check_stripping(tokens: Sequence[SpecialToken]) -> None:
     """Raise KCircuitsError where it is not clear which white space is dropped."""
     texts = [token.text for token in tokens]
     for text in texts:
-        if any(character in " \t\n\v\f\r" for character in text):
+        if any(character in " ▁\t\n\v\f\r" for character in text):
             raise KCircuitsError(f"the special token {shown(text)} has white space, which others drop")
         for other in texts:
             if text != other and text in other:

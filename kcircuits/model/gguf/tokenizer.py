@@ -97,8 +97,8 @@ class _Header:
 
     def scores(self) -> list[float]:
         scores = self._take(f"{_PREFIX}scores", default=None) or [0.0] * len(self.tokens)
-        if len(scores) < len(self.tokens) or any(math.isnan(score) for score in scores):
-            raise KCircuitsError(f"the file's {len(self.tokens)} tokens must have one score each, a number")
+        if len(scores) < len(self.tokens) or not all(map(math.isfinite, scores)):
+            raise KCircuitsError(f"the file's {len(self.tokens)} tokens must have one finite score each")
         return list(scores)
 
     def pre_tokenizer(self) -> str:
@@ -251,9 +251,9 @@ def _finished(
         normalise = [normalizers.Prepend("▁"), *normalise]
     if normalise:
         backend.normalizer = normalizers.Sequence(normalise)
-    for token in special:
-        added = AddedToken(token.text, normalized=bool(strips), special=token.is_control)
-        (backend.add_special_tokens if token.is_control else backend.add_tokens)([added])
+    for is_control, add in ((True, backend.add_special_tokens), (False, backend.add_tokens)):
+        texts = [token.text for token in special if token.is_control == is_control]
+        add([AddedToken(text, normalized=bool(strips), special=is_control) for text in texts])
     if any(ends):
         sequence = [header.tokens[token] for token in ends[0]], [header.tokens[token] for token in ends[1]]
         backend.post_processor = processors.TemplateProcessing(
