@@ -28,7 +28,7 @@ _LATER = _class(
 """Code points that were given a meaning after Unicode 15.1; to llama.cpp they are of no class."""
 
 _L, _N, _M, _P, _S = (f"[\\p{{{name}}}&&[^{_LATER}]]" for name in "LNMPS")
-"""Letters, numbers (fractions and Roman numerals are some), marks, punctuation and symbols, for use in […]."""
+"""Letters, numbers (also fractions and Roman ones), marks, punctuation and symbols."""
 
 # What most rules are made of. `\s` is Unicode's white space.
 _CONTRACTION = "'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])"
@@ -89,9 +89,9 @@ _SENTENCES = f" ?[^\\s(|.,!?){_class('2026 3002 FF0C 3001 964 6D4 60C')}]+"
 class PreTokenizer:
     """A rule.
 
-    splits: regular expressions (Oniguruma's). whole_words: a piece that is a token is that token, whatever the
-    merges would make of it. add_bos: whether texts begin with BOS where the file does not say. bos: the
-    id of BOS where the file does not say.
+    splits: regular expressions (Oniguruma's). whole_words: a piece that is a token is that token, whatever
+    the merges would make of it. add_bos, bos: whether texts begin with BOS, and its id, where the file does
+    not say.
     """
 
     splits: tuple[str, ...]
@@ -169,7 +169,7 @@ def find_pre_tokenizer(name: str) -> PreTokenizer:
     """The rule of a name that `tokenizer.ggml.pre` may have; raises KCircuitsError if it is not known."""
     if name not in PRE_TOKENIZERS:
         raise KCircuitsError(
-            f"the file's tokenizer splits text by the rule {shown(name)} (tokenizer.ggml.pre), which is not known; "
+            f"the file's tokenizer needs the rule {shown(name)} (tokenizer.ggml.pre), which is not known; "
             "give prompts as token ids"
         )
     return PRE_TOKENIZERS[name]

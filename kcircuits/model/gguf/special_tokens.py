@@ -42,34 +42,26 @@ class SpecialToken:
 
 
 # Ends of a text or a turn: control tokens, whatever the file says.
-_ENDS = frozenset(
-    "<|eot_id|> <|im_end|> <|end|> <|return|> <|call|> <|flush|> <|calls|> <end_of_turn> <|endoftext|> </s> "
-    "<|eom_id|> <EOT> _<EOT> [EOT] [EOS] <|end_of_text|> <end_of_utterance> <eos> <turn|> <|tool_response> "
-    "<｜end▁of▁sentence｜> [e~[".split()
-)
-# Tokens for filling gaps in code: the first of a line that a file has is a control token, unless the file says
-# by one of these keys which token it is.
-_FILLS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = tuple(
-    (tuple(keys.split()), tuple(texts.split()))
-    for keys, texts in [
-        (
-            "fim_pre prefix",
-            "<|fim_prefix|> <fim-prefix> <fim_prefix> <｜fim▁begin｜> <PRE> ▁<PRE> <|code_prefix|> <|prefix|>",
-        ),
-        (
-            "fim_suf suffix",
-            "<|fim_suffix|> <fim-suffix> <fim_suffix> <｜fim▁hole｜> <SUF> ▁<SUF> <|code_suffix|> <|suffix|>",
-        ),
-        (
-            "fim_mid middle",
-            "<|fim_middle|> <fim-middle> <fim_middle> <｜fim▁end｜> <MID> ▁<MID> <|code_middle|> <|middle|>",
-        ),
-        ("fim_pad", "<|fim_pad|> <fim-pad> <fim_pad> <PAD> [PAD]"),
-        ("fim_rep", "<|fim_repo|> <|repo_name|> <fim-repo> <REPO> <reponame>"),
-        ("fim_sep", "<|file_sep|>"),
-    ]
-)
-FILL_KEYS = tuple(f"{key}_token_id" for keys, _ in _FILLS for key in keys)
+_ENDS = """
+    </s> <eos> <EOT> _<EOT> [EOT] [EOS] [e~[ <end_of_turn> <turn|> <end_of_utterance> <|endoftext|>
+    <|end_of_text|> <｜end▁of▁sentence｜> <|eot_id|> <|eom_id|> <|im_end|> <|end|> <|return|> <|call|>
+    <|calls|> <|flush|> <|tool_response>
+"""
+
+# Tokens for filling gaps in code: the first of a line that a file has is a control token, unless the file
+# says by a key of these names (and "_token_id") which token it is.
+_FILLS = {
+    "fim_pre prefix": "<|fim_prefix|> <fim-prefix> <fim_prefix> <｜fim▁begin｜> <PRE> ▁<PRE> "
+    "<|code_prefix|> <|prefix|>",
+    "fim_suf suffix": "<|fim_suffix|> <fim-suffix> <fim_suffix> <｜fim▁hole｜> <SUF> ▁<SUF> "
+    "<|code_suffix|> <|suffix|>",
+    "fim_mid middle": "<|fim_middle|> <fim-middle> <fim_middle> <｜fim▁end｜> <MID> ▁<MID> "
+    "<|code_middle|> <|middle|>",
+    "fim_pad": "<|fim_pad|> <fim-pad> <fim_pad> <PAD> [PAD]",
+    "fim_rep": "<|fim_repo|> <|repo_name|> <fim-repo> <REPO> <reponame>",
+    "fim_sep": "<|file_sep|>",
+}
+FILL_KEYS = tuple(f"{key}_token_id" for keys in _FILLS for key in keys.split())
 """Names of the keys that say which tokens fill gaps."""
 
 _ALWAYS_SHOWN = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
@@ -102,8 +94,9 @@ def special_tokens(
         for text in tokens
         if text in found
     ]
-    if strips and "</s>" not in found:
-        raise KCircuitsError("the file's tokenizer is Phi-3's and has no special token '</s>'")
+    absent = [text for text in ("</s>", *_KEPT_SPACE_AFTER) if text not in tokens]
+    if strips and absent:
+        raise KCircuitsError(f"the file's name is Phi-3's, whose token {shown(absent[0])} it does not have")
     _check_overlaps([token.text for token in made])
     if strips:
         _check_stripping(made)
@@ -120,10 +113,10 @@ def _classes(
     there = set(tokens)
     control = by_type[TokenType.CONTROL] | by_type[TokenType.UNKNOWN]
     shown_always = set(by_type[TokenType.USER_DEFINED])
-    control |= _ENDS & there
-    for keys, texts in _FILLS:
-        if not any(f"{key}_token_id" in known_fills for key in keys):
-            control |= _fills_of(texts, there, control | shown_always)
+    control |= there.intersection(_ENDS.split())
+    for keys, texts in _FILLS.items():
+        if not any(f"{key}_token_id" in known_fills for key in keys.split()):
+            control |= _fills_of(texts.split(), there, control | shown_always)
     shown_always |= there.intersection(_ALWAYS_SHOWN)
     control -= there.intersection(_ALWAYS_SHOWN)
     calls = {"<|call|>", "<|calls|>"} & there
@@ -141,8 +134,8 @@ def _fills_of(texts: Sequence[str], there: set[str], found: set[str]) -> set[str
     if len(present) > 1 and present - found:
         # llama.cpp takes the one that comes first in an order of its own.
         raise KCircuitsError(
-            f"the file's tokenizer has several tokens of one meaning, {shown(sorted(present))}, and does not say "
-            "which is a special one; give prompts as token ids"
+            f"the file's tokenizer has several tokens of one meaning, {shown(sorted(present))}, and does not "
+            "say which is a special one; give prompts as token ids"
         )
     return present
 
@@ -173,8 +166,8 @@ def _check_overlaps(texts: Sequence[str]) -> None:
                     continue
                 if not any(whole[:stop] in present for stop in range(len(first) + 1, len(whole) + 1)):
                     raise KCircuitsError(
-                        f"the file's special tokens {shown(first)} and {shown(second)} can overlap in a text; give "
-                        "prompts as token ids"
+                        f"the file's special tokens {shown(first)} and {shown(second)} can overlap in "
+                        "a text; give prompts as token ids"
                     )
 
 
@@ -183,11 +176,14 @@ def _size(text: str) -> int:
 
 
 def _check_stripping(tokens: Sequence[SpecialToken]) -> None:
-    """Raise KCircuitsError where it is not clear which white space is dropped."""
+    """Raise KCircuitsError where it is not clear from the text before white space whether it is dropped."""
     texts = [token.text for token in tokens]
     for text in texts:
-        if any(character in " \t\n\v\f\r" for character in text):
+        if any(character in " ▁\t\n\v\f\r" for character in text):
             raise KCircuitsError(f"the special token {shown(text)} has white space, which others drop")
         for other in texts:
-            if text != other and text in other:
-                raise KCircuitsError(f"the special token {shown(text)} is part of {shown(other)}")
+            overlaps = any(text.endswith(other[:stop]) for stop in range(1, len(other)))
+            if overlaps or (other in text and other != text):
+                raise KCircuitsError(
+                    f"the special tokens {shown(text)} and {shown(other)} can overlap in a text"
+                )

@@ -6,11 +6,10 @@ says so.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Take = Callable[..., Any]
+T = TypeVar("T")
 
 _PREFIX = "tokenizer.ggml."
 # They say nothing about the ids of a text in tokenizers of the kinds read here.
@@ -33,7 +33,6 @@ _WITHOUT_EFFECT = (
     "tokenizer.chat_template",
     "tokenizer.huggingface.json",
 )
-_WHITE_SPACE = "[\\t\\n\\v\\f\\r ]"
 _NOT_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}
 """Bytes that no UTF-8 text has."""
 
@@ -58,77 +57,84 @@ def read_gguf_tokenizer(take: Take) -> FastTokenizer | None:
         If the tokenizer is of a kind or needs a rule that is not known, so that its ids might be others than
         llama.cpp's, or the header makes no sense.
     """
-    kind = take(f"{_PREFIX}model", default="none")
+    header = _Header(take)
+    kind = header.value("model", str, "none")
     if kind in ("none", "no_vocab"):
         return None
     if kind not in _KINDS:
         raise KCircuitsError(
-            f"the file's tokenizer is of the kind {shown(kind)} (tokenizer.ggml.model); {' and '.join(_KINDS)} are "
-            "known. Give prompts as token ids"
+            f"the file's tokenizer is of the kind {shown(kind)} (tokenizer.ggml.model), and only "
+            f"{' and '.join(map(repr, _KINDS))} are known; give prompts as token ids"
         )
     for key in _WITHOUT_EFFECT:
         take(key, default=None)
-    return _KINDS[kind](_Header(take))
+    return _KINDS[kind](header)
 
 
 class _Header:
-    """What both kinds of tokenizers have: tokens, their types, special tokens, and what stands at the ends."""
+    """The values of a header's keys, of the types that they must have."""
 
     def __init__(self, take: Take) -> None:
         self._take = take
-        tokens = self.texts("tokens")
+
+    def value(self, name: str, kind: type[T], *default: T | None) -> T | Any:
+        """The value of `tokenizer.ggml.NAME`; without a default it must be there."""
+        key = f"{_PREFIX}{name}"
+        value = self._take(key, default=default[0]) if default else self._take(key)
+        if type(value) is not kind and not (default and value == default[0]):
+            raise KCircuitsError(f"{key} must be of the type {kind.__name__}, got {shown(value)}")
+        return value
+
+    def values(self, name: str, kind: type[T], length: int | None = None) -> list[T]:
+        """A list, which must be there; cut to a length, which it must have."""
+        values = self.value(name, list)
+        if not all(type(value) is kind for value in values):
+            raise KCircuitsError(f"{_PREFIX}{name} must be a list of values of the type {kind.__name__}")
+        if length is not None and len(values) < length:
+            raise KCircuitsError(f"{_PREFIX}{name} has {len(values)} values for {length} tokens")
+        return list(values[:length])
+
+    def has(self, name: str) -> bool:
+        return self._take(f"{_PREFIX}{name}", default=None) is not None
+
+    def model_name(self) -> str:
+        return str(self._take("general.name", default=""))
+
+
+class _Vocabulary:
+    """What both kinds of tokenizers have: tokens, which of them are special, and what stands at the ends."""
+
+    def __init__(self, header: _Header) -> None:
+        self.header = header
+        tokens = header.values("tokens", str)
         self.tokens = [token or f"[EMPTY_{index}]" for index, token in enumerate(tokens)]
         self.ids = {token: index for index, token in enumerate(self.tokens)}
-        if len(self.ids) < len(tokens):
-            twice = next(token for index, token in enumerate(self.tokens) if self.ids[token] != index)
-            raise KCircuitsError(f"the file's tokenizer has the token {shown(twice)} twice")
-        types = take(f"{_PREFIX}token_type", default=None) or [TokenType.NORMAL] * len(tokens)
-        if len(types) < len(tokens):
-            raise KCircuitsError(f"the file has {len(tokens)} tokens and types of {len(types)}")
-        fills = [key for key in FILL_KEYS if take(f"{_PREFIX}{key}", default=None) is not None]
-        name = take("general.name", default="")
-        self.special = special_tokens(self.tokens, types[: len(tokens)], fills, str(name))
-
-    def texts(self, name: str) -> list[str]:
-        values = self._take(f"{_PREFIX}{name}")
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise KCircuitsError(f"{_PREFIX}{name} must be a list of texts")
-        return values
-
-    def scores(self) -> list[float]:
-        scores = self._take(f"{_PREFIX}scores", default=None) or [0.0] * len(self.tokens)
-        if len(scores) < len(self.tokens) or any(math.isnan(score) for score in scores):
-            raise KCircuitsError(f"the file's {len(self.tokens)} tokens must have one score each, a number")
-        return list(scores)
-
-    def pre_tokenizer(self) -> str:
-        return self._take(f"{_PREFIX}pre", default="") or "default"
-
-    def flag(self, name: str, default: bool) -> bool:
-        return bool(self._take(f"{_PREFIX}{name}", default=default))
+        for index, token in enumerate(self.tokens):
+            if self.ids[token] != index:
+                raise KCircuitsError(f"the file's tokenizer has the token {shown(token)} twice")
+        types = [int(TokenType.NORMAL)] * len(tokens)
+        if header.has("token_type"):
+            types = header.values("token_type", int, len(tokens))
+        fills = [key for key in FILL_KEYS if header.has(key)]
+        self.special = special_tokens(self.tokens, types, fills, header.model_name())
 
     def id_of(self, name: str, default: int | None) -> int | None:
         """The id of a token with a meaning; one that the vocabulary does not have counts as not given."""
-        for token in (self._take(f"{_PREFIX}{name}_token_id", default=default), default):
+        given = self.header.value(f"{name}_token_id", int, None)
+        for token in (given, default):
             if token is not None and 0 <= token < len(self.tokens):
                 return int(token)
         return None
 
-    def ends(
-        self, bos: int | None, eos: int, add_bos: bool, add_sep: bool = False
-    ) -> tuple[list[int], list[int]]:
-        """Ids before and after every text; arguments are those where the file says nothing."""
+    def ends(self, bos: int | None, eos: int, add_bos: bool) -> tuple[list[str], list[str]]:
+        """Tokens before and after every text; the arguments hold where the file says nothing."""
         ends = []
-        for name, default, added in (
-            ("bos", bos, add_bos),
-            ("eos", eos, False),
-            ("seperator", None, add_sep),
-        ):
+        for name, default, adds in (("bos", bos, add_bos), ("eos", eos, False), ("seperator", None, False)):
             token = self.id_of(name, default)
-            wanted = self.flag(f"add_{name.removesuffix('erator')}_token", added)
+            wanted = self.header.value(f"add_{name.removesuffix('erator')}_token", bool, adds)
             if wanted and token is None:
                 raise KCircuitsError(f"the file's tokenizer adds a token ({name}) that it does not have")
-            ends.append([token] if wanted and token is not None else [])
+            ends.append([self.tokens[token]] if wanted and token is not None else [])
         return ends[0], ends[1]  # separators stand between texts
 
 
@@ -136,25 +142,21 @@ def _byte_level(header: _Header) -> FastTokenizer:
     """tokenizer.ggml.model = "gpt2"."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-    rule = find_pre_tokenizer(header.pre_tokenizer())
-    header.flag("add_space_prefix", False)  # of SentencePiece's
-    merges = _merges(header.texts("merges"), header.ids)
-    missing = _missing_bytes(header, merges, rule.whole_words)
-    steps = [pre_tokenizers.Split(Regex(split), "isolated") for split in rule.splits]
+    rule = find_pre_tokenizer(header.value("pre", str, "") or "default")
+    header.value("add_space_prefix", bool, False)  # without effect here
+    vocabulary = _Vocabulary(header)
+    merges = _merges(header.values("merges", str), vocabulary.ids)
+    missing = _missing_bytes(vocabulary, merges, rule.whole_words)
+    steps: list[Any] = [pre_tokenizers.Split(Regex(split), "isolated") for split in rule.splits]
     steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
     if missing:
         steps.append(pre_tokenizers.Split(Regex(f"[{''.join(map(re.escape, missing))}]"), "removed"))
-    backend = Tokenizer(models.BPE(header.ids, merges, ignore_merges=rule.whole_words))
+    backend = Tokenizer(models.BPE(vocabulary.ids, merges, ignore_merges=rule.whole_words))
     backend.pre_tokenizer = pre_tokenizers.Sequence(steps)
     backend.decoder = decoders.ByteLevel()
-    return _finished(
-        backend,
-        header,
-        ends=header.ends(rule.bos, eos=11, add_bos=rule.add_bos),
-        unknown=header.id_of("unknown", None),
-        normalise=[],
-        space_prefix=False,
-    )
+    _add_special(backend, vocabulary.special)
+    _add_ends(backend, vocabulary.ids, *vocabulary.ends(rule.bos, eos=11, add_bos=rule.add_bos))
+    return FastTokenizer(backend, vocabulary.id_of("unknown", None), split_special_tokens=False)
 
 
 def _merges(lines: Sequence[str], ids: Mapping[str, int]) -> list[tuple[str, str]]:
@@ -164,23 +166,25 @@ def _merges(lines: Sequence[str], ids: Mapping[str, int]) -> list[tuple[str, str
         space = line.find(" ", 1)
         left, right = (line[:space], line[space + 1 :]) if space > 0 else ("", "")
         if left not in ids or right not in ids or left + right not in ids:
-            raise KCircuitsError(f"the merge {shown(line)} of the file's tokenizer is not one of its tokens")
+            raise KCircuitsError(f"the merge {shown(line)} of the file's tokenizer is not of its tokens")
         pairs.setdefault((left, right))
     return list(pairs)
 
 
-def _missing_bytes(header: _Header, merges: Sequence[tuple[str, str]], whole_words: bool) -> list[str]:
+def _missing_bytes(
+    vocabulary: _Vocabulary, merges: Sequence[tuple[str, str]], whole_words: bool
+) -> list[str]:
     """Bytes, as characters of the byte alphabet, that are no tokens: llama.cpp leaves them out of a text."""
     alphabet = _byte_characters()
-    missing = {alphabet[byte] for byte in set(range(0x100)) - _NOT_UTF8} - header.ids.keys()
+    missing = {alphabet[byte] for byte in set(range(0x100)) - _NOT_UTF8} - vocabulary.ids.keys()
     if missing:
         made = {part for pair in merges for part in pair}
         if whole_words:
-            made |= header.ids.keys() - {token.text for token in header.special}
+            made |= vocabulary.ids.keys() - {token.text for token in vocabulary.special}
         for token in made:
             if not missing.isdisjoint(token):
                 raise KCircuitsError(
-                    f"the token {shown(token)} of the file's tokenizer has a byte that is not a token of its own"
+                    f"the token {shown(token)} of the file's tokenizer has a byte that is no token of its own"
                 )
     return sorted(missing)
 
@@ -194,74 +198,85 @@ def _byte_characters() -> list[str]:
 
 def _sentencepiece(header: _Header) -> FastTokenizer:
     """tokenizer.ggml.model = "llama"."""
-    from tokenizers import Tokenizer, decoders, models, normalizers
+    from tokenizers import Tokenizer, decoders, models
 
-    header.pre_tokenizer()
-    scores = dict(zip(header.tokens, header.scores(), strict=False))
-    merges = merges_by_score(scores, [token.text for token in header.special])
-    byte_tokens = [f"<0x{byte:02X}>" for byte in range(0x100)]
-    for byte, token in enumerate(byte_tokens):
-        if token not in header.ids and byte not in _NOT_UTF8:
-            raise KCircuitsError(f"the file's tokenizer has no token {token} for a byte")
-    if any(part in byte_tokens for pair in merges for part in pair):
-        raise KCircuitsError("the file's tokenizer makes tokens of the names of bytes, such as <0x41>")
-    prefix = header.flag("add_space_prefix", True)
-    backend = Tokenizer(models.BPE(header.ids, merges, byte_fallback=True))
+    header.value("pre", str, "")  # without effect here
+    prefix = header.value("add_space_prefix", bool, True)
+    vocabulary = _Vocabulary(header)
+    scores = [0.0] * len(vocabulary.tokens)
+    if header.has("scores"):
+        scores = header.values("scores", float, len(scores))
+    if not all(map(math.isfinite, scores)):
+        raise KCircuitsError("the scores of the file's tokens must be finite")
+    merges = merges_by_score(
+        dict(zip(vocabulary.tokens, scores, strict=True)), [token.text for token in vocabulary.special]
+    )
+    _check_bytes(vocabulary.ids, merges)
+    backend = Tokenizer(models.BPE(vocabulary.ids, merges, byte_fallback=True))
     decoding = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     backend.decoder = decoders.Sequence(decoding + [decoders.Strip(" ", 1, 0)] * prefix)
-    return _finished(
-        backend,
-        header,
-        ends=header.ends(bos=1, eos=2, add_bos=True),
-        unknown=header.id_of("unknown", 0),
-        normalise=[normalizers.Replace(" ", "▁")],
-        space_prefix=prefix,
-    )
+    _mark_spaces(backend, vocabulary.special, prefix)
+    _add_special(backend, vocabulary.special)
+    _add_ends(backend, vocabulary.ids, *vocabulary.ends(bos=1, eos=2, add_bos=True))
+    return FastTokenizer(backend, vocabulary.id_of("unknown", 0), split_special_tokens=False)
 
 
-_KINDS: dict[str, Callable[[_Header], FastTokenizer]] = {"gpt2": _byte_level, "llama": _sentencepiece}
+_KINDS = {"gpt2": _byte_level, "llama": _sentencepiece}
 
 
-def _finished(
-    backend: Tokenizer,
-    header: _Header,
-    *,
-    ends: tuple[list[int], list[int]],
-    unknown: int | None,
-    normalise: list[Any],
-    space_prefix: bool,
-) -> FastTokenizer:
-    """Special tokens, normalisation and what stands at the ends of texts.
+def _check_bytes(ids: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> None:
+    """Characters that are no tokens become those of their bytes, which must be there and nothing else."""
+    names = [f"<0x{byte:02X}>" for byte in range(0x100)]
+    for byte, name in enumerate(names):
+        if name not in ids and byte not in _NOT_UTF8:
+            raise KCircuitsError(f"the file's tokenizer has no token {name} for a byte")
+    if any(part in names for pair in merges for part in pair):
+        raise KCircuitsError("the file's tokenizer makes tokens of the names of bytes, such as <0x41>")
 
-    normalise: steps for the text between special tokens. space_prefix: whether it then gets a mark for a space.
+
+def _mark_spaces(backend: Tokenizer, special: Sequence[SpecialToken], prefix: bool) -> None:
+    """Spaces of the text between special tokens become marks; with `prefix`, it gets one in front."""
+    from tokenizers import Regex, normalizers
+
+    steps: list[Any] = [normalizers.Replace(" ", "▁")]
+    if prefix and any(token.strips_right for token in special):
+        # Special tokens are then found in the whole text (`_add_special`), so it is looked for them here.
+        start = f"(?:\\A|(?<={_any_of(special)}))(?!{_any_of(special)}|\\z)"
+        steps.append(normalizers.Replace(Regex(start), "▁"))
+    elif prefix:
+        steps.insert(0, normalizers.Prepend("▁"))
+    backend.normalizer = normalizers.Sequence(steps)
+
+
+def _add_special(backend: Tokenizer, special: Sequence[SpecialToken]) -> None:
+    """Tokens that are found in a text before anything else.
+
+    Where some drop the white space after them, that is done before: the library would drop white space
+    outside of ASCII as well.
     """
-    from tokenizers import AddedToken, Regex, normalizers, processors
+    from tokenizers import AddedToken, Regex, normalizers
 
-    special = header.special
     strips = [token for token in special if token.strips_right]
     if strips:
-        # The library would drop any white space; llama.cpp drops ASCII's. So it is dropped in the whole text,
-        # in which special tokens are then found.
-        after = f"(?<={_any_of(strips)})"
-        normalise = [normalizers.Replace(Regex(f"{after}{_WHITE_SPACE}+"), ""), *normalise]
-        if space_prefix:
-            piece = f"(?:\\A|(?<={_any_of(special)}))(?!{_any_of(special)}|\\z)"
-            normalise.append(normalizers.Replace(Regex(piece), "▁"))
-    elif space_prefix:
-        normalise = [normalizers.Prepend("▁"), *normalise]
-    if normalise:
-        backend.normalizer = normalizers.Sequence(normalise)
-    for token in special:
-        added = AddedToken(token.text, normalized=bool(strips), special=token.is_control)
-        (backend.add_special_tokens if token.is_control else backend.add_tokens)([added])
-    if any(ends):
-        sequence = [header.tokens[token] for token in ends[0]], [header.tokens[token] for token in ends[1]]
-        backend.post_processor = processors.TemplateProcessing(
-            single=[*sequence[0], "$A", *sequence[1]],
-            special_tokens=[(header.tokens[token], token) for token in {*ends[0], *ends[1]}],
-        )
-    return FastTokenizer(backend, unknown, split_special_tokens=False)
+        dropped = normalizers.Replace(Regex(f"(?<={_any_of(strips)})[\\t\\n\\v\\f\\r ]+"), "")
+        others = [backend.normalizer] if backend.normalizer else []
+        backend.normalizer = normalizers.Sequence([dropped, *others])
+    for is_control, add in ((True, backend.add_special_tokens), (False, backend.add_tokens)):
+        texts = [token.text for token in special if token.is_control == is_control]
+        add([AddedToken(text, normalized=bool(strips), special=is_control) for text in texts])
 
 
 def _any_of(tokens: Sequence[SpecialToken]) -> str:
     return "|".join(re.escape(token.text) for token in tokens)
+
+
+def _add_ends(
+    backend: Tokenizer, ids: Mapping[str, int], before: Sequence[str], after: Sequence[str]
+) -> None:
+    from tokenizers import processors
+
+    if before or after:
+        backend.post_processor = processors.TemplateProcessing(
+            single=[*before, "$A", *after],
+            special_tokens=[(token, ids[token]) for token in {*before, *after}],
+        )

@@ -135,12 +135,12 @@ class Vocabulary:
         token is that token.
         """
         content = text.encode()
-        room = len(content) + 8
-        ids = (ctypes.c_int32 * room)()
-        count = _library().llama_tokenize(
-            self._vocab, content, len(content), ids, room, add_special, parse_special
-        )
-        assert count >= 0, f"llama.cpp wants room for {-count} tokens"
+        count, ids = len(content) + 8, None
+        while ids is None or count < 0:  # then it wants room for as many
+            ids = (ctypes.c_int32 * abs(count))()
+            count = _library().llama_tokenize(
+                self._vocab, content, len(content), ids, len(ids), add_special, parse_special
+            )
         return list(ids[:count])
 
     def special_ids(self) -> set[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -74,7 +75,7 @@ def by_score(
     """A header of the kind "llama": three control tokens, all bytes, then `scores`' tokens."""
     fixed = {"<unk>": TokenType.UNKNOWN, "<s>": TokenType.CONTROL, "</s>": TokenType.CONTROL}
     fixed |= {f"<0x{byte:02X}>": TokenType.BYTE for byte in range(256)}
-    kinds = fixed | {token: TokenType.NORMAL for token in scores} | dict(special or {})
+    kinds = fixed | dict.fromkeys(scores, TokenType.NORMAL) | dict(special or {})
     values = [float(scores.get(token, 0.0)) for token in kinds]
     types = [int(kind) for kind in kinds.values()]
     return _header(model="llama", tokens=list(kinds), token_type=types, scores=values, **more)
@@ -92,8 +93,6 @@ def trained(text: str, size: int = 3000) -> tuple[list[str], list[str]]:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(text.split("\0"), trainer)
-    import json
-
     model = json.loads(tokenizer.to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
     return tokens, [" ".join(pair) for pair in model["merges"]]
