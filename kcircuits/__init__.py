@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kcircuits.analysis.in_context import in_context_learning
     from kcircuits.analysis.knockout import knockout
     from kcircuits.analysis.roles import head_roles
+    from kcircuits.checking import check_model
     from kcircuits.circuit import Circuit, Edge
     from kcircuits.data.few_shot import few_shot_pairs
     from kcircuits.data.prompts import Prompt, read_prompts, tokenise
@@ -61,6 +62,7 @@ __all__ = [
     "Scores",
     "Selection",
     "attribute",
+    "check_model",
     "compare",
     "compare_sizes",
     "discover",
@@ -100,6 +102,7 @@ _HOMES = {
     "Scores": "kcircuits.scores",
     "Selection": "kcircuits.selection",
     "attribute": "kcircuits.discover",
+    "check_model": "kcircuits.checking",
     "compare": "kcircuits.analysis.compare",
     "compare_sizes": "kcircuits.sizes",
     "edit": "kcircuits.editing.edit",

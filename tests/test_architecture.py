@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("portions", "task"),
     ("layouts",),
     ("engine",),
-    ("discover", "evaluate"),
+    ("checking", "discover", "evaluate"),
     ("sizes", "planning", "analysis"),
     ("editing",),
     ("report", "sweep"),

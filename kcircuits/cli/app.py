@@ -6,6 +6,7 @@ import typer
 
 from kcircuits.cli import (
     behaviour,
+    check,
     compare,
     convert,
     curves,
@@ -28,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich would double the time of --help
     pretty_exceptions_enable=False,
 )
+app.command("check")(check.command)
 app.command("discover")(discover.command)
 app.command("evaluate")(evaluate.command)
 app.command("convert")(convert.command)

@@ -102,8 +102,7 @@ def load_model(
             check_device(one)
     if dtype not in (*DTYPES, *KEPT):
         raise KCircuitsError(f"dtype must be one of {', '.join(map(str, (*DTYPES, *KEPT)))}; got {dtype!r}")
-    path = demo_file() if source == "demo" else Path(source).expanduser()
-    from_gguf = is_gguf(path) or (path.is_file() and path.suffix.lower() == ".gguf")
+    path, from_gguf = source_path(source)
     if dtype == "stored" and path.exists() and not from_gguf:
         raise KCircuitsError(
             f"dtype stored keeps a .gguf file's own bits, and {str(path)!r} is none; "
@@ -132,6 +131,15 @@ def load_model(
             raise KCircuitsError(f"cannot load the model in {folder}: {first_line(error)}") from error
         name = path.stem if from_gguf else path.resolve().name
         return Model(spec, tokenizer, identity_of(name, spec, digest.result()), account)
+
+
+def source_path(source: str | Path) -> tuple[Path, bool]:
+    """The folder or file that a source names, and whether it is read as GGUF.
+
+    Raises KCircuitsError if the demo is not installed.
+    """
+    path = demo_file() if source == "demo" else Path(source).expanduser()
+    return path, is_gguf(path) or (path.is_file() and path.suffix.lower() == ".gguf")
 
 
 def _read_stored(file: Path) -> StoredWeights:

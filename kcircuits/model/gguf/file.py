@@ -8,6 +8,7 @@ harmless, so nothing that a file says can be dropped without a word.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -49,11 +50,18 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class GgufAccount:
-    """What was made of a file: names of keys and tensors that were used, and those left with the reason."""
+    """What was made of a file.
 
+    `keys` and `tensors`: the names that were used, sorted. `ignored`: name -> why it changes no number.
+    `kinds`: the types of the tensors that were used, such as "Q4_1", the most frequent first.
+    """
+
+    architecture: str
+    num_files: int
     keys: tuple[str, ...]
     tensors: tuple[str, ...]
     ignored: dict[str, str]
+    kinds: tuple[str, ...]
 
 
 def is_gguf(path: Path) -> bool:
@@ -175,7 +183,15 @@ class GgufFile:
                         f"used for the architecture {self.architecture!r}: the numbers could be wrong"
                     )
                 ignored[name] = reason
-        return GgufAccount(tuple(sorted(self._used_keys)), tuple(sorted(self._used_tensors)), ignored)
+        kinds = Counter(self._tensors[name].tensor_type.name for name in self._used_tensors)
+        return GgufAccount(
+            architecture=self.architecture,
+            num_files=len(self.parts),
+            keys=tuple(sorted(self._used_keys)),
+            tensors=tuple(sorted(self._used_tensors)),
+            ignored=ignored,
+            kinds=tuple(kind for kind, _ in kinds.most_common()),
+        )
 
     def _value(self, kind: str, name: str) -> str:
         return f" = {shown(self._fields[name].contents())}" if kind == "key" else ""

@@ -1,0 +1,175 @@
+"""Check how a model is read: every part of its files that was used or ignored, and its logits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kcircuits.checking.comparison import (
+    TOLERANCE,
+    Comparison,
+    compare_ids,
+    compare_logits,
+    of_spec,
+    of_transformers,
+)
+from kcircuits.errors import KCircuitsError
+from kcircuits.memory import memory_bytes
+from kcircuits.model.gguf.conversion import account_of, converted
+from kcircuits.model.gguf.file import GgufAccount
+from kcircuits.model.loading import Model, load_model, source_path
+
+TEXTS = (
+    "The official language of France is",
+    "Anna's café – 3.14 % of 1,234 naïve users;\n\tshe said: 'DON'T!'",
+    "def total(items):\n    return sum(item.price for item in items)\n",
+    " ½ cup of ١٩٩٠, Ⅳ 東京 🇫🇷👩‍🚀",
+)
+"""Prompts, and texts on which tokenizers are compared."""
+
+LENGTHS = (8, 64, 256)
+"""Tokens of random prompts: longer ones show windows and scaled rotations."""
+
+_EXACT = ("F32", "F16", "BF16", "F64")
+
+
+@dataclass(frozen=True)
+class ModelCheck:
+    """How a model is read.
+
+    `kind` says what the source is. `sizes`: the model's, by name. `used`: names of the keys of the header or
+    the configuration that were used. `ignored`: name -> why it changes no number. `comparison` is None where
+    nothing was compared.
+    """
+
+    source: str
+    kind: str
+    sizes: dict[str, Any]
+    used: tuple[str, ...]
+    ignored: dict[str, str]
+    comparison: Comparison | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing that was compared differs by more than rounding explains."""
+        return self.comparison is None or self.comparison.agrees
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain data, with `agrees` and the comparison's tolerance."""
+        compared = None if self.comparison is None else asdict(self.comparison) | {"tolerance": TOLERANCE}
+        return asdict(self) | {"comparison": compared, "agrees": self.agrees}
+
+
+def check_model(
+    source: str | Path, *, against: str | Path | None = None, memory: int | str | None = None
+) -> ModelCheck:
+    """Say what of a model's files is used and what is ignored, and compare its logits.
+
+    Without `against`, logits are compared with Transformers' own on the same weights. Those of a GGUF file
+    are the ones that this package read from it, so this checks the model's family, and not the file: give
+    the folder that the file was made of as `against`. Both models are in memory at once, in float32.
+
+    Parameters
+    ----------
+    source
+        As for `load_model`.
+    against
+        Another source of the same model: a Hugging Face folder, which Transformers runs, or a GGUF file.
+    memory
+        Bytes for the activations of one prompt (`kcircuits.memory.memory_bytes`).
+
+    Returns
+    -------
+    ModelCheck
+
+    Raises
+    ------
+    KCircuitsError
+        If a source cannot be loaded, or the two models have other sizes.
+
+    Examples
+    --------
+    >>> import kcircuits
+    >>> check = kcircuits.check_model("demo")
+    >>> check.agrees, check.ignored["tokenizer.chat_template"]
+    (True, 'prompts are given as they are')
+    """
+    budget = memory_bytes(memory)
+    path, from_gguf = source_path(source)
+    model = load_model(source)
+    gguf = account_of(path) if from_gguf else None
+    prompts = _prompts(model)
+    ours = of_spec(model.spec, budget)
+    if against is None:
+        theirs, tokenizer = of_transformers(converted(path) if from_gguf else path)
+        other, same = "Transformers, on the same weights", True
+        # The tokenizer of a GGUF file is our own in both.
+        other_ids = () if from_gguf else compare_ids(model, tokenizer, TEXTS)
+    else:
+        other_path, other_is_gguf = source_path(against)
+        if other_is_gguf:
+            second = load_model(against)
+            _check_sizes(model, second)
+            theirs, tokenizer = of_spec(second.spec, budget), second.tokenizer
+        else:
+            _check_sizes(model, load_model(against))
+            theirs, tokenizer = of_transformers(other_path)
+        kinds = [*(gguf.kinds if gguf else ()), *(account_of(other_path).kinds if other_is_gguf else ())]
+        other, same = str(against), all(kind in _EXACT for kind in kinds)
+        other_ids = compare_ids(model, tokenizer, TEXTS)
+    comparison = Comparison(other, same, compare_logits(ours, theirs, prompts), other_ids)
+    return ModelCheck(
+        source=str(source),
+        kind=_kind(gguf),
+        sizes={key: value for key, value in model.identity.items() if key not in ("name", "weights_hash")},
+        used=_used(model, gguf),
+        ignored=_ignored(model, gguf),
+        comparison=comparison,
+    )
+
+
+def _prompts(model: Model) -> list[tuple[str | None, tuple[int, ...]]]:
+    """Texts, where there is a tokenizer, and random ids of several lengths; the same every time."""
+    longest = model.spec.max_positions
+    prompts: list[tuple[str | None, tuple[int, ...]]] = []
+    for text in TEXTS if model.tokenizer is not None else ():
+        ids = tuple(model.tokenizer(text)["input_ids"])[:longest]  # type: ignore[misc]
+        if ids and max(ids) < model.spec.vocab_size:
+            prompts.append((text, ids))
+    generator = torch.Generator().manual_seed(0)
+    for length in sorted({min(length, longest) for length in LENGTHS}):
+        drawn = torch.randint(model.spec.vocab_size, (length,), generator=generator)
+        prompts.append((None, tuple(drawn.tolist())))
+    return prompts
+
+
+def _check_sizes(model: Model, other: Model) -> None:
+    for key in ("num_layers", "num_heads", "num_kv_heads", "width"):
+        if model.identity[key] != other.identity[key]:
+            raise KCircuitsError(
+                f"these are two models: {key.replace('_', ' ')} is {model.identity[key]} in "
+                f"{model.identity['name']} and {other.identity[key]} in {other.identity['name']}"
+            )
+
+
+def _kind(gguf: GgufAccount | None) -> str:
+    if gguf is None:
+        return "Hugging Face folder"
+    files = f"{gguf.num_files} files" if gguf.num_files > 1 else "1 file"
+    return f"GGUF, {files}, architecture {gguf.architecture}, tensors of {', '.join(gguf.kinds)}"
+
+
+def _used(model: Model, gguf: GgufAccount | None) -> tuple[str, ...]:
+    if gguf is not None:
+        return gguf.keys
+    assert model.account is not None
+    return tuple(sorted({*model.account.used, *model.account.evident}))
+
+
+def _ignored(model: Model, gguf: GgufAccount | None) -> dict[str, str]:
+    assert model.account is not None
+    # What the converter itself writes into the configuration of a GGUF file is not the file's.
+    return dict(gguf.ignored) if gguf is not None else dict(model.account.harmless)

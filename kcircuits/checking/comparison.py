@@ -1,0 +1,142 @@
+"""A model's logits beside those of another program or of another source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kcircuits.data.prompts import Prompt
+from kcircuits.engine import engine_of
+from kcircuits.errors import KCircuitsError
+from kcircuits.model.forward import read_out
+from kcircuits.model.huggingface import first_line, garbage_kept, quiet
+from kcircuits.model.loading import Model
+from kcircuits.model.spec import ModelSpec
+from kcircuits.task import Task
+
+TOLERANCE = 1e-3
+"""Largest difference of two log-probabilities that rounding in float32 explains."""
+
+NextToken = Callable[[tuple[int, ...]], Tensor]
+"""Logits [V] of the token that follows some ids."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One prompt: how far two models' next tokens are apart.
+
+    `largest`: the largest difference of two log-probabilities. `divergence`: KL(other ‖ model) in nats.
+    `same_best`: whether both have the same most probable token. `text` is None for random ids.
+    """
+
+    text: str | None
+    num_tokens: int
+    largest: float
+    divergence: float
+    same_best: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Next-token logits of a model and of another one, prompt by prompt.
+
+    `other` says what it was compared with. `same_weights`: whether both have the same numbers for weights, so
+    that logits must agree within `TOLERANCE`; else one of them was rounded to fewer bits. `other_ids`: texts
+    whose token ids differ, each with both lists.
+    """
+
+    other: str
+    same_weights: bool
+    differences: tuple[Difference, ...]
+    other_ids: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of two log-probabilities in any prompt."""
+        return max(one.largest for one in self.differences)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether ids agree, and logits too where the weights are the same."""
+        return not self.other_ids and (not self.same_weights or self.largest <= TOLERANCE)
+
+
+def of_spec(spec: ModelSpec, memory: int) -> NextToken:
+    """The compiled engine's logits, of one prompt at a time."""
+
+    def logits(ids: tuple[int, ...]) -> Tensor:
+        engine = engine_of(spec, Task((Prompt(ids, 0),)), memory)
+        return read_out(spec, engine.full_rows())[0]
+
+    return logits
+
+
+def of_transformers(folder: Path) -> tuple[NextToken, Any | None]:
+    """Transformers' own logits for the model in a folder, in float32, and its tokenizer if it has one.
+
+    Raises KCircuitsError if Transformers cannot load it.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    settings: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    with garbage_kept(), quiet():
+        try:
+            hf_model: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                attn_implementation="eager",
+                use_safetensors=True,
+                **settings,
+            )
+        except Exception as error:  # Transformers raises errors of many types
+            raise KCircuitsError(f"Transformers cannot load {folder}: {first_line(error)}") from error
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, **settings)
+        except Exception:  # a model may have none
+            tokenizer = None
+    hf_model.eval()
+
+    def logits(ids: tuple[int, ...]) -> Tensor:
+        with torch.no_grad():
+            row: Tensor = hf_model(torch.tensor([ids]), use_cache=False).logits[0, -1]
+        return row
+
+    return logits, tokenizer
+
+
+def compare_logits(
+    ours: NextToken, theirs: NextToken, prompts: Sequence[tuple[str | None, tuple[int, ...]]]
+) -> tuple[Difference, ...]:
+    """Compare next-token logits; vocabularies of two sizes are compared in the tokens that both have."""
+    return tuple(_difference(text, ids, ours(ids), theirs(ids)) for text, ids in prompts)
+
+
+def _difference(text: str | None, ids: tuple[int, ...], ours: Tensor, theirs: Tensor) -> Difference:
+    shared = min(len(ours), len(theirs))
+    a, b = (row[:shared].double().cpu().log_softmax(-1) for row in (ours, theirs))
+    return Difference(
+        text=text,
+        num_tokens=len(ids),
+        largest=float((a - b).abs().max()),
+        divergence=max(0.0, float((b.exp() * (b - a)).sum())),
+        same_best=bool(a.argmax() == b.argmax()),
+    )
+
+
+def compare_ids(
+    model: Model, tokenizer: Any | None, texts: Sequence[str]
+) -> tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]:
+    """Texts that two tokenizers turn into other ids; none where a model has no tokenizer."""
+    if model.tokenizer is None or tokenizer is None:
+        return ()
+    found = []
+    for text in texts:
+        ours, theirs = (tuple(one(text)["input_ids"]) for one in (model.tokenizer, tokenizer))
+        if ours != theirs:
+            found.append((text, ours, theirs))
+    return tuple(found)

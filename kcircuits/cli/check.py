@@ -1,0 +1,101 @@
+"""`kcircuits check`: how a model is read, and whether its logits are right."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kcircuits.cli import options
+
+if TYPE_CHECKING:
+    from kcircuits.checking import ModelCheck
+
+DIFFERS = 1
+"""Exit code where logits or token ids differ."""
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(metavar="DIR|FILE.gguf|demo", help="Hugging Face folder, GGUF file, or `demo`.")
+    ],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="DIR|FILE.gguf",
+            help="Another source of the same model, such as the folder that a GGUF file was made of. "
+            "[default: Transformers on the same weights]",
+        ),
+    ] = None,
+    memory: options.MEMORY = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Report what of a model's files is used and what is ignored, and compare its logits.
+
+    Exits with 1 if logits or token ids differ by more than rounding explains.
+    """
+    from kcircuits.checking import check_model
+
+    found = check_model(model, against=against, memory=memory)
+    if as_json:
+        json.dump(found.to_json(), sys.stdout, indent=2)
+        print()
+    else:
+        _print(found)
+    if not found.agrees:
+        raise typer.Exit(DIFFERS)
+
+
+def _print(found: ModelCheck) -> None:
+    from kcircuits.cli.console import print_rows
+
+    sizes = found.sizes
+    print(f"source    {found.kind}")
+    print(
+        f"model     {sizes['family']}: {sizes['num_layers']} layers, {sizes['num_heads']} heads, "
+        f"{sizes['num_kv_heads']} key/value heads, width {sizes['width']:,}, {sizes['vocab_size']:,} tokens"
+    )
+    print(f"used      {len(found.used)} keys: {', '.join(found.used)}")
+    if found.ignored:
+        for reason in dict.fromkeys(found.ignored.values()):
+            keys = (key for key, why in sorted(found.ignored.items()) if why == reason)
+            print(f"ignored   {', '.join(keys)}: {reason}")
+    else:
+        print("ignored   nothing")
+    compared = found.comparison
+    if compared is None:
+        return
+    print_rows(
+        f"next token beside {compared.other}",
+        ("prompt", "tokens", "largest difference", "KL, nats", "same best token"),
+        [
+            (
+                "random ids" if one.text is None else repr(one.text)[:34],
+                f"{one.num_tokens:,}",
+                f"{one.largest:.1e}",
+                f"{one.divergence:.1e}",
+                "yes" if one.same_best else "no",
+            )
+            for one in compared.differences
+        ],
+    )
+    for text, ours, theirs in compared.other_ids:
+        print(f"other token ids for {text!r}: {list(ours)}, there {list(theirs)}")
+    print(_verdict(found))
+
+
+def _verdict(found: ModelCheck) -> str:
+    from kcircuits.checking.comparison import TOLERANCE
+
+    compared = found.comparison
+    assert compared is not None
+    if compared.other_ids:
+        return "The tokenizers differ: circuits found on these texts belong to other prompts."
+    if not compared.same_weights:
+        return f"Weights were rounded to few bits: log-probabilities differ by up to {compared.largest:.2g}."
+    if compared.agrees:
+        return f"Log-probabilities agree within {TOLERANCE:g}."
+    return f"Log-probabilities differ by {compared.largest:.2g}: results on this model cannot be trusted."
