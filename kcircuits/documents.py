@@ -10,25 +10,50 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.file_kinds import HEAD_BYTES, foreign_kind
 
 
-def read_text(path: str | Path, what: str) -> str:
-    """The text of a file.
+def read_text(path: str | Path, what: str, most_bytes: int | None = None) -> str:
+    """The text of a file, without a byte order mark; every line ends in "\\n".
 
     Raises
     ------
     KCircuitsError
-        If it is no regular file, cannot be read, or is not UTF-8.
+        If it is no regular file, cannot be read, or is not UTF-8; the message names the formats that people
+        mistake for text. Also if it has more than `most_bytes`, before any of it is read.
     """
+    head = read_head(path, what, HEAD_BYTES)
+    kind = foreign_kind(head)
+    if kind is not None:
+        raise KCircuitsError(f"not a {what}: the file is {kind}")
+    path = Path(path)
+    try:
+        if most_bytes is not None and path.stat().st_size > most_bytes:
+            size = f"{path.stat().st_size / 2**20:,.0f} MiB"
+            raise KCircuitsError(f"too large for a {what}: {size}, at most {most_bytes / 2**20:,.0f} MiB")
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise KCircuitsError(
+            f"not a {what}: the file is not UTF-8 text ({error.reason} at byte {error.start:,})"
+        ) from error
+    except KCircuitsError:
+        raise
+    except (OSError, ValueError) as error:
+        raise KCircuitsError(_unreadable(what, error)) from error
+
+
+def read_head(path: str | Path, what: str, size: int) -> bytes:
+    """The first `size` bytes of a file; raises KCircuitsError if it is no regular file or cannot be read."""
     path = check_regular(path, what)
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise KCircuitsError(f"not a {what}: the file is not UTF-8 text") from error
+        with path.open("rb") as stream:
+            return stream.read(size)
     except (OSError, ValueError) as error:
-        raise KCircuitsError(
-            f"cannot read the {what}: {getattr(error, 'strerror', None) or error}"
-        ) from error
+        raise KCircuitsError(_unreadable(what, error)) from error
+
+
+def _unreadable(what: str, error: Exception) -> str:
+    return f"cannot read the {what}: {getattr(error, 'strerror', None) or error}"
 
 
 def read_document(path: str | Path, what: str, check: Callable[[object], dict[str, Any]]) -> dict[str, Any]:
@@ -56,23 +81,30 @@ def check_regular(path: str | Path, what: str) -> Path:
 
 
 def parse_json(text: str, what: str) -> object:
-    """Parse JSON in which every number is finite.
+    """Parse JSON in which every number is finite and no object has a key twice.
 
     Raises
     ------
     KCircuitsError
-        If the text is not JSON, is nested too deeply, or has a number that no float can hold.
+        If the text is not JSON, is nested too deeply, has a number that no float can hold, or a key twice.
     """
     try:
-        return json.loads(text, parse_float=_finite, parse_constant=_refuse)
-    except json.JSONDecodeError as error:
-        raise KCircuitsError(f"not JSON: {error}") from error
-    except RecursionError as error:
-        raise KCircuitsError(f"not a {what}: the JSON is nested too deeply") from error
-    except KCircuitsError:
-        raise
-    except ValueError as error:  # an integer with thousands of digits
-        raise KCircuitsError(f"not a {what}: {error}") from error
+        return json.loads(
+            text, parse_float=finite_float, parse_constant=refuse_number, object_pairs_hook=without_duplicates
+        )
+    except (ValueError, RecursionError) as error:
+        raise json_error(error, what) from error
+
+
+def json_error(error: Exception, what: str) -> KCircuitsError:
+    """What to raise for an exception of the JSON parser, `what` being what the text should be."""
+    if isinstance(error, KCircuitsError):
+        return error
+    if isinstance(error, json.JSONDecodeError):
+        return KCircuitsError(f"not JSON: {error}")
+    if isinstance(error, RecursionError):
+        return KCircuitsError(f"not a {what}: the JSON is nested too deeply")
+    return KCircuitsError(f"not a {what}: {error}")  # an integer with thousands of digits
 
 
 def dump_json(value: object, key: str, what: str) -> str:
@@ -173,10 +205,32 @@ def is_number(value: object) -> bool:
         return False
 
 
-def _finite(text: str) -> float:
+def finite_float(text: str) -> float:
+    """The number that a JSON text holds; raises KCircuitsError if no float can hold it."""
     value = float(text)
-    return value if math.isfinite(value) else _refuse(text)
+    return value if math.isfinite(value) else refuse_number(text)
 
 
-def _refuse(text: str) -> NoReturn:
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object from its members, for `object_pairs_hook`.
+
+    Raises KCircuitsError if a key is there twice: JSON's readers disagree about which value counts.
+
+    Examples
+    --------
+    >>> without_duplicates([("src", "m0"), ("dst", "m1")])
+    {'src': 'm0', 'dst': 'm1'}
+    """
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise KCircuitsError(f"the key {shown(key)} is there twice in one JSON object: keep one")
+            seen.add(key)
+    return members
+
+
+def refuse_number(text: str) -> NoReturn:
+    """Raise KCircuitsError for a number that is not finite."""
     raise KCircuitsError(f"every number must be finite, got {shown(text)}")

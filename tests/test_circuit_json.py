@@ -62,8 +62,12 @@ def test_text_is_one_line_per_edge():
     [
         (b"", "not JSON"),
         (b"{", "not JSON"),
-        (b"PK\x03\x04\xff", "not a circuit: the file is not UTF-8"),
-        (b"\x80\x04]\x94.", "not a circuit: the file is not UTF-8"),
+        (b"PK\x03\x04\xff", r"not a circuit: the file is a zip archive or a file of torch\.save"),
+        (b"\x80\x04]\x94.", "not a circuit: the file is a Python pickle, which can run code and is never"),
+        (b"\x1f\x8b\x08\x00", "the file is a gzip archive: unpack it first"),
+        (b"\x40\x00\x00\x00\x00\x00\x00\x00{}", "the file is a safetensors file, as scores are"),
+        (b"\xff\xfe{\x00}\x00", "the file is UTF-16 text: save it as UTF-8"),
+        (b"{\xe9}", r"the file is not UTF-8 text \(invalid continuation byte at byte 1\)"),
         (b"[]", r"expected a JSON object, got \[\]"),
         (b"null", "expected a JSON object"),
         (b"[" * 100_000, "nested too deeply"),
@@ -175,4 +179,6 @@ def test_settings_that_are_not_json(path):
 
 def test_read_gives_the_document(path):
     path.write_text(json.dumps(DOCUMENT))
-    assert read(path) == DOCUMENT
+    document, edges = read(path)
+    assert document == {key: value for key, value in DOCUMENT.items() if key != "edges"}
+    assert (edges.senders, edges.receivers, list(edges.scores)) == (["input"], ["m0"], [1.5])
