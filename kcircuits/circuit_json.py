@@ -31,6 +31,7 @@ _TYPES = {
 _LONGEST_NAME = 60
 _EDGE_KEYS = {"src", "dst", "score"}
 _HEAD_BYTES = 2**20
+_CONVERT = "kcircuits convert makes a circuit.json of lists of edges and of graphs of EAP-IG"
 
 
 def most_bytes(num_edges: int) -> int:
@@ -108,21 +109,29 @@ def _most_bytes(path: str | Path) -> int | None:
 
 def _read(cursor: JsonCursor) -> tuple[dict[str, Any], Edges]:
     if cursor.next_character() != "{":
-        raise KCircuitsError(f"not a circuit: expected a JSON object, got {shown(cursor.value())}")
+        try:
+            value = cursor.value()
+        except KCircuitsError as error:
+            raise KCircuitsError(f"{error}; {_CONVERT}") from error
+        raise KCircuitsError(f"not a circuit: expected a JSON object, got {shown(value)}; {_CONVERT}")
     document: dict[str, Any] = {}
-    at: int | None = None
+    edges, at = Edges(), None
     for key in cursor.members():
-        if key == "edges" and cursor.next_character() == "[":
-            at = cursor.mark()
-            cursor.skip()  # whose edges they are may stand behind them
-        else:
+        if key != "edges" or cursor.next_character() != "[":
             document[key] = cursor.value()
+            continue
+        document[key], at = [], cursor.mark()
+        if document.get("format") == FORMAT and isinstance(document.get("model"), dict):
+            _fill(edges, cursor, graph_of(document["model"]).num_edges)
+            at = None
+        else:
+            cursor.skip()  # whose edges they are stands behind them
     cursor.end()
-    _check(document | ({} if at is None else {"edges": []}))
-    edges = Edges()
+    _check(document)
     if at is not None:
         cursor.go_to(at)
         _fill(edges, cursor, graph_of(document["model"]).num_edges)
+    del document["edges"]
     return document, edges
 
 
@@ -138,6 +147,8 @@ def _fill(edges: Edges, cursor: JsonCursor, most: int) -> None:
 
 
 def _check(document: dict[str, Any]) -> None:
+    if "format" not in document and {"cfg", "edges"} <= document.keys():
+        raise KCircuitsError(f"not a circuit.json but a graph of EAP-IG: {_CONVERT}")
     check_format(document.get("format"), FORMAT, _WHAT)
     for key, (kind, article) in _TYPES.items():
         if key not in document:

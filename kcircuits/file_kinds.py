@@ -14,6 +14,7 @@ _PICKLE = (
 )
 # PyTorch's format before version 1.6: a pickle that begins with this number.
 _OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_TORCH = "a file of torch.save (kcircuits convert reads those of EAP-IG and ACDC)"
 _ZIP = b"PK\x03\x04"
 _KINDS = (
     (rb"\x80[\x00-\x05]", _PICKLE),
@@ -48,7 +49,7 @@ def foreign_kind(head: bytes) -> str | None:
     True
     """
     if head.startswith(_ZIP):
-        return "a zip archive or a file of torch.save"
+        return f"a zip archive or {_TORCH}"
     if head.startswith(_OLD_TORCH):
-        return "a file of torch.save"
+        return _TORCH
     return next((kind for pattern, kind in _KINDS if re.match(pattern, head)), None)

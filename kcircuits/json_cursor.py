@@ -45,7 +45,7 @@ class JsonCursor:
             parse_constant=_nan if nan else refuse_number,
         )
         self._text, self._what, self._at = text, what, 0
-        self._scan = decoder.scan_once
+        self._scan = decoder.scan_once  # type: ignore[attr-defined]  # raw_decode, but for what it raises
 
     def next_character(self) -> str:
         """What comes next after white space; empty at the end."""

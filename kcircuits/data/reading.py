@@ -30,7 +30,7 @@ def read_text(path: str | Path) -> str:
 
 
 def parse_object(text: str) -> dict[str, Any]:
-    """Parse a JSON object. Raises KCircuitsError if the text is not JSON, has a key twice or is something else."""
+    """Parse a JSON object; raises KCircuitsError if the text is something else or has a key twice."""
     try:
         value = json.loads(text, object_pairs_hook=without_duplicates)
     except json.JSONDecodeError as error:
