@@ -24,7 +24,7 @@ _SCORE_BEHIND = re.compile(r"(?s)(?P<value>.*[\])}])\s*[,:]?\s*(?P<score>[-+\w.]
 # What Python writes and JSON does not: strings stay (first), and what is between them is translated.
 _PYTHON = re.compile(
     r"""(?P<text>"(?:[^"\\\n]|\\.)*")|'(?P<quoted>(?:[^'\\\n]|\\.)*)'"""
-    r"""|tensor\((?P<number>[^,()]+)(?:,[^()]*)?\)|(?P<slice>slice\(None,\s*None,\s*None\))"""
+    r"""|(?:tensor|np\.float\d+)\((?P<number>[^,()]+)(?:,[^()]*)?\)|(?P<slice>slice\(None,\s*None,\s*None\))"""
     r"""|(?P<colon>(?<=[\[(,\s]):(?=\s*[,\])]))|(?P<word>\b(?:COL|COLON|None|True|False)\b)"""
     r"""|(?P<bracket>[()])|(?P<comma>,)(?=\s*[\])])"""
 )
@@ -184,10 +184,10 @@ def _with_index(name: object, index: object) -> str | None:
 
 def _in_order(receiver: str, sender: str) -> tuple[str, str]:
     """ACDC has the receiver first; who has turned them is understood by the names."""
+    if is_inside_a_node(sender, receiver):
+        return sender, receiver
     turned = is_sender(receiver) and is_receiver(sender)
-    if turned or is_inside_a_node(receiver, sender):
-        return receiver, sender
-    return sender, receiver
+    return (receiver, sender) if turned or is_inside_a_node(receiver, sender) else (sender, receiver)
 
 
 def _is_one_edge(value: list[Any]) -> bool:
@@ -214,7 +214,10 @@ def _translated(match: re.Match[str]) -> str:
     if match["quoted"] is not None:
         return json.dumps(match["quoted"].replace("\\'", "'"))
     if match["number"] is not None:
-        return match["number"]
+        try:
+            return json.dumps(float(match["number"]))
+        except ValueError:
+            return match["number"]
     if match["bracket"] is not None:
         return "[" if match["bracket"] == "(" else "]"
     if match["comma"] is not None:
