@@ -136,10 +136,10 @@ def test_together_or_not_at_all(tmp_path, monkeypatch, failure):
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", full_at_the_second)
-    with pytest.raises(KeyboardInterrupt if isinstance(failure, KeyboardInterrupt) else KCircuitsError):
-        with written_together():
-            write_atomically(tmp_path / "a", "new")
-            write_atomically(tmp_path / "b", "new")
+    expected = KeyboardInterrupt if isinstance(failure, KeyboardInterrupt) else KCircuitsError
+    with pytest.raises(expected), written_together():
+        write_atomically(tmp_path / "a", "new")
+        write_atomically(tmp_path / "b", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_text() == "old"
 

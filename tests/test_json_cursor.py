@@ -60,12 +60,13 @@ def test_what_is_cut_off(value, data):
         "01",
         "[NaN]",
         "[1e999]",
-    ]
-    + ['{"a": 1, "a": 2}', '[{"a": 1, "a": 2}]'],
+        '{"a": 1, "a": 2}',
+        '[{"a": 1, "a": 2}]',
+    ],
 )
 def test_what_is_none(text):
     cursor = JsonCursor(text, "document")
-    with pytest.raises(KCircuitsError, match="not JSON|there twice|must be finite"):
+    with pytest.raises(KCircuitsError, match=r"not JSON|there twice|must be finite"):
         walked(cursor)
         cursor.end()
 

@@ -20,7 +20,9 @@ from kcircuits.interop.edge_lines import entry_of_text, lines_of, score_of
 from kcircuits.interop.edge_names import is_inside_a_node, is_name, is_receiver, is_sender, tidy
 
 _COLONS = (None, ":", "COL", "COLON")
-_SCORE_BEHIND = re.compile(r"(?s)(?P<value>.*[\])}])\s*[,:]?\s*(?P<score>[-+\w.]+)\s*")
+_SCORE_BEHIND = re.compile(
+    r"(?P<value>.*[\])}])\s*[,:]?\s*(?P<score>[-+\w.]+|(?:tensor|np\.float\d+)\([^()]*\))\s*", re.DOTALL
+)
 # What Python writes and JSON does not: strings stay (first), and what is between them is translated.
 _PYTHON = re.compile(
     r"""(?P<text>"(?:[^"\\\n]|\\.)*")|'(?P<quoted>(?:[^'\\\n]|\\.)*)'"""
@@ -59,9 +61,8 @@ def entry_of_line(number: int, line: str) -> Entry | None:
         match = _SCORE_BEHIND.fullmatch(line)
         if match is None:
             raise
-        return entry_of_value(
-            "line", number, [parsed(match["value"]), score_of(f"line {number}", match["score"])]
-        )
+        score = score_of(f"line {number}", _PYTHON.sub(_translated, match["score"]))
+        return entry_of_value("line", number, [parsed(match["value"]), score])
 
 
 def parsed(text: str) -> object:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kcircuits.circuit import Circuit
-from kcircuits.documents import read_text, shown
+from kcircuits.documents import read_head, read_text, shown
 from kcircuits.errors import KCircuitsError
+from kcircuits.file_kinds import foreign_kind
 from kcircuits.interop.eap_ig import read_eap_ig
 from kcircuits.interop.eap_ig_files import JSON_KEYS, is_eap_ig_pt
 from kcircuits.interop.edge_lists import KeyHeads, read_edge_list
@@ -21,6 +22,7 @@ from kcircuits.scores import Scores
 
 Source = Literal["circuit", "eap-ig", "edge-list"]
 _WHAT = "circuit"
+_HEAD_BYTES = 2**20
 # What is written of a circuit for other programs, and does not come back.
 _NOT_READ = (
     (r"\s*<(?:\?xml|svg|graphml|!DOCTYPE|html)", "the file is XML or HTML, such as GraphML or a picture"),
@@ -54,13 +56,22 @@ def format_of(path: str | Path) -> Source:
     try:
         if is_saved_by_torch(path, _WHAT):
             return _format_of_torch_file(load_plain(path, _WHAT))
-        text = read_text(path, _WHAT)
+        head = read_head(path, _WHAT, _HEAD_BYTES)
+        is_whole = len(head) < _HEAD_BYTES or foreign_kind(head) is not None
+        text = read_text(path, _WHAT) if is_whole else head.decode("utf-8-sig", errors="ignore")
         for pattern, what in _NOT_READ:
             if re.match(pattern, text):
                 raise KCircuitsError(
                     f"not a {_WHAT} that can be read: {what}; give the file that it came from"
                 )
-        return _format_of_object(text) if text.lstrip()[:1] == "{" else "edge-list"
+        if text.lstrip()[:1] != "{":
+            return "edge-list"
+        try:
+            return _format_of_object(text)
+        except KCircuitsError:
+            if is_whole:
+                raise
+        return _format_of_object(read_text(path, _WHAT))  # the first megabyte has not decided
     except KCircuitsError as error:
         raise KCircuitsError(f"{path}: {error}") from error
 

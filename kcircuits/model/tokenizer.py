@@ -16,6 +16,7 @@ from kcircuits.documents import parse_json
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.cache import cache_folder, digest_of, keep, made_by
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
+from kcircuits.model.tokenizer_ids import check_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -124,7 +125,8 @@ def read_tokenizer(folder: Path) -> Any | None:
     A `FastTokenizer` wherever it does the same as Transformers' own, else that one. The cache is asked first;
     its key is the content of every file that a tokenizer may be read from.
 
-    Raises whatever Transformers and tokenizers raise for files that make no sense.
+    Raises KCircuitsError for ids that no vocabulary has (`kcircuits.model.tokenizer_ids`), and whatever
+    Transformers and tokenizers raise for other files that make no sense.
     """
     if not any((folder / name).exists() for name in TOKENIZER_FILES):
         return None
@@ -134,6 +136,7 @@ def read_tokenizer(folder: Path) -> Any | None:
     kept = _kept(cache_folder() / name)
     if kept is not None:
         return kept
+    check_ids(folder)
     from transformers import AutoTokenizer
 
     with garbage_kept(), quiet():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ def fills_up(monkeypatch, tmp_path):
         real, count = os.fsync, []
 
         def fsync(descriptor: int) -> None:
-            if str(tmp_path / "out") in os.readlink(f"/proc/self/fd/{descriptor}"):
+            if str(tmp_path / "out") in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
                 count.append(descriptor)
             if len(count) > number:
                 raise OSError(28, "No space left on device")
@@ -42,8 +43,8 @@ def commands(worded, prompts_file, relation_file, tmp_path):
     prompts = ("--model", worded, "--prompts", prompts_file)
     return {
         "discover": (
-            ("discover", *prompts, "--method", "eap", "--ablation", "corrupt", "--threshold", 0.001, "--quiet")
-            + ("--scores", tmp_path / "out" / "scores.safetensors"),
+            ("discover", *prompts, "--quiet", "--method", "eap", "--ablation", "corrupt",
+             "--threshold", 0.001, "--scores", tmp_path / "out" / "scores.safetensors"),
             ["scores.safetensors", "circuit.json", "circuit.dot"],
         ),
         "compare": (

@@ -61,9 +61,12 @@ LINES = {
     ),
     "COL": (
         "blocks.1.attn.hook_result[COL, COL, 2] -> blocks.3.hook_q_input[COL,COL,5] 0.5\n"
-        "hook_embed[COLON] -> blocks.2.hook_mlp_in[None] -1\nblocks.2.hook_mlp_out -> blocks.3.hook_resid_post 2"
+        "hook_embed[COLON] -> blocks.2.hook_mlp_in[None] -1\n"
+        "blocks.2.hook_mlp_out -> blocks.3.hook_resid_post 2"
     ),
-    "EAP prints": "head.1.2 -> [0.5] -> head.3.5.q\nresid_pre.0 -> [-1.0] -> mlp.2\nmlp.2 -> [2] -> resid_post.3",
+    "EAP prints": (
+        "head.1.2 -> [0.5] -> head.3.5.q\nresid_pre.0 -> [-1.0] -> mlp.2\nmlp.2 -> [2] -> resid_post.3"
+    ),
     "Edge Pruning": "a1.h2 -> a3.h5.q 0.5\nembeds -> m2 -1\nm2 -> resid_post 2",
     "header": "src,dst,score\na1.h2,a3.h5<q>,0.5\ninput,m2,-1\nm2,logits,2",
     "other header": "Source;Target;Weight\na1.h2;a3.h5<q>;0.5\ninput;m2;-1\nm2;logits;2",
@@ -71,7 +74,9 @@ LINES = {
     "header of spaces": "src dst score\na1.h2 a3.h5<q> 0.5\ninput m2 -1\nm2 logits 2",
     "edge column": ",edge,score\n0,a1.h2->a3.h5<q>,0.5\n1,input->m2,-1\n2,m2->logits,2",
     "kind column": "source,target,qkv,weight\na1.h2,a3.h5,q,0.5\ninput,m2,,-1\nm2,logits,,2",
-    "in_graph": "src,dst,score,in_graph\na1.h2,a3.h5<q>,0.5,True\ninput,m2,-1,1\nm0,m1,9,False\nm2,logits,2,true",
+    "in_graph": (
+        "src,dst,score,in_graph\na1.h2,a3.h5<q>,0.5,True\ninput,m2,-1,1\nm0,m1,9,False\nm2,logits,2,true"
+    ),
     "quoted hooks": (
         'source,target,weight\n"blocks.1.attn.hook_result[:, :, 2]","blocks.3.hook_q_input[:, :, 5]",0.5\n'
         '"hook_embed[:]","blocks.2.hook_mlp_in[:]",-1\nblocks.2.hook_mlp_out,blocks.3.hook_resid_post,2'
@@ -88,7 +93,9 @@ LINES = {
         " (('blocks.3.hook_resid_post', [COLON], 'blocks.2.hook_mlp_out', [:]), 2)]"
     ),
     "tuples": "[('a1.h2', 'a3.h5<q>', 0.5), ('input', 'm2', -1),\n('m2', 'logits', 2),]",
-    "JSON lines": '["a1.h2", "a3.h5<q>", 0.5]\n{"src": "input", "dst": "m2", "score": -1}\n["m2", "logits", 2]',
+    "JSON lines": (
+        '["a1.h2", "a3.h5<q>", 0.5]\n{"src": "input", "dst": "m2", "score": -1}\n["m2", "logits", 2]'
+    ),
     "objects on lines": (
         '{"source": "a1.h2", "target": "a3.h5<q>", "weight": 0.5}\n{"edge": "input->m2", "score": -1}\n'
         '{"sender": "m2", "receiver": "logits", "score": 2}'
@@ -204,7 +211,7 @@ def test_a_table_from_elsewhere(tmp_path):
 
 
 def test_keys_by_the_model_s_own_heads_or_by_query_heads(read, tmp_path):
-    """Four keys for eight query heads: `a2.h3<k>` is the fourth, or that of the fourth query head, the second."""
+    """Four keys for eight query heads: `a2.h3<k>` is the fourth, or that of the fourth query head."""
     low, high = (
         "m0->a2.h3<k> 1\nm0->a2.h2<k> 4\nm0->a2.h7<q> 2",
         "m0->a2.h3<k> 1\nm0->a2.h2<k> 4\nm0->a2.h7<v> 2",
@@ -237,8 +244,8 @@ def test_keys_by_the_model_s_own_heads_or_by_query_heads(read, tmp_path):
     ("content", "message"),
     [
         ("m0->m2 1\nm0->m2 1", "line 2 has the same edge as line 1"),
-        ("m0->m2 1\nMLP 0->MLP 2 0.5", "line 2 has the same edge as line 1, MLP 0 -> MLP 2, with the score 0.5 for 1"),
-        ("src,dst,score\nm0,m2,1\n\nm0,m2,2", "line 4 has the same edge as line 2, m0 -> m2, with the score 2 for 1"),
+        ("m0->m2 1\nMLP 0->MLP 2 3", "line 2 has the same edge as line 1, MLP 0 -> MLP 2, with the score 3"),
+        ("src,dst,score\nm0,m2,1\n\nm0,m2,2", "line 4 has the same edge as line 2, m0 -> m2, with the"),
         ("hook_embed->MLP 2 1\ninput->m2 1", "line 2 has the same edge as line 1"),
         ("hook_embed->MLP 2 1\ntok_embeds->m2 1", "line 2 has the same edge as line 1"),
         ("hook_embed->MLP 2 1\nhook_pos_embed->m2 1\nhook_embed->m2 1", "line 3 has the same edge as line 2"),
@@ -247,7 +254,7 @@ def test_keys_by_the_model_s_own_heads_or_by_query_heads(read, tmp_path):
         ("src,dst,score\nm0,m2,high", "line 2: the score must be a number, got 'high'"),
         ("src,dst,score\nm0,m2,\nm1,m2,1", "line 2 has no score, and others have"),
         ("src,dst,score,weight\nm0,m2,1,1", "two columns say the same, 'score' and 'weight'"),
-        ("src,dst,in_graph\nm0,m2,perhaps", "line 2: whether it is in the graph must be true or false, got 'perhaps'"),
+        ("src,dst,in_graph\nm0,m2,perhaps", "line 2: whether it is in the graph must be true or false, got"),
         ("edge,score\nm0 m2,1", "line 2: an edge is 'sender -> receiver', got 'm0 m2'"),
         ("a,b,c\nm0,m2,1", "line 1: the score must be a number, got 'c'"),
         ("a,b\nm0,m2", "line 1: no sender is called 'a'"),
