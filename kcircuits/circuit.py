@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from networkx import MultiDiGraph
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Edge:
     """One edge of a circuit; `score` is what its method says of it: ACDC's effect, or an attribution."""
 
@@ -188,8 +191,8 @@ class Circuit:
             If the file cannot be read, is not a circuit, comes from a newer version, or does not fit its
             own model's graph.
         """
-        document = circuit_json.read(path)
-        edges = tuple(Edge(edge["src"], edge["dst"], edge["score"]) for edge in document["edges"])
+        document, listed = circuit_json.read(path)
+        edges = tuple(map(Edge, listed.senders, listed.receivers, listed.scores))
         rest = {key: document[key] for key in ("model", "method", "settings", "metric", "stats")}
         try:
             return cls(graph=graph_of(document["model"]), edges=edges, **rest)
@@ -260,19 +263,31 @@ def _check_same_graph(first: Circuit, second: Circuit) -> None:
 
 def _checked(graph: Graph, edges: Iterable[Edge]) -> tuple[Edge, ...]:
     """The edges in the order of the mask, with float scores, none foreign and none twice."""
-    placed: dict[tuple[int, int], Edge] = {}
+    given: list[Edge] = []
+    places = array("q")  # circuits can have millions of edges: nothing is kept here but eight bytes of each
     for edge in edges:
         sender, receiver = graph.sender_index(edge.sender), graph.receiver_index(edge.receiver)
         name = f"{edge.sender}->{edge.receiver}"
         if sender >= graph.num_senders_of[receiver]:
             raise KCircuitsError(f"no edge {name} in {graph}: the sender is computed after the receiver")
-        if (sender, receiver) in placed:
-            raise KCircuitsError(f"the edge {name} is there twice")
         try:
             score = float(edge.score)
         except (TypeError, ValueError, OverflowError):
             score = float("nan")
-        if not np.isfinite(score):
+        if not math.isfinite(score):
             raise KCircuitsError(f"the score of {name} must be a finite number, got {shown(edge.score)}")
-        placed[sender, receiver] = Edge(edge.sender, edge.receiver, score)
-    return tuple(placed[place] for place in sorted(placed))
+        given.append(edge if type(edge.score) is float else Edge(edge.sender, edge.receiver, score))
+        places.append(sender * len(graph.receivers) + receiver)
+    order = np.argsort(np.frombuffer(places, dtype=np.int64), kind="stable").tolist()
+    for first, second in pairwise(order):
+        if places[first] == places[second]:
+            raise KCircuitsError(f"the edge {_told_apart(given[first], given[second])}")
+    return tuple(given[index] for index in order)
+
+
+def _told_apart(first: Edge, second: Edge) -> str:
+    """Of two entries for one edge: its name, and what to say about them."""
+    name = f"{first.sender}->{first.receiver}"
+    if first.score == second.score:
+        return f"{name} is there twice"
+    return f"{name} is there twice, with the scores {first.score:g} and {second.score:g}: keep one"

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.file_kinds import HEAD_BYTES, foreign_kind
 
 
-def read_text(path: str | Path, what: str, *, pipe: bool = False) -> str:
+def read_text(path: str | Path, what: str, most_bytes: int | None = None, *, pipe: bool = False) -> str:
     """The text of a file, UTF-8 with or without a byte order mark; "\\r\\n" is read as "\\n".
 
     Parameters
@@ -24,27 +25,51 @@ def read_text(path: str | Path, what: str, *, pipe: bool = False) -> str:
         What the file is, for errors.
     pipe
         Whether it may be a pipe, such as a shell's `<(command)`.
+    most_bytes
+        A larger file is refused before any of it is read.
 
     Raises
     ------
     KCircuitsError
-        If it is no regular file, cannot be read, or is not UTF-8.
+        If it is no regular file, cannot be read, or is not UTF-8; the message names the formats that people
+        mistake for text. Also if it has more than `most_bytes`, before any of it is read.
     """
     try:
         path = Path(path).expanduser()
         if not pipe:
             check_regular(path, what)
-        return path.read_text(encoding="utf-8-sig")
+            if most_bytes is not None and (size := path.stat().st_size) > most_bytes:
+                limit = f"{size / 2**20:,.0f} MiB, at most {most_bytes / 2**20:,.0f} MiB"
+                raise KCircuitsError(f"too large for a {what}: {limit}")
+        with path.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+            kind = foreign_kind(head)
+            if kind is not None:
+                raise KCircuitsError(f"not a {what}: the file is {kind}")
+            content = head + stream.read()
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except KCircuitsError:
         raise
     except UnicodeDecodeError as error:
         raise KCircuitsError(
-            f"not a {what}: the file is not UTF-8 text ({error.reason} at byte {error.start})"
+            f"not a {what}: the file is not UTF-8 text ({error.reason} at byte {error.start:,})"
         ) from error
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: there is no such home folder
-        raise KCircuitsError(
-            f"cannot read the {what}: {getattr(error, 'strerror', None) or error}"
-        ) from error
+        raise KCircuitsError(_unreadable(what, error)) from error
+
+
+def read_head(path: str | Path, what: str, size: int) -> bytes:
+    """The first `size` bytes of a file; raises KCircuitsError if it is no regular file or cannot be read."""
+    path = check_regular(path, what)
+    try:
+        with path.open("rb") as stream:
+            return stream.read(size)
+    except (OSError, ValueError) as error:
+        raise KCircuitsError(_unreadable(what, error)) from error
+
+
+def _unreadable(what: str, error: Exception) -> str:
+    return f"cannot read the {what}: {getattr(error, 'strerror', None) or error}"
 
 
 def read_document(path: str | Path, what: str, check: Callable[[object], dict[str, Any]]) -> dict[str, Any]:
@@ -78,7 +103,7 @@ def check_regular(path: str | Path, what: str) -> Path:
 
 
 def parse_json(text: str, what: str) -> object:
-    """Parse JSON in which every number is finite and an object has each key once.
+    """Parse JSON in which every number is finite and no object has a key twice.
 
     Raises
     ------
@@ -87,7 +112,7 @@ def parse_json(text: str, what: str) -> object:
     """
     try:
         return json.loads(
-            text, parse_float=_finite, parse_constant=_refuse_number, object_pairs_hook=_without_repeats
+            text, parse_float=finite_float, parse_constant=refuse_number, object_pairs_hook=without_duplicates
         )
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}" if "\n" in text else f"column {error.colno}"
@@ -95,12 +120,19 @@ def parse_json(text: str, what: str) -> object:
         comma = text[: error.pos].rstrip().endswith(",")
         closed = text[error.pos : error.pos + 1] in ("]", "}")
         raise KCircuitsError(f"not JSON: {error.msg}: {where}{hint if comma and closed else ''}") from error
-    except RecursionError as error:
-        raise KCircuitsError(f"not a {what}: the JSON is nested too deeply") from error
-    except KCircuitsError:
-        raise
-    except ValueError as error:  # an integer with thousands of digits
-        raise KCircuitsError(f"not a {what}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise json_error(error, what) from error
+
+
+def json_error(error: Exception, what: str) -> KCircuitsError:
+    """What to raise for an exception of the JSON parser, `what` being what the text should be."""
+    if isinstance(error, KCircuitsError):
+        return error
+    if isinstance(error, json.JSONDecodeError):
+        return KCircuitsError(f"not JSON: {error}")
+    if isinstance(error, RecursionError):
+        return KCircuitsError(f"not a {what}: the JSON is nested too deeply")
+    return KCircuitsError(f"not a {what}: {error}")  # an integer with thousands of digits
 
 
 def dump_json(value: object, key: str, what: str) -> str:
@@ -201,19 +233,32 @@ def is_number(value: object) -> bool:
         return False
 
 
-def _finite(text: str) -> float:
+def finite_float(text: str) -> float:
+    """The number that a JSON text holds; raises KCircuitsError if no float can hold it."""
     value = float(text)
-    return value if math.isfinite(value) else _refuse_number(text)
+    return value if math.isfinite(value) else refuse_number(text)
 
 
-def _refuse_number(text: str) -> NoReturn:
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object from its members, for `object_pairs_hook`.
+
+    Raises KCircuitsError if a key is there twice: JSON's readers disagree about which value counts.
+
+    Examples
+    --------
+    >>> without_duplicates([("src", "m0"), ("dst", "m1")])
+    {'src': 'm0', 'dst': 'm1'}
+    """
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise KCircuitsError(f"the key {shown(key)} is there twice in one JSON object: keep one")
+            seen.add(key)
+    return members
+
+
+def refuse_number(text: str) -> NoReturn:
+    """Raise KCircuitsError for a number that is not finite."""
     raise KCircuitsError(f"every number must be finite, got {shown(text)}")
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise KCircuitsError(f"the key {shown(twice)} is there twice in one JSON object")
-    return found

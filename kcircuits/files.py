@@ -4,16 +4,61 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from kcircuits.errors import KCircuitsError
 
+# Temporary file and final name of what `written_together` waits to move.
+_waiting: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("waiting", default=None)
 
-def write_atomically(path: str | Path, content: str | bytes) -> None:
+
+@contextmanager
+def written_together() -> Iterator[None]:
+    """Let the files that are written inside come into place together at its end, or none of them.
+
+    All are written under temporary names first, which is where a disk is found to be full. Where anything
+    raises, the temporary files are removed and what was there before stays.
+
+    Raises
+    ------
+    KCircuitsError
+        If a file cannot be moved into place in the end; the message says which are in place already.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with written_together():
+    ...         write_atomically(Path(folder) / "circuit.json", "{}")
+    ...         write_atomically(Path(folder) / "circuit.dot", "digraph {}")
+    ...         print((Path(folder) / "circuit.json").exists())
+    ...     print(sorted(path.name for path in Path(folder).iterdir()))
+    False
+    ['circuit.dot', 'circuit.json']
+    """
+    if _waiting.get() is not None:  # an outer one moves all
+        yield
+        return
+    waiting: list[tuple[Path, Path]] = []
+    token = _waiting.set(waiting)
+    try:
+        yield
+        _move(waiting)
+    finally:
+        _waiting.reset(token)
+        for temporary, _ in waiting:
+            temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: str | Path, content: str | bytes, *, at_once: bool = False) -> None:
     """Write a file so that readers see the old content or the new one, never a part.
 
-    The content goes to a temporary name in the same folder, is flushed to disk and renamed. Whatever goes
-    wrong, an interrupt included, the temporary file is removed and the old content stays.
+    The content goes to a temporary name in the same folder, is flushed to disk and renamed; within
+    `written_together`, it is renamed at the end of that. Whatever goes wrong, an interrupt included, the
+    temporary file is removed and the old content stays.
 
     Parameters
     ----------
@@ -21,6 +66,8 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
         Where to write; the folder must exist. An existing regular file is replaced.
     content
         Text, written as UTF-8, or bytes.
+    at_once
+        Rename at once, also within `written_together`: for what is no result, such as a checkpoint.
 
     Raises
     ------
@@ -29,10 +76,11 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
         other than a regular file.
     """
     path = Path(path)
+    waiting = None if at_once else _waiting.get()
     try:
         if path.exists() and not path.is_file():
             raise KCircuitsError(f"cannot write {path}: it exists and is not a regular file")
-        _replace(path, content.encode() if isinstance(content, str) else content)
+        _replace(path, content.encode() if isinstance(content, str) else content, waiting)
     except (OSError, ValueError) as error:
         if isinstance(error, KCircuitsError):
             raise
@@ -46,6 +94,17 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _move(waiting: list[tuple[Path, Path]]) -> None:
+    moved: list[str] = []
+    for temporary, path in waiting:
+        try:
+            temporary.replace(path)
+        except OSError as error:
+            there = f"; written before it: {', '.join(moved)}" if moved else ""
+            raise KCircuitsError(f"cannot write {path}: {_reason(error)}{there}") from error
+        moved.append(str(path))
 
 
 def check_output_file(path: str | Path) -> None:
@@ -95,7 +154,7 @@ def check_output_folder(path: str | Path) -> Path:
     return folder
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _replace(path: Path, data: bytes, waiting: list[tuple[Path, Path]] | None) -> None:
     temporary = _temporary(path.parent)
     # "x": a file that somebody else put there is never opened; the mode follows the umask.
     stream = temporary.open("xb")
@@ -104,7 +163,10 @@ def _replace(path: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(path)
+        if waiting is None:
+            temporary.replace(path)
+        else:
+            waiting.append((temporary, path))
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -11,11 +11,11 @@ from kcircuits.discover import METHODS
 
 # From the ground up; modules of one line may import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "_native", "_C", "callable_package"),
+    ("errors", "_native", "_C", "callable_package", "file_kinds"),
     ("documents", "json_records", "files", "tensor_files", "graph", "memory", "metrics", "profile"),
-    ("paths", "circuit_json"),
+    ("paths", "json_cursor"),
     ("identity", "random_circuits", "ops"),
-    ("circuit", "scores_file"),
+    ("circuit", "circuit_json", "scores_file"),
     ("edge_table", "selection"),
     ("scores",),
     ("interop",),

@@ -62,8 +62,12 @@ def test_text_is_one_line_per_edge():
     [
         (b"", "not JSON"),
         (b"{", "not JSON"),
-        (b"PK\x03\x04\xff", "not a circuit: the file is not UTF-8"),
-        (b"\x80\x04]\x94.", "not a circuit: the file is not UTF-8"),
+        (b"PK\x03\x04\xff", r"not a circuit: the file is a zip archive or a file of torch\.save"),
+        (b"\x80\x04]\x94.", "not a circuit: the file is a Python pickle, which can run code and is never"),
+        (b"\x1f\x8b\x08\x00", "the file is a gzip archive: unpack it first"),
+        (b"\x40\x00\x00\x00\x00\x00\x00\x00{}", "the file is a safetensors file, as scores are"),
+        (b"\xff\xfe{\x00}\x00", "the file is UTF-16 text: save it as UTF-8"),
+        (b"{\xe9}", r"the file is not UTF-8 text \(invalid continuation byte at byte 1\)"),
         (b"[]", r"expected a JSON object, got \[\]"),
         (b"null", "expected a JSON object"),
         (b"[" * 100_000, "nested too deeply"),
@@ -130,7 +134,11 @@ def test_formats(path, version, message):
         (edge(src="a0.h7"), "no sender 'a0.h7'"),
         (edge(dst="a0.h1<k>"), "no receiver 'a0.h1<k>'"),
         (edge(src="m0", dst="m0"), "no edge m0->m0"),
-        (edge(src="input", dst="m0"), "the edge input->m0 is there twice"),
+        (
+            edge(src="input", dst="m0"),
+            "the edge input->m0 is there twice, with the scores 1.5 and 1: keep one",
+        ),
+        (edge(src="input", dst="m0", score=1.5), "the edge input->m0 is there twice"),
         ({"metric": {"full": "low"}}, "metric 'full' must be a number, got 'low'"),
         ({"metric": {"full": None}}, "metric 'full' must be a number, got None"),
         ({"model": {}}, "the model's 'num_layers' must be"),
@@ -175,4 +183,51 @@ def test_settings_that_are_not_json(path):
 
 def test_read_gives_the_document(path):
     path.write_text(json.dumps(DOCUMENT))
-    assert read(path) == DOCUMENT
+    document, edges = read(path)
+    assert document == {key: value for key, value in DOCUMENT.items() if key != "edges"}
+    assert (edges.senders, edges.receivers, list(edges.scores)) == (["input"], ["m0"], [1.5])
+
+
+@pytest.mark.parametrize("key", [*DOCUMENT, "score", "num_layers"])
+def test_a_key_twice(path, key):
+    """JSON's readers take the last one, which can be an empty list of edges."""
+    text = json.dumps(DOCUMENT)
+    at = text.index(f'"{key}"')
+    path.write_text(f'{text[:at]}"{key}": [], {text[at:]}')
+    assert f"the key {key!r} is there twice" in error_of(path)
+
+
+@pytest.mark.parametrize("model_first", [True, False])
+def test_more_edges_than_the_graph(path, model_first):
+    many = DOCUMENT | {"edges": DOCUMENT["edges"] * 9}  # the graph has 8
+    keys = list(many) if model_first else list(reversed(many))
+    path.write_text(json.dumps({key: many[key] for key in keys}))
+    assert "more edges than the model's graph has, 8" in error_of(path)
+
+
+def test_a_file_too_large_for_its_model_is_not_read(path):
+    with path.open("wb") as stream:
+        stream.write(json.dumps(DOCUMENT).encode())
+        stream.truncate(2**31)
+    assert "too large for a circuit: 2,048 MiB, at most 64 MiB" in error_of(path)
+
+
+def test_keys_in_any_order(path):
+    good = DOCUMENT | edge()
+    path.write_text(json.dumps({key: good[key] for key in reversed(good)}))
+    backwards = Circuit.load(path)
+    path.write_text("\ufeff" + json.dumps(good, indent=4).replace("\n", "\r\n"), encoding="utf-8")
+    assert Circuit.load(path) == backwards
+
+
+def test_what_kcircuits_convert_reads_is_said_so(path):
+    for content in (
+        "input->m0 1",
+        '["input->m0"]',
+        '{"cfg": {}, "nodes": {}, "edges": {}}',
+        "src,dst\ninput,m0",
+    ):
+        path.write_text(content)
+        assert "kcircuits convert makes a circuit.json of lists of edges and of graphs of EAP-IG" in error_of(
+            path
+        )

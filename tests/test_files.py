@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import check_output_folder, write_atomically
+from kcircuits.files import check_output_folder, write_atomically, written_together
 
 
 @pytest.mark.parametrize(
@@ -104,3 +104,51 @@ def test_read_only_folder(tmp_path):
         check_output_folder(tmp_path)
     with pytest.raises(KCircuitsError, match="Permission denied"):
         write_atomically(tmp_path / "result", "text")
+
+
+def test_together_in_the_end(tmp_path):
+    (tmp_path / "a").write_text("old")
+    with written_together():
+        write_atomically(tmp_path / "a", "new")
+        with written_together():  # within another, that one counts
+            write_atomically(tmp_path / "b", "new")
+        write_atomically(tmp_path / "checkpoint", "now", at_once=True)
+        assert (tmp_path / "a").read_text() == "old"
+        assert not (tmp_path / "b").exists()
+        assert (tmp_path / "checkpoint").read_text() == "now"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "checkpoint"]
+    assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text() == "new"
+    write_atomically(tmp_path / "c", "at once")
+    assert (tmp_path / "c").read_text() == "at once"
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError()]
+)
+def test_together_or_not_at_all(tmp_path, monkeypatch, failure):
+    (tmp_path / "a").write_text("old")
+    real, count = os.fsync, []
+
+    def full_at_the_second(descriptor):
+        count.append(descriptor)
+        if len(count) == 2:
+            raise failure
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full_at_the_second)
+    expected = KeyboardInterrupt if isinstance(failure, KeyboardInterrupt) else KCircuitsError
+    with pytest.raises(expected), written_together():
+        write_atomically(tmp_path / "a", "new")
+        write_atomically(tmp_path / "b", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_a_move_that_fails_says_what_is_there(tmp_path):
+    with pytest.raises(KCircuitsError) as error, written_together():
+        write_atomically(tmp_path / "a", "new")
+        write_atomically(tmp_path / "b", "new")
+        (tmp_path / "b").mkdir()  # by somebody else, in between
+    assert str(error.value).startswith(f"cannot write {tmp_path / 'b'}: ")
+    assert str(error.value).endswith(f"; written before it: {tmp_path / 'a'}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]

@@ -94,8 +94,8 @@ def check_model(
     --------
     >>> import kcircuits
     >>> check = kcircuits.check_model("demo")
-    >>> check.agrees, check.ignored["tokenizer.chat_template"]
-    (True, 'prompts are given as they are')
+    >>> check.agrees, check.ignored["general.license"]
+    (True, 'metadata about the file')
     """
     budget = memory_bytes(memory)
     path, from_gguf = source_path(source)

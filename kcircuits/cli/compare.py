@@ -61,7 +61,7 @@ def command(
     """Compare circuits of one model: shared nodes and edges, layers, and a backbone that most have."""
     from kcircuits.analysis.compare import compare
     from kcircuits.circuit import Circuit
-    from kcircuits.files import check_output_folder
+    from kcircuits.files import check_output_folder, written_together
 
     found = compare(
         [Circuit.load(path) for path in circuits],
@@ -78,8 +78,9 @@ def command(
 
         folder = check_output_folder(out)
         written = [folder / "comparison.json", folder / f"comparison.{picture}"]
-        found.save(written[0])
-        draw_comparison(found, written[1])
+        with written_together():
+            found.save(written[0])
+            draw_comparison(found, written[1])
     if as_json:
         print(json.dumps(found.to_json(), indent=1, allow_nan=False))
     elif not quiet:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kcircuits.interop.reading import Found
 
 From = Literal["circuit", "eap-ig", "edge-list"]
+KeyHeads = Literal["shared", "query"]
 To = Literal["circuit", "eap-ig", "graphml", "dot", "svg", "csv"]
 
 _BY_SUFFIX: dict[str, To] = {
@@ -45,17 +46,28 @@ def command(
     to_format: Annotated[
         To | None, typer.Option("--to", help="Format of OUTPUT. [default: by its suffix]")
     ] = None,
+    key_heads: Annotated[
+        KeyHeads | None,
+        typer.Option(
+            "--key-heads",
+            help="What a1.h2<k> means in a list of edges, where heads share keys: the model's third key, or "
+            "that of its third query head. [default: shared, unless the list names more keys]",
+            show_default=False,
+        ),
+    ] = None,
     as_json: options.JSON = False,
     quiet: options.QUIET = False,
 ) -> None:
-    """Convert a circuit.json, EAP-IG's graph JSON or a list of edges into another format."""
+    """Convert a circuit.json, a graph of EAP-IG (JSON or .pt) or a list of edges into another format."""
     to = to_format or _format_by_suffix(target)
     if not Path(target).parent.is_dir():
         raise KCircuitsError(f"cannot write {target}: the folder {Path(target).parent} does not exist")
     from kcircuits.interop.reading import format_of, read_any
 
     read_as = from_format or format_of(source)
-    found = read_any(source, read_as, None if model is None else lambda: _identity(model))
+    if key_heads is not None and read_as != "edge-list":
+        raise KCircuitsError(f"--key-heads is for lists of edges, and {source} is none")
+    found = read_any(source, read_as, None if model is None else lambda: _identity(model), key_heads)
     _write(found, target, to)
     notes = _notes(found.circuit, read_as, to)
     if as_json:
@@ -101,16 +113,24 @@ def _write(found: Found, target: str, to: To) -> None:
 
 def _notes(circuit: Circuit, read_as: From, to: To) -> list[str]:
     """What the change of format did to shared keys and values, and to scores that are not there."""
-    graph = circuit.graph
+    graph, settings = circuit.graph, circuit.settings
     notes = []
     if graph.num_kv_heads < graph.num_heads:
         group = f"each key and value is shared by {graph.num_heads // graph.num_kv_heads} heads"
-        if read_as != "circuit":
+        if read_as == "edge-list" and settings.get("key_heads") == "shared":
+            notes.append(
+                f"{group}: the list's keys and values were read as these (--key-heads query: by query head)"
+            )
+        elif read_as != "circuit":
             notes.append(f"{group}: the scores of a group were summed")
         if to == "eap-ig":
             notes.append(f"{group}: scores were spread evenly over the group")
-    if read_as == "edge-list" and not circuit.settings["scored"]:
-        notes.append("no scores in the list: every edge has the score 1")
+    if read_as != "circuit" and settings.get("scored") is False:
+        notes.append(
+            f"no scores in the {'list' if read_as == 'edge-list' else 'graph'}: every edge has the score 1"
+        )
+    if read_as == "eap-ig" and "unscored_edges" in settings:
+        notes.append(f"{settings['unscored_edges']:,} edges have no score: theirs is 0")
     return notes
 
 

@@ -140,7 +140,7 @@ def command(
     from kcircuits.cli.results import drawable, write_circuit
     from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.discover import discover, method_of
-    from kcircuits.files import check_output_file, check_output_folder
+    from kcircuits.files import check_output_file, check_output_folder, written_together
     from kcircuits.model.devices import devices_of
     from kcircuits.profile import profiled
 
@@ -184,30 +184,32 @@ def command(
         check_output_folder(Path(checkpoint).parent)
     with_picture = drawable()
 
-    with shown_progress(not (quiet or as_json)) as progress:
-        search = partial(
-            discover,
-            loaded,
-            chosen.prompts,
-            method,
-            ablation=ablation,
-            metric=metric,
-            reference=reference,
-            fold_value_biases=fold_value_biases,
-            keep_positions=keep_positions,
-            memory=memory,
-            progress=progress,
-            scores=scores,
-            checkpoint=checkpoint,
-            **chosen_options,
+    # The scores are written by the search, and come into place with the circuit.
+    with written_together():
+        with shown_progress(not (quiet or as_json)) as progress:
+            search = partial(
+                discover,
+                loaded,
+                chosen.prompts,
+                method,
+                ablation=ablation,
+                metric=metric,
+                reference=reference,
+                fold_value_biases=fold_value_biases,
+                keep_positions=keep_positions,
+                memory=memory,
+                progress=progress,
+                scores=scores,
+                checkpoint=checkpoint,
+                **chosen_options,
+            )
+            circuit, where = profiled(search) if profile else (search(), None)
+        given_input = source.given(
+            model, reference_prompts=reference_prompts, dtype=None if dtype == "float32" else dtype
         )
-        circuit, where = profiled(search) if profile else (search(), None)
-    given_input = source.given(
-        model, reference_prompts=reference_prompts, dtype=None if dtype == "float32" else dtype
-    )
-    recorded = source.half_settings | {"input": given_input}
-    circuit = replace(circuit, settings=circuit.settings | recorded)
-    written = write_circuit(circuit, folder, with_picture) + ([Path(scores)] if scores else [])
+        recorded = source.half_settings | {"input": given_input}
+        circuit = replace(circuit, settings=circuit.settings | recorded)
+        written = write_circuit(circuit, folder, with_picture) + ([Path(scores)] if scores else [])
     if checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
     if as_json:

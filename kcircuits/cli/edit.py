@@ -151,7 +151,7 @@ def command(
     from kcircuits.editing.edit import EditedModel, edit, edit_each
     from kcircuits.editing.records.reading import ReadRequests, read_requests
     from kcircuits.editing.request import EditRequest
-    from kcircuits.files import check_output_folder
+    from kcircuits.files import check_output_folder, written_together
 
     if (requests is None) == (subject is None and prompt is None and target is None):
         raise KCircuitsError("give edits by --requests, or one by --subject, --prompt and --target")
@@ -193,14 +193,15 @@ def command(
     report = measured(loaded, asked, made, text, seed, chosen, moments, wanted.left_out)
     written: list[Path] = []
     if folder is not None:
-        written.append(folder / "edits.json")
-        report.save(written[0])
-        edits = {id(one): one for one in made if isinstance(one, EditedModel)}
-        for number, one in enumerate(edits.values(), start=1):
-            written.append(folder / (f"edit-{number:04d}.safetensors" if each else "edit.safetensors"))
-            one.save(written[-1])
-        if explanation is not None:
-            written += save_explanation(explanation, folder)
+        with written_together():
+            written.append(folder / "edits.json")
+            report.save(written[0])
+            edits = {id(one): one for one in made if isinstance(one, EditedModel)}
+            for number, one in enumerate(edits.values(), start=1):
+                written.append(folder / (f"edit-{number:04d}.safetensors" if each else "edit.safetensors"))
+                one.save(written[-1])
+            if explanation is not None:
+                written += save_explanation(explanation, folder)
     if as_json:
         added = {} if explanation is None else {"explanation": explanation.to_json()}
         print(json.dumps(report.to_json() | added, indent=1, allow_nan=False))

@@ -110,11 +110,14 @@ class Asked:
         show: Callable[[Any], None],
     ) -> None:
         """Write NAME.json and its picture into the folder, if there is one, and print the reading."""
+        from kcircuits.files import written_together
+
         written: list[Path] = []
         if loaded.folder is not None:
             written = [loaded.folder / f"{name}.json", loaded.folder / f"{name}.{self.picture}"]
-            reading.save(written[0])
-            draw(reading, written[1])
+            with written_together():
+                reading.save(written[0])
+                draw(reading, written[1])
         if self.as_json:
             print(json.dumps(reading.to_json(), indent=1, allow_nan=False))
         elif not self.quiet:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kcircuits.circuit import Circuit
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import write_atomically
+from kcircuits.files import write_atomically, written_together
 from kcircuits.report.drawing import dot_available, draw, to_dot
 
 
@@ -20,21 +20,22 @@ def drawable() -> bool:
 
 
 def write_circuit(circuit: Circuit, folder: Path, with_picture: bool) -> list[Path]:
-    """Write circuit.json, circuit.dot and perhaps circuit.svg; returns the paths.
+    """Write circuit.json, circuit.dot and perhaps circuit.svg, together or not at all; returns the paths.
 
     The picture comes last: if it fails, that is a warning, and what was found is not lost.
     """
     written = [folder / "circuit.json", folder / "circuit.dot"]
-    circuit.save(written[0])
-    write_atomically(written[1], to_dot(circuit))
-    if with_picture:
-        picture = folder / "circuit.svg"
-        try:
-            draw(circuit, picture)
-        except KCircuitsError as error:
-            warn(str(error))
-        else:
-            written.append(picture)
+    with written_together():
+        circuit.save(written[0])
+        write_atomically(written[1], to_dot(circuit))
+        if with_picture:
+            picture = folder / "circuit.svg"
+            try:
+                draw(circuit, picture)
+            except KCircuitsError as error:
+                warn(str(error))
+            else:
+                written.append(picture)
     return written
 
 

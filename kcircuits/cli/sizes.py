@@ -100,7 +100,7 @@ def command(
     from kcircuits.cli.progress import shown_progress
     from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.cli.sizes_table import print_table
-    from kcircuits.files import check_output_folder
+    from kcircuits.files import check_output_folder, written_together
     from kcircuits.report.size_plot import draw_sizes
     from kcircuits.sizes import SizeOptions, check_methods, compare_sizes
 
@@ -144,8 +144,9 @@ def command(
     }
     comparison = replace(comparison, settings=comparison.settings | recorded)
     written = [folder / "sizes.json", folder / "sizes.svg"]
-    comparison.save(written[0])
-    draw_sizes(comparison, written[1])
+    with written_together():
+        comparison.save(written[0])
+        draw_sizes(comparison, written[1])
     if as_json:
         print(json.dumps(comparison.to_json(), indent=2, allow_nan=False))
     elif not quiet:

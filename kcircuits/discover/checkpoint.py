@@ -123,7 +123,7 @@ class Checkpoint:
         assert self._search is not None
         start = monotonic()
         seconds = self.seconds + start - self._begun
-        write_atomically(self.path, _to_bytes(_Kept(self._search, seconds, dict(snapshot))))
+        write_atomically(self.path, _to_bytes(_Kept(self._search, seconds, dict(snapshot))), at_once=True)
         # Taking the snapshot counts, too, where `due` was asked for it.
         took = monotonic() - min(start, max(self._asked, self._begun))
         self._next = monotonic() + max(SECONDS_BETWEEN, took / SHARE)

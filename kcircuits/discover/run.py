@@ -23,7 +23,7 @@ from kcircuits.engine import check_all_fit, measure
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import check_output_file
 from kcircuits.memory import memory_bytes
-from kcircuits.metrics import Metric
+from kcircuits.metrics import Metric, reported
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.model.transforms import changed
@@ -234,7 +234,7 @@ def attribute(
 def _measured(circuit: Circuit, spec: ModelSpec, task: Task, memory: int) -> Circuit:
     """The circuit with its metric, and those of all edges and of none."""
     masks = np.stack([spec.graph.valid, circuit.mask(), np.zeros_like(spec.graph.valid)])
-    values = measure(spec, task, masks, memory)
+    values = [reported(task.metric, value) for value in measure(spec, task, masks, memory)]
     return replace(circuit, metric=dict(zip(("full", "circuit", "empty"), values, strict=True)))
 
 

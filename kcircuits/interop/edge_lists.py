@@ -1,158 +1,234 @@
-"""Lists of edges in the namings of ACDC on TransformerLens and of auto-circuit.
+"""Lists of edges, in the names of this project, EAP-IG, ACDC on TransformerLens, auto-circuit and others.
 
-As JSON, a list of `[sender, receiver]`, `[sender, receiver, score]` or strings; as text, one edge per line. A
-string or line is `sender -> receiver` or `sender -> receiver score`. `kcircuits.interop.edge_names` says what
-names are read. Keys and values there belong to query heads. Where heads share them, the scores of a group are
-summed, and the edge is in if any of its members is; likewise for `hook_embed` and `hook_pos_embed`.
+As text, an edge per line, or a table with a header (CSV; this project's own, too); as JSON or as Python
+prints it, a list (`kcircuits.interop.edge_values`); or ACDC's subgraph as `torch.save` keeps it.
+`kcircuits.interop.edge_names` says what names are read. Keys and values of other tools belong to query heads.
+Where heads share them, the scores of a group are summed, and the edge is in if any of its members is;
+likewise for `hook_embed` and `hook_pos_embed`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from kcircuits.circuit import Circuit, Edge
-from kcircuits.documents import is_number, parse_json, read_text, shown
+from kcircuits.circuit import Circuit
+from kcircuits.circuit_json import most_bytes
+from kcircuits.documents import read_text, shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.graph import Graph
+from kcircuits.graph import Graph, head_of
 from kcircuits.identity import graph_of
-from kcircuits.interop.edge_names import is_inside_a_node, is_name, receiver_named, sender_named
-from kcircuits.interop.groups import merged, ungrouped
+from kcircuits.interop.edge_entries import WHAT, Entry
+from kcircuits.interop.edge_lines import entry_of_row, entry_of_text, header_of, lines_of
+from kcircuits.interop.edge_names import (
+    is_inside_a_node,
+    is_sender,
+    is_shared,
+    part_of_input,
+    receiver_named,
+    sender_named,
+)
+from kcircuits.interop.edge_values import entries_of, entries_of_subgraph, entry_of_line, is_subgraph
+from kcircuits.interop.groups import merged, named_alike, ungrouped
+from kcircuits.interop.torch_file import is_saved_by_torch, load_plain
+from kcircuits.scores import edges_of
 
 METHOD = "edge-list"
-_WHAT = "list of edges"
+KeyHeads = Literal["shared", "query"]
+_PARTS = {None: 1, "token": 2, "position": 4}
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """One edge as it stands in the file, and where."""
-
-    where: str
-    sender: str
-    receiver: str
-    score: float | None
-
-
-def read_edge_list(path: str | Path, identity: dict[str, Any]) -> Circuit:
+def read_edge_list(path: str | Path, identity: dict[str, Any], key_heads: KeyHeads | None = None) -> Circuit:
     """Read a list of edges.
 
     Parameters
     ----------
     path
-        The file, JSON or text.
+        The file: text, JSON, or a subgraph of ACDC in a file of `torch.save`.
     identity
         Of the model that the circuit was found in (`Model.identity`): the file does not say.
+    key_heads
+        What `a1.h2<k>` means in a model whose heads share keys and values: the third key ("shared", as this
+        project counts) or that of the third query head ("query", as EAP-IG does). By default "query" if the
+        list names a head that only exists among query heads, and else "shared". Names of ACDC, auto-circuit
+        and EAP are always "query".
 
     Returns
     -------
     Circuit
         Unmeasured, with the method "edge-list". Where the file has no scores, each edge has the score 1 and
-        `settings` says `{"scored": false}`. Edges between the hooks of one head or MLP are left out.
+        `settings` says `{"scored": false}`. Where `key_heads` matters, `settings` says what was taken. Edges
+        between the hooks of one head or MLP are left out.
 
     Raises
     ------
     KCircuitsError
-        If the file cannot be read, an entry is not understood or is there twice, an edge is not in the
+        If the file cannot be read, an entry is not understood, an edge is there twice or is not in the
         model's graph, or only some have scores. The message starts with the path and names the line.
     """
     graph = graph_of(identity)
     try:
-        entries = [
-            entry
-            for entry in _entries(read_text(path, _WHAT))
-            if not is_inside_a_node(entry.sender, entry.receiver)
-        ]
-        scored = _are_scored(entries)
-        matrix, mask = merged(graph, *_placed(entries, ungrouped(graph)))
+        placed = _Placed(ungrouped(graph))
+        for entry in _entries(path, graph):
+            placed.add(entry)
+        scored = placed.are_scored()
+        key_heads = _key_heads(placed, graph, key_heads)
+        settings: dict[str, Any] = {"scored": scored}
+        if graph.num_kv_heads < graph.num_heads and placed.first_shared is not None:
+            settings["key_heads"] = key_heads
+        place = named_alike if key_heads == "shared" else merged
+        matrix, mask = place(graph, placed.matrix, placed.mask)
     except KCircuitsError as error:
         raise KCircuitsError(f"{path}: {error}") from error
-    edges = tuple(
-        Edge(graph.senders[s], graph.receivers[r], float(matrix[s, r]) if scored else 1.0)
-        for s, r in np.argwhere(mask)
-    )
-    return Circuit(graph, identity, METHOD, {"scored": scored}, {}, edges, {})
+    edges = edges_of(graph, mask, matrix if scored else np.ones_like(matrix))
+    return Circuit(graph, identity, METHOD, settings, {}, edges, {})
 
 
-def _entries(text: str) -> Iterator[_Entry]:
-    if text.lstrip().startswith(("[", "{")):
-        document = parse_json(text, _WHAT)
-        if not isinstance(document, list):
-            raise KCircuitsError(f"not a {_WHAT}: expected a JSON list, got {shown(document)}")
-        for index, value in enumerate(document):
-            yield _of_json(f"entry {index}", value)
-    else:
-        for number, line in enumerate(text.splitlines(), start=1):
-            if line.strip():
-                yield _of_text(f"line {number}", line)
+def _entries(path: str | Path, graph: Graph) -> Iterator[Entry]:
+    """All entries but those that say they are not in the graph, and those inside a node."""
+    for entry in _listed(path, graph):
+        if entry is not None and (
+            is_sender(entry.sender) or not is_inside_a_node(entry.sender, entry.receiver)
+        ):
+            yield entry
 
 
-def _of_json(where: str, value: object) -> _Entry:
-    if isinstance(value, str):
-        return _of_text(where, value)
-    if isinstance(value, list) and len(value) in (2, 3) and all(isinstance(name, str) for name in value[:2]):
-        score = value[2] if len(value) == 3 else None
-        if len(value) == 2 or is_number(score):
-            return _Entry(where, _tidy(value[0]), _tidy(value[1]), score)
-    raise KCircuitsError(
-        f"{where} must be [sender, receiver], [sender, receiver, score] or a string, got {shown(value)}"
-    )
+def _listed(path: str | Path, graph: Graph) -> Iterable[Entry | None]:
+    if is_saved_by_torch(path, WHAT):
+        document = load_plain(path, WHAT)
+        if not isinstance(document, dict) or not is_subgraph(document):
+            raise KCircuitsError(
+                f"not a {WHAT}: expected ACDC's subgraph, a dict by edges, got {shown(document)}"
+            )
+        return entries_of_subgraph(document)
+    # Embeddings have two senders, and ACDC lists what is inside a node.
+    text = read_text(path, WHAT, most_bytes(2 * ungrouped(graph).num_edges))
+    return entries_of(text) if text.lstrip()[:1] in ("[", "(", "{") else _entries_of_lines(text)
 
 
-def _of_text(where: str, text: str) -> _Entry:
-    sender, arrow, rest = text.partition("->")
-    if not arrow:
-        raise KCircuitsError(
-            f"{where} must be 'sender -> receiver' or have a score behind it, got {shown(text)}"
-        )
-    receiver, score = _tidy(rest), None
-    if not is_name(receiver):  # names can end in a number, too
-        start, _, end = receiver.rpartition(" ")
+def _entries_of_lines(text: str) -> Iterator[Entry | None]:
+    lines = lines_of(text)
+    first = next(lines, None)
+    if first is None:
+        return
+    header = header_of(first[1])
+    if header is not None:
+        for number, line in lines:
+            yield entry_of_row(number, line, *header)
+        return
+    for number, line in (first, *lines):
+        yield entry_of_line(number, line) if line[0] in "[({" else entry_of_text("line", number, line)
+
+
+@dataclass
+class _Placed:
+    """The edges so far, in the graph that has a key and value per query head.
+
+    matrix, mask
+        Scores and present edges, [S, R].
+    first_shared, first_of_query
+        The first entry whose name leaves open what it counts by, and the first of a key or value that does
+        not.
+    highest
+        Of the entries of the first kind, the one with the highest head.
+    """
+
+    graph: Graph
+    matrix: np.ndarray = field(init=False)
+    mask: np.ndarray = field(init=False)
+    first_shared: Entry | None = None
+    first_of_query: Entry | None = None
+    highest: Entry | None = None
+    _numbers: np.ndarray = field(init=False)
+    _parts: np.ndarray = field(init=False)
+    _first_with: Entry | None = None
+    _first_without: Entry | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.graph.valid.shape
+        self.matrix, self.mask = np.zeros(shape), np.zeros(shape, dtype=bool)
+        # Where an edge stands, and of what part of `input`, so that one that comes again is noticed at once.
+        self._numbers, self._parts = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.uint8)
+
+    def add(self, entry: Entry) -> None:
+        """Place an entry; raises KCircuitsError if it is not in the graph or there already."""
         try:
-            receiver, score = start, float(end)
-        except ValueError:
-            pass  # then it is no score, and part of a name that is not understood
-        else:
-            if not is_number(score):
-                raise KCircuitsError(f"{where}: the score must be finite, got {end}")
-    return _Entry(where, _tidy(sender), receiver, score)
-
-
-def _tidy(name: str) -> str:
-    """One space after each comma, none around the name: indices are written both ways."""
-    return re.sub(r"\s*,\s*", ", ", " ".join(name.split()))
-
-
-def _are_scored(entries: list[_Entry]) -> bool:
-    without = [entry for entry in entries if entry.score is None]
-    if without and len(without) < len(entries):
-        raise KCircuitsError(f"{without[0].where} has no score, and others have: give all or none")
-    return not without
-
-
-def _placed(entries: list[_Entry], graph: Graph) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and present edges of the ungrouped graph, both [S, R]."""
-    matrix = np.zeros(graph.valid.shape)
-    mask = np.zeros(graph.valid.shape, dtype=bool)
-    seen: dict[tuple[str, str], str] = {}
-    for entry in entries:
-        first = seen.setdefault((entry.sender, entry.receiver), entry.where)
-        if first != entry.where:
-            raise KCircuitsError(f"{entry.where} has the same edge as {first}")
-        try:
-            place = _place(entry, graph)
+            place = _place(entry, self.graph)
         except KCircuitsError as error:
             raise KCircuitsError(f"{entry.where}: {error}") from error
-        matrix[place] += entry.score or 0.0
-        mask[place] = True
-    return matrix, mask
+        part = _PARTS[part_of_input(entry.sender)]
+        before = self._parts[place]
+        if before & part or (before and 1 in (before, part)):
+            raise KCircuitsError(self._twice(entry, place))
+        if entry.score is None:
+            self._first_without = self._first_without or entry
+        else:
+            self._first_with = self._first_with or entry
+        self._note_key(entry)
+        self._parts[place] |= part
+        self._numbers[place] = entry.number
+        self.matrix[place] += entry.score or 0.0
+        self.mask[place] = True
+
+    def are_scored(self) -> bool:
+        """Whether all entries have a score; raises KCircuitsError if only some have."""
+        if self._first_without is not None and self._first_with is not None:
+            raise KCircuitsError(
+                f"{self._first_without.where} has no score, and others have: give all or none"
+            )
+        return self._first_without is None
+
+    def _twice(self, entry: Entry, place: tuple[int, int]) -> str:
+        first = f"{entry.unit} {int(self._numbers[place])}"
+        score = float(self.matrix[place])
+        if entry.score is None or entry.score == score:
+            return f"{entry.where} has the same edge as {first}"
+        name = f"{entry.sender} -> {entry.receiver}"
+        scores = f"with the score {entry.score:g} for {score:g}"
+        return f"{entry.where} has the same edge as {first}, {name}, {scores}"
+
+    def _note_key(self, entry: Entry) -> None:
+        if is_shared(entry.receiver):
+            self.first_shared = self.first_shared or entry
+            if self.highest is None or _head(entry, self.graph) > _head(self.highest, self.graph):
+                self.highest = entry
+        elif receiver_named(entry.receiver, self.graph.num_layers).endswith(("<k>", "<v>")):
+            self.first_of_query = self.first_of_query or entry
 
 
-def _place(entry: _Entry, graph: Graph) -> tuple[int, int]:
+def _key_heads(placed: _Placed, graph: Graph, wanted: KeyHeads | None) -> KeyHeads:
+    """What keys and values are counted by; raises KCircuitsError where that is contradicted."""
+    shared = placed.first_shared
+    if shared is None or graph.num_kv_heads == graph.num_heads:
+        return "query"
+    assert placed.highest is not None
+    fits = _head(placed.highest, placed.graph) < graph.num_kv_heads
+    chosen: KeyHeads = wanted or ("shared" if fits or shared.own else "query")
+    if chosen == "shared" and not fits:
+        raise KCircuitsError(
+            f"{placed.highest.where}: no receiver {placed.highest.receiver!r}, as the model has "
+            f"{graph.num_kv_heads} heads of keys and values; where they are counted by query heads, say so"
+        )
+    if chosen == "shared" and placed.first_of_query is not None:
+        raise KCircuitsError(
+            f"{placed.first_of_query.where} counts keys and values by query heads, and {shared.where} by the "
+            f"model's own, in {shared.receiver!r}: name all in one way, or say that both mean query heads"
+        )
+    return chosen
+
+
+def _head(entry: Entry, graph: Graph) -> int:
+    name = receiver_named(entry.receiver, graph.num_layers)
+    found = head_of(name.partition("<")[0])
+    assert found is not None
+    return found[1]
+
+
+def _place(entry: Entry, graph: Graph) -> tuple[int, int]:
     sender = graph.sender_index(sender_named(entry.sender))
     receiver = graph.receiver_index(receiver_named(entry.receiver, graph.num_layers))
     if not graph.valid[sender, receiver]:

@@ -1,19 +1,28 @@
-"""What other tools call the ends of an edge.
+"""What edge lists call the ends of an edge.
 
-Both namings that are read here have one key and value per query head, so names are translated into those of
-the ungrouped graph (`kcircuits.interop.groups.ungrouped`).
+Other tools have one key and value per query head, so names are translated into those of the ungrouped graph
+(`kcircuits.interop.groups.ungrouped`).
 
+* This project's own, which are EAP-IG's too: `input`, `a3.h5`, `m2` send; `a3.h5<q>` (k, v), `m2`, `logits`
+  receive. Here, and in Edge Pruning's naming, a key or value may be one that heads share: `is_shared` says of
+  which names that is in question.
 * Hook names with an index, as ACDC has them on top of TransformerLens: senders are
   `blocks.1.attn.hook_result[:, :, 2]`, `blocks.2.hook_mlp_out[:]`, and `blocks.0.hook_resid_pre[:]` or
   `hook_embed[:]` and `hook_pos_embed[:]`, which are all `input` here; receivers are
   `blocks.3.hook_q_input[:, :, 5]` (likewise k and v), `blocks.2.hook_mlp_in[:]` (in early versions
-  `hook_resid_mid[:]`) and the last layer's `hook_resid_post[:]`. The index `[:]` may be left out.
+  `hook_resid_mid[:]`) and the last layer's `hook_resid_post[:]`. The index `[:]` may be left out, and a colon
+  may be written COL, COLON or None.
 * auto-circuit's: `Resid Start`, `A3.5`, `MLP 2` send; `A3.5.Q` (K, V), `MLP 2`, `Resid End` receive.
+* Those of EAP's first implementation: `head.3.5`, `mlp.2`, `resid_pre.0` send; `head.3.5.q` (k, v), `mlp.2`,
+  the last `resid_post.11` receive.
+* Edge Pruning's: `embeds`, or `tok_embeds` and `pos_embeds`, `a3.h5`, `m2` send; `a3.h5.q` (k, v), `m2`,
+  `resid_post` receive.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
@@ -23,21 +32,34 @@ _HEAD = r"\[:, :, (?P<head>\d{1,6})\]"
 _ALL = r"(?:\[:\])?"
 
 _SENDERS = (
+    (r"a(?P<layer>\d{1,6})\.h(?P<head>\d{1,6})", "a{layer}.h{head}"),
+    (r"m(?P<layer>\d{1,6})", "m{layer}"),
+    ("input", "input"),
     (rf"{_LAYER}\.attn\.hook_result{_HEAD}", "a{layer}.h{head}"),
     (rf"{_LAYER}\.hook_mlp_out{_ALL}", "m{layer}"),
     (rf"(?:blocks\.0\.hook_resid_pre|hook_embed|hook_pos_embed){_ALL}", "input"),
     (r"A(?P<layer>\d{1,6})\.(?P<head>\d{1,6})", "a{layer}.h{head}"),
     (r"MLP (?P<layer>\d{1,6})", "m{layer}"),
     ("Resid Start", "input"),
+    (r"head\.(?P<layer>\d{1,6})\.(?P<head>\d{1,6})", "a{layer}.h{head}"),
+    (r"mlp\.(?P<layer>\d{1,6})", "m{layer}"),
+    (r"resid_pre\.0|embeds|tok_embeds|pos_embeds", "input"),
 )
 _RECEIVERS = (
+    (r"a(?P<layer>\d{1,6})\.h(?P<head>\d{1,6})<(?P<kind>[qkv])>", "a{layer}.h{head}<{kind}>"),
+    (r"m(?P<layer>\d{1,6})", "m{layer}"),
+    ("logits", "logits"),
     (rf"{_LAYER}\.hook_(?P<kind>[qkv])_input{_HEAD}", "a{layer}.h{head}<{kind}>"),
     (rf"{_LAYER}\.hook_(?:mlp_in|resid_mid){_ALL}", "m{layer}"),
     (r"A(?P<layer>\d{1,6})\.(?P<head>\d{1,6})\.(?P<kind>[QKV])", "a{layer}.h{head}<{kind}>"),
     (r"MLP (?P<layer>\d{1,6})", "m{layer}"),
     ("Resid End", "logits"),
+    (r"head\.(?P<layer>\d{1,6})\.(?P<head>\d{1,6})\.(?P<kind>[qkv])", "a{layer}.h{head}<{kind}>"),
+    (r"mlp\.(?P<layer>\d{1,6})", "m{layer}"),
+    (r"a(?P<layer>\d{1,6})\.h(?P<head>\d{1,6})\.(?P<kind>[qkv])", "a{layer}.h{head}<{kind}>"),
+    ("resid_post", "logits"),
 )
-_LAST = rf"{_LAYER}\.hook_resid_post{_ALL}"
+_LAST = rf"{_LAYER}\.hook_resid_post{_ALL}|resid_post\.(?P<after>\d{{1,6}})"
 
 # Between the hooks of one node: they say how a head or MLP is computed, and are no edges of the stream.
 _INSIDE = (
@@ -47,10 +69,37 @@ _INSIDE = (
 )
 
 
+_PARTS_OF_INPUT = {"hook_embed": "token", "tok_embeds": "token", "hook_pos_embed": "position"}
+_PARTS_OF_INPUT["pos_embeds"] = "position"
+_COLON = re.compile(r"(?<=[\[,\s])(?:COL(?:ON)?|None|slice\(None, None, None\))(?=\s*[\],])")
+
+
+def tidy(name: str) -> str:
+    """A name with one space after each comma, none around it, and indices written `[:, :, 2]`.
+
+    Examples
+    --------
+    >>> tidy(" blocks.1.attn.hook_result[COL,COL,2]")
+    'blocks.1.attn.hook_result[:, :, 2]'
+    """
+    name = re.sub(r"\s*,\s*", ", ", " ".join(name.split()))
+    return _COLON.sub(":", name) if "[" in name else name
+
+
+def part_of_input(name: str) -> str | None:
+    """Which part of `input` a sender's name means, "token" or "position"; None: all of it."""
+    return _PARTS_OF_INPUT.get(name.removesuffix("[:]"))
+
+
+def is_shared(name: str) -> bool:
+    """Whether a name is one of a key or value in this project's spelling, which heads may share."""
+    return re.fullmatch(r"a\d{1,6}\.h\d{1,6}(?:<[kv]>|\.[kv])", name) is not None
+
+
 def sender_named(name: str) -> str:
     """Translate the name of a sender.
 
-    Raises KCircuitsError if it is in neither naming; the message says if it is a receiver.
+    Raises KCircuitsError if it is in no naming; the message says if it is a receiver.
 
     Examples
     --------
@@ -59,7 +108,7 @@ def sender_named(name: str) -> str:
     """
     found = _translated(name, _SENDERS)
     if found is None:
-        hint = "it is a receiver: the sender comes first" if _is_receiver(name) else "see docs/interop.md"
+        hint = "it is a receiver: the sender comes first" if is_receiver(name) else "see docs/interop.md"
         raise KCircuitsError(f"no sender is called {shown(name)} ({hint})")
     return found
 
@@ -67,7 +116,7 @@ def sender_named(name: str) -> str:
 def receiver_named(name: str, num_layers: int) -> str:
     """Translate the name of a receiver of a model with so many layers.
 
-    Raises KCircuitsError if it is in neither naming, or the stream after another layer than the last.
+    Raises KCircuitsError if it is in no naming, or the stream after another layer than the last.
 
     Examples
     --------
@@ -76,7 +125,7 @@ def receiver_named(name: str, num_layers: int) -> str:
     """
     end = re.fullmatch(_LAST, name)
     if end is not None:
-        if int(end["layer"]) != num_layers - 1:
+        if int(end["layer"] or end["after"]) != num_layers - 1:
             raise KCircuitsError(f"{name!r} is not the end: the model's last layer is {num_layers - 1}")
         return "logits"
     found = _translated(name, _RECEIVERS)
@@ -99,21 +148,30 @@ def is_inside_a_node(sender: str, receiver: str) -> bool:
 
 def is_name(text: str) -> bool:
     """Whether a text is, as a whole, the name of a sender or a receiver."""
-    return _translated(text, _SENDERS) is not None or _is_receiver(text)
+    return is_sender(text) or is_receiver(text)
 
 
-def _is_receiver(name: str) -> bool:
+def is_sender(name: str) -> bool:
+    """Whether a sender is called so, in any naming."""
+    return _translated(name, _SENDERS) is not None
+
+
+def is_receiver(name: str) -> bool:
+    """Whether a receiver is called so, in any naming."""
     return _translated(name, _RECEIVERS) is not None or re.fullmatch(_LAST, name) is not None
 
 
 def _receiver_hint(name: str) -> str:
-    if re.fullmatch(_SENDERS[3][0], name):
+    if re.fullmatch(r"A\d{1,6}\.\d{1,6}", name):
         return "it does not say which of query, key and value: auto-circuit's separate_qkv=True makes it"
+    if re.fullmatch(r"a\d{1,6}\.h\d{1,6}", name):
+        return f"it does not say which of query, key and value: {name}<q>, {name}<k> or {name}<v>"
     return (
         "it is a sender: the receiver comes second" if _translated(name, _SENDERS) else "see docs/interop.md"
     )
 
 
+@lru_cache(maxsize=2**16)
 def _translated(name: str, patterns: tuple[tuple[str, str], ...]) -> str | None:
     for pattern, template in patterns:
         if match := re.fullmatch(pattern, name):

@@ -38,6 +38,17 @@ def merged(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarr
     return scores, present
 
 
+def named_alike(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From the ungrouped graph to the graph's own, where key and value heads are named as in `graph`.
+
+    `a0.h1<k>` then is the second key that the model has, and in `merged` the key of its second query head.
+    Arguments and result are those of `merged`; the graph's own receivers must be the only ones with an edge.
+    """
+    wide = ungrouped(graph)
+    columns = [wide.receiver_index(name) for name in graph.receivers]
+    return matrix[:, columns].astype(np.float64), mask[:, columns]
+
+
 def spread(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """From the graph's own keys and values to one per query head: the way back from `merged`.
 

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from kcircuits.circuit import Circuit
-from kcircuits.documents import parse_json, read_text
+from kcircuits.documents import read_head, read_text, shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.interop.eap_ig import is_eap_ig, read_eap_ig
-from kcircuits.interop.edge_lists import read_edge_list
+from kcircuits.file_kinds import foreign_kind
+from kcircuits.interop.eap_ig import read_eap_ig
+from kcircuits.interop.eap_ig_files import JSON_KEYS, is_eap_ig_pt
+from kcircuits.interop.edge_lists import KeyHeads, read_edge_list
+from kcircuits.interop.edge_values import is_entry, is_subgraph
+from kcircuits.interop.torch_file import is_saved_by_torch, load_plain
+from kcircuits.json_cursor import JsonCursor
 from kcircuits.scores import Scores
 
 Source = Literal["circuit", "eap-ig", "edge-list"]
+_WHAT = "circuit"
+_HEAD_BYTES = 2**20
+# What is written of a circuit for other programs, and does not come back.
+_NOT_READ = (
+    (r"\s*<(?:\?xml|svg|graphml|!DOCTYPE|html)", "the file is XML or HTML, such as GraphML or a picture"),
+    (r"\s*(?:strict\s+)?(?:di)?graph\b[^\n]*\{", "the file is a picture in graphviz' language"),
+)
 
 
 @dataclass(frozen=True)
@@ -31,24 +44,73 @@ def format_of(path: str | Path) -> Source:
     Returns
     -------
     str
-        "eap-ig" for a JSON object with the keys of EAP-IG's file, "circuit" for any other object, and
-        "edge-list" for a JSON list and for text.
+        "eap-ig" for a JSON object or a file of `torch.save` with the keys of EAP-IG's, "circuit" for any
+        other object, and "edge-list" for lists, tables and text.
 
     Raises
     ------
     KCircuitsError
-        If the file cannot be read, or begins like JSON and is none.
+        If the file cannot be read, begins like JSON and is none, or is of a kind that is not read; the
+        message then says what it is.
     """
     try:
-        text = read_text(path, "circuit")
-        if not text.lstrip().startswith("{"):
+        if is_saved_by_torch(path, _WHAT):
+            return _format_of_torch_file(load_plain(path, _WHAT))
+        head = read_head(path, _WHAT, _HEAD_BYTES)
+        is_whole = len(head) < _HEAD_BYTES or foreign_kind(head) is not None
+        text = read_text(path, _WHAT) if is_whole else head.decode("utf-8-sig", errors="ignore")
+        for pattern, what in _NOT_READ:
+            if re.match(pattern, text):
+                raise KCircuitsError(
+                    f"not a {_WHAT} that can be read: {what}; give the file that it came from"
+                )
+        if text.lstrip()[:1] != "{":
             return "edge-list"
-        return "eap-ig" if is_eap_ig(parse_json(text, "circuit")) else "circuit"
+        try:
+            return _format_of_object(text)
+        except KCircuitsError:
+            if is_whole:
+                raise
+        return _format_of_object(read_text(path, _WHAT))  # the first megabyte has not decided
     except KCircuitsError as error:
         raise KCircuitsError(f"{path}: {error}") from error
 
 
-def read_any(path: str | Path, source: Source, identity: Callable[[], dict[str, Any]] | None) -> Found:
+def _format_of_torch_file(document: object) -> Source:
+    if is_eap_ig_pt(document):
+        return "eap-ig"
+    if is_subgraph(document):
+        return "edge-list"
+    keys = sorted(map(str, document)) if isinstance(document, dict) else document
+    raise KCircuitsError(
+        f"not a {_WHAT}: of the files of torch.save, those of EAP-IG's Graph.to_pt and ACDC's save_subgraph "
+        f"are read, and this one holds {shown(keys)}"
+    )
+
+
+def _format_of_object(text: str) -> Source:
+    """By the keys of the first object; no more of the text is looked at than that needs."""
+    cursor = JsonCursor(text, _WHAT, nan=True)
+    keys: list[str] = []
+    for key in cursor.members():
+        keys.append(key)
+        if key == "format":
+            return "circuit"
+        if set(JSON_KEYS) <= set(keys):
+            return "eap-ig"
+        cursor.skip()
+    if is_entry(dict.fromkeys(keys)):
+        return "edge-list"  # one object per line
+    cursor.end()
+    return "circuit"
+
+
+def read_any(
+    path: str | Path,
+    source: Source,
+    identity: Callable[[], dict[str, Any]] | None,
+    key_heads: KeyHeads | None = None,
+) -> Found:
     """Read a circuit.
 
     Parameters
@@ -58,6 +120,8 @@ def read_any(path: str | Path, source: Source, identity: Callable[[], dict[str, 
     identity
         Gives the identity of the model, which only circuit.json carries itself: there, it is compared.
         Called when the format is known to need it, as it may load the model.
+    key_heads
+        How a list of edges counts keys and values (`kcircuits.interop.edge_lists.read_edge_list`).
 
     Raises
     ------
@@ -74,4 +138,4 @@ def read_any(path: str | Path, source: Source, identity: Callable[[], dict[str, 
         raise KCircuitsError(f"{path} does not say which model it belongs to: give the model, too")
     if source == "eap-ig":
         return Found(*read_eap_ig(path, identity()))
-    return Found(read_edge_list(path, identity()))
+    return Found(read_edge_list(path, identity(), key_heads))

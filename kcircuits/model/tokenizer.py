@@ -16,6 +16,7 @@ from kcircuits.documents import parse_json
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.cache import cache_folder, digest_of, keep, made_by
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
+from kcircuits.model.tokenizer_ids import check_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -138,8 +139,9 @@ def read_tokenizer(folder: Path) -> Any | None:
     A `FastTokenizer` wherever it does the same as Transformers' own, else that one. The cache is asked first;
     its key is the content of every file that a tokenizer may be read from.
 
-    Raises KCircuitsError for a SentencePiece model that cannot be converted here, and whatever Transformers
-    and tokenizers raise for files that make no sense.
+    Raises KCircuitsError for a SentencePiece model that cannot be converted here and for ids that no
+    vocabulary has (`kcircuits.model.tokenizer_ids`), and whatever Transformers and tokenizers raise for other
+    files that make no sense.
     """
     if (own := folder / KEPT_TOKENIZER).is_file():
         return FastTokenizer.from_json(own.read_text(encoding="utf-8"))
@@ -151,6 +153,7 @@ def read_tokenizer(folder: Path) -> Any | None:
     kept = _kept(cache_folder() / name)
     if kept is not None:
         return kept
+    check_ids(folder)
     from transformers import AutoTokenizer
 
     with garbage_kept(), quiet():

@@ -15,7 +15,7 @@ from kcircuits.discover.by_scores import check_differences
 from kcircuits.engine import check_all_fit, measure
 from kcircuits.errors import KCircuitsError
 from kcircuits.memory import memory_bytes
-from kcircuits.metrics import Metric, faithfulness
+from kcircuits.metrics import Metric, faithfulness, reported
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.model.transforms import changed
@@ -93,7 +93,8 @@ def compare_sizes(
         curves.append(curve_of(job, name, _reports(progress, at, len(job.searches(name)))))
     settings = {key: value for key, value in how.items() if key != "reference"}
     settings |= {"num_prompts": len(task.prompts), **options.settings}
-    return SizeComparison(model.identity, settings, full, empty, tuple(curves))
+    ends = reported(metric, full), reported(metric, empty)
+    return SizeComparison(model.identity, settings, *ends, tuple(curves))
 
 
 def check_methods(methods: Sequence[str], spec: ModelSpec, task: Task) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kcircuits.files import write_atomically
+from kcircuits.files import write_atomically, written_together
 from kcircuits.sweep.store import TIMING, Store
 
 DONE, FAILED = "done", "failed"
@@ -76,8 +76,9 @@ def write_tables(store: Store) -> list[dict[str, Any]]:
     there = {row["key"] for row in rows}
     rows += [failed_row(key, report) for key, report in store.failures().items() if key not in there]
     rows.sort(key=lambda row: str(row["key"]))
-    write_atomically(store.out / "summary.parquet", _parquet(rows, SUMMARY))
-    write_atomically(store.out / "timings.parquet", _parquet(times, TIMINGS))
+    with written_together():
+        write_atomically(store.out / "summary.parquet", _parquet(rows, SUMMARY))
+        write_atomically(store.out / "timings.parquet", _parquet(times, TIMINGS))
     return rows
 
 

@@ -105,6 +105,50 @@ def test_edge_list(kcircuits, identity, list_file, tmp_path):
     assert Circuit.load(tmp_path / "circuit.json") == read_edge_list(list_file, identity)
 
 
+def test_its_own_csv_comes_back(kcircuits, identity, tmp_path):
+    circuit = circuit_of(Graph(3, 4, 2), "input->a1.h1<k> 0.125", "a1.h3->logits -2", model=identity)
+    circuit.save(tmp_path / "circuit.json")
+    assert kcircuits("convert", tmp_path / "circuit.json", tmp_path / "c.csv").status == 0
+    done = kcircuits("convert", tmp_path / "c.csv", tmp_path / "again.json", "--model", MODEL)
+    assert (done.status, done.err) == (0, "")
+    assert "the list's keys and values were read as these (--key-heads query: by query head)" in done.out
+    assert Circuit.load(tmp_path / "again.json").edges == circuit.edges
+
+
+def test_key_heads(kcircuits, list_file, tmp_path):
+    list_file.write_text("input->a1.h1<k>")
+    options = ["convert", list_file, tmp_path / "c.json", "--model", MODEL]
+    for key_heads, head in (("shared", 1), ("query", 0)):
+        done = kcircuits(*options, "--key-heads", key_heads)
+        assert done.status == 0
+        (edge,) = Circuit.load(tmp_path / "c.json").edges
+        assert edge.receiver == f"a1.h{head}<k>"
+    done = kcircuits("convert", EAP_IG, tmp_path / "c.json", "--model", MODEL, "--key-heads", "query")
+    assert (done.status, "--key-heads is for lists of edges" in done.err) == (2, True)
+
+
+def test_a_graph_without_scores_says_so(kcircuits, tmp_path):
+    document = json.loads(EAP_IG.read_text())
+    for edge in document["edges"].values():
+        edge["score"] = None
+    (tmp_path / "graph.json").write_text(json.dumps(document))
+    done = kcircuits("convert", tmp_path / "graph.json", tmp_path / "c.csv", "--model", MODEL)
+    assert (done.status, done.err) == (0, "")
+    assert "no scores in the graph: every edge has the score 1" in done.out
+
+
+def test_what_is_written_and_not_read_is_named(kcircuits, circuit_file, tmp_path):
+    for name, what in (
+        ("c.graphml", "XML or HTML, such as GraphML"),
+        ("c.dot", "a picture in graphviz' language"),
+    ):
+        assert kcircuits("convert", circuit_file, tmp_path / name).status == 0
+        done = kcircuits("convert", tmp_path / name, tmp_path / "back.json", "--model", MODEL)
+        assert done.status == 2
+        assert what in done.err
+        assert not (tmp_path / "back.json").exists()
+
+
 def test_an_edge_list_without_scores_says_so(kcircuits, list_file, tmp_path):
     list_file.write_text(json.dumps(["Resid Start->Resid End"]))
     done = kcircuits("convert", list_file, tmp_path / "c.csv", "--model", MODEL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from kcircuits.editing.delta import Delta, LowRank
 from kcircuits.graph import Graph
 from kcircuits.interop.eap_ig import write_eap_ig
+from kcircuits.interop.groups import ungrouped
 from kcircuits.scores import Scores
 from tests.circuits import circuit_of, identity_for
 from tests.data.tiny_tokenizers import word_tokenizer
@@ -111,6 +113,31 @@ blocks.0.attn.hook_result[:, :, 2] -> blocks.1.hook_q_input[:, :, 3] 1.5
 Resid Start -> A1.2.K -0.25
 MLP 0 -> Resid End 3e-2
 """
+
+
+EDGE_TABLE = b"""sender,receiver,kind,sender_layer,receiver_layer,score
+input,a1.h1<k>,k,,1,0.5
+a0.h3,m1,mlp,0,1,-2.0
+m1,logits,logits,1,,3.0
+"""
+ACDC_EDGES = b"""('blocks.1.hook_q_input', [:, :, 3], 'blocks.0.attn.hook_result', [COL, COL, 2]) 0.5
+(('blocks.1.hook_mlp_in', (None,), 'hook_embed', [:]), tensor(-1.))
+"""
+
+
+def eap_ig_pt() -> bytes:
+    document = json.loads(eap_ig())
+    wide = ungrouped(GRAPH)
+    scores = torch.zeros(wide.valid.shape)
+    for name, edge in document["edges"].items():
+        sender, _, receiver = name.partition("->")
+        scores[wide.sender_index(sender), wide.receiver_index(receiver)] = edge["score"]
+    names = {"src_nodes": list(wide.senders), "dst_nodes": list(wide.receivers)}
+    stream = io.BytesIO()
+    torch.save(
+        {"cfg": document["cfg"], **names, "edges_scores": scores, "edges_in_graph": scores != 0}, stream
+    )
+    return stream.getvalue()
 
 
 def edge_list() -> bytes:

@@ -86,6 +86,9 @@ def light() -> Iterator[Target]:
     yield Target("eap-ig", "graph.json", seeds.eap_ig(), (json_file, text), _circuit)
     yield Target("edge-list", "edges.json", seeds.edge_list(), (json_file, text), _circuit)
     yield Target("edges", "edges.txt", seeds.EDGES, (text,), _circuit)
+    yield Target("edge-table", "edges.csv", seeds.EDGE_TABLE, (text,), _circuit)
+    yield Target("acdc-edges", "acdc.txt", seeds.ACDC_EDGES, (text,), _circuit)
+    yield Target("eap-ig-pt", "graph.pt", seeds.eap_ig_pt(), (), _circuit)
     both = (mutations.safetensors_file, mutations.safetensors_metadata)
     yield Target("scores", "scores.safetensors", seeds.scores(), both, _scores)
 

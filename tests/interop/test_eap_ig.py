@@ -143,12 +143,12 @@ def without(name):
             "input->m0 must have the keys score and in_graph",
         ),
         (
-            changed(edges=lambda edges: edges | {"input->m0": {"score": None, "in_graph": True}}),
-            "input->m0 must have a number and a truth value",
+            changed(edges=lambda edges: edges | {"input->m0": {"score": "1", "in_graph": True}}),
+            "input->m0 must have a number (or null) and a truth value",
         ),
         (
             changed(edges=lambda edges: edges | {"input->m0": {"score": 1, "in_graph": 1}}),
-            "input->m0 must have a number and a truth value",
+            "input->m0 must have a number (or null) and a truth value",
         ),
         (
             changed(edges=lambda edges: edges | {"input->m0": {"score": 1e300, "in_graph": True}}),

@@ -182,5 +182,5 @@ def test_lists_that_are_not_understood(read, tmp_path, content, message):
 
 def test_pickles_are_not_read(tmp_path):
     (tmp_path / "edges.pkl").write_bytes(b"\x80\x04]\x94.")
-    with pytest.raises(KCircuitsError, match=r"edges\.pkl: not a list of edges: the file is not UTF-8"):
+    with pytest.raises(KCircuitsError, match=r"edges\.pkl: not a list of edges: the file is a Python pickle"):
         read_edge_list(tmp_path / "edges.pkl", identity_for(FULL))

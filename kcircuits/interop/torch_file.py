@@ -1,0 +1,65 @@
+"""Files of `torch.save`, as far as they hold tensors and plain data: nothing in them is ever run."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
+
+from kcircuits.documents import read_head, shown
+from kcircuits.errors import KCircuitsError
+from kcircuits.file_kinds import HEAD_BYTES, is_torch_file
+
+
+def is_saved_by_torch(path: str | Path, what: str) -> bool:
+    """Whether a file begins like those of `torch.save`; raises KCircuitsError if it cannot be read."""
+    return is_torch_file(read_head(path, what, HEAD_BYTES))
+
+
+def load_plain(path: str | Path, what: str) -> object:
+    """What a file of `torch.save` holds, on the CPU.
+
+    Only tensors, numbers, texts, lists, tuples and dicts are made of it (`torch.load(weights_only=True)`).
+
+    Raises
+    ------
+    KCircuitsError
+        If the file is damaged, compressed, another kind of archive, or holds anything else, such as objects
+        of a class: these would have to run code, which this never does.
+    """
+    _check_archive(Path(path), what)
+    import torch  # late: most files that are read need none of it
+
+    try:
+        content: object = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise KCircuitsError(
+            f"not a {what} that can be read: besides tensors and plain data it holds objects that only code "
+            f"could make, and none is run ({shown(_first_line(error))}): save it as tensors, lists and dicts"
+        ) from error
+    except Exception as error:  # what torch raises for damaged files is of many types
+        raise KCircuitsError(
+            f"not a {what}: torch.load cannot read it ({shown(_first_line(error))})"
+        ) from error
+    return content
+
+
+def _check_archive(path: Path, what: str) -> None:
+    """`torch.save` compresses nothing, so that a small file cannot become a large tensor."""
+    try:
+        with ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError):
+        return  # the older format, or damaged: torch.load says so
+    if not any(entry.filename.endswith("data.pkl") for entry in entries):
+        raise KCircuitsError(f"not a {what}: the file is a zip archive, and not one of torch.save: unpack it")
+    if any(entry.compress_type != ZIP_STORED for entry in entries):
+        raise KCircuitsError(f"not a {what}: torch.save writes no compressed files, and this one is")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise KCircuitsError(f"not a {what}: its parts overlap or are larger than the file")
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = next((line for line in lines if "Unsupported" in line or "GLOBAL" in line), None)
+    return named or (lines[0] if lines else type(error).__name__)

@@ -1,0 +1,40 @@
+"""Token ids of a tokenizer's files, looked at before a library makes a table as long as the highest one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kcircuits.documents import shown
+from kcircuits.errors import KCircuitsError
+
+# Some tokenizers leave ids out; a table of so many costs megabytes, and no vocabulary has more.
+MOST_LEFT_OUT = 2**22
+
+
+def check_ids(folder: Path) -> None:
+    """Refuse a vocabulary with ids far beyond its size, which would be a table of gigabytes.
+
+    Raises KCircuitsError with the id and the size. Files that are none are the libraries' business.
+    """
+    for name, vocabulary in (
+        ("tokenizer.json", lambda document: document["model"]["vocab"]),
+        ("vocab.json", lambda document: document),
+        ("added_tokens.json", lambda document: document),
+    ):
+        try:
+            vocab: Any = vocabulary(json.loads((folder / name).read_text(encoding="utf-8")))
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            continue
+        if isinstance(vocab, dict) and vocab:
+            _check(name, {token: id for token, id in vocab.items() if type(id) is int})
+
+
+def _check(name: str, vocab: dict[str, int]) -> None:
+    token = max(vocab, key=vocab.__getitem__, default=None)
+    if token is not None and vocab[token] >= len(vocab) + MOST_LEFT_OUT:
+        raise KCircuitsError(
+            f"{name}: the token {shown(token)} has the id {vocab[token]}, and the vocabulary "
+            f"{len(vocab):,} tokens"
+        )
