@@ -16,6 +16,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.model.gguf.pretokenizers import find_pre_tokenizer
 from kcircuits.model.gguf.sentencepiece import merges_by_score
 from kcircuits.model.gguf.special_tokens import FILL_KEYS, SpecialToken, TokenType, special_tokens
+from kcircuits.model.huggingface import first_line
 from kcircuits.model.tokenizer import FastTokenizer
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _WITHOUT_EFFECT = (
     "tokenizer.chat_template",
     "tokenizer.huggingface.json",
 )
+_LONGEST_TOKEN = 2000
+"""Characters: far more than any token has."""
 _NOT_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}
 """Bytes that no UTF-8 text has."""
 
@@ -68,7 +71,12 @@ def read_gguf_tokenizer(take: Take) -> FastTokenizer | None:
         )
     for key in _WITHOUT_EFFECT:
         take(key, default=None)
-    return _KINDS[kind](header)
+    try:
+        return _KINDS[kind](header)
+    except KCircuitsError:
+        raise
+    except Exception as error:  # the library raises plain Exceptions
+        raise KCircuitsError(f"cannot make the file's tokenizer: {first_line(error)}") from error
 
 
 class _Header:
@@ -112,6 +120,8 @@ class _Vocabulary:
         for index, token in enumerate(self.tokens):
             if self.ids[token] != index:
                 raise KCircuitsError(f"the file's tokenizer has the token {shown(token)} twice")
+            if len(token) > _LONGEST_TOKEN:
+                raise KCircuitsError(f"the file's tokenizer has a token of {len(token)} characters")
         types = [int(TokenType.NORMAL)] * len(tokens)
         if header.has("token_type"):
             types = header.values("token_type", int, len(tokens))

@@ -19,6 +19,16 @@ Header = dict[str, Any]
 ABSENT = object()
 
 
+def _byte_characters() -> list[str]:
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return [chr(byte if byte in printable else next(others)) for byte in range(0x100)]
+
+
+BYTES = _byte_characters()
+"""The characters by which byte-level vocabularies write bytes."""
+
+
 def take_from(header: Mapping[str, Any], taken: set[str] | None = None) -> Callable[..., Any]:
     """What `read_gguf_tokenizer` is given."""
 
@@ -90,8 +100,7 @@ def trained(text: str, size: int = 3000) -> tuple[list[str], list[str]]:
     """Tokens and merges of byte-level BPE on a text that is not split, so that tokens cross all borders."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=BYTES, show_progress=False)
     tokenizer.train_from_iterator(text.split("\0"), trainer)
     model = json.loads(tokenizer.to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
