@@ -26,14 +26,6 @@ Take = Callable[..., Any]
 T = TypeVar("T")
 
 _PREFIX = "tokenizer.ggml."
-# They say nothing about the ids of a text in tokenizers of the kinds read here.
-_WITHOUT_EFFECT = (
-    *(f"{_PREFIX}{name}_token_id" for name in ("padding", "cls", "mask", "eot", "eom")),
-    *(f"{_PREFIX}{name}" for name in ("token_type_count", "remove_extra_whitespaces", "suppress_tokens")),
-    *(f"{_PREFIX}normalizer.{name}" for name in ("lowercase", "strip_accents")),
-    "tokenizer.chat_template",
-    "tokenizer.huggingface.json",
-)
 _LONGEST_TOKEN = 2000
 """Characters: far more than any token has."""
 _NOT_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}
@@ -67,10 +59,8 @@ def read_gguf_tokenizer(take: Take) -> FastTokenizer | None:
     if kind not in _KINDS:
         raise KCircuitsError(
             f"the file's tokenizer is of the kind {shown(kind)} (tokenizer.ggml.model), and only "
-            f"{' and '.join(map(repr, _KINDS))} are known; give prompts as token ids"
+            f"{' and '.join(map(repr, _KINDS))} are read; a Hugging Face folder of the model may be read"
         )
-    for key in _WITHOUT_EFFECT:
-        take(key, default=None)
     try:
         return _KINDS[kind](header)
     except KCircuitsError:
