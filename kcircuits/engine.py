@@ -102,6 +102,10 @@ class Engine:
         """What of a budget is left for runs beside the engine, the means and so many bytes more."""
         return max(1, memory - self.bytes - self._means - beside)
 
+    def close(self) -> None:
+        """Free the activations; the engine is of no use after that, only its numbers are."""
+        self._session = None
+
     def full_rows(self) -> Tensor:
         """The full model's final-normed rows at each prompt's last position, [N, D]."""
         rows: Tensor = self._session.full_rows()
@@ -296,7 +300,9 @@ def engines(
     placement: Placement = IN_MEMORY,
     means: Tensor | None = None,
 ) -> Iterator[Engine]:
-    """Engines for consecutive portions of a task's prompts, one at a time (`kcircuits.portions`).
+    """Engines for consecutive portions of a task's prompts (`kcircuits.portions`).
+
+    One at a time: an engine is closed when the next one is asked for.
 
     `means`: what `mean_activations` gives for the task; computed here if it is not given.
     """
@@ -306,7 +312,9 @@ def engines(
     reference = task.reference or task.prompts
     left = max(1, memory - means_bytes(spec, task))
     for portion in portions(spec, task.prompts, left, kept=task.ablation != "zero", **vars(placement)):
-        yield Engine(spec, replace(task, prompts=portion, reference=reference), means, placement.layout)
+        engine = Engine(spec, replace(task, prompts=portion, reference=reference), means, placement.layout)
+        yield engine
+        engine.close()  # before the next one is built, whoever still has a name for it
 
 
 def engines_for_circuits(spec: ModelSpec, task: Task, memory: int, streams: int = 0) -> Iterator[Engine]:
