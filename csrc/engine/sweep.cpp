@@ -9,6 +9,12 @@
 #include "profile.h"
 
 namespace kcircuits::engine {
+namespace {
+
+// Larger blocks the C library gives back to the system when they are freed.
+constexpr int64_t kKeptBlock = 32 << 20;
+
+}  // namespace
 
 Sweep::Sweep(const Session& session, Rule rule, Insides insides, int64_t first_layer,
              at::Tensor stream, std::optional<Cut> cut)
@@ -200,13 +206,17 @@ int64_t Sweep::bytes_per_variant(const Model& model, Insides insides, int64_t to
     largest = std::max(largest, inside);
   }
   if (insides == Insides::kMadeAgain) numbers += largest;
-  // Gradients of one attention's receivers, before and behind the norm, and one temporary; or, when
-  // the first of these is there from an earlier layer, three temporaries like the pattern.
+  // Gradients of one attention's receivers, before and behind the norm, and one temporary; and
+  // three temporaries like the pattern while only the first of these is there, whose memory the C
+  // library keeps for blocks like them if they are small.
   const int64_t receivers = (g.num_heads + 2 * g.num_kv_heads) * tokens * width;
-  numbers += receivers + std::max(2 * receivers, 3 * pattern);
+  const auto element = static_cast<int64_t>(c10::elementSize(model.dtype()));
+  const bool stays = pattern * element < kKeptBlock;
+  numbers +=
+      receivers + (stays ? 2 * receivers + 3 * pattern : std::max(2 * receivers, 3 * pattern));
   // Temporaries, and what the allocator cannot use again: measured, up to three tenths.
   numbers += numbers * 3 / 10;
-  return numbers * static_cast<int64_t>(c10::elementSize(model.dtype()));
+  return numbers * element;
 }
 
 }  // namespace kcircuits::engine
