@@ -24,9 +24,11 @@ from shapes import LLAMA_2_7B, LLAMA_3_70B, TINY_LLAMA, Shape, random_prompts, r
 
 from kcircuits.discover.method import Method
 from kcircuits.discover.methods import method_of
+from kcircuits.engine import acdc_chunk
 from kcircuits.model.loading import Model
+from kcircuits.needs import Sizes, acdc_workspace
 from kcircuits.planning import plan
-from kcircuits.planning.memory import Sizes, acdc_workspace, gradient_work
+from kcircuits.planning.memory import gradient_work
 from kcircuits.task import Task
 
 BASE = Shape(layers=8, heads=8, kv_heads=8, head_dim=64, hidden=1408, vocabulary=8000)
@@ -154,7 +156,7 @@ def planned_on_gpus() -> dict[str, Any]:
             "weights": 2 * shape.parameters,
             "senders": sizes.engine,
             "eap_ig_workspace": gradient_work(sizes, 5, budget).bytes,
-            "acdc_workspace": acdc_workspace(sizes, budget),
+            "acdc_workspace": acdc_workspace(sizes, budget, acdc_chunk(spec, sizes.prompts)),
             # Two plain runs, and five times forward and back to the inputs; the scores once.
             "eap_ig_flop": 2 * shape.parameters * tokens * (2 + 5 * 2) + 2 * edges * tokens * shape.width,
         }

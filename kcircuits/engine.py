@@ -14,10 +14,16 @@ from kcircuits._native import C
 from kcircuits.data.prompts import Prompt, batch, check_fits
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
-from kcircuits.layouts import IN_MEMORY, Placement, placement_for_circuits
-from kcircuits.memory import Layout, memory_bytes
+from kcircuits.layouts import (
+    IN_MEMORY,
+    Placement,
+    logit_bytes,
+    placement_for_circuits,
+    recomputed_bytes_per_token,
+)
+from kcircuits.memory import Layout, give_back, memory_bytes
 from kcircuits.model.spec import ModelSpec
-from kcircuits.portions import portions
+from kcircuits.portions import means_bytes, portions
 from kcircuits.task import Task
 
 CHUNK_LIMIT = 512
@@ -88,10 +94,17 @@ class Engine:
         self.bytes: int = self._session.bytes()
         """Of the activations that the engine keeps."""
         self._bytes_of_node = (self.starts[-1] + self.num_prompts) * spec.width * spec.activation_bytes
+        self._means = 0 if means is None else means.nbytes
+        beside = recomputed_bytes_per_token(spec, task.ablation != "zero") if layout != "memory" else 0
+        self._beside_circuits = self.starts[-1] * beside
 
-    def _workspace(self, memory: int, nodes: int = 0) -> int:
-        """What of a budget is left for runs beside the engine and the outputs of so many nodes."""
-        return max(1, memory - self.bytes - nodes * self._bytes_of_node)
+    def _workspace(self, memory: int, beside: int = 0) -> int:
+        """What of a budget is left for runs beside the engine, the means and so many bytes more."""
+        return max(1, memory - self.bytes - self._means - beside)
+
+    def close(self) -> None:
+        """Free the activations; the engine is of no use after that, only its numbers are."""
+        self._session = None
 
     def full_rows(self) -> Tensor:
         """The full model's final-normed rows at each prompt's last position, [N, D]."""
@@ -109,7 +122,7 @@ class Engine:
             Bytes for the engine and the circuits that run together, at least one of which does.
         """
         rows: Tensor = self._session.masked_run(
-            torch.from_numpy(np.ascontiguousarray(masks)), self._workspace(memory)
+            torch.from_numpy(np.ascontiguousarray(masks)), self._workspace(memory, self._beside_circuits)
         )
         return rows
 
@@ -135,7 +148,8 @@ class Engine:
             [M, L + 1, n, D].
         """
         masks_ = torch.from_numpy(np.ascontiguousarray(masks))
-        streams: Tensor = self._session.masked_streams(masks_, rows, self._workspace(memory))
+        workspace = self._workspace(memory, self._beside_circuits)
+        streams: Tensor = self._session.masked_streams(masks_, rows, workspace)
         return streams
 
     def senders(self) -> Tensor:
@@ -186,7 +200,8 @@ class Engine:
         """
         # The search keeps the outputs of all senders, the gradients at all receivers, and what of the
         # receivers' inputs no hypothesis changes.
-        workspace = self._workspace(memory, len(self.graph.senders) + 2 * len(self.graph.receivers))
+        kept = len(self.graph.senders) + 2 * len(self.graph.receivers)
+        workspace = self._workspace(memory, kept * self._bytes_of_node)
         if chunk_limit is None:
             chunk_limit = acdc_chunk(self._spec, self.num_prompts)
         if checkpoint is None:
@@ -221,13 +236,14 @@ class Engine:
         memory
             Bytes for the engine and the runs that are kept at a time, at least one of which is.
         """
-        workspace = self._workspace(memory)
+        workspace = self._workspace(memory, logit_bytes(self._spec, self.num_prompts))
         scores: Tensor = self._session.path_scores(list(points), rule, qk_fix, workspace, progress)
         return scores
 
     def activation_scores(self, steps: int, *, qk_fix: bool, memory: int, progress: Counter | None) -> Tensor:
         """EAP-IG on activations: averaged over runs that hold one node between ã and a, [S, R]."""
-        scores: Tensor = self._session.activation_scores(steps, qk_fix, self._workspace(memory), progress)
+        workspace = self._workspace(memory, logit_bytes(self._spec, self.num_prompts))
+        scores: Tensor = self._session.activation_scores(steps, qk_fix, workspace, progress)
         return scores
 
     def exact_scores(
@@ -243,7 +259,8 @@ class Engine:
         `wanted`, bool [S, R], says of which edges; the others are 0.
         """
         mask = torch.from_numpy(np.ascontiguousarray(wanted & self.graph.valid))
-        workspace = self._workspace(memory, len(self.graph.senders) + len(self.graph.receivers))
+        kept = len(self.graph.senders) + len(self.graph.receivers)
+        workspace = self._workspace(memory, kept * self._bytes_of_node)
         scores: Tensor = self._session.exact_scores(mask, workspace, chunk_limit, progress)
         return scores
 
@@ -283,7 +300,9 @@ def engines(
     placement: Placement = IN_MEMORY,
     means: Tensor | None = None,
 ) -> Iterator[Engine]:
-    """Engines for consecutive portions of a task's prompts, one at a time (`kcircuits.portions`).
+    """Engines for consecutive portions of a task's prompts (`kcircuits.portions`).
+
+    One at a time: an engine is closed when the next one is asked for.
 
     `means`: what `mean_activations` gives for the task; computed here if it is not given.
     """
@@ -291,14 +310,21 @@ def engines(
     if task.is_mean and means is None:
         means = mean_activations(spec, task, memory, placement)
     reference = task.reference or task.prompts
-    for portion in portions(spec, task.prompts, memory, kept=task.ablation != "zero", **vars(placement)):
-        yield Engine(spec, replace(task, prompts=portion, reference=reference), means, placement.layout)
+    left = max(1, memory - means_bytes(spec, task))
+    for portion in portions(spec, task.prompts, left, kept=task.ablation != "zero", **vars(placement)):
+        engine = Engine(spec, replace(task, prompts=portion, reference=reference), means, placement.layout)
+        yield engine
+        engine.close()  # before the next one is built, whoever still has a name for it
 
 
-def engines_for_circuits(spec: ModelSpec, task: Task, memory: int) -> Iterator[Engine]:
-    """`engines` for masked runs, which keep little where a prompt does not fit otherwise."""
+def engines_for_circuits(spec: ModelSpec, task: Task, memory: int, streams: int = 0) -> Iterator[Engine]:
+    """`engines` for masked runs, which keep little where a prompt does not fit otherwise.
+
+    `streams`: of how many layers the streams of all tokens are read (`masked_streams`).
+    """
     check_all_fit(spec, task.prompts)
-    placement = placement_for_circuits(spec, task.prompts, memory, task.ablation != "zero")
+    left = max(1, memory - means_bytes(spec, task))
+    placement = placement_for_circuits(spec, task.prompts, left, task.ablation != "zero", streams)
     yield from engines(spec, task, memory, placement)
 
 
@@ -332,18 +358,21 @@ def mean_activations(spec: ModelSpec, task: Task, memory: int, placement: Placem
     lengths = torch.tensor([len(prompt.clean_ids) for prompt in reference])
     longest = int(lengths.max()) if by_position else 1
     sums: Tensor | None = None
+    left = max(1, memory - means_bytes(spec, task))
     # Rounded senders would give rounded means.
     exact = replace(placement, layout="recomputed") if placement.layout == "bfloat16" else placement
-    for portion in portions(spec, reference, memory, **vars(exact)):
+    for portion in portions(spec, reference, left, **vars(exact)):
         part = _session(spec, Task(portion), None, exact.layout).sender_sums(by_position)
         if sums is None:
             sums = part.new_zeros(part.shape[0], longest, part.shape[2])
         sums[:, : part.shape[1]] += part
+        del part
     assert sums is not None
+    give_back()
     if not by_position:
-        return sums / lengths.sum()
+        return sums.div_(lengths.sum())
     counts = (lengths[None, :] > torch.arange(longest)[:, None]).sum(dim=1)  # [T]
-    return sums / counts.to(sums.device)[:, None]
+    return sums.div_(counts.to(sums.device)[:, None])
 
 
 def _session(spec: ModelSpec, task: Task, means: Tensor | None, layout: Layout) -> Any:

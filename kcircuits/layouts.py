@@ -19,8 +19,12 @@ from kcircuits._native import C
 from kcircuits.data.prompts import Prompt
 from kcircuits.errors import KCircuitsError
 from kcircuits.memory import Layout, Senders, available
+from kcircuits.model.quantised import QuantisedWeight
 from kcircuits.model.spec import ModelSpec
 from kcircuits.portions import engine_bytes_per_token, has_constants, sums_rows
+
+LOGIT_BYTES = 64 * 2**20
+"""Of logits that the gradient of a metric looks at a time; softmax and products take as much again, twice."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,14 @@ def check_senders(senders: object, spec: ModelSpec) -> None:
 
 
 def placement_for_scores(
-    spec: ModelSpec, prompts: Sequence[Prompt], memory: int, kept: bool, senders: Senders = "auto"
+    spec: ModelSpec,
+    prompts: Sequence[Prompt],
+    memory: int,
+    kept: bool,
+    senders: Senders = "auto",
+    *,
+    another: bool = False,
+    qk_fix: bool = False,
 ) -> Placement:
     """The layout for gradients of runs; "auto" takes the first exact one in which every prompt fits.
 
@@ -69,12 +80,13 @@ def placement_for_scores(
     senders
         A layout, or "auto": "memory"; else "host", for a model on a GPU beside which there is room; else
         "recomputed".
+    another, qk_fix
+        Whether the method keeps one more run meanwhile; whether it corrects queries and keys.
     """
     longest = _longest(prompts)
 
     def beside(layout: Layout) -> int:
-        one_run: int = C.plan_runs(spec, layout, longest, 1, longest, 1, 0).bytes
-        return -(-one_run // longest)
+        return run_bytes_per_token(spec, layout, longest, another, qk_fix)
 
     layout: Layout
     if senders != "auto":
@@ -91,24 +103,79 @@ def placement_for_scores(
     return Placement(layout, least)
 
 
-def placement_for_circuits(spec: ModelSpec, prompts: Sequence[Prompt], memory: int, kept: bool) -> Placement:
+def placement_for_circuits(
+    spec: ModelSpec, prompts: Sequence[Prompt], memory: int, kept: bool, streams: int = 0
+) -> Placement:
     """The layout for masked runs of circuits: "memory", or "recomputed" where a prompt does not fit.
 
     A masked run keeps its own senders in either; of the plain runs it needs ablated values alone, layer by
     layer.
     """
-    beside = circuit_bytes_per_token(spec)
-    if _longest(prompts) * (engine_bytes_per_token(spec, kept) + beside) <= memory:
+    longest = _longest(prompts)
+    beside = circuit_bytes_per_token(spec, longest, streams)
+    if longest * (engine_bytes_per_token(spec, kept) + beside) <= memory:
         return Placement("memory", beside)
-    row = spec.width * spec.activation_bytes
-    sums = sums_rows(spec) if kept or has_constants(spec) else 0
-    return Placement("recomputed", beside + (sums + 2 * (spec.num_heads + 1)) * row)
+    return Placement("recomputed", beside + recomputed_bytes_per_token(spec, kept))
 
 
-def circuit_bytes_per_token(spec: ModelSpec) -> int:
-    """Bytes of one circuit's masked run: all its senders, and about what one layer's receivers need."""
+def run_bytes_per_token(
+    spec: ModelSpec, layout: Layout, longest: int, another: bool = False, qk_fix: bool = False
+) -> int:
+    """Bytes of one run of the longest prompt that gradients go back through, at least, and of its logits."""
+    one_run: int = C.plan_runs(spec, layout, longest, 1, longest, 1, 0, another).bytes
+    if qk_fix:  # one sender's queries, keys and patterns
+        patterns = 4 * spec.num_heads * longest**2
+        rows = 4 * spec.width + 8 * spec.num_heads * spec.head_dim
+        one_run += (patterns + rows * longest) * spec.activation_bytes
+    return -(-(one_run + logit_bytes(spec, 1)) // longest) + mask_bytes_per_token(longest)
+
+
+def logit_bytes(spec: ModelSpec, prompts: int) -> int:
+    """Bytes of the logits of some prompts while the gradient of a metric is taken.
+
+    On the CPU products read a weight as it is stored; elsewhere the whole vocabulary is widened for one.
+    """
+    logits = 3 * min(LOGIT_BYTES, prompts * spec.vocab_size * spec.activation_bytes)
+    weight = spec.unembedding
+    narrow = isinstance(weight, QuantisedWeight) or weight.element_size() < spec.activation_bytes
+    widened = spec.vocab_size * spec.width * spec.activation_bytes
+    return logits + (widened if narrow and weight.device.type != "cpu" else 0)
+
+
+def circuit_bytes_per_token(spec: ModelSpec, longest: int, streams: int = 0) -> int:
+    """Bytes of one circuit's masked run: all its senders, and about what one layer's receivers need.
+
+    And the streams behind so many layers, where they are read at all tokens.
+    """
     layer = spec.num_heads + 2 * spec.num_kv_heads + 1
-    return (len(spec.graph.senders) + 4 * layer) * spec.width * spec.activation_bytes
+    rows = (len(spec.graph.senders) + 4 * layer + streams) * spec.width * spec.activation_bytes
+    return rows + pattern_bytes_per_token(spec, longest) + mask_bytes_per_token(longest)
+
+
+def recomputed_bytes_per_token(spec: ModelSpec, kept: bool) -> int:
+    """What a masked run has beside that where senders are recomputed: sums of ablated values, and a layer."""
+    sums = sums_rows(spec) if kept or has_constants(spec) else 0
+    return (sums + 2 * (spec.num_heads + 1)) * spec.width * spec.activation_bytes
+
+
+def mask_bytes_per_token(longest: int) -> int:
+    """Bytes of the causal mask, which is one for all prompts of an engine."""
+    return 4 * longest
+
+
+def pattern_bytes_per_token(spec: ModelSpec, longest: int) -> int:
+    """Bytes of one head's attention patterns, where they are made for a run without gradients.
+
+    The CPU goes row by row through attention in float32 that has no window, no soft cap and no sinks.
+    """
+    row_by_row = spec.embedding.device.type == "cpu" and spec.activation_bytes == 4
+    whole = any(
+        layer.attention.soft_cap is not None
+        or layer.attention.sinks is not None
+        or (layer.attention.window is not None and layer.attention.window < longest)
+        for layer in spec.layers
+    )
+    return 0 if row_by_row and not whole else 3 * longest * spec.activation_bytes
 
 
 def host_bytes_per_token(spec: ModelSpec) -> int:

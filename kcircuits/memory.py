@@ -1,9 +1,13 @@
-"""How much memory a search may take, in bytes, and the names of the ways to keep its largest part."""
+"""How much memory a command may take beside the weights, and the ways to keep its largest part."""
 
 from __future__ import annotations
 
+import ctypes
+import math
 import os
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +19,9 @@ Senders = Literal["auto", "memory", "bfloat16", "host", "recomputed"]
 
 SHARE, MOST = 0.25, 4 * 2**30
 """The default: this share of the memory that is available, and never more than so many bytes."""
+
+SMALL = 64 * 2**20
+"""The heap of any process varies by so many bytes: what needs less is not refused, whatever the budget."""
 
 _UNITS = {"": 1, "B": 1} | {
     f"{prefix}{suffix}": base**power
@@ -65,6 +72,102 @@ def memory_bytes(memory: int | str | None) -> int:
     if not 1 <= size < 2**62:
         raise KCircuitsError(f"{wanted}, at least one and not more than any machine has; got {memory!r}")
     return size
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a phase of a command takes at least, whatever it is cut into.
+
+    Parameters
+    ----------
+    phase
+        What it is: a method, or "measuring circuits".
+    of
+        What the smallest step is of: "the longest prompt (2,007 tokens)".
+    least
+        Bytes of that step, weights not counted.
+    on_cpu
+        Whether they are in the CPU's memory.
+    """
+
+    phase: str
+    of: str
+    least: int
+    on_cpu: bool = True
+
+    @property
+    def text(self) -> str:
+        """As a refusal says it."""
+        return f"{self.phase} needs at least {size_text(self.least)} for {self.of}"
+
+
+def budget_for(memory: int | str | None, needs: Sequence[Need]) -> int:
+    """The bytes that phases may take, each by itself: what is given, or the default, or the least that works.
+
+    Freed blocks go back to the system first, so that they do not count twice.
+
+    Parameters
+    ----------
+    memory
+        As in `memory_bytes`. A default that is less than the phases need is raised to that.
+    needs
+        Of all phases (`kcircuits.needs`).
+
+    Raises
+    ------
+    KCircuitsError
+        If a phase needs more than what is given, or, by default, than the machine has left; and if `memory`
+        is no size.
+
+    Examples
+    --------
+    >>> budget_for("2GiB", [Need("eap", "the longest prompt (2,007 tokens)", 2**30)])
+    2147483648
+    """
+    give_back()
+    budget = memory_bytes(memory)
+    need = max(needs, key=lambda each: each.least)
+    if need.least <= max(budget, SMALL):
+        return budget
+    if memory is not None:
+        raise KCircuitsError(
+            f"{need.text}, and --memory is {size_text(budget, up=False)}: give more, or shorter prompts"
+        )
+    left = available()
+    if need.on_cpu and need.least > left:
+        raise KCircuitsError(
+            f"{need.text}, and this machine has {size_text(left, up=False)} left: give shorter prompts"
+        )
+    return default_for(need)
+
+
+def default_for(need: Need) -> int:
+    """The default budget, or what is needed at least where that is more."""
+    default = memory_bytes(None)
+    return default if need.least <= max(default, SMALL) else need.least
+
+
+def size_text(count: int, up: bool = True) -> str:
+    """Bytes in words, rounded up, so that as much is enough; or down.
+
+    Examples
+    --------
+    >>> size_text(1610612737)
+    '1.51 GiB'
+    """
+    unit, name, digits = (2**30, "GiB", 2) if count >= 2**30 else (2**20, "MiB", 1)
+    whole = math.ceil if up else math.floor
+    return f"{whole(count / unit * 10**digits) / 10**digits:.{digits}f} {name}"
+
+
+def give_back() -> None:
+    """Give memory that was freed back to the system.
+
+    The GNU C library keeps blocks of less than 32 MiB for later, which may be many; others keep little.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def available() -> int:

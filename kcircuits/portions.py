@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from kcircuits.data.prompts import Prompt
-from kcircuits.memory import Layout
+from kcircuits.memory import SMALL, Layout
 from kcircuits.model.spec import ModelSpec
+from kcircuits.task import Task
 
 PART_TOKENS = 256
 """Of a part. Products of more rows are hardly faster, and so a part costs little more than its share."""
@@ -39,6 +40,16 @@ def has_constants(spec: ModelSpec) -> bool:
     return biased or (spec.positions is not None and not spec.ablate_positions)
 
 
+def means_bytes(spec: ModelSpec, task: Task) -> int:
+    """Bytes of the means of a task, which stay for all of its portions; twice, as they are while summed."""
+    if not task.is_mean:
+        return 0
+    reference = task.reference or task.prompts
+    by_position = task.ablation == "mean-positional"
+    positions = max(len(prompt.clean_ids) for prompt in reference) if by_position else 1
+    return 2 * len(spec.graph.senders) * positions * spec.width * spec.activation_bytes
+
+
 def portions(
     spec: ModelSpec,
     prompts: Sequence[Prompt],
@@ -50,11 +61,13 @@ def portions(
 ) -> Iterator[tuple[Prompt, ...]]:
     """Consecutive portions of the prompts, each of one prompt at least.
 
-    Engines take half of `memory` bytes; in other layouts than "memory", in which they are small, engines and
-    what is `beside` them, bytes for each token, take all of it.
+    Engines and what is `beside` them, bytes for each token, take all of `memory` bytes at most; in the layout
+    "memory" engines take half of it at most, so that more than one hypothesis fits beside them.
     """
     engine = engine_bytes_per_token(spec, kept, layout)
-    return _cut(prompts, memory // (2 * engine if layout == "memory" else engine + beside))
+    if layout != "memory":
+        return _cut(prompts, memory // (engine + beside))
+    return _cut(prompts, min(memory // (2 * engine), max(memory, SMALL) // (engine + beside)))
 
 
 def parts(prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], ...]:

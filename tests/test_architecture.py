@@ -23,6 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data",),
     ("portions", "task"),
     ("layouts",),
+    ("needs",),
     ("engine",),
     ("checking", "discover", "evaluate"),
     ("sizes", "planning", "analysis"),

@@ -12,7 +12,8 @@
 namespace kcircuits::engine {
 namespace {
 
-// 0 or -inf for every query and key, [N or 1, rows of a prompt, max_length].
+// 0 or -inf for every query and key, [1, max_length, max_length], or of the last queries [N or 1,
+// 1, max_length].
 at::Tensor visibility(const Tokens& tokens, const std::optional<int64_t>& window, bool last_only) {
   const at::Tensor& causal = last_only ? tokens.causal_last : tokens.causal;
   if (!window || *window >= tokens.max_length) return causal;
@@ -21,12 +22,7 @@ at::Tensor visibility(const Tokens& tokens, const std::optional<int64_t>& window
   const at::Tensor key = at::arange(tokens.max_length, options);
   const at::Tensor query =
       last_only ? tokens.positions.index_select(0, tokens.last).unsqueeze(1) : key.unsqueeze(0);
-  at::Tensor hidden = key <= query.unsqueeze(-1) - *window;
-  // A query that is padding still has to see something, so that its softmax is finite.
-  if (!last_only && !tokens.equal_lengths) {
-    const at::Tensor lengths = tokens.positions.index_select(0, tokens.last) + 1;  // [N]
-    hidden = hidden & (query < lengths.unsqueeze(1)).unsqueeze(-1);
-  }
+  const at::Tensor hidden = key <= query.unsqueeze(-1) - *window;
   return causal.masked_fill(hidden, -std::numeric_limits<float>::infinity());
 }
 
@@ -74,15 +70,19 @@ at::Tensor attend(const Tokens& tokens, const Attention& attention, const at::Te
                   const at::Tensor& k, const at::Tensor& v, const std::optional<at::Tensor>& sinks,
                   bool last_only) {
   if (profile::recording()) add_work(tokens, q, k, v, last_only);
-  const bool plain = !sinks && attention.soft_cap == 0 &&
-                     (!attention.window || *attention.window >= tokens.max_length);
-  if (plain && cpu::attends(q) && !at::GradMode::is_enabled())
+  if (!at::GradMode::is_enabled() && !makes_patterns(tokens, attention, q))
     return cpu::attend(q, k, v, tokens.starts, attention.scale, last_only);
   const int64_t batch = std::max({q.size(0), k.size(0), v.size(0)});
   const auto full = [&](const at::Tensor& x) { return x.expand({batch, x.size(1), x.size(2)}); };
   return mix_values(tokens,
                     attention_pattern(tokens, attention, full(q), full(k), sinks, last_only),
                     full(v), last_only);
+}
+
+bool makes_patterns(const Tokens& tokens, const Attention& attention, const at::Tensor& like) {
+  const bool plain = !attention.sinks && attention.soft_cap == 0 &&
+                     (!attention.window || *attention.window >= tokens.max_length);
+  return !plain || !cpu::attends(like);
 }
 
 at::Tensor attention_pattern(const Tokens& tokens, const Attention& attention, const at::Tensor& q,

@@ -27,6 +27,10 @@ at::Tensor attend(const Tokens& tokens, const Attention& attention, const at::Te
                   const at::Tensor& k, const at::Tensor& v, const std::optional<at::Tensor>& sinks,
                   bool last_only);
 
+// Whether `attend`, without gradients, makes whole patterns of B hypotheses, three at a time; the
+// CPU goes through most attentions row by row instead. `like`: where and what the activations are.
+bool makes_patterns(const Tokens& tokens, const Attention& attention, const at::Tensor& like);
+
 // The two halves of it: the weights with which every query sees the keys, [B * N, rows of a prompt,
 // max_length], and the values that they mix. All B are the same.
 at::Tensor attention_pattern(const Tokens& tokens, const Attention& attention, const at::Tensor& q,

@@ -14,10 +14,16 @@ namespace {
 // Products of more rows are hardly faster, and take memory.
 constexpr int64_t kEnoughRows = 192;
 
-RunPlan plan_of(const Session& session, const AttributionOptions& options, int64_t count) {
+RunPlan plan_of(const Session& session, const AttributionOptions& options, int64_t count,
+                bool beside_another = false) {
   const Tokens& tokens = session.tokens();
   return plan_runs(session.model(), session.senders().layout(), tokens.num_tokens,
-                   tokens.num_prompts, tokens.max_length, count, options.memory);
+                   tokens.num_prompts, tokens.max_length, count, options.memory, beside_another);
+}
+
+Contributions contributions_of(const Session& session, const AttributionOptions& options,
+                               const RunPlan& plan) {
+  return {session, plan.layers_together, options.fix_attention, options.memory - plan.bytes};
 }
 
 // ã + points · (a − ã), [B, P, D].
@@ -56,19 +62,29 @@ void by_chunks(const std::vector<double>& points, int64_t chunk, const F& f) {
 // wait and the sweeps be done again for each of these: three times the work of a layer or more, for
 // each run, where this is once or twice a layer, for all runs of a chunk together.
 RunPlan plan_runs(const Model& model, Layout layout, int64_t tokens, int64_t prompts,
-                  int64_t longest, int64_t count, int64_t memory) {
+                  int64_t longest, int64_t count, int64_t memory, bool beside_another) {
   const Graph& g = model.graph;
-  const int64_t one_run = Sweep::bytes_per_variant(model, tokens, prompts, longest);
+  const int64_t row =
+      tokens * model.width() * static_cast<int64_t>(c10::elementSize(model.dtype()));
+  const int64_t layer = layout == Layout::kMemory ? 0 : Senders::layer_bytes(model, layout, tokens);
+  const int64_t fewest_waiting =
+      layout == Layout::kMemory ? 0 : (g.receivers_per_layer() + 1) * row;
+  const auto bytes_of = [&](Insides insides) {
+    return Sweep::bytes_per_variant(model, insides, tokens, prompts, longest);
+  };
+  const int64_t fewest_runs = beside_another ? 2 : 1;
+  const bool keeps = fewest_runs * bytes_of(Insides::kKept) + layer + fewest_waiting <= memory;
+  const Insides insides = keeps ? Insides::kKept : Insides::kMadeAgain;
+  const int64_t one_run = bytes_of(insides);
+  const int64_t another = beside_another ? one_run : 0;
+  memory -= another;
   const int64_t useful = std::min(count, (kEnoughRows + tokens - 1) / tokens);
   const auto chunks = [&](int64_t at_a_time) { return (count + at_a_time - 1) / at_a_time; };
   if (layout == Layout::kMemory) {
     const int64_t most = std::max<int64_t>(1, std::min(memory / one_run, useful));
     const int64_t at_a_time = (count + chunks(most) - 1) / chunks(most);
-    return {at_a_time, 0, at_a_time * one_run};
+    return {at_a_time, 0, insides, at_a_time * one_run + another};
   }
-  const int64_t row =
-      tokens * model.width() * static_cast<int64_t>(c10::elementSize(model.dtype()));
-  const int64_t layer = Senders::layer_bytes(model, layout, tokens);
   RunPlan best;
   int64_t least = 0;
   for (int64_t runs = 1; runs <= std::max<int64_t>(1, useful); ++runs) {
@@ -81,8 +97,8 @@ RunPlan plan_runs(const Model& model, Layout layout, int64_t tokens, int64_t pro
     // With as many passes, products of more rows are faster.
     if (runs > 1 && passes > least) continue;
     least = passes;
-    best = {runs, together,
-            runs * one_run + layer + (together * g.receivers_per_layer() + 1) * row};
+    best = {runs, together, insides,
+            runs * one_run + another + layer + (together * g.receivers_per_layer() + 1) * row};
   }
   return best;
 }
@@ -92,11 +108,11 @@ at::Tensor path_scores(const Session& session, const std::vector<double>& points
   const c10::NoGradGuard no_grad;
   const auto runs = static_cast<int64_t>(points.size());
   const RunPlan plan = plan_of(session, options, runs);
-  Contributions contributions(session, plan.layers_together, options.fix_attention, options.memory);
+  Contributions contributions = contributions_of(session, options, plan);
   Report report(options, runs);
   const Senders::Node input = session.senders().node(0, 1);
   by_chunks(points, plan.at_a_time, [&](const std::vector<double>& some) {
-    Sweep sweep(session, options.rule, 0, between(input, some));
+    Sweep sweep(session, options.rule, plan.insides, 0, between(input, some));
     sweep.pull_back(session.metric().gradient(sweep.rows()), contributions.use());
     report.add(static_cast<int64_t>(some.size()));
   });
@@ -113,16 +129,12 @@ at::Tensor activation_scores(const Session& session, int64_t steps,
   for (int64_t k = 1; k <= steps; ++k) points.push_back(static_cast<double>(k) / steps);
   const int64_t runs = steps * (2 * g.num_layers + 1);
   Report report(options, runs);
-  const Tokens& tokens = session.tokens();
-  AttributionOptions beside = options;  // the plain run, which is kept all the time
-  beside.memory -= Sweep::bytes_per_variant(session.model(), tokens.num_tokens, tokens.num_prompts,
-                                            tokens.max_length);
-  const RunPlan plan = plan_of(session, beside, steps);
-  Contributions contributions(session, plan.layers_together, options.fix_attention, options.memory);
+  const RunPlan plan = plan_of(session, options, steps, /*beside_another=*/true);
+  Contributions contributions = contributions_of(session, options, plan);
   const Senders& senders = session.senders();
   const Senders::Node input = senders.node(0, 1);
 
-  Sweep plain(session, options.rule, 0, between(input, {1.0}));
+  Sweep plain(session, options.rule, plan.insides, 0, between(input, {1.0}));
   std::vector<at::Tensor> joining(g.num_layers);
   for (int64_t l = g.num_layers - 1; l >= 0; --l) {
     for (const bool is_mlp : {true, false}) {
@@ -130,7 +142,8 @@ at::Tensor activation_scores(const Session& session, int64_t steps,
           is_mlp ? senders.node(g.mlp(l), 1) : senders.node(g.head(l, 0), g.num_heads);
       by_chunks(points, plan.at_a_time, [&](const std::vector<double>& some) {
         const auto count = static_cast<int64_t>(some.size());
-        Sweep sweep(session, options.rule, l, plain.stream_before(l).expand({count, -1, -1}),
+        Sweep sweep(session, options.rule, plan.insides, l,
+                    plain.stream_before(l).expand({count, -1, -1}),
                     Sweep::Cut{is_mlp, between(node, some)});
         const at::Tensor arrived =
             sweep.pull_back(session.metric().gradient(sweep.rows()), contributions.use()).sum(0);
@@ -142,7 +155,7 @@ at::Tensor activation_scores(const Session& session, int64_t steps,
   plain.pull_back(at::zeros_like(plain.rows()), contributions.use(), joining);
   const GradientUse use = contributions.use(/*whole=*/session.model().positions.has_value());
   by_chunks(points, plan.at_a_time, [&](const std::vector<double>& some) {
-    Sweep sweep(session, options.rule, 0, between(input, some));
+    Sweep sweep(session, options.rule, plan.insides, 0, between(input, some));
     sweep.pull_back(session.metric().gradient(sweep.rows()), use);
     report.add(static_cast<int64_t>(some.size()));
   });

@@ -10,6 +10,7 @@
 
 #include "engine/norm.h"
 #include "engine/session.h"
+#include "engine/sweep.h"
 
 namespace kcircuits::engine {
 
@@ -23,12 +24,16 @@ struct AttributionOptions {
 
 // How `count` runs of prompts (so many tokens, prompts, and tokens of the longest) are cut into
 // chunks, as many at a time as the memory allows and products gain from; how many layers' gradients
-// wait for senders that are not all in memory (engine/contributions.h); and what it takes.
+// wait for senders that are not all in memory (engine/contributions.h); whether what is inside the
+// layers is kept, which it is where one run fits; and what all takes, with one more run that stays
+// meanwhile if `beside_another`.
 struct RunPlan {
-  int64_t at_a_time, layers_together, bytes;
+  int64_t at_a_time, layers_together;
+  Insides insides;
+  int64_t bytes;
 };
 RunPlan plan_runs(const Model& model, Layout layout, int64_t tokens, int64_t prompts,
-                  int64_t longest, int64_t count, int64_t memory);
+                  int64_t longest, int64_t count, int64_t memory, bool beside_another = false);
 
 // Mean over runs whose `input` is ã + point (a − ã): point 1 is the plain run. -> [S, R], float32
 // (float64 in a float64 model), summed over prompts.

@@ -339,16 +339,18 @@ void bind(py::module_& m) {
   m.def(
       "plan_runs",
       [](const py::object& spec, const std::string& layout, int64_t tokens, int64_t prompts,
-         int64_t longest, int64_t count, int64_t memory) {
+         int64_t longest, int64_t count, int64_t memory, bool beside_another) {
         return plan_runs(read_model(spec), read_layout(layout), tokens, prompts, longest, count,
-                         memory);
+                         memory, beside_another);
       },
       py::arg("spec"), py::arg("layout"), py::arg("tokens"), py::arg("prompts"), py::arg("longest"),
-      py::arg("count"), py::arg("memory"),
+      py::arg("count"), py::arg("memory"), py::arg("beside_another") = false,
       "How runs with gradients are taken at a time, and what they take.");
   py::class_<RunPlan>(m, "RunPlan")
       .def_readonly("at_a_time", &RunPlan::at_a_time)
       .def_readonly("layers_together", &RunPlan::layers_together)
+      .def_property_readonly("keeps_insides",
+                             [](const RunPlan& plan) { return plan.insides == Insides::kKept; })
       .def_readonly("bytes", &RunPlan::bytes);
   m.def(
       "dequantise",

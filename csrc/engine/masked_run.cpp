@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/attention.h"
 #include "engine/mix.h"
 #include "engine/mlp.h"
 #include "engine/norm.h"
@@ -188,9 +189,17 @@ std::vector<at::Tensor> each_chunk(const Session& session, const at::Tensor& mas
                     "masks: expected bool [M, ", g.num_senders(), ", ", g.num_receivers(),
                     "] on the CPU, got ", masks.scalar_type(), " ", masks.sizes());
   const at::Tensor& input = session.senders().input_delta();
-  // Senders, plus about as much again for the inputs of one sub-block's receivers and the MLP.
+  // Senders, plus about as much again for the inputs of one sub-block's receivers and the MLP; and
+  // one head's pattern.
+  int64_t pattern = 0;
+  for (int64_t l = 0; l < g.num_layers; ++l) {
+    const Tokens& tokens = session.tokens(l);
+    if (makes_patterns(tokens, session.model().layers[l].attention, input))
+      pattern = 3 * tokens.num_prompts * tokens.max_length * tokens.max_length;
+  }
   const int64_t bytes =
-      (g.num_senders() + 4 * g.receivers_per_layer()) * input.numel() * input.element_size();
+      ((g.num_senders() + 4 * g.receivers_per_layer()) * input.numel() + pattern) *
+      input.element_size();
   const int64_t inputs = (g.receivers_per_layer() - 1) * input.numel() * input.element_size();
   const int64_t useful =
       std::max(kBlockBytes / inputs, ceil_div(kEnoughRows, std::max<int64_t>(1, input.size(0))));

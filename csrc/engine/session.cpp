@@ -62,7 +62,8 @@ int64_t Session::bytes() const {
   int64_t numbers = 0;
   for (const auto& rows : constants_) numbers += rows ? rows->numel() : 0;
   const int64_t weights = metric_.weights ? metric_.weights->numel() * 8 : 0;
-  return senders_->bytes() + numbers * full_rows_.element_size() + weights;
+  const int64_t masks = tokens_.causal.nbytes() + tokens_.causal_last.nbytes();
+  return senders_->bytes() + numbers * full_rows_.element_size() + weights + masks;
 }
 
 // The learned positions' part of `input`, [P, D].

@@ -9,34 +9,53 @@
 #include "profile.h"
 
 namespace kcircuits::engine {
+namespace {
 
-Sweep::Sweep(const Session& session, Rule rule, int64_t first_layer, at::Tensor stream,
-             std::optional<Cut> cut)
-    : session_(session), rule_(rule), first_layer_(first_layer), cut_(std::move(cut)) {
+// Larger blocks the C library gives back to the system when they are freed.
+constexpr int64_t kKeptBlock = 32 << 20;
+
+}  // namespace
+
+Sweep::Sweep(const Session& session, Rule rule, Insides insides, int64_t first_layer,
+             at::Tensor stream, std::optional<Cut> cut)
+    : session_(session),
+      rule_(rule),
+      insides_(insides),
+      first_layer_(first_layer),
+      cut_(std::move(cut)) {
   const c10::NoGradGuard no_grad;
   const Model& model = session.model();
   for (int64_t l = first_layer; l < session.graph().num_layers; ++l) {
-    const profile::Scope scope(profile::Op::kOther, l);
-    const Layer& layer = model.layers[l];
     Block block;
-    block.before = stream = stream.to(model.device(l));
-    const auto held = [&] { return cut_->output.to(model.device(l)); };
-    at::Tensor after = stream + (is_cut(l, false) ? held() : attend(l, block));
-    if (layer.attention.b_o) after = after + *layer.attention.b_o;
-    block.middle = session.graph().parallel ? stream : after;
-    if (is_cut(l, true)) {
-      stream = after + held();
-    } else {
-      block.mlp_input = apply_norm(block.middle, layer.mlp_norm).requires_grad_();
-      const at::AutoGradMode grad(true);
-      block.mlp_output = apply_mlp(block.mlp_input, layer, rule);
-      stream = after + block.mlp_output.detach();
+    stream = run_layer(l, stream, block);
+    if (insides == Insides::kMadeAgain) {
+      Block bare;
+      bare.before = block.before;
+      block = std::move(bare);
     }
     blocks_.push_back(std::move(block));
   }
   const Tokens& tokens = session.tokens(session.graph().num_layers - 1);
   final_stream_ = stream.index_select(1, tokens.last).to(model.unembedding.device());
   rows_ = apply_norm(final_stream_, model.final_norm);
+}
+
+at::Tensor Sweep::run_layer(int64_t l, const at::Tensor& stream, Block& block) const {
+  const profile::Scope scope(profile::Op::kOther, l);
+  const Model& model = session_.model();
+  const Layer& layer = model.layers[l];
+  block.before = stream.to(model.device(l));
+  const auto held = [&] { return cut_->output.to(model.device(l)); };
+  at::Tensor after = block.before + (is_cut(l, false) ? held() : attend(l, block));
+  if (layer.attention.b_o) after = after + *layer.attention.b_o;
+  block.middle = session_.graph().parallel ? block.before : after;
+  if (is_cut(l, true)) return after + held();
+  block.mlp_input = apply_norm(block.middle, layer.mlp_norm).requires_grad_();
+  {
+    const at::AutoGradMode grad(true);
+    block.mlp_output = apply_mlp(block.mlp_input, layer, rule_);
+  }
+  return after + block.mlp_output.detach();
 }
 
 const at::Tensor& Sweep::stream_before(int64_t layer) const {
@@ -89,6 +108,10 @@ at::Tensor Sweep::pull_back(const at::Tensor& at_rows, const GradientUse& use,
   use.receivers(g.logits(), gradient.unsqueeze(0));
   for (int64_t l = g.num_layers - 1; l >= first_layer_; --l) {
     gradient = gradient.to(model.device(l));
+    if (insides_ == Insides::kMadeAgain) {
+      Block& block = blocks_[l - first_layer_];
+      run_layer(l, at::Tensor(block.before), block);
+    }
     at::Tensor at_before = gradient;  // what the layer's stream receives
     if (!is_cut(l, true)) at_before = at_before + pull_mlp(l, gradient, use);
     if (!is_cut(l, false)) {
@@ -165,24 +188,35 @@ at::Tensor Sweep::pull_attention(int64_t layer, const at::Tensor& at_output,
   return at_streams.sum(0);
 }
 
-int64_t Sweep::bytes_per_variant(const Model& model, int64_t tokens, int64_t prompts,
-                                 int64_t longest) {
+int64_t Sweep::bytes_per_variant(const Model& model, Insides insides, int64_t tokens,
+                                 int64_t prompts, int64_t longest) {
   const Graph& g = model.graph;
   const int64_t width = model.width();
   const int64_t heads = g.num_heads * model.head_dim;
-  int64_t numbers = 0;
+  const int64_t pattern = g.num_heads * prompts * longest * longest;
+  int64_t numbers = 0, largest = 0;
   for (const Layer& layer : model.layers) {
     // Streams, what attention and MLP write and what the MLP reads; queries, keys and values, as
     // they are, rotated and repeated, and what they mix to; the MLP's insides; the attention's
-    // pattern.
-    numbers += tokens * (6 * width + 6 * heads + 3 * layer.hidden());
-    numbers += 2 * g.num_heads * prompts * longest * longest;
+    // pattern, and what a soft cap or a sink needs to go back through.
+    const bool twice = layer.attention.soft_cap > 0 || layer.attention.sinks;
+    const int64_t inside =
+        tokens * (6 * width + 7 * heads + 3 * layer.hidden()) + (twice ? 2 : 1) * pattern;
+    numbers += insides == Insides::kKept ? inside : tokens * width;
+    largest = std::max(largest, inside);
   }
-  // Gradients of one attention's receivers, before and behind the norm, and one temporary.
-  numbers += 3 * (g.num_heads + 2 * g.num_kv_heads) * tokens * width;
-  // Temporaries, and what the allocator cannot use again: measured, about a fifth.
-  numbers += numbers / 5;
-  return numbers * static_cast<int64_t>(c10::elementSize(model.dtype()));
+  if (insides == Insides::kMadeAgain) numbers += largest;
+  // Gradients of one attention's receivers, before and behind the norm, and one temporary; and
+  // three temporaries like the pattern while only the first of these is there, whose memory the C
+  // library keeps for blocks like them if they are small.
+  const int64_t receivers = (g.num_heads + 2 * g.num_kv_heads) * tokens * width;
+  const auto element = static_cast<int64_t>(c10::elementSize(model.dtype()));
+  const bool stays = pattern * element < kKeptBlock;
+  numbers +=
+      receivers + (stays ? 2 * receivers + 3 * pattern : std::max(2 * receivers, 3 * pattern));
+  // Temporaries, and what the allocator cannot use again: measured, up to three tenths.
+  numbers += numbers * 3 / 10;
+  return numbers * element;
 }
 
 }  // namespace kcircuits::engine

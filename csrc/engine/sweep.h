@@ -1,6 +1,7 @@
 // A plain run of several variants of the prompts, kept for one backward sweep: gradients are pulled
 // back one sub-block at a time, and those of a sub-block's receivers exist only until they are
-// used.
+// used. What is inside the layers is kept, or made again layer by layer from the stream before
+// each, by the same operations and so with the same bits.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,6 +24,9 @@ struct Attended {
   at::Tensor at_pattern;  // the gradient there
 };
 
+// What a sweep does with what is inside the layers, and the gradients go back through.
+enum class Insides { kKept, kMadeAgain };
+
 // What is done with the gradients of a sweep.
 struct GradientUse {
   // Gradients at the streams of a sub-block's receivers, [receivers, B, P, D]; the first receiver's
@@ -40,7 +44,7 @@ class Sweep {
   };
 
   // Runs the layers from `first_layer` on. stream [B, P, D]: what the first of them reads.
-  Sweep(const Session& session, Rule rule, int64_t first_layer, at::Tensor stream,
+  Sweep(const Session& session, Rule rule, Insides insides, int64_t first_layer, at::Tensor stream,
         std::optional<Cut> cut = std::nullopt);
 
   // Final-normed rows, [B, N, D].
@@ -54,8 +58,8 @@ class Sweep {
                        const std::vector<at::Tensor>& joining = {});
 
   // Bytes that a variant of prompts needs: so many tokens, prompts, and tokens of the longest one.
-  static int64_t bytes_per_variant(const Model& model, int64_t tokens, int64_t prompts,
-                                   int64_t longest);
+  static int64_t bytes_per_variant(const Model& model, Insides insides, int64_t tokens,
+                                   int64_t prompts, int64_t longest);
 
  private:
   struct Block {
@@ -66,6 +70,8 @@ class Sweep {
     at::Tensor mlp_input, mlp_output;               // a leaf and its image
   };
 
+  // One layer: from what it reads to what the next one reads.
+  at::Tensor run_layer(int64_t layer, const at::Tensor& stream, Block& block) const;
   at::Tensor attend(int64_t layer, Block& block) const;
   at::Tensor pull_mlp(int64_t layer, const at::Tensor& at_output, const GradientUse& use);
   at::Tensor pull_attention(int64_t layer, const at::Tensor& at_output, const GradientUse& use);
@@ -73,6 +79,7 @@ class Sweep {
 
   const Session& session_;
   Rule rule_;
+  Insides insides_;
   int64_t first_layer_;
   std::optional<Cut> cut_;
   std::vector<Block> blocks_;

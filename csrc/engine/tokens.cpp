@@ -27,15 +27,13 @@ Tokens pack_tokens(const at::Tensor& ids, const at::Tensor& lengths, at::Device 
     longest = std::max(longest, length[p]);
   }
   std::vector<int64_t> gather(n * longest, 0);
-  at::Tensor causal = at::full({n, longest, longest}, -std::numeric_limits<float>::infinity());
-  auto allowed = causal.accessor<float, 3>();
+  const at::Tensor causal =
+      at::full({1, longest, longest}, -std::numeric_limits<float>::infinity()).triu_(1);
   bool equal = true;
   for (int64_t p = 0; p < n; ++p) {
     equal = equal && length[p] == longest;
     const int64_t* row = cpu_ids.const_data_ptr<int64_t>() + (p + 1) * width - length[p];
     for (int64_t t = 0; t < longest; ++t) {
-      // A query that is padding still sees key 0, so that its softmax is finite; nobody reads it.
-      for (int64_t s = 0; s <= std::min(t, length[p] - 1); ++s) allowed[p][t][s] = 0;
       if (t >= length[p]) continue;
       gather[p * longest + t] = static_cast<int64_t>(flat_ids.size());
       scatter.push_back(p * longest + t);
@@ -48,18 +46,8 @@ Tokens pack_tokens(const at::Tensor& ids, const at::Tensor& lengths, at::Device 
   const auto to_device = [&](const std::vector<int64_t>& values) {
     return at::tensor(values, at::kLong).to(device);
   };
-  if (equal) causal = causal.slice(0, 0, 1);
-  at::Tensor causal_last;
-  if (equal) {
-    causal_last = causal.slice(1, longest - 1, longest).contiguous();
-  } else {
-    causal_last = at::stack([&] {
-      std::vector<at::Tensor> rows;
-      for (int64_t p = 0; p < n; ++p)
-        rows.push_back(causal.select(0, p).slice(0, length[p] - 1, length[p]));
-      return rows;
-    }());
-  }
+  const at::Tensor causal_last = equal ? causal.slice(1, longest - 1, longest).contiguous()
+                                       : causal[0].index_select(0, cpu_lengths - 1).unsqueeze(1);
   return {n,
           static_cast<int64_t>(flat_ids.size()),
           longest,

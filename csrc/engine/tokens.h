@@ -19,8 +19,11 @@ struct Tokens {
   at::Tensor last;              // int64 [N], row of each prompt's last token
   at::Tensor
       gather;  // int64 [N * max_length], row of each (prompt, position); 0 where there is none
-  at::Tensor scatter;      // int64 [P], the inverse: index into N * max_length
-  at::Tensor causal;       // float [N or 1, max_length, max_length], 0 or -inf, added to the scores
+  at::Tensor scatter;  // int64 [P], the inverse: index into N * max_length
+  // float [1, max_length, max_length], 0 or -inf, added to the scores. Also right for padding: it
+  // is behind the real tokens of a prompt, so that none of these sees it, and nobody reads what it
+  // sees.
+  at::Tensor causal;
   at::Tensor causal_last;  // float [N or 1, 1, max_length], the row of each prompt's last token
 };
 

@@ -18,8 +18,9 @@ from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
 from kcircuits.evaluate.prepare import check_whole
 from kcircuits.files import write_atomically
-from kcircuits.memory import memory_bytes
+from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
+from kcircuits.needs import for_circuits
 from kcircuits.task import Ablation
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def layer_curves(
     """
     check_whole("seed", seed)
     spec, task = task_for(model, prompts, circuit, ablation, reference)
-    budget = memory_bytes(memory)
+    budget = budget_for(memory, [for_circuits(spec, task)])
     graph = spec.graph
     masks = np.stack([graph.valid] if circuit is None else [graph.valid, circuit.mask()])
     parts: list[np.ndarray] = []

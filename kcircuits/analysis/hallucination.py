@@ -17,10 +17,11 @@ from kcircuits.data.prompts import Prompt
 from kcircuits.engine import engines_for_circuits
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
-from kcircuits.memory import memory_bytes
+from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
 from kcircuits.model.quantised import dense
 from kcircuits.model.spec import ModelSpec
+from kcircuits.needs import for_circuits, for_readings
 from kcircuits.ops import vocab_readout
 from kcircuits.task import Task
 
@@ -47,8 +48,9 @@ def hallucinations(
     KCircuitsError
         If the model makes no error, or a prompt does not fit it.
     """
-    spec, budget = model.spec, memory_bytes(memory)
-    given = Task(tuple(prompts)).prompts
+    spec, task = model.spec, Task(tuple(prompts))
+    given = task.prompts
+    budget = budget_for(memory, [for_circuits(spec, task), for_readings(spec, given)])
     tops = _most_likely(spec, given, budget)
     errors = [
         replace(prompt, wrong_id=top if prompt.wrong_id is None else prompt.wrong_id)

@@ -21,8 +21,9 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate.prepare import check_whole
 from kcircuits.files import write_atomically
 from kcircuits.graph import Graph
-from kcircuits.memory import memory_bytes
+from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
+from kcircuits.needs import for_readings
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -146,7 +147,7 @@ def read_heads(
     elif nodes is None and circuit is None:
         strongest = STRONGEST
     candidates = _candidates(graph, circuit, nodes)
-    budget = memory_bytes(memory)
+    budget = budget_for(memory, [for_readings(spec, task.prompts)])
     answers = [prompt.answer_id for prompt in task.prompts]
     direct = direct_logits(spec, task.prompts, answers, budget).logit
     order = np.abs(direct).mean(axis=1)[candidates].argsort(kind="stable")[::-1]

@@ -16,9 +16,10 @@ from kcircuits.discover.run import discover
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate.prepare import check_whole
 from kcircuits.graph import head_of, layer_of
-from kcircuits.memory import memory_bytes
+from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
+from kcircuits.needs import for_circuits, for_method, for_readings
 from kcircuits.task import Ablation, Task
 
 GradientMethod = Literal["eap", "eap-ig-inputs", "eap-ig-activations", "relp"]
@@ -71,13 +72,17 @@ def in_context_learning(
         raise KCircuitsError("there are no questions")
     for name, value, least in (("top_n", top_n, 1), ("draws", draws, 1), ("seed", seed, 0)):
         check_whole(name, value, least)
-    budget = memory_bytes(memory)
     asked = {
         "zero-shot": tuple(pair.zero_shot for pair in pairs),
         "few-shot": tuple(pair.few_shot for pair in pairs),
     }
+    needs = [for_readings(model.spec, asked["few-shot"])]
+    for prompts in asked.values():
+        task = Task(prompts, ablation)
+        needs += [for_method(method, model.spec, task, {}), for_circuits(model.spec, task)]
+    budget = budget_for(memory, needs)
     circuits = {
-        name: discover(model, prompts, method, ablation=ablation, top_n=top_n, memory=memory)
+        name: discover(model, prompts, method, ablation=ablation, top_n=top_n, memory=budget)
         for name, prompts in asked.items()
     }
     added = _added(circuits["few-shot"], circuits["zero-shot"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from kcircuits.analysis.text_windows import WINDOW, text_perplexity, windows_of
+from kcircuits.analysis.text_windows import WINDOW, streams_at_once, text_perplexity, windows_of
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import check_all_fit
@@ -21,9 +21,10 @@ from kcircuits.evaluate.measures import HIT_RANK, RunMeasures
 from kcircuits.evaluate.prepare import check_whole, spec_and_task
 from kcircuits.files import write_atomically
 from kcircuits.graph import Graph
-from kcircuits.memory import memory_bytes
+from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
+from kcircuits.needs import for_circuits
 from kcircuits.random_circuits import random_connected_mask
 from kcircuits.task import Ablation, Task
 
@@ -179,7 +180,6 @@ def knockout(
     check_whole("seed", seed)
     check_whole("hit_k", hit_k, least=1)
     check_whole("text_tokens", text_tokens, least=1)
-    budget = memory_bytes(memory)
     removed = _removed(circuit, private_of)
     check_all_fit(spec, task.prompts)
     tasks = {OWN: task}
@@ -194,6 +194,10 @@ def knockout(
         windows = windows_of(model.tokenizer, text, spec, text_tokens)
         text_task = _task_of(TEXT, spec, task, windows.prompts)
 
+    needs = [for_circuits(spec, each) for each in tasks.values()]
+    if windows is not None:
+        needs.append(for_circuits(spec, text_task, streams_at_once(spec)))
+    budget = budget_for(memory, needs)
     masks = _without(spec.graph, removed, random_circuits, seed)
     effects = []
     for name, on in tasks.items():

@@ -13,6 +13,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate.prepare import spec_and_task
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
+from kcircuits.needs import placement_for_readings
 from kcircuits.task import Ablation, Task
 
 
@@ -39,11 +40,11 @@ def task_for(
 
 
 def engines_with_prompts(
-    spec: ModelSpec, task: Task, memory: int
+    spec: ModelSpec, task: Task, memory: int, streams: int = 0
 ) -> Iterator[tuple[Engine, tuple[Prompt, ...]]]:
-    """Engines for masked runs, portion by portion, each with its prompts."""
+    """`engines_for_circuits`, each with its prompts."""
     first = 0
-    for engine in engines_for_circuits(spec, task, memory):
+    for engine in engines_for_circuits(spec, task, memory, streams):
         yield engine, task.prompts[first : first + engine.num_prompts]
         first += engine.num_prompts
 
@@ -51,7 +52,8 @@ def engines_with_prompts(
 def plain_engines(spec: ModelSpec, prompts: Sequence[Prompt], memory: int) -> Iterator[tuple[Engine, int]]:
     """Engines of plain runs with all senders in memory, portion by portion, and each one's first prompt."""
     first = 0
-    for engine in engines(spec, Task(tuple(prompts)), memory):
+    placement = placement_for_readings(spec, prompts)
+    for engine in engines(spec, Task(tuple(prompts)), memory, placement):
         yield engine, first
         first += engine.num_prompts
 

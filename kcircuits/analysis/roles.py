@@ -18,9 +18,10 @@ from kcircuits.data.tokens import tokenise_text
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate.intervals import percentile_interval, resampling_weights
 from kcircuits.evaluate.prepare import check_whole
-from kcircuits.memory import memory_bytes
+from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
+from kcircuits.needs import for_circuits, for_readings
 from kcircuits.task import Ablation
 
 STRONGEST = 20
@@ -78,7 +79,7 @@ def head_roles(
         if prompt.subject is None:
             raise KCircuitsError(f"roles are about subjects, and prompt {number} has none: give one to each")
     spec, task = task_for(model, prompts, circuit, ablation, reference, ablates=True)
-    budget = memory_bytes(memory)
+    budget = budget_for(memory, [for_readings(spec, task.prompts), for_circuits(spec, task)])
     writes = _writes(model, spec, task.prompts, budget)
     nodes = spec.graph.senders if circuit is None else circuit.nodes
     heads = _roles(spec, writes, nodes, seed)[:strongest]

@@ -128,6 +128,11 @@ def windows_of(
     return TextWindows(prompts, max(1, prefix))
 
 
+def streams_at_once(spec: ModelSpec) -> int:
+    """Streams of every token that exist at a time: a run's behind every layer, twice, and normed."""
+    return 2 * (len(spec.layers) + 1) + 3
+
+
 def text_perplexity(
     spec: ModelSpec, task: Task, windows: TextWindows, masks: np.ndarray, memory: int
 ) -> tuple[float, ...]:
@@ -153,7 +158,7 @@ def text_perplexity(
     """
     sums = np.zeros(len(masks))
     vocabulary = dense(spec.unembedding)
-    for engine, portion in engines_with_prompts(spec, task, memory):
+    for engine, portion in engines_with_prompts(spec, task, memory, streams_at_once(spec)):
         wanted = [windows.targets(prompt) for prompt in portion]
         targets = torch.tensor([token for each in wanted for token in each])
         before = [

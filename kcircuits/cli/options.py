@@ -98,8 +98,8 @@ MEMORY = Annotated[
     typer.Option(
         "--memory",
         metavar="SIZE",
-        help="Memory for what is evaluated together, such as 8GiB. "
-        "[default: a quarter of what is free, at most 4GiB]",
+        help="Memory that the command may take beside the weights, such as 8GiB; too little for one prompt "
+        "is refused. [default: a quarter of what is free, at most 4GiB, or what one prompt needs]",
     ),
 ]
 SENDERS = Annotated[

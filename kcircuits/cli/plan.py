@@ -11,6 +11,7 @@ import typer
 from kcircuits.cli import options
 from kcircuits.cli.discover import Method
 from kcircuits.cli.prompts import Source
+from kcircuits.memory import SMALL, size_text
 from kcircuits.metrics import Metric
 from kcircuits.task import Ablation
 
@@ -104,12 +105,23 @@ def _lines(plan: Plan) -> str:
         ("senders", _senders(plan)),
         ("workspace", f"{size_text(plan.workspace)}; with the senders within {size_text(plan.memory)}"),
         ("measuring", f"{size_text(plan.measuring)}, of the circuit in the end"),
+        *([("means", size_text(plan.means))] if plan.means else []),
         ("peak", size_text(plan.peak)),
+        ("at least", f"{plan.least_of}{_refused(plan)}"),
     ]
+    if plan.available is not None and plan.peak - plan.weights > plan.available:
+        left = size_text(plan.available, up=False)
+        lines.append(("too much", f"this machine has {left} left for what comes on top of the weights"))
     if plan.seconds is not None:
         if_all = " if every edge had to be tested in the full model" if plan.method == "acdc" else ""
         lines.append(("time", f"about {duration(plan.seconds)}{if_all}"))
     return "\n".join(f"{name:>14}  {text}" for name, text in lines)
+
+
+def _refused(plan: Plan) -> str:
+    if plan.least <= max(plan.memory, SMALL):
+        return ""
+    return f"; discover refuses --memory {size_text(plan.memory, up=False)}"
 
 
 def _senders(plan: Plan) -> str:
@@ -123,11 +135,6 @@ def _senders(plan: Plan) -> str:
         case "host":
             return f"{size}, and {size_text(plan.host)} on the CPU; copied {again}"
     return f"{size}: streams, from which the senders are recomputed {again}"
-
-
-def size_text(count: int) -> str:
-    """Bytes in words."""
-    return f"{count / 2**30:,.2f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"
 
 
 def duration(seconds: float) -> str:

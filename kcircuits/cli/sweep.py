@@ -104,7 +104,8 @@ def _show_outlook(found: Outlook, workers: int, *, as_json: bool) -> None:
         print()
         return
     from kcircuits.cli.console import print_rows
-    from kcircuits.cli.plan import duration, size_text
+    from kcircuits.cli.plan import duration
+    from kcircuits.memory import size_text
 
     rows = [
         (

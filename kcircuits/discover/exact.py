@@ -11,6 +11,7 @@ from kcircuits.discover.progress import ProgressCallback, Steps
 from kcircuits.engine import engines
 from kcircuits.model.devices import check_together
 from kcircuits.model.spec import ModelSpec
+from kcircuits.needs import placement_for_search
 from kcircuits.task import Task
 
 
@@ -51,7 +52,8 @@ def exact_scores(
             done_so_far = (before * edges + done * engine.num_prompts) // len(task.prompts)
             progress(Steps(done_so_far, edges, "edges"))
 
-    for engine in engines(spec, task, memory):
+    placement = placement_for_search("exact", spec, task.prompts, task.ablation != "zero")
+    for engine in engines(spec, task, memory, placement):
         effects = engine.exact_scores(wanted, memory=memory, progress=count)
         total += effects.numpy() * engine.num_prompts
         before += engine.num_prompts

@@ -10,6 +10,7 @@ import numpy as np
 from kcircuits.discover.progress import ProgressCallback
 from kcircuits.engine import engines
 from kcircuits.model.spec import ModelSpec
+from kcircuits.needs import placement_for_search
 from kcircuits.task import Task
 
 
@@ -33,7 +34,8 @@ class Ifr:
         """One forward pass."""
         plain = replace(task, ablation="zero")
         total = np.zeros(spec.graph.valid.shape)
-        for engine in engines(spec, plain, memory):
+        placement = placement_for_search("ifr", spec, task.prompts, kept=False)
+        for engine in engines(spec, plain, memory, placement):
             total += engine.flow_scores().double().cpu().numpy()
         mean: np.ndarray = total / len(task.prompts)
         return mean

@@ -23,10 +23,11 @@ from kcircuits.discover.summed import Runs, mean_of_parts, scores_of_parts
 from kcircuits.documents import shown
 from kcircuits.engine import check_all_fit
 from kcircuits.errors import KCircuitsError
-from kcircuits.memory import memory_bytes
+from kcircuits.memory import budget_for
 from kcircuits.metrics import Metric
 from kcircuits.model.loading import Model
 from kcircuits.model.transforms import changed
+from kcircuits.needs import for_method
 from kcircuits.portions import parts
 from kcircuits.scores import Scores
 from kcircuits.task import Ablation, Task
@@ -94,8 +95,8 @@ def scores_of_part(
     cut = parts(task.prompts)
     if type(part) is not int or not 0 <= part < len(cut):
         raise KCircuitsError(f"part must be a whole number from 0 to {len(cut) - 1}, got {part!r}")
-    budget = memory_bytes(memory)
     spec = changed(model.spec, fold_value_biases=fold_value_biases, keep_positions=keep_positions)
+    budget = budget_for(memory, [for_method(method, spec, task, vars(scorer))])
     settings = {**vars(scorer), **how(task, fold_value_biases, keep_positions)}
     search = search_of(spec, task, model.identity, settings, budget)
     ((_, matrix),) = scores_of_parts(scorer, spec, task, budget, progress, [part])

@@ -22,11 +22,12 @@ from kcircuits.discover.search_identity import search_of
 from kcircuits.engine import check_all_fit, measure
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import check_output_file
-from kcircuits.memory import memory_bytes
+from kcircuits.memory import budget_for, give_back
 from kcircuits.metrics import Metric, reported
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.model.transforms import changed
+from kcircuits.needs import for_circuits, for_method
 from kcircuits.scores import Scores
 from kcircuits.selection import Selection, select
 from kcircuits.task import Ablation, Task
@@ -80,10 +81,10 @@ def discover(
         Keep learned position embeddings in every stream, so that ablating `input` takes only the token
         embedding away, as EAP-IG's library does.
     memory
-        Bytes, or a size such as "8GiB", for what is evaluated together; it decides how much that is, and
-        never the result. By default a quarter of the memory that is available, at most 4 GiB
-        (`kcircuits.memory`). The model's weights come on top; and "acdc" and "edge-pruning" take all prompts
-        at once, whatever that needs (`kcircuits plan` says it).
+        Bytes, or a size such as "8GiB", for the search and for the final measurement, each by itself; it
+        decides what is evaluated together, and never the result. The model's weights come on top. By default
+        a quarter of the memory that is available, at most 4 GiB, or what is needed at least
+        (`kcircuits.memory.budget_for`). "acdc" and "edge-pruning" take all prompts at once.
     progress
         Called several times a second with a `kcircuits.discover.Progress` or `Steps`; an exception ends the
         search.
@@ -108,7 +109,8 @@ def discover(
     Raises
     ------
     KCircuitsError
-        If anything of the input cannot be used, before the search begins; or if a method that selects or
+        If anything of the input cannot be used, or the memory is too little for one prompt, before the search
+        begins; or if a method that selects or
         trains has no edge left in the end. (ACDC may remove them all, which is a result.) Also if the
         checkpoint is damaged or is one of another search: of other prompts or settings, another model or
         memory, or where products are rounded in another way (threads, processor, versions).
@@ -126,8 +128,9 @@ def discover(
         check_output_file(scores)
     check_all_fit(model.spec, (*task.prompts, *task.reference))
     kept = None if checkpoint is None else Checkpoint(checkpoint)
-    budget = memory_bytes(kept.memory if kept and memory is None else memory)
     spec = changed(model.spec, fold_value_biases=fold_value_biases, keep_positions=keep_positions)
+    needs = [for_method(chosen.name, spec, task, chosen.settings), for_circuits(spec, task)]
+    budget = budget_for(kept.memory if kept and memory is None else memory, needs)
     settings = {**chosen.settings, **how(task, fold_value_biases, keep_positions)}
 
     start = perf_counter()
@@ -191,7 +194,7 @@ def select_circuit(
     stats = {"seconds": round(seconds + perf_counter() - start, 3)}
     settings = {**given, **asdict(selection)}
     circuit = Circuit(spec.graph, model.identity, scores.method, settings, {}, edges, stats)
-    return _measured(circuit, spec, task, memory_bytes(memory))
+    return _measured(circuit, spec, task, budget_for(memory, [for_circuits(spec, task)]))
 
 
 def attribute(
@@ -224,8 +227,8 @@ def attribute(
     check_differences(task)
     scorer.check(model.spec, task)
     check_all_fit(model.spec, (*task.prompts, *task.reference))
-    budget = memory_bytes(memory)
     spec = changed(model.spec, fold_value_biases=fold_value_biases, keep_positions=keep_positions)
+    budget = budget_for(memory, [for_method(method, spec, task, vars(scorer))])
     matrix = checked_scores(scorer, spec, task, budget, progress)
     settings = {**vars(scorer), **how(task, fold_value_biases, keep_positions)}
     return Scores(spec.graph, model.identity, method, settings, matrix)
@@ -233,6 +236,7 @@ def attribute(
 
 def _measured(circuit: Circuit, spec: ModelSpec, task: Task, memory: int) -> Circuit:
     """The circuit with its metric, and those of all edges and of none."""
+    give_back()  # what the search has freed would come on top
     masks = np.stack([spec.graph.valid, circuit.mask(), np.zeros_like(spec.graph.valid)])
     values = [reported(task.metric, value) for value in measure(spec, task, masks, memory)]
     return replace(circuit, metric=dict(zip(("full", "circuit", "empty"), values, strict=True)))

@@ -19,7 +19,8 @@ from kcircuits.engine import Counter, Engine, check_all_fit, engines, mean_activ
 from kcircuits.layouts import placement_for_scores
 from kcircuits.memory import Senders
 from kcircuits.model.spec import ModelSpec
-from kcircuits.portions import parts
+from kcircuits.needs import method_keeps_a_run
+from kcircuits.portions import means_bytes, parts
 from kcircuits.task import Task
 
 
@@ -28,8 +29,18 @@ class Runs(Protocol):
     """A method whose scores are sums over prompts, from runs with gradients."""
 
     @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
     def senders(self) -> Senders:
         """How the outputs of all senders are kept."""
+        ...
+
+    @property
+    def qk_fix(self) -> bool:
+        """Whether queries and keys are corrected."""
         ...
 
     def runs(self, spec: ModelSpec) -> int:
@@ -74,7 +85,16 @@ def scores_of_parts(
         if progress is not None:
             progress(Steps(before + done * engine.num_prompts, total, "runs"))
 
-    placement = placement_for_scores(spec, task.prompts, memory, task.ablation != "zero", method.senders)
+    left = max(1, memory - means_bytes(spec, task))
+    placement = placement_for_scores(
+        spec,
+        task.prompts,
+        left,
+        task.ablation != "zero",
+        method.senders,
+        another=method_keeps_a_run(method.name),
+        qk_fix=method.qk_fix,
+    )
     means = mean_activations(spec, task, memory, placement) if task.is_mean else None
     reference = task.reference or task.prompts
     for part in chosen:

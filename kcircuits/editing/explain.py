@@ -30,9 +30,10 @@ from kcircuits.editing.flows import Flows, node_flows
 from kcircuits.editing.request import EditRequest
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph, head_of
-from kcircuits.memory import memory_bytes
+from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
+from kcircuits.needs import for_readings
 
 LEAST_EDGES, SHARE_OF_EDGES = 200, 0.01
 MOST_HEADS, TOP = 8, 5
@@ -84,7 +85,8 @@ def explain_edit(
     ]
     nodes_edited = edited_nodes(edit.delta, original.spec)
     flows = node_flows(edit, new, "logit-diff", memory=memory)
-    logits, changes = _changes(original.spec, edited.spec, new, nodes_edited, flows, memory_bytes(memory))
+    budget = budget_for(memory, [for_readings(original.spec, (new, old))])
+    logits, changes = _changes(original.spec, edited.spec, new, nodes_edited, flows, budget)
     return Explanation(
         model=original.identity,
         edited=edited.identity,

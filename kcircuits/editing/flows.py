@@ -10,8 +10,9 @@ from kcircuits.data.prompts import Prompt
 from kcircuits.editing.edit import EditedModel
 from kcircuits.editing.edited_nodes import downstream, edited_nodes
 from kcircuits.engine import Engine, engine_of
-from kcircuits.memory import memory_bytes
+from kcircuits.memory import budget_for
 from kcircuits.metrics import Metric
+from kcircuits.needs import for_circuits, for_readings
 from kcircuits.task import Task
 
 
@@ -62,13 +63,15 @@ def node_flows(
     KCircuitsError
         If the prompt does not fit the model, or lacks a wrong answer that the metric needs.
     """
-    original, edited, budget = edit.original.spec, edit.model.spec, memory_bytes(memory)
+    original, edited = edit.original.spec, edit.model.spec
+    task = Task((prompt,), "mean-positional", metric)
+    budget = budget_for(memory, [for_readings(original, (prompt,)), for_circuits(edited, task)])
     graph = original.graph
     own = edited_nodes(edit.delta, original)
     nodes = [graph.senders[n] for n in np.flatnonzero(downstream(graph, own))]
     # A mean over one prompt, position by position, is what its senders give: here those of the original.
     unedited = engine_of(original, Task((prompt,)), budget).senders()
-    engine = Engine(edited, Task((prompt,), "mean-positional", metric), unedited)
+    engine = Engine(edited, task, unedited)
     masks = np.repeat(graph.valid[None], len(nodes) + 2, axis=0)
     masks[0, [graph.sender_index(node) for node in own]] = False
     for mask, node in zip(masks[2:], nodes, strict=True):

@@ -9,8 +9,9 @@ import torch
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import engines_for_circuits
 from kcircuits.evaluate.readout import read_answers
-from kcircuits.memory import memory_bytes
+from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
+from kcircuits.needs import for_circuits
 from kcircuits.task import Task
 
 
@@ -23,9 +24,8 @@ def answer_ranks(model: Model, prompts: Sequence[Prompt], memory: int | str | No
     if not prompts:
         return ()
     task = Task(tuple(prompts))
-    rows = torch.cat(
-        [engine.full_rows() for engine in engines_for_circuits(model.spec, task, memory_bytes(memory))]
-    )
+    budget = budget_for(memory, [for_circuits(model.spec, task)])
+    rows = torch.cat([engine.full_rows() for engine in engines_for_circuits(model.spec, task, budget)])
     answers = torch.tensor([prompt.answer_id for prompt in prompts])
     ranks = read_answers(model.spec, rows[None], answers).rank[0].ceil()
     return tuple(ranks.long().tolist())

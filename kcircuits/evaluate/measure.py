@@ -18,7 +18,7 @@ from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task
 
 MASK_BYTES = 256 * 2**20
-"""Masks that exist at a time; a mask has one byte for each pair of sender and receiver."""
+"""Masks that exist at a time, at most; a mask has one byte for each pair of sender and receiver."""
 
 
 def measure_runs(spec: ModelSpec, task: Task, masks: np.ndarray, memory: int) -> list[RunMeasures]:
@@ -48,7 +48,8 @@ def measure_metric(spec: ModelSpec, task: Task, masks: Iterable[np.ndarray], mem
     spec, task
         The model and what is measured.
     masks
-        At least one, each bool [S, R]; taken from the iterable `MASK_BYTES` at a time.
+        At least one, each bool [S, R]; taken from the iterable a few at a time, an eighth of the
+        memory and `MASK_BYTES` at most.
     memory
         Bytes for what runs together.
 
@@ -57,7 +58,7 @@ def measure_metric(spec: ModelSpec, task: Task, masks: Iterable[np.ndarray], mem
     KCircuitsError
         If the metric overflows.
     """
-    size = max(1, MASK_BYTES // spec.graph.valid.size)
+    size = max(1, min(MASK_BYTES, memory // 8) // spec.graph.valid.size)
     remaining = iter(masks)
     blocks = []
     while block := list(islice(remaining, size)):

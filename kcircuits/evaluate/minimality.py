@@ -20,9 +20,10 @@ from kcircuits.evaluate.intervals import (
 )
 from kcircuits.evaluate.measure import measure_metric
 from kcircuits.evaluate.prepare import check_whole, spec_and_task
-from kcircuits.memory import memory_bytes
+from kcircuits.memory import budget_for
 from kcircuits.metrics import Metric, faithfulness
 from kcircuits.model.loading import Model
+from kcircuits.needs import for_circuits
 from kcircuits.task import Ablation
 
 EDGE_LIMIT = 500
@@ -147,7 +148,7 @@ def minimality(
     check_whole("seed", seed)
     if not circuit.edges:
         raise KCircuitsError("minimality needs a circuit with edges, and this one has none")
-    budget = memory_bytes(memory)
+    budget = budget_for(memory, [for_circuits(spec, task)])
     mask = circuit.mask()
     places = np.argwhere(mask)  # in the order of circuit.edges
     chosen = np.arange(len(places))

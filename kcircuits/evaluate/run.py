@@ -12,9 +12,10 @@ from kcircuits.evaluate.evaluation import Evaluation
 from kcircuits.evaluate.measure import measure_runs
 from kcircuits.evaluate.measures import HIT_RANK
 from kcircuits.evaluate.prepare import check_whole, is_folded, spec_and_task
-from kcircuits.memory import memory_bytes
+from kcircuits.memory import budget_for
 from kcircuits.metrics import Metric
 from kcircuits.model.loading import Model
+from kcircuits.needs import for_circuits
 from kcircuits.random_circuits import random_connected_mask
 from kcircuits.task import Ablation
 
@@ -68,7 +69,7 @@ def evaluate(
     check_whole("random_circuits", random_circuits)
     check_whole("seed", seed)
     check_whole("hit_k", hit_k, least=1)
-    budget = memory_bytes(memory)
+    budget = budget_for(memory, [for_circuits(spec, task)])
 
     graph, mask = circuit.graph, circuit.mask()
     count = random_circuits if circuit.edges else 0

@@ -15,10 +15,11 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate.measure import measure_metric
 from kcircuits.evaluate.prepare import Found, check_whole, spec_and_task
 from kcircuits.graph import Graph
-from kcircuits.memory import memory_bytes
+from kcircuits.memory import budget_for
 from kcircuits.metrics import Metric, faithfulness
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
+from kcircuits.needs import for_circuits
 from kcircuits.random_circuits import random_connected_mask
 from kcircuits.task import Ablation, Task
 
@@ -194,7 +195,8 @@ def _curve(
             counts.append(int(mask.sum()))
             yield mask
 
-    full, empty, *others = measure_metric(spec, task, masks(), memory_bytes(memory))
+    budget = budget_for(memory, [for_circuits(spec, task)])
+    full, empty, *others = measure_metric(spec, task, masks(), budget)
     metric = np.stack(others).reshape(-1, len(fractions), len(full)).mean(axis=0)
     return SizeCurve(tuple(fractions), tuple(counts[: len(fractions)]), full, empty, metric)
 

@@ -10,23 +10,24 @@ from typing import Any
 from kcircuits.data.prompts import Prompt
 from kcircuits.discover import SCORERS, method_of
 from kcircuits.discover.methods import METHODS
-from kcircuits.engine import Engine, check_all_fit
+from kcircuits.engine import CHUNK_LIMIT, Engine, acdc_chunk, check_all_fit
 from kcircuits.errors import KCircuitsError
 from kcircuits.layouts import IN_MEMORY, placement_for_scores
-from kcircuits.memory import Layout, memory_bytes
+from kcircuits.memory import Layout, available, default_for, memory_bytes
 from kcircuits.metrics import Metric
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
-from kcircuits.planning import calibration
-from kcircuits.planning.memory import (
+from kcircuits.needs import (
     SEARCHES,
-    GradientWork,
     Sizes,
-    gradient_work,
-    measuring_bytes,
-    weights_bytes,
+    for_circuits,
+    for_method,
+    method_keeps_a_run,
+    placement_for_search,
 )
-from kcircuits.portions import parts, portions
+from kcircuits.planning import calibration
+from kcircuits.planning.memory import GradientWork, gradient_work, measuring_bytes, weights_bytes
+from kcircuits.portions import means_bytes, parts, portions
 from kcircuits.task import Ablation, Task
 
 
@@ -60,8 +61,16 @@ class Plan:
         Bytes of the senders in the CPU's memory, where they are kept there.
     measuring
         Bytes of the masked runs that measure the circuit in the end, which come when all else is gone.
+    means
+        Bytes of the means that mean ablation needs, which stay for both.
+    least
+        Bytes of the smallest step, by which `kcircuits.discover` refuses a budget that is less.
+    least_of
+        What that is: "eap needs at least 1.50 GiB for the longest prompt (2,007 tokens)".
     memory
-        The budget for `engine` and `workspace`.
+        The budget for the search, and for the measuring.
+    available
+        Bytes that the machine has left now, where the model is on the CPU; else None.
     seconds
         The search's time, or None if it was not asked for. For "acdc" that of testing every edge in the full
         model, which is far more than a sparse circuit takes.
@@ -84,13 +93,17 @@ class Plan:
     workspace: int
     host: int
     measuring: int
+    means: int
+    least: int
+    least_of: str
     memory: int
+    available: int | None
     seconds: float | None
 
     @property
     def peak(self) -> int:
-        """Bytes of the weights, and of the search or the measuring: which is more."""
-        return self.weights + max(self.engine + self.workspace, self.measuring)
+        """Bytes of the weights, the means, and of the search or the measuring: which is more."""
+        return self.weights + self.means + max(self.engine + self.workspace, self.measuring)
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
@@ -135,29 +148,41 @@ def plan(
     chosen.check(model.spec, task)
     spec = model.spec
     check_all_fit(spec, task.prompts)
-    budget = memory_bytes(memory)
+    settings, graph = chosen.settings, spec.graph
+    needs = [for_method(method, spec, task, settings), for_circuits(spec, task)]
+    need = max(needs, key=lambda each: each.least)
+    budget = default_for(need) if memory is None else memory_bytes(memory)
+    means = means_bytes(spec, task)
+    left = max(1, budget - means)
     kept = ablation != "zero"
     cut, placement = [task.prompts], IN_MEMORY
     if method in SCORERS:
         whole: Sequence[tuple[Prompt, ...]] = [task.prompts]
-        if method not in SEARCHES:
-            senders = chosen.settings["senders"]
-            placement = placement_for_scores(spec, task.prompts, budget, kept, senders)
+        if method in SEARCHES:
+            placement = placement_for_search(method, spec, task.prompts, kept)
+        else:
+            placement = placement_for_scores(
+                spec,
+                task.prompts,
+                left,
+                kept,
+                settings["senders"],
+                another=method_keeps_a_run(method),
+                qk_fix=settings["qk_fix"],
+            )
             whole = parts(task.prompts)
         cut = [
-            portion
-            for part in whole
-            for portion in portions(spec, part, budget, kept=kept, **vars(placement))
+            portion for part in whole for portion in portions(spec, part, left, kept=kept, **vars(placement))
         ]
     largest = max(cut, key=lambda portion: sum(len(prompt.clean_ids) for prompt in portion))
     sizes = Sizes.of(spec, kept, largest, placement.layout)
-    settings, graph = chosen.settings, spec.graph
     work = _Work.of(method, settings, spec)
     if method in SEARCHES:
-        gradients = GradientWork(at_a_time=1, blocks=1, bytes=SEARCHES[method](sizes, budget))
+        limit = acdc_chunk(spec, sizes.prompts) if method == "acdc" else CHUNK_LIMIT
+        gradients = GradientWork(1, 1, True, SEARCHES[method](sizes, left, limit))
     else:
         steps = settings.get("ig_steps", work.runs)
-        gradients = gradient_work(sizes, steps, budget, kept_runs=int(work.begins_anywhere))
+        gradients = gradient_work(sizes, steps, left, method_keeps_a_run(method))
     seconds = None
     if calibrate:
         portion = replace(task, prompts=largest, reference=task.reference or task.prompts)
@@ -180,8 +205,12 @@ def plan(
         engine=sizes.engine,
         workspace=gradients.bytes,
         host=sizes.host,
-        measuring=measuring_bytes(spec, kept, task.prompts, budget),
+        measuring=measuring_bytes(spec, kept, task.prompts, left),
+        means=means,
+        least=need.least,
+        least_of=need.text,
         memory=budget,
+        available=available() if need.on_cpu else None,
         seconds=seconds,
     )
 

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 from kcircuits.data.prompts import Prompt
-from kcircuits.discover import SCORERS, Progress, ProgressCallback, Steps, scorer_of
+from kcircuits.discover import METHODS, SCORERS, Progress, ProgressCallback, Steps, scorer_of
 from kcircuits.discover.by_scores import check_differences
 from kcircuits.engine import check_all_fit, measure
 from kcircuits.errors import KCircuitsError
-from kcircuits.memory import memory_bytes
+from kcircuits.memory import budget_for
 from kcircuits.metrics import Metric, faithfulness, reported
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.model.transforms import changed
+from kcircuits.needs import for_circuits, for_method
 from kcircuits.sizes.comparison import SizeComparison
 from kcircuits.sizes.methods import NAMES, RANDOM, Job, curve_of
 from kcircuits.sizes.options import SizeOptions
@@ -69,9 +70,9 @@ def compare_sizes(
     task = Task(tuple(prompts), ablation, metric, tuple(reference))
     check_methods(methods, model.spec, task)
     check_all_fit(model.spec, (*task.prompts, *task.reference))
-    budget = memory_bytes(memory)
-
     spec = changed(model.spec, fold_value_biases=fold_value_biases, keep_positions=keep_positions)
+    needs = [for_method(name, spec, task, {}) for name in methods if name in METHODS]
+    budget = budget_for(memory, [for_circuits(spec, task), *needs])
     both = np.stack([spec.graph.valid, np.zeros_like(spec.graph.valid)])
     full, empty = measure(spec, task, both, budget)
     if faithfulness(full, empty, empty) is None:

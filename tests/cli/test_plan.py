@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 
@@ -26,6 +28,15 @@ def test_the_layout_of_the_senders_is_said(kcircuits, worded, prompts_file, how,
     )
     assert done.status == 0
     assert text in done.out
+
+
+def test_what_is_more_than_the_machine_has_is_said(kcircuits, worded, prompts_file, monkeypatch):
+    how = ("plan", "--model", worded, "--prompts", prompts_file, "--method", "eap", "--no-time")
+    assert "this machine has" not in kcircuits(*how).out
+    monkeypatch.setattr(sys.modules["kcircuits.planning.plan"], "available", lambda: 2**10)
+    done = kcircuits(*how)
+    assert done.status == 0
+    assert "this machine has 0.0 MiB left for what comes on top of the weights" in done.out
 
 
 def test_json_without_time(kcircuits, worded, prompts_file, tmp_path):

@@ -376,3 +376,19 @@ def test_activation_scores_hold_one_node_at_a_time():
     assert_same_scores(once[:, last], path(engine)[:, last] * (runs - 1) / runs, 1e-5)
     chunked = engine.activation_scores(1, qk_fix=False, memory=TINY, progress=None)
     assert_same_scores(chunked, once, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama_gqa", "gpt_neox", "olmo2", "gemma2", "mixtral", "gpt_oss"])
+def test_layers_that_are_run_again_give_the_same_bits(name):
+    """With little memory only the streams before the layers are kept, of ragged prompts, too."""
+    engine = Engine(tiny_spec(name), Task(random_prompts_of([5, 3, 6]), "corrupt"))
+    kept, again = (
+        engine.path_scores([0.5], rule="gradient", qk_fix=False, memory=memory, progress=None)
+        for memory in (LARGE, TINY)
+    )
+    assert kept.abs().max() > 0
+    assert torch.equal(kept, again)
+    kept, again = (
+        engine.activation_scores(1, qk_fix=False, memory=memory, progress=None) for memory in (LARGE, TINY)
+    )
+    assert torch.equal(kept, again)
