@@ -60,8 +60,14 @@ def check_same_weights(subject: str, ours: dict[str, Any], theirs: dict[str, Any
     Raises
     ------
     KCircuitsError
-        If their weights are not the same, or either does not say.
+        If their weights are not the same, or either does not say; or both say what they compute with beside
+        the weights (the configuration), and that is not the same.
     """
+    if _same_hash(ours, theirs) and not same_weights(ours, theirs):
+        raise KCircuitsError(
+            f"{subject} found in the model {called(ours)} with another configuration than this one has: "
+            "a rotation, a scale, a norm or a window differs"
+        )
     if not same_weights(ours, theirs):
         raise KCircuitsError(
             f"{subject} found in the model {called(ours)}, and this is {called(theirs)}: "
@@ -70,7 +76,15 @@ def check_same_weights(subject: str, ours: dict[str, Any], theirs: dict[str, Any
 
 
 def same_weights(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    """Whether two identities are of models with the same weights; not where either does not say."""
+    """Whether two identities are of models with the same weights; not where either does not say.
+
+    Where both also say their configuration, as files of older versions do not, it must be the same, too.
+    """
+    known = [one["configuration"] for one in (ours, theirs) if one.get("configuration") is not None]
+    return _same_hash(ours, theirs) and len(set(known)) <= 1
+
+
+def _same_hash(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
     weights = ours.get("weights_hash")
     return weights is not None and bool(weights == theirs.get("weights_hash"))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
-from kcircuits.identity import called, graph_of
+from kcircuits.identity import called, check_same_weights, graph_of
 
 SIZES = {"num_layers": 2, "num_heads": 4, "num_kv_heads": 2}
 
@@ -42,3 +44,20 @@ def test_graphs_that_make_no_sense(change, message):
 def test_called():
     assert called({"name": "base", "weights_hash": "0123456789abcdef"}) == "'base' (weights 0123456789ab)"
     assert called({}) == "'without a name' (weights unknown)"
+
+
+class TestSameModel:
+    BASE: ClassVar = {"name": "base", "weights_hash": "a", "configuration": "c"}
+
+    def test_another_configuration_of_the_same_weights(self):
+        with pytest.raises(KCircuitsError, match="with another configuration than this one has"):
+            check_same_weights("the circuit was", self.BASE, self.BASE | {"configuration": "d"})
+
+    def test_files_of_older_versions_do_not_say_their_configuration(self):
+        old = {"name": "base", "weights_hash": "a"}
+        check_same_weights("the circuit was", old, self.BASE)
+        check_same_weights("the circuit was", self.BASE, self.BASE | {"name": "renamed"})
+
+    def test_other_weights(self):
+        with pytest.raises(KCircuitsError, match="use the model that it was found in"):
+            check_same_weights("the circuit was", self.BASE, self.BASE | {"weights_hash": "b"})

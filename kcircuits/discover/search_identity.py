@@ -11,6 +11,7 @@ from kcircuits._native import C
 from kcircuits.data.prompts import Prompt
 from kcircuits.documents import shown
 from kcircuits.model.devices import devices_of, tensors_of
+from kcircuits.model.identity import configuration_hash
 from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task
 
@@ -36,6 +37,7 @@ def search_of(
     return {
         "model": identity.get("weights_hash"),
         "dtype": ", ".join(weights),
+        "configuration": configuration_hash(spec, exact=True),
         **settings,
         "prompts": _digest([_ids(task, prompt) for prompt in task.prompts]),
         "reference prompts": _digest([prompt.clean_ids for prompt in task.reference]),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.spec import ModelSpec
+from kcircuits.model.quantised import QuantisedWeight
+from kcircuits.model.spec import ModelSpec, Rotary
 
 
 def identity_of(name: str, spec: ModelSpec, weights: str) -> dict[str, Any]:
@@ -27,7 +30,43 @@ def identity_of(name: str, spec: ModelSpec, weights: str) -> dict[str, Any]:
         "width": spec.width,
         "vocab_size": spec.vocab_size,
         "weights_hash": weights,
+        "configuration": configuration_hash(spec),
     }
+
+
+def configuration_hash(spec: ModelSpec, *, exact: bool = False) -> str:
+    """Hash what a model computes with beside its weights: scales, rotations, norms, windows, activations.
+
+    `weights_hash` leaves these out. Without `exact` the hash is the same on every machine and for every type
+    that weights are kept in: numbers count with six digits, angles to about a percent, tensors with their
+    shapes. With `exact` every digit of the angles counts, and the types of the tensors: that is for results
+    that are to be the same to the last bit.
+    """
+    plain = json.dumps(_plain(spec, exact), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _plain(part: Any, exact: bool) -> Any:
+    if isinstance(part, Rotary):
+        angles = part.inv_freq.double()
+        return [
+            _number(part.scale, exact),
+            angles.tolist() if exact else (100 * angles.log2()).round().tolist(),
+        ]
+    if isinstance(part, Tensor):
+        return [str(part.dtype), list(part.shape)] if exact else list(part.shape)
+    if isinstance(part, QuantisedWeight) and not exact:
+        return list(part.shape)
+    if isinstance(part, tuple):
+        return [_plain(item, exact) for item in part]
+    if is_dataclass(part):
+        return {field.name: _plain(getattr(part, field.name), exact) for field in fields(part)}
+    return _number(part, exact) if isinstance(part, float) else part
+
+
+def _number(value: float, exact: bool) -> str:
+    """As text, as an infinite cap is no JSON."""
+    return repr(value) if exact else f"{value:.6g}"
 
 
 def weights_hash(weights: Mapping[str, Tensor], unused: Callable[[str], bool] = lambda _: False) -> str:

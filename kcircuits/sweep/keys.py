@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
 from typing import Any
 
-from torch import Tensor
-
 from kcircuits.data.prompts import Prompt
+from kcircuits.model.identity import configuration_hash
 from kcircuits.model.loading import Model
-from kcircuits.model.spec import Rotary
 
 ALGORITHMS = 1
 """Raised by hand whenever a change of this package gives another result for the same settings.
@@ -48,21 +45,9 @@ def digest_of_prompts(prompts: Sequence[Prompt]) -> str:
 def model_content(model: Model) -> dict[str, Any]:
     """Of a model what a result depends on: its weights as stored, and how they are kept and put together.
 
-    The weights' hash leaves the configuration out: the scale of a rotation, a norm's epsilon, a window. They
-    are in the description, which counts with every number, and with its tensors' types and shapes; of
-    rotations, which are no stored weights, the angles themselves.
+    The weights' hash leaves the configuration out: the scale of a rotation, a norm's epsilon, a window.
     """
-    described = hashlib.sha256(canonical({"spec": _plain(model.spec)}).encode()).hexdigest()
-    return {"weights": model.identity["weights_hash"], "description": described}
-
-
-def _plain(part: Any) -> Any:
-    if isinstance(part, Rotary):
-        return [part.scale, part.inv_freq.double().tolist()]
-    if isinstance(part, Tensor):
-        return [str(part.dtype), list(part.shape)]
-    if isinstance(part, tuple):
-        return [_plain(item) for item in part]
-    if is_dataclass(part):
-        return {field.name: _plain(getattr(part, field.name)) for field in fields(part)}
-    return repr(part) if isinstance(part, float) else part  # an infinite cap is no JSON
+    return {
+        "weights": model.identity["weights_hash"],
+        "description": configuration_hash(model.spec, exact=True),
+    }

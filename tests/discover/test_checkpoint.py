@@ -297,7 +297,7 @@ def test_writing_takes_a_small_share_of_the_time(tmp_path, monkeypatch, seconds,
     """At most once a second, and more rarely where writing takes long."""
     now = 0.0
 
-    def write(path: object, content: bytes) -> None:
+    def write(path: object, content: bytes, **_: object) -> None:
         nonlocal now
         now += seconds
 

