@@ -17,7 +17,6 @@ from kcircuits.checking.comparison import (
     of_transformers,
 )
 from kcircuits.errors import KCircuitsError
-from kcircuits.memory import memory_bytes
 from kcircuits.model.gguf.conversion import account_of, converted
 from kcircuits.model.gguf.file import GgufAccount
 from kcircuits.model.loading import Model, load_model, source_path
@@ -32,6 +31,9 @@ TEXTS = (
 
 LENGTHS = (8, 64, 256)
 """Tokens of random prompts: longer ones show windows and scaled rotations."""
+
+SAME_WEIGHTS = "Transformers, on the weights as they were read"
+"""What a model is compared with where nothing else is given."""
 
 _EXACT = ("F32", "F16", "BF16", "F64")
 
@@ -61,6 +63,12 @@ class ModelCheck:
         """All of it as plain data, with `agrees` and the comparison's tolerance."""
         compared = None if self.comparison is None else asdict(self.comparison) | {"tolerance": TOLERANCE}
         return asdict(self) | {"comparison": compared, "agrees": self.agrees}
+
+    @property
+    def is_file_unchecked(self) -> bool:
+        """Whether the reading of a GGUF file was not checked, as nothing else was given to compare with."""
+        compared = self.comparison
+        return self.kind.startswith("GGUF") and compared is not None and compared.other == SAME_WEIGHTS
 
 
 def check_model(
@@ -97,30 +105,27 @@ def check_model(
     >>> check.agrees, check.ignored["general.license"]
     (True, 'metadata about the file')
     """
-    budget = memory_bytes(memory)
     path, from_gguf = source_path(source)
     model = load_model(source)
     gguf = account_of(path) if from_gguf else None
-    prompts = _prompts(model)
-    ours = of_spec(model.spec, budget)
+    ours = of_spec(model.spec, memory)
     if against is None:
         theirs, tokenizer = of_transformers(converted(path) if from_gguf else path)
-        other, same = "Transformers, on the same weights", True
+        other, same, second = SAME_WEIGHTS, True, model
         # The tokenizer of a GGUF file is our own in both.
         other_ids = () if from_gguf else compare_ids(model, tokenizer, TEXTS)
     else:
         other_path, other_is_gguf = source_path(against)
+        second = load_model(against)
+        _check_sizes(model, second)
         if other_is_gguf:
-            second = load_model(against)
-            _check_sizes(model, second)
-            theirs, tokenizer = of_spec(second.spec, budget), second.tokenizer
+            theirs, tokenizer = of_spec(second.spec, memory), second.tokenizer
         else:
-            _check_sizes(model, load_model(against))
             theirs, tokenizer = of_transformers(other_path)
         kinds = [*(gguf.kinds if gguf else ()), *(account_of(other_path).kinds if other_is_gguf else ())]
         other, same = str(against), all(kind in _EXACT for kind in kinds)
         other_ids = compare_ids(model, tokenizer, TEXTS)
-    comparison = Comparison(other, same, compare_logits(ours, theirs, prompts), other_ids)
+    comparison = Comparison(other, same, compare_logits(ours, theirs, _prompts(model, second)), other_ids)
     return ModelCheck(
         source=str(source),
         kind=_kind(gguf),
@@ -131,27 +136,37 @@ def check_model(
     )
 
 
-def _prompts(model: Model) -> list[tuple[str | None, tuple[int, ...]]]:
-    """Texts, where there is a tokenizer, and random ids of several lengths; the same every time."""
-    longest = model.spec.max_positions
+def _prompts(model: Model, other: Model) -> list[tuple[str | None, tuple[int, ...]]]:
+    """Texts, where there is a tokenizer, and random ids of several lengths; the same every time.
+
+    Both models know all of their tokens, and take prompts of their length.
+    """
+    longest = min(model.spec.max_positions, other.spec.max_positions)
+    vocab_size = min(model.spec.vocab_size, other.spec.vocab_size)
     prompts: list[tuple[str | None, tuple[int, ...]]] = []
     for text in TEXTS if model.tokenizer is not None else ():
         ids = tuple(model.tokenizer(text)["input_ids"])[:longest]  # type: ignore[misc]
-        if ids and max(ids) < model.spec.vocab_size:
+        if ids and max(ids) < vocab_size:
             prompts.append((text, ids))
     generator = torch.Generator().manual_seed(0)
     for length in sorted({min(length, longest) for length in LENGTHS}):
-        drawn = torch.randint(model.spec.vocab_size, (length,), generator=generator)
+        drawn = torch.randint(vocab_size, (length,), generator=generator)
         prompts.append((None, tuple(drawn.tolist())))
     return prompts
 
 
 def _check_sizes(model: Model, other: Model) -> None:
-    for key in ("num_layers", "num_heads", "num_kv_heads", "width"):
+    names = {
+        "num_layers": "number of layers",
+        "num_heads": "number of heads",
+        "num_kv_heads": "number of key/value heads",
+        "width": "width",
+    }
+    for key, what in names.items():
         if model.identity[key] != other.identity[key]:
             raise KCircuitsError(
-                f"these are two models: {key.replace('_', ' ')} is {model.identity[key]} in "
-                f"{model.identity['name']} and {other.identity[key]} in {other.identity['name']}"
+                f"these are two models: the {what} is {model.identity[key]} in {model.identity['name']} and "
+                f"{other.identity[key]} in {other.identity['name']}"
             )
 
 

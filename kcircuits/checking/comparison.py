@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ from torch import Tensor
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import engine_of
 from kcircuits.errors import KCircuitsError
+from kcircuits.memory import budget_for
 from kcircuits.model.forward import read_out
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
+from kcircuits.needs import for_readings
 from kcircuits.task import Task
 
 TOLERANCE = 1e-3
@@ -57,21 +60,23 @@ class Comparison:
 
     @property
     def largest(self) -> float:
-        """The largest difference of two log-probabilities in any prompt."""
-        return max(one.largest for one in self.differences)
+        """The largest difference of two log-probabilities in any prompt; infinite where one is no number."""
+        return max(one.largest if math.isfinite(one.largest) else math.inf for one in self.differences)
 
     @property
     def agrees(self) -> bool:
-        """Whether ids agree, and logits too where the weights are the same."""
-        return not self.other_ids and (not self.same_weights or self.largest <= TOLERANCE)
+        """Whether ids agree, and logits too where the weights are the same; logits must be finite anyway."""
+        limit = TOLERANCE if self.same_weights else math.inf
+        return not self.other_ids and self.largest <= limit and math.isfinite(self.largest)
 
 
-def of_spec(spec: ModelSpec, memory: int) -> NextToken:
-    """The compiled engine's logits, of one prompt at a time."""
+def of_spec(spec: ModelSpec, memory: int | str | None) -> NextToken:
+    """The compiled engine's logits, of one prompt at a time; raises where it does not fit into the memory."""
 
     def logits(ids: tuple[int, ...]) -> Tensor:
-        engine = engine_of(spec, Task((Prompt(ids, 0),)), memory)
-        return read_out(spec, engine.full_rows())[0]
+        task = Task((Prompt(ids, 0),))
+        budget = budget_for(memory, [for_readings(spec, task.prompts)])
+        return read_out(spec, engine_of(spec, task, budget).full_rows())[0]
 
     return logits
 
@@ -119,6 +124,8 @@ def compare_logits(
 def _difference(text: str | None, ids: tuple[int, ...], ours: Tensor, theirs: Tensor) -> Difference:
     shared = min(len(ours), len(theirs))
     a, b = (row[:shared].double().cpu().log_softmax(-1) for row in (ours, theirs))
+    if not (a.isfinite().all() and b.isfinite().all()):
+        return Difference(text, len(ids), math.inf, math.inf, same_best=False)
     return Difference(
         text=text,
         num_tokens=len(ids),

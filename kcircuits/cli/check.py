@@ -41,7 +41,7 @@ def command(
 
     found = check_model(model, against=against, memory=memory)
     if as_json:
-        json.dump(found.to_json(), sys.stdout, indent=2)
+        json.dump(found.to_json(), sys.stdout, indent=2, allow_nan=False)
         print()
     else:
         _print(found)
@@ -58,7 +58,8 @@ def _print(found: ModelCheck) -> None:
         f"model     {sizes['family']}: {sizes['num_layers']} layers, {sizes['num_heads']} heads, "
         f"{sizes['num_kv_heads']} key/value heads, width {sizes['width']:,}, {sizes['vocab_size']:,} tokens"
     )
-    print(f"used      {len(found.used)} keys: {', '.join(found.used)}")
+    at_default = "" if found.kind.startswith("GGUF") else " (keys at their defaults are not listed)"
+    print(f"used      {len(found.used)} keys: {', '.join(found.used)}{at_default}")
     if found.ignored:
         for reason in dict.fromkeys(found.ignored.values()):
             keys = (key for key, why in sorted(found.ignored.items()) if why == reason)
@@ -85,6 +86,10 @@ def _print(found: ModelCheck) -> None:
     for text, ours, theirs in compared.other_ids:
         print(f"other token ids for {text!r}: {list(ours)}, there {list(theirs)}")
     print(_verdict(found))
+    if found.is_file_unchecked:
+        print(
+            "The reading of the file itself was not checked: give the folder it was made of with --against."
+        )
 
 
 def _verdict(found: ModelCheck) -> str:
@@ -95,7 +100,10 @@ def _verdict(found: ModelCheck) -> str:
     if compared.other_ids:
         return "The tokenizers differ: circuits found on these texts belong to other prompts."
     if not compared.same_weights:
-        return f"Weights were rounded to few bits: log-probabilities differ by up to {compared.largest:.2g}."
+        return (
+            f"Weights were rounded to few bits: log-probabilities differ by up to {compared.largest:.2g}. "
+            "A file of 16 bits or more shows whether the reading is right."
+        )
     if compared.agrees:
         return f"Log-probabilities agree within {TOLERANCE:g}."
     return f"Log-probabilities differ by {compared.largest:.2g}: results on this model cannot be trusted."

@@ -19,6 +19,9 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.model.config_keys import EVIDENT, HARMLESS, ROPE_ALWAYS, ROPE_KEYS, agrees, layer_types
 from kcircuits.model.spec import ModelSpec
 
+READ_ANYWAY = frozenset({"is_causal"})
+"""Keys that no class declares and that Transformers reads for every family; their default is not false."""
+
 
 @dataclass(frozen=True)
 class ConfigAccount:
@@ -97,6 +100,8 @@ def _account(config: Any, read: set[str], spec: ModelSpec) -> ConfigAccount:
                 f"{spec.family} models, so its numbers could be wrong; if this changes none, remove it from "
                 "config.json"
             )
+        elif key in READ_ANYWAY:
+            raise KCircuitsError(f"the configuration has {key} = {shown(value)}, which is not supported")
         elif not _says_nothing(value):
             raise KCircuitsError(
                 f"the configuration has {key} = {shown(value)}, which Transformers does not read for "

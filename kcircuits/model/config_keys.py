@@ -225,6 +225,7 @@ _SAID_ANYWAY: dict[str, Callable[[ModelSpec, Any], bool]] = {
     "max_window_layers": lambda spec, _: "sliding_attention" not in layer_types(spec),
     "experts_per_token": _is_top_k,
     "use_parallel_residual": lambda spec, value: value == spec.parallel,
+    "is_causal": lambda _, value: value is True,  # every family here sees only earlier tokens
     "rotary": lambda spec, value: value is (_first_attention(spec).rotary is not None),
     "rope_interleaved": lambda _, value: value is False,
     "scale_attn_weights": lambda spec, value: (

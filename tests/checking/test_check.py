@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from kcircuits.checking import check, check_model
+from kcircuits.checking.comparison import Comparison, Difference, compare_logits
 from kcircuits.errors import KCircuitsError
 from tests.data.tiny_tokenizers import word_tokenizer
 from tests.model.gguf.hf_to_gguf import write_model
@@ -63,7 +65,9 @@ def test_a_file_that_says_something_else_is_found_out(folder, tmp_path):
     found = check_model(file, against=folder)
     assert not found.agrees and found.comparison is not None
     assert found.comparison.largest > 0.1
-    assert check_model(file).agrees  # its own weights alone cannot show it
+    alone = check_model(file)
+    assert alone.agrees and alone.is_file_unchecked  # its own weights cannot show it
+    assert not found.is_file_unchecked
 
 
 def test_a_wrong_reader_is_found_out(folder, monkeypatch):
@@ -102,7 +106,7 @@ def test_other_token_ids_are_found_out(folder, tmp_path):
 def test_two_models(folder, tmp_path):
     other = save(build(lambda: llama(num_hidden_layers=2)), tmp_path / "small")
     with pytest.raises(
-        KCircuitsError, match="these are two models: num layers is 3 in original and 2 in small"
+        KCircuitsError, match="these are two models: the number of layers is 3 in original and 2 in small"
     ):
         check_model(folder, against=other)
 
@@ -120,3 +124,26 @@ def test_the_same_prompts_every_time(folder):
     first = check_model(folder)
     torch.manual_seed(2)
     assert check_model(folder) == first
+
+
+def test_a_vocabulary_and_a_length_of_another_size(folder, tmp_path):
+    other = save(build(lambda: llama(vocab_size=40, max_position_embeddings=16)), tmp_path / "other")
+    found = check_model(folder, against=other)
+    assert not found.agrees and found.comparison is not None
+    assert max(one.num_tokens for one in found.comparison.differences) == 16
+
+
+def test_what_is_no_number_is_no_agreement(folder):
+    good = Difference(None, 8, 1e-5, 0.0, same_best=True)
+    bad = replace(good, largest=math.nan)
+    for differences in ((good, bad), (bad, good)):
+        assert not Comparison("x", True, differences).agrees
+        assert not Comparison("x", False, differences).agrees
+    row = torch.tensor([0.0, math.nan])
+    (one,) = compare_logits(lambda _: row, lambda _: torch.zeros(2), [(None, (1,))])
+    assert one.largest == math.inf and not one.same_best
+
+
+def test_too_little_memory(folder):
+    with pytest.raises(KCircuitsError, match="a size"):
+        check_model(folder, memory="much")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import inspect
 import random
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from transformers import (
     CONFIG_MAPPING,
     AutoModelForCausalLM,
@@ -21,7 +23,8 @@ from transformers import (
 )
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.config_account import ConfigAccount
+from kcircuits.model.config_account import READ_ANYWAY, ConfigAccount
+from kcircuits.model.config_keys import HARMLESS
 from kcircuits.model.families import FAMILIES, account_of, spec_of
 from kcircuits.model.families.common import decoder, gated_mlp, rms_norm, rotary
 from kcircuits.model.families.llama import attention
@@ -213,6 +216,26 @@ def test_a_folder_with_an_unused_value_is_refused(folder):
     edit_json(folder / "config.json", embedding_multiplier=12.0)
     with pytest.raises(KCircuitsError, match=r"^the configuration has embedding_multiplier = 12\.0, which"):
         load_model(folder)
+
+
+@pytest.mark.parametrize("value", [False, None, 0])
+def test_attention_to_later_tokens_is_refused(folder, value):
+    """Transformers reads this key for every family, though no class of configurations declares it."""
+    edit_json(folder / "config.json", is_causal=value)
+    with pytest.raises(
+        KCircuitsError, match=f"the configuration has is_causal = {value}, which is not supported"
+    ):
+        load_model(folder)
+    edit_json(folder / "config.json", is_causal=True)
+    assert load_model(folder).account.evident["is_causal"]
+
+
+def test_no_other_key_is_read_by_transformers_without_being_declared():
+    """Such a key has a default that is not false, so that false would not say nothing."""
+    generic = [transformers.masking_utils, transformers.modeling_utils, transformers.modeling_rope_utils]
+    pattern = r'getattr\((?:self\.)?config, "(\w+)", (?!None|False)'
+    found = {name for module in generic for name in re.findall(pattern, inspect.getsource(module))}
+    assert found <= READ_ANYWAY | HARMLESS.keys() | {"layer_types", "head_dim", "num_key_value_heads"}
 
 
 def test_a_family_that_forgets_a_value_is_refused(monkeypatch):

@@ -26,6 +26,7 @@ from kcircuits.model.families import (
     stablelm,
 )
 from kcircuits.model.spec import ModelSpec
+from kcircuits.model.spec_numbers import check_numbers
 
 FAMILIES: dict[str, Callable[[Any], ModelSpec]] = {
     "falcon": falcon.spec,
@@ -89,4 +90,5 @@ def spec_and_account(hf_model: Any) -> tuple[ModelSpec, ConfigAccount]:
         raise KCircuitsError(
             f"{spec.num_heads} heads of queries cannot share {spec.num_kv_heads} of keys and values evenly"
         )
+    check_numbers(spec)
     return settled(spec), account

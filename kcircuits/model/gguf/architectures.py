@@ -7,7 +7,7 @@ file they do not ask for is refused (`kcircuits.model.gguf.file`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from kcircuits.documents import shown
@@ -21,18 +21,20 @@ from kcircuits.model.gguf.header_values import (
     rotation,
     sizes_of,
 )
-from kcircuits.model.gguf.sources import (
-    Names,
-    Sizes,
-    Source,
-    experts_alternating,
-    experts_one_above_the_other,
-    grouped,
-    interleaved_keys,
-    interleaved_queries,
-    part_of_fused,
-    source,
+from kcircuits.model.gguf.names import (
+    FALCON,
+    GEMMA,
+    GEMMA_POST,
+    GPT2,
+    GPT_OSS,
+    INTERLEAVED,
+    NEOX,
+    OLMO2,
+    PHI3,
+    PLAIN,
+    phi2_names,
 )
+from kcircuits.model.gguf.sources import Names, Sizes
 
 Config = dict[str, Any]
 
@@ -71,184 +73,14 @@ def config_of(file: GgufFile) -> tuple[Config, Sizes]:
     return architecture.config(file, sizes), sizes
 
 
-# Tables of names.
-
-_OUTSIDE = {
-    "model.embed_tokens": source("token_embd"),
-    "model.norm": source("output_norm"),
-    "lm_head": source("output"),
-}
-_ATTENTION = {
-    "self_attn.q_proj": source("attn_q"),
-    "self_attn.k_proj": source("attn_k"),
-    "self_attn.v_proj": source("attn_v"),
-    "self_attn.o_proj": Source(("attn_output",), optional_bias=True),
-}
-_NORMS = {"input_layernorm": source("attn_norm"), "post_attention_layernorm": source("ffn_norm")}
-_HEAD_NORMS = {"self_attn.q_norm": source("attn_q_norm"), "self_attn.k_norm": source("attn_k_norm")}
-_MLP = {
-    "mlp.gate_proj": source("ffn_gate"),
-    "mlp.up_proj": source("ffn_up"),
-    "mlp.down_proj": source("ffn_down"),
-}
-_EXPERTS = {
-    "mlp.gate": source("ffn_gate_inp"),
-    "mlp.experts.gate_up_proj": source(
-        "ffn_gate_exps.weight", "ffn_up_exps.weight", rule=experts_one_above_the_other
-    ),
-    "mlp.experts.down_proj": source("ffn_down_exps.weight"),
-}
-_LAYERS = "model.layers"
-_PLAIN = Names(_LAYERS, _OUTSIDE, _ATTENTION | _NORMS | _HEAD_NORMS | _MLP | _EXPERTS)
-_INTERLEAVED = replace(
-    _PLAIN,
-    inside=dict(_PLAIN.inside)
-    | {
-        "self_attn.q_proj": source("attn_q", rule=interleaved_queries),
-        "self_attn.k_proj": source("attn_k", rule=interleaved_keys),
-    },
-)
-
-
-def _minus_one(names: dict[str, Source]) -> dict[str, Source]:
-    """Norms of Gemma: the file has the weights to which one was added."""
-    return {name: replace(found, add=-1.0) for name, found in names.items()}
-
-
-_GEMMA_OUTSIDE = _OUTSIDE | _minus_one({"model.norm": source("output_norm")})
-_GEMMA = Names(_LAYERS, _GEMMA_OUTSIDE, _ATTENTION | _MLP | _minus_one(_NORMS))
-_GEMMA_POST = Names(
-    _LAYERS,
-    _GEMMA_OUTSIDE,
-    _ATTENTION
-    | _MLP
-    | _minus_one(
-        _HEAD_NORMS
-        | {
-            "input_layernorm": source("attn_norm"),
-            "post_attention_layernorm": source("post_attention_norm"),
-            "pre_feedforward_layernorm": source("ffn_norm"),
-            "post_feedforward_layernorm": source("post_ffw_norm"),
-        }
-    ),
-)
-_OLMO2 = Names(
-    _LAYERS,
-    _OUTSIDE,
-    _ATTENTION
-    | _HEAD_NORMS
-    | _MLP
-    | {
-        "post_attention_layernorm": source("post_attention_norm"),
-        "post_feedforward_layernorm": source("post_ffw_norm"),
-    },
-)
-_PHI3 = Names(
-    _LAYERS,
-    _OUTSIDE,
-    _NORMS
-    | {
-        "self_attn.qkv_proj": source("attn_qkv"),
-        "self_attn.o_proj": source("attn_output"),
-        "mlp.gate_up_proj": source("ffn_up"),
-        "mlp.down_proj": source("ffn_down"),
-    },
-)
-_PHI2_MLP = {
-    "input_layernorm": source("attn_norm"),
-    "mlp.fc1": source("ffn_up"),
-    "mlp.fc2": source("ffn_down"),
-    "self_attn.dense": source("attn_output"),
-}
-_PHI2_OUTSIDE = {
-    "model.embed_tokens": source("token_embd"),
-    "model.final_layernorm": source("output_norm"),
-    "lm_head": source("output"),
-}
-_FUSED_ATTENTION = {
-    f"self_attn.{name}_proj": source("attn_qkv", rule=part_of_fused(index))
-    for index, name in enumerate("qkv")
-}
-_GPT2 = Names(
-    "transformer.h",
-    {
-        "transformer.wte": source("token_embd"),
-        "transformer.wpe": source("position_embd"),
-        "transformer.ln_f": source("output_norm"),
-        "lm_head": source("output"),
-    },
-    {
-        "ln_1": source("attn_norm"),
-        "attn.c_attn": source("attn_qkv", turned=True),
-        "attn.c_proj": source("attn_output", turned=True),
-        "ln_2": source("ffn_norm"),
-        "mlp.c_fc": source("ffn_up", turned=True),
-        "mlp.c_proj": source("ffn_down", turned=True),
-    },
-)
-_NEOX = Names(
-    "gpt_neox.layers",
-    {
-        "gpt_neox.embed_in": source("token_embd"),
-        "gpt_neox.final_layer_norm": source("output_norm"),
-        "lm_head": source("output"),
-    },
-    {
-        "input_layernorm": source("attn_norm"),
-        "post_attention_layernorm": source("ffn_norm"),
-        "attention.query_key_value": source("attn_qkv", rule=grouped),
-        "attention.dense": source("attn_output"),
-        "mlp.dense_h_to_4h": source("ffn_up"),
-        "mlp.dense_4h_to_h": source("ffn_down"),
-    },
-)
-_FALCON = Names(
-    "transformer.h",
-    {
-        "transformer.word_embeddings": source("token_embd"),
-        "transformer.ln_f": source("output_norm"),
-        "lm_head": source("output"),
-    },
-    {
-        "input_layernorm": source("attn_norm"),
-        "ln_attn": source("attn_norm_2"),
-        "ln_mlp": source("attn_norm"),
-        "self_attention.query_key_value": source("attn_qkv", rule=grouped),
-        "self_attention.dense": source("attn_output"),
-        "mlp.dense_h_to_4h": source("ffn_up"),
-        "mlp.dense_4h_to_h": source("ffn_down"),
-    },
-)
-_GPT_OSS = Names(
-    _LAYERS,
-    _OUTSIDE,
-    _ATTENTION
-    | {
-        "input_layernorm": source("attn_norm"),
-        "post_attention_layernorm": source("post_attention_norm"),
-        "self_attn.sinks": source("attn_sinks.weight"),
-        "mlp.router": source("ffn_gate_inp"),
-        "mlp.experts.gate_up_proj": source(
-            "ffn_gate_exps.weight", "ffn_up_exps.weight", rule=experts_alternating, turned=True
-        ),
-        "mlp.experts.gate_up_proj_bias": source(
-            "ffn_gate_exps.bias", "ffn_up_exps.bias", rule=experts_alternating
-        ),
-        "mlp.experts.down_proj": source("ffn_down_exps.weight", turned=True),
-        "mlp.experts.down_proj_bias": source("ffn_down_exps.bias"),
-    },
-)
-
-
-# Headers.
-
-
 def _llama(file: GgufFile, sizes: Sizes) -> Config:
     """LLaMA, Mistral where the header has a window, Mixtral where it has experts."""
+    # Converters of 2023, which did not write the size of the vocabulary either, left the usual base out.
+    is_old = file.take_own("vocab_size", None) is None
     config = basics(file, sizes) | {
         "head_dim": sizes.head_dim,
         "rms_norm_eps": rms_eps(file),
-        "rope_parameters": rotation(file, sizes),
+        "rope_parameters": rotation(file, sizes, USUAL_BASE if is_old else None),
         "hidden_act": "silu",
     }
     _check_scale(file, sizes)
@@ -342,12 +174,18 @@ def _gemma2(file: GgufFile, sizes: Sizes) -> Config:
 def _gemma3(file: GgufFile, sizes: Sizes) -> Config:
     layers = file.take_own("block_count")
     window = file.take_own("attention.sliding_window")
-    local = {"rope_type": "default", "rope_theta": float(file.take_own("rope.freq_base_swa", USUAL_BASE))}
+    # Ollama has names of its own for the two bases.
+    local_base = file.take_own("rope.freq_base_swa", file.take_own("rope.local.freq_base", USUAL_BASE))
+    local = {"rope_type": "default", "rope_theta": float(local_base)}
+    global_base = file.take_own("rope.global.freq_base", None)
     return basics(file, sizes) | {
         "model_type": "gemma3_text",
         "head_dim": sizes.head_dim,
         "rms_norm_eps": rms_eps(file),
-        "rope_parameters": {"full_attention": rotation(file, sizes), "sliding_attention": local},
+        "rope_parameters": {
+            "full_attention": rotation(file, sizes, global_base),
+            "sliding_attention": local,
+        },
         "hidden_activation": "gelu_pytorch_tanh",
         "attention_bias": False,
         "query_pre_attn_scalar": _query_scalar(file, sizes),
@@ -380,7 +218,11 @@ def _layer_types(file: GgufFile, layers: int, period: int) -> list[str]:
                 f"{file.path} says of {len(pattern)} layers whether they have a window, not of {layers}"
             )
         return ["sliding_attention" if windowed else "full_attention" for windowed in pattern[:layers]]
-    return ["sliding_attention" if (layer + 1) % pattern else "full_attention" for layer in range(layers)]
+    if type(pattern) is not int or pattern < 0:
+        raise KCircuitsError(f"{file.path} has a pattern of windows of {shown(pattern)} layers")
+    # 0: every layer has one.
+    windowed_layers = [not pattern or (layer + 1) % pattern != 0 for layer in range(layers)]
+    return ["sliding_attention" if windowed else "full_attention" for windowed in windowed_layers]
 
 
 def _olmo2(file: GgufFile, sizes: Sizes) -> Config:
@@ -431,9 +273,19 @@ def _phi3(file: GgufFile, sizes: Sizes) -> Config:
             "rope.scaling.original_context_length", config["max_position_embeddings"]
         ),
         "partial_rotary_factor": rope["partial_rotary_factor"],
-        "sliding_window": file.take_own("attention.sliding_window") or None,
+        "sliding_window": _phi3_window(file),
         "hidden_act": "silu",
     }
+
+
+def _phi3_window(file: GgufFile) -> int | None:
+    window = file.take_own("attention.sliding_window", None)
+    if window is None:
+        raise KCircuitsError(
+            f"{file.path} does not say how many tokens Phi-3's layers see, as the first files of April 2024 "
+            "do not; get a newer one, or a Hugging Face folder of the model"
+        )
+    return window or None
 
 
 def _gpt2(file: GgufFile, sizes: Sizes) -> Config:
@@ -550,30 +402,21 @@ def _has_bias(file: GgufFile, stem: str) -> bool:
     return file.has(f"blk.0.{stem}.bias")
 
 
-def _phi2_names(file: GgufFile) -> Names:
-    fused = file.has("blk.0.attn_qkv.weight")
-    return Names(_LAYERS, _PHI2_OUTSIDE, _PHI2_MLP | (_FUSED_ATTENTION if fused else _separate_attention()))
-
-
-def _separate_attention() -> dict[str, Source]:
-    return {name: found for name, found in _ATTENTION.items() if name != "self_attn.o_proj"}
-
-
 ARCHITECTURES: dict[str, Architecture] = {
-    "falcon": Architecture(_falcon, lambda _: _FALCON),
-    "gemma": Architecture(_gemma, lambda _: _GEMMA),
-    "gemma2": Architecture(_gemma2, lambda _: _GEMMA_POST),
-    "gemma3": Architecture(_gemma3, lambda _: _GEMMA_POST),
-    "gpt-oss": Architecture(_gpt_oss, lambda _: _GPT_OSS),
-    "gpt2": Architecture(_gpt2, lambda _: _GPT2),
-    "gptneox": Architecture(_gpt_neox, lambda _: _NEOX),
-    "llama": Architecture(_llama, lambda _: _INTERLEAVED),
-    "olmo2": Architecture(_olmo2, lambda _: _OLMO2),
-    "phi2": Architecture(_phi2, _phi2_names),
-    "phi3": Architecture(_phi3, lambda _: _PHI3),
-    "qwen2": Architecture(_qwen2, lambda _: _PLAIN),
-    "qwen3": Architecture(_qwen3, lambda _: _PLAIN),
-    "qwen3moe": Architecture(_qwen3_moe, lambda _: _PLAIN),
-    "stablelm": Architecture(_stablelm, lambda _: _PLAIN),
+    "falcon": Architecture(_falcon, lambda _: FALCON),
+    "gemma": Architecture(_gemma, lambda _: GEMMA),
+    "gemma2": Architecture(_gemma2, lambda _: GEMMA_POST),
+    "gemma3": Architecture(_gemma3, lambda _: GEMMA_POST),
+    "gpt-oss": Architecture(_gpt_oss, lambda _: GPT_OSS),
+    "gpt2": Architecture(_gpt2, lambda _: GPT2),
+    "gptneox": Architecture(_gpt_neox, lambda _: NEOX),
+    "llama": Architecture(_llama, lambda _: INTERLEAVED),
+    "olmo2": Architecture(_olmo2, lambda _: OLMO2),
+    "phi2": Architecture(_phi2, phi2_names),
+    "phi3": Architecture(_phi3, lambda _: PHI3),
+    "qwen2": Architecture(_qwen2, lambda _: PLAIN),
+    "qwen3": Architecture(_qwen3, lambda _: PLAIN),
+    "qwen3moe": Architecture(_qwen3_moe, lambda _: PLAIN),
+    "stablelm": Architecture(_stablelm, lambda _: PLAIN),
 }
 """`general.architecture` of a header -> how such a file is read."""

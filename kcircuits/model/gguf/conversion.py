@@ -28,6 +28,7 @@ from kcircuits.model.tokenizer import KEPT_TOKENIZER, FastTokenizer
 CACHE_FORMAT = "v2"
 """Part of every cache key: change it when what is written into the cache changes."""
 
+_DESCRIPTION = "-description"
 _TEMPORARY = ".converting-"
 _OLD = 24 * 60 * 60
 """Seconds after which an unfinished folder of an unknown process is removed."""
@@ -62,7 +63,7 @@ def described(file: Path) -> Path:
     """As `converted`, but a folder that may have no weights: configuration and tokenizer alone."""
     name = _name(file)
     whole = cache_folder() / name
-    return whole if _is_whole(whole) else _cached(file, f"{name}-description", _describe)
+    return whole if _is_whole(whole) else _cached(file, f"{name}{_DESCRIPTION}", _describe)
 
 
 def account_of(file: Path) -> GgufAccount:
@@ -111,7 +112,9 @@ def _cached(file: Path, name: str, write: Callable[[Path, Path], object]) -> Pat
 def _clear(target: Path) -> None:
     """Remove a damaged folder, older versions of the same file's, and those that killed processes left."""
     _, _, digest = target.name.split("-", 2)
-    for old in target.parent.glob(f"gguf-*-{digest}"):
+    digest = digest.removesuffix(_DESCRIPTION)
+    others = [*target.parent.glob(f"gguf-*-{digest}"), *target.parent.glob(f"gguf-*-{digest}{_DESCRIPTION}")]
+    for old in others:
         if old == target or not old.name.startswith(f"gguf-{CACHE_FORMAT}-"):
             shutil.rmtree(old, ignore_errors=True)
     for unfinished in target.parent.glob(f"{_TEMPORARY}*"):

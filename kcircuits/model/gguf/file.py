@@ -7,11 +7,13 @@ harmless, so nothing that a file says can be dropped without a word.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,9 @@ HARMLESS_KEYS: Mapping[str, str] = {
         (f"tokenizer.ggml.{name}_token_id" for name in ("padding", "cls", "mask", "eot", "eom")),
         "a token that prompts do not get",
     ),
+    "tokenizer.ggml.*_token_ids": "tokens that end a generated text",
+    "gemma3.vision.*": "the vision part, which is not in the file",
+    "gemma3.mm.*": "the vision part, which is not in the file",
     "tokenizer.ggml.token_type_count": "of other kinds of tokenizers",
     "tokenizer.ggml.remove_extra_whitespaces": "of other kinds of tokenizers",
     "tokenizer.ggml.normalizer.*": "of other kinds of tokenizers",
@@ -46,6 +51,20 @@ HARMLESS_KEYS: Mapping[str, str] = {
 }
 """Keys that change no number, as patterns, each with the reason."""
 
+FALSE_IS_HARMLESS: Mapping[str, str] = {
+    **dict.fromkeys(
+        (f"tokenizer.ggml.add_{name}_token" for name in ("padding", "unknown", "mask", "cls")),
+        "a token that is not added",
+    ),
+    "*.use_alibi": "a bias that is not there",
+    "*.expert_shared_feed_forward_length": "shared experts that are not there",
+    "*.expert_shared_count": "shared experts that are not there",
+}
+"""Keys that change no number where they are false or 0, as patterns, each with the reason."""
+
+OWN_NAMESPACES = ("general", "tokenizer", "split", "adapter", "clip", "quantize")
+"""First parts of keys that a reader of GGUF may compute with, beside the architectures."""
+
 HARMLESS_TENSORS: Mapping[str, str] = {
     "blk.*.attn_rot_embd.weight": "rotation frequencies of old converters, computed from rope.freq_base",
     "blk.*.attention.rotary_emb.inv_freq": "rotation frequencies, computed from rope.freq_base",
@@ -54,6 +73,9 @@ HARMLESS_TENSORS: Mapping[str, str] = {
 
 _PART = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)?$", re.IGNORECASE)
 _MISSING = object()
+
+NO_TOKENIZER = ("none", "no_vocab")
+"""What `tokenizer.ggml.model` is in a file without a tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +156,14 @@ class GgufFile:
         self._used_keys: set[str] = set()
         self._used_tensors: set[str] = set()
         self._check_parts(readers)
+        layers = max(
+            (field.contents() for key, field in self._fields.items() if key.endswith(".block_count")),
+            default=0,
+        )
+        if isinstance(layers, int) and layers > len(self._tensors):
+            raise KCircuitsError(
+                f"{path} has {len(self._tensors)} tensors, which {layers} layers cannot do with"
+            )
         kind = self.take("general.type", "model")
         if kind != "model":
             raise KCircuitsError(f"{path} is of the type {shown(kind)}, not a language model")
@@ -149,7 +179,10 @@ class GgufFile:
                 raise KCircuitsError(f"{self.path} lacks the key {key!r}; convert the model to GGUF again")
             return default
         self._used_keys.add(key)
-        return self._fields[key].contents()
+        value = self._fields[key].contents()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise KCircuitsError(f"{self.path}: {key} is {value}, which is no finite number")
+        return value
 
     def take_own(self, name: str, default: Any = _MISSING) -> Any:
         """The value of a key of the architecture, such as `block_count` for `llama.block_count`."""
@@ -184,11 +217,12 @@ class GgufFile:
             for name in names:
                 if name in used:
                     continue
-                reason = next((why for pattern, why in harmless.items() if fnmatchcase(name, pattern)), None)
+                reason = _reason(harmless, name) or (self._reason_of_key(name) if kind == "key" else None)
                 if reason is None:
                     raise KCircuitsError(
                         f"{self.path} has the {kind} {shown(name)}{self._value(kind, name)}, which is not "
-                        f"used for the architecture {self.architecture!r}: the numbers could be wrong"
+                        f"used for the architecture {self.architecture!r}, so the numbers could be wrong; "
+                        "a Hugging Face folder of the model may be read"
                     )
                 ignored[name] = reason
         kinds = Counter(self._tensors[name].tensor_type.name for name in self._used_tensors)
@@ -200,6 +234,17 @@ class GgufFile:
             ignored=ignored,
             kinds=tuple(kind for kind, _ in kinds.most_common()),
         )
+
+    def _reason_of_key(self, name: str) -> str | None:
+        """Why the value of a key, or the program that it belongs to, changes no number; None if it may."""
+        if not self._fields[name].contents() and (reason := _reason(FALSE_IS_HARMLESS, name)):
+            return reason
+        if name.startswith("tokenizer.ggml.") and self.take("tokenizer.ggml.model", "") in NO_TOKENIZER:
+            return "the file has no tokenizer"
+        first, _, rest = name.partition(".")
+        if rest and first != self.architecture and first not in (*OWN_NAMESPACES, *_architectures()):
+            return "a note of the program that wrote the file"
+        return None
 
     def _value(self, kind: str, name: str) -> str:
         return f" = {shown(self._fields[name].contents())}" if kind == "key" else ""
@@ -217,6 +262,24 @@ class GgufFile:
                 f"{self.path} and its parts have {len(self._tensors)} tensors, and should have {expected}"
             )
         for number, (part, reader) in enumerate(zip(self.parts, readers, strict=True)):
-            field = reader.fields.get("split.no")
-            if len(self.parts) > 1 and (field is None or field.contents() != number):
+            for key, field in reader.fields.items() if number else ():
+                same = key in self._fields and field.contents() == self._fields[key].contents()
+                if not same and not key.startswith(("split.", "general.", "GGUF.")):
+                    raise KCircuitsError(
+                        f"{part} has the key {shown(key)}, which the first part does not have so"
+                    )
+            place = reader.fields.get("split.no")
+            if len(self.parts) > 1 and (place is None or place.contents() != number):
                 raise KCircuitsError(f"{part} is not part {number + 1} of {len(self.parts)}")
+
+
+def _reason(table: Mapping[str, str], name: str) -> str | None:
+    return next((why for pattern, why in table.items() if fnmatchcase(name, pattern)), None)
+
+
+@cache
+def _architectures() -> frozenset[str]:
+    """Every architecture that GGUF has a name for."""
+    from gguf import MODEL_ARCH_NAMES
+
+    return frozenset(MODEL_ARCH_NAMES.values())

@@ -53,17 +53,21 @@ class _Header:
     def __init__(self, data: mmap.mmap) -> None:
         self.data = data
         self.place = 4  # behind the magic
-        # The version is small: where its low half is 0, it was written by a machine of the other byte order.
-        self.order = "<" if data[4:6] != b"\0\0" else ">"
+        self.order = "<"
         self.alignment = 32
         self.layers = 0
+        self.is_part = False
 
     def check(self) -> int:
-        self.number("I")  # the version, of which gguf knows which it can read
+        # The version is small: where its low half is 0, it was written in the other byte order.
+        if self.data[4:6] == b"\0\0":
+            raise KCircuitsError("it is big-endian; write it again with gguf_convert_endian.py of llama.cpp")
+        if (version := self.number("I")) not in (2, 3):
+            raise KCircuitsError(f"it is of GGUF version {version}, and 2 and 3 are read; convert it again")
         tensors, entries = self.number("Q"), self.number("Q")
         for _ in range(entries):
             self.entry()
-        if self.layers > tensors:
+        if self.layers > tensors and not self.is_part:
             raise KCircuitsError(f"it has {tensors} tensors, which {self.layers} layers cannot do with")
         places = [self.tensor() for _ in range(tensors)]
         start = -(-self.place // self.alignment) * self.alignment
@@ -79,6 +83,8 @@ class _Header:
             if type(value) is not int or value <= 0 or value & (value - 1):
                 raise KCircuitsError(f"the alignment must be a power of two, got {value}")
             self.alignment = value
+        elif key == "split.count":
+            self.is_part = value != 1
         elif key.endswith(".block_count") and type(value) is int:
             self.layers = max(self.layers, value)
 

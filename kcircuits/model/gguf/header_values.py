@@ -59,6 +59,11 @@ def basics(file: GgufFile, sizes: Sizes) -> dict[str, Any]:
     vocab_size = len(file.tensor("token_embd.weight").data)
     if file.take_own("vocab_size", vocab_size) != vocab_size:
         raise KCircuitsError(f"{file.path} has {vocab_size} token embeddings, and its header says otherwise")
+    for name in ("block_count", "context_length", "embedding_length"):
+        if type(value := file.take_own(name)) is not int or value < 1:
+            raise KCircuitsError(
+                f"{file.path}: {file.architecture}.{name} is {shown(value)}, not a positive number"
+            )
     return {
         "num_hidden_layers": file.take_own("block_count"),
         "hidden_size": file.take_own("embedding_length"),
@@ -102,6 +107,10 @@ def rotation(
         If the rotation is of a type that is not known, or lacks a number.
     """
     theta = file.take_own("rope.freq_base") if base is None else file.take_own("rope.freq_base", base)
+    if not theta > 0:
+        raise KCircuitsError(
+            f"{file.path}: {file.architecture}.rope.freq_base is {shown(theta)}, not positive"
+        )
     rotated = file.take_own("rope.dimension_count", *([] if partial else [sizes.head_dim]))
     found: dict[str, Any] = {"rope_theta": float(theta)}
     if partial:
@@ -123,6 +132,7 @@ def _factor(rotated: int, head_dim: int) -> float:
 def _scaling(file: GgufFile, rotated: int) -> dict[str, Any]:
     old_factor = file.take_own("rope.scale_linear", None)
     factor = file.take_own("rope.scaling.factor", old_factor)
+    factor = factor or None  # 0 stands for none
     kind = file.take_own("rope.scaling.type", None)
     original = file.take_own("rope.scaling.original_context_length", None)
     if file.has(LONG_FACTORS) or file.has(SHORT_FACTORS):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.gguf.file import NO_TOKENIZER
 from kcircuits.model.gguf.pretokenizers import find_pre_tokenizer
 from kcircuits.model.gguf.sentencepiece import merges_by_score
 from kcircuits.model.gguf.special_tokens import FILL_KEYS, SpecialToken, TokenType, special_tokens
@@ -54,7 +55,7 @@ def read_gguf_tokenizer(take: Take) -> FastTokenizer | None:
     """
     header = _Header(take)
     kind = header.value("model", str, "none")
-    if kind in ("none", "no_vocab"):
+    if kind in NO_TOKENIZER:
         return None
     if kind not in _KINDS:
         raise KCircuitsError(

@@ -130,6 +130,7 @@ CASES = {
         partial(llama, rope_scaling=ROPE_YARN | {"attention_factor": 1.3}),
         "llama.cpp multiplies the file's factor with its own, Transformers takes it instead",
     ),
+    "llama_default_base": Case(partial(llama, rope_theta=10000.0)),
     "llama_rope_base": Case(partial(llama, rope_theta=500000.0)),
     "mistral": Case(mistral),
     "mistral_window": Case(BUILDERS["mistral_window"], WINDOW),

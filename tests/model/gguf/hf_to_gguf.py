@@ -68,8 +68,9 @@ def write_file(
     *,
     kind: gguf.GGMLQuantizationType | None = None,
     parts: int = 1,
+    empty_first: bool = False,
 ) -> Path:
-    """Write a header and tensors; arguments as in `write_model`."""
+    """Write a header and tensors, as `write_model` does; with `empty_first` none into the first part."""
     files = [file]
     if parts > 1:
         files = [file.with_name(f"{file.stem}-{n + 1:05d}-of-{parts:05d}.gguf") for n in range(parts)]
@@ -83,7 +84,10 @@ def write_file(
             writer.add_uint16("split.no", number)
             writer.add_uint16("split.count", parts)
             writer.add_int32("split.tensors.count", len(tensors))
-        for name in list(tensors)[number::parts]:
+        names = list(tensors)
+        for name in (
+            names[number::parts] if not empty_first else names[number - 1 :: parts - 1] if number else []
+        ):
             _add_tensor(writer, name, tensors[name], kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()

@@ -162,13 +162,18 @@ class TestAccount:
             ("llama.rope.dimension_sections", [4, 4, 4, 4]),
             ("llama.attention.max_alibi_bias", 8.0),
             ("gpt2.block_count", 3),
-            ("something.else", "x"),
+            ("adapter.type", "lora"),
+            ("tokenizer.ggml.unheard_of", 3),
+            ("tokenizer.ggml.add_mask_token", True),
+            ("llama.expert_shared_feed_forward_length", 8),
         ],
     )
     def test_an_unknown_key_is_named(self, key, value, tmp_path):
-        file = write_model(
-            build(llama), tmp_path / "x.gguf", change=lambda keys, _: keys.update({key: value})
-        )
+        def change(keys: Keys, tensors: Tensors) -> None:
+            del keys["tokenizer.ggml.model"]  # "none", which says that no key of a tokenizer counts
+            keys[key] = value
+
+        file = write_model(build(llama), tmp_path / "x.gguf", change=change)
         for dtype in (torch.float32, "stored"):
             with pytest.raises(KCircuitsError, match=f"has the key '{key}' = .*, which is not used"):
                 load_model(file, dtype=dtype)
@@ -196,6 +201,25 @@ class TestAccount:
             (llama, "llama.feed_forward_length", [48, 48, 40], "differs between layers"),
             (llama, "llama.rope.scaling.type", "unheard", "lacks the key 'llama.rope.scaling.factor'"),
             (llama, "llama.rope.scaling.factor", 2.0, "does not say of what type"),
+            (llama, "llama.rope.freq_base", 0.0, "rope.freq_base is 0.0, not positive"),
+            (llama, "llama.rope.freq_base", float("nan"), "rope.freq_base is nan, which is no finite number"),
+            (llama, "llama.context_length", 0, "context_length is 0, not a positive number"),
+            (llama, "llama.attention.layer_norm_rms_epsilon", -1.0, "epsilon of a norm is -1.0"),
+            (llama, "llama.block_count", 300, "tensors, which 300 layers cannot do with"),
+            (
+                BUILDERS["mixtral"],
+                "llama.expert_used_count",
+                0,
+                "chosen experts is 0, and must be from 1 to 4",
+            ),
+            (
+                BUILDERS["mixtral"],
+                "llama.expert_used_count",
+                5,
+                "chosen experts is 5, and must be from 1 to 4",
+            ),
+            (CASES["gemma2"].build, "gemma2.attention.sliding_window", 0, "sliding window is 0"),
+            (CASES["gemma2"].build, "gemma2.attn_logit_softcapping", 0.0, "soft cap of attention is 0.0"),
             (llama, "general.type", "adapter", "of the type 'adapter', not a language model"),
             (
                 llama,
@@ -236,3 +260,75 @@ class TestAccount:
             file.write_bytes(whole.without(*change))
             with suppress(KCircuitsError):
                 whole.compare(file)
+
+
+NOTES = {"general.file_type": 15, "general.quantization_version": 2, "general.tags": ["text"]}
+OLLAMA = {
+    **{f"tokenizer.ggml.add_{name}_token": False for name in ("padding", "unknown", "mask", "cls")},
+    "tokenizer.ggml.eos_token_ids": [1, 106],
+}
+PROGRAMS: dict[str, tuple[str, Keys, tuple[str, ...]]] = {
+    "llama 2 of 2023": ("llama_default_base", NOTES, ("llama.rope.freq_base", "llama.vocab_size")),
+    "mradermacher": ("llama", {"mradermacher.quantized_by": "x", "mradermacher.quantize_version": "2"}, ()),
+    "imatrix": ("llama", {"quantize.imatrix.file": "x", "quantize.imatrix.entries_count": 3}, ()),
+    "another program's notes": ("llama", {"something.else": "x"}, ()),
+    "ollama": ("gemma3", OLLAMA, ()),
+    "gemma's text of a multimodal file": (
+        "gemma3",
+        {"gemma3.mm.tokens_per_image": 256, "gemma3.vision.block_count": 27},
+        (),
+    ),
+    "no shared experts": ("qwen3_moe", {"qwen3moe.expert_shared_feed_forward_length": 0}, ()),
+    "scaling that is none": (
+        "llama",
+        {"llama.rope.scaling.type": "none", "llama.rope.scaling.factor": 0.0},
+        (),
+    ),
+    "an old factor of 0": ("llama", {"llama.rope.scale_linear": 0.0}, ()),
+    "a tokenizer's rule without a tokenizer": ("llama", {"tokenizer.ggml.pre": "default"}, ()),
+}
+"""Headers as programs write them: a case, what is added, and what is left out."""
+
+
+class TestPrograms:
+    @pytest.mark.parametrize("name", PROGRAMS)
+    def test_headers_of_programs_are_read(self, name, tmp_path):
+        case, added, left_out = PROGRAMS[name]
+        original, ids = build(CASES[case].build), _ids()
+
+        def change(keys: Keys, tensors: Tensors) -> None:
+            keys.update(added)
+            for key in left_out:
+                del keys[key]
+
+        file = write_model(original, tmp_path / "x.gguf", change=change)
+        with torch.no_grad():
+            expected = original(ids).logits[0].double().log_softmax(-1)
+        torch.testing.assert_close(_log_probabilities(load_model(file), ids), expected, atol=1e-4, rtol=0)
+
+    def test_ollama_has_names_of_its_own_for_gemma_s_bases(self, tmp_path):
+        def change(keys: Keys, tensors: Tensors) -> None:
+            keys["gemma3.rope.global.freq_base"] = keys.pop("gemma3.rope.freq_base")
+            keys["gemma3.rope.local.freq_base"] = 10000.0
+
+        original, ids = build(CASES["gemma3"].build), _ids()
+        file = write_model(original, tmp_path / "x.gguf", change=change)
+        with torch.no_grad():
+            expected = original(ids).logits[0].double().log_softmax(-1)
+        torch.testing.assert_close(_log_probabilities(load_model(file), ids), expected, atol=1e-4, rtol=0)
+
+    def test_the_first_files_of_phi_3_do_not_say_their_window(self, tmp_path):
+        def change(keys: Keys, tensors: Tensors) -> None:
+            del keys["phi3.attention.sliding_window"]
+
+        file = write_model(build(CASES["phi3"].build), tmp_path / "x.gguf", change=change)
+        with pytest.raises(KCircuitsError, match="does not say how many tokens Phi-3's layers see"):
+            load_model(file)
+
+    def test_a_first_part_without_tensors(self, tmp_path):
+        original, ids = build(llama), _ids()
+        keys, tensors = hf_to_gguf.keys_of(original), hf_to_gguf.tensors_of(original)
+        first = hf_to_gguf.write_file(keys, tensors, tmp_path / "m.gguf", parts=2, empty_first=True)
+        with torch.no_grad():
+            expected = original(ids).logits[0].double().log_softmax(-1)
+        torch.testing.assert_close(_log_probabilities(load_model(first), ids), expected, atol=1e-4, rtol=0)

@@ -53,10 +53,19 @@ def test_everything_up_to_the_last_byte(tmp_path):
         check_header(path)
 
 
-def test_the_other_byte_order(tmp_path):
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (struct.pack(">IQQ", 3, 0, 0), "it is big-endian; write it again with gguf_convert_endian"),
+        (struct.pack("<III", 1, 0, 0), "it is of GGUF version 1, and 2 and 3 are read"),
+        (struct.pack("<IQQ", 4, 0, 0), "it is of GGUF version 4"),
+    ],
+)
+def test_another_byte_order_or_version(tmp_path, start, message):
     path = tmp_path / "x.gguf"
-    path.write_bytes(b"GGUF" + struct.pack(">IQQ", 3, 0, 0))
-    check_header(path)
+    path.write_bytes(b"GGUF" + start)
+    with pytest.raises(KCircuitsError, match=message):
+        check_header(path)
 
 
 @pytest.mark.parametrize(
