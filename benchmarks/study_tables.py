@@ -13,7 +13,7 @@ HITS = ("full", "circuit", "random")
 
 
 def relations(study: Study) -> tuple[Row, list[Row]]:
-    """Every relation with a circuit: Hit@10 of the model, its circuit and random ones, on both halves."""
+    """Every relation with a circuit: Hit@10 of the model, the circuit and random circuits, on both halves."""
     head = (
         *("relation", "facts known", "edges", "nodes"),
         *("validation: model", "circuit", "random"),
@@ -34,7 +34,7 @@ def relations(study: Study) -> tuple[Row, list[Row]]:
 
 
 def means(study: Study) -> tuple[Row, list[Row]]:
-    """The same by domain, and over all."""
+    """Means by domain and over all relations."""
     head = (
         *("domain", "relations", "median share of edges"),
         *("validation: circuit", "random", "test: circuit", "random", "faithfulness on test"),
@@ -59,8 +59,14 @@ def means(study: Study) -> tuple[Row, list[Row]]:
 
 
 def roles(study: Study) -> tuple[Row, list[Row]]:
-    """Each role: how many heads have it, which most often, and Hit@10 without them."""
-    head = ("role", "of a relation's 20 heads", "most often", "Hit@10 without them", "without random heads")
+    """Each role: number of heads, the most frequent ones, and Hit@10 without them."""
+    head = (
+        "role",
+        "heads per relation (of 20)",
+        "most frequent",
+        "Hit@10 without them",
+        "without random heads",
+    )
     done = studied(study)
     rows = []
     for role in ("mover", "relation", "mixture"):
@@ -84,7 +90,7 @@ def shared(study: Study) -> tuple[Row, list[Row]]:
     """What circuits of 300 edges have in common."""
     head = ("circuits of", "nodes in common (Jaccard)", "edges in common")
     overlaps = study["shared"]
-    names = {"within_domains": "two relations of a domain", "across_domains": "two of different domains"}
+    names = {"within_domains": "two relations of one domain", "across_domains": "two of different domains"}
     return head, [
         (title, *(f"{overlaps[kind][key]:.2f}" for kind in ("node_overlap", "edge_overlap")))
         for key, title in names.items()
@@ -92,7 +98,7 @@ def shared(study: Study) -> tuple[Row, list[Row]]:
 
 
 def unknown(study: Study) -> str:
-    """The relations that the model knows too little of."""
+    """The relations of which the model knows too few facts."""
     return ", ".join(
         f"{name_of(each)} ({each['known']} of {each['prompts']})"
         for each in study["relations"]
@@ -101,7 +107,7 @@ def unknown(study: Study) -> str:
 
 
 def backbone(study: Study) -> str:
-    """The nodes that most circuits have."""
+    """The nodes that are in most circuits."""
     nodes = study["shared"]["backbone"]
     return ", ".join(f"`{each['node']}` ({100 * each['share']:.0f} %)" for each in nodes)
 

@@ -31,8 +31,8 @@ def measured(sources: dict[str, Callable[[Any], list[Row]]]) -> str:
 
 
 def beside_others() -> str:
-    """All that bench_peers.py ran."""
-    head = ("model, task", "tool", "time", "of ours", "peak memory", "tests", "edges kept")
+    """Every result of bench_peers.py."""
+    head = ("model, task", "tool", "time", "relative", "peak memory", "tests", "edges kept")
     rows = []
     for case in (read("peers.json") or {"cases": []})["cases"]:
         title = f"{case['model']}: {case['task']}, {prompts_of(case['prompts'])} of {case['tokens']} tokens"
@@ -57,7 +57,7 @@ def beside_others() -> str:
 
 
 def growth() -> str:
-    """Fitted exponents of bench_growth.py, and in brackets those of the last step alone."""
+    """Fitted exponents of bench_growth.py, with those of the last step alone in brackets."""
     methods = ("EAP", "EAP-IG, 5 steps", "16 masked runs", "ACDC", "its evaluations", "each of them")
     head = ("what grows", "from, to", *methods)
     rows = []
@@ -83,11 +83,11 @@ def growth() -> str:
 
 
 def circuits() -> str:
-    """Random circuits, and the readout of all nodes, beside one plain forward pass."""
+    """Random circuits, and the readout of all nodes, compared with one plain forward pass."""
     found = read("circuits.json")
     if not found:
         return ""
-    head = ("what", "time", "one plain forward pass", "compared with it")
+    head = ("what", "time", "one plain forward pass", "ratio")
     rows: list[Row] = [
         (
             f"{row['circuits']:,} random circuits of {row['edges']:,} edges",
@@ -117,7 +117,7 @@ def circuits() -> str:
 
 
 def heads() -> str:
-    """All nodes at all positions of many prompts, beside a loop over nodes."""
+    """All nodes at all positions of many prompts, compared with a loop over nodes."""
     row = read("heads.json")
     if not row:
         return ""
@@ -139,13 +139,13 @@ def heads() -> str:
 
 
 def editing() -> str:
-    """Edits in one batch, beside one by one."""
+    """Edits in one batch, compared with one by one."""
     row = read("editing.json")
     if not row:
         return ""
     seconds = row["seconds_batched"], row["seconds_one_by_one"]
     return table(
-        ("what", "time", "compared with it", "largest difference of an edit"),
+        ("what", "time", "ratio", "largest difference of an edit"),
         [
             (f"{row['edits']} edits, values optimised together", duration(seconds[0]), "", ""),
             (
@@ -192,7 +192,7 @@ def editors() -> str:
 
 
 def guided() -> str:
-    """Places to edit that a fact's circuit tells, beside a fixed one (study_guided.py)."""
+    """Places to edit that a fact's circuit suggests, compared with a fixed one (study_guided.py)."""
     study = read("guided.json")
     if not study:
         return ""
@@ -212,7 +212,7 @@ def guided() -> str:
 
 
 def neighbours() -> str:
-    """What of a neighbour goes with what an edit does to it (study_neighbours.py)."""
+    """Properties of a neighbour correlated with the effect of an edit on it (study_neighbours.py)."""
     study = read("neighbours.json")
     if not study:
         return ""
@@ -228,7 +228,14 @@ def neighbours() -> str:
         low, high = each["interval"]
         return f"{each['correlation']:+.2f} ({low:+.2f} to {high:+.2f})"
 
-    head = ("of a neighbour", "loss of log p", "size of the change", "broken", "median, broken", "kept")
+    head = (
+        "property of a neighbour",
+        "loss of log p",
+        "size of the change",
+        "broken",
+        "median if broken",
+        "if kept",
+    )
     rows: list[Row] = [
         (
             title,
@@ -239,14 +246,15 @@ def neighbours() -> str:
     ]
     what = (
         f"{study['neighbours']} neighbours of {study['edits']} ROME edits at layer {study['layer']}, "
-        f"{study['broken']} of {study['said']} broken; log p of the answer changes by "
-        f"{study['mean_change']:+.3f} nats on average, by {study['median_size']:.3f} either way (median):"
+        f"{study['broken']} of {study['said']} broken. log p of the answer changes by "
+        f"{study['mean_change']:+.3f} nats on average; "
+        f"the median absolute change is {study['median_size']:.3f}:"
     )
     return f"{what}\n\n{table(head, rows)}"
 
 
 def profile() -> str:
-    """Where two searches spent their time, op by op; products by their rows, too."""
+    """Time of two searches by op, and of products by their number of rows."""
     head = ("op", "time", "GFLOP", "GFLOP/s", "of GEMM speed", "GB", "GB/s")
     found = read("profile.json")
     if not found:
@@ -259,7 +267,7 @@ def profile() -> str:
             profile_row(f"products of {row['rows']} rows", row, case) for row in case["products_by_rows"]
         ]
         shares = f"{case['products_share']:.0%}; {case['fast_products_share']:.0%}"
-        rows.append(("all products; those at 70% or more", shares, "", "", "", "", ""))
+        rows.append(("all products; products at 70% of GEMM speed or more", shares, "", "", "", "", ""))
         texts.append(f"{title}; GEMM speed {case['gemm_gflops']:.0f} GFLOP/s:\n\n{table(head, rows)}")
     alone: list[Row] = [
         (
@@ -270,9 +278,15 @@ def profile() -> str:
         )
         for row in found["alone"]
     ]
-    titles = ("rows", "the MLPs' first matrices, one after the other", "weights read", "one of them repeated")
+    titles = (
+        "rows",
+        "weights from memory (first MLP matrices in turn)",
+        "bandwidth",
+        "weights from cache (one matrix)",
+    )
     memory = (
-        f"The same products alone; a plain sum reads {found['memory_gb_per_second']:.0f} GB/s from memory:"
+        f"The same products in isolation; a plain sum reads "
+        f"{found['memory_gb_per_second']:.0f} GB/s from memory:"
     )
     return "\n\n".join([*texts, f"{memory}\n\n{table(titles, alone)}"])
 
@@ -293,7 +307,7 @@ def profile_row(name: str, row: dict[str, Any], case: dict[str, Any]) -> Row:
 
 
 def read(name: str) -> Any:
-    """What a benchmark wrote; None if it has not run."""
+    """The results of a benchmark; None if it has not run."""
     path = RESULTS / name
     if not path.exists():
         return None
@@ -316,11 +330,11 @@ def searches(results: dict[str, Any]) -> list[Row]:
 
 
 def peers(results: dict[str, Any]) -> list[Row]:
-    """A row for each task: every tool's time, as a multiple of ours, and the memory of its process."""
+    """One row per task: every tool's time, its multiple of ours, and the memory of its process."""
     rows = []
     for case in results["cases"]:
         if case["model"].startswith("small"):
-            continue  # docs/performance.md has these, too
+            continue  # only in docs/performance.md
         ours, *others = case["rows"]
         found = f"{ours['tests']:,} tests, {ours['kept']} edges kept" if "kept" in ours else ours["method"]
         rows.append(
@@ -334,7 +348,7 @@ def peers(results: dict[str, Any]) -> list[Row]:
 
 
 def beside(row: dict[str, Any], ours: float) -> str:
-    """One of the others; where its time is not of a whole run, of how many tests it is."""
+    """One of the other tools, with the number of measured tests if its time is scaled up."""
     scaled = ""
     if "measured_tests" in row:
         scaled = f" (the mean of {row['measured_tests']} tests × {row['tests']:,})"
@@ -361,7 +375,7 @@ def attributions(results: dict[str, Any]) -> list[Row]:
 
 
 def large_model(results: dict[str, Any]) -> list[Row]:
-    """What a model with a billion parameters takes."""
+    """Time and memory for a model with a billion parameters."""
     large = results["large"]
     peak = max(large["eap_ig_peak"], large["acdc_peak"]) / GIB
     what = (
@@ -373,7 +387,7 @@ def large_model(results: dict[str, Any]) -> list[Row]:
 
 
 def sweeps(results: dict[str, Any]) -> list[Row]:
-    """Several processes beside one."""
+    """Several processes compared with one."""
     actors = "" if results["ray_ratio"] is None else f"; Ray: {results['ray_ratio']:.2f}×"
     return [
         (
@@ -386,11 +400,11 @@ def sweeps(results: dict[str, Any]) -> list[Row]:
 
 
 def startup(results: dict[str, Any]) -> list[Row]:
-    """What a command costs beside its work."""
+    """Startup time of commands."""
     seconds = results["seconds"]
     return [
         (
-            "`kcircuits --help`; `kcircuits discover` on a cached model, beside the search",
+            "`kcircuits --help`; `kcircuits discover` on a cached model, without the search",
             "",
             f"{duration(seconds['help'])}; {duration(seconds['discover_beside_search'])}",
         )
@@ -398,7 +412,7 @@ def startup(results: dict[str, Any]) -> list[Row]:
 
 
 def of_sweeps() -> str:
-    """What soak.py and bench_sweep.py found."""
+    """Results of soak.py and bench_sweep.py."""
     rows: list[Row] = []
     if soak := read("soak.json"):
         share = f"{soak['overhead_share']:.1%} of a job of EAP on SmolLM2-135M"
@@ -408,18 +422,21 @@ def of_sweeps() -> str:
                 f"{duration(soak['seconds'])}, {soak['jobs_per_minute']:,.0f} jobs a minute",
             ),
             (
-                f"the same with {soak['killed_workers']} processes killed, and the sweep "
+                f"the same, with {soak['killed_workers']} processes killed and the sweep killed "
                 f"{soak['killed_sweeps']} times",
-                f"{duration(soak['disturbed_seconds'])}; the same summary, byte for byte, and no finished "
-                "job begun again",
+                f"{duration(soak['disturbed_seconds'])}; a byte-identical summary, and no finished job "
+                "restarted",
             ),
-            ("what the sweep adds to a job", f"{duration(soak['overhead_seconds'])}, {share}"),
+            ("overhead of the sweep per job", f"{duration(soak['overhead_seconds'])}, {share}"),
         ]
     if found := read("sweep.json"):
         jobs = f"{found['jobs']} ACDC jobs on SmolLM2-135M, τ = {found['threshold']}"
         rows += [
             (f"{jobs}: one process with one thread", duration(found["one_seconds"])),
-            (f"{jobs}: {found['workers']} of them", times_less(found["several_seconds"], found["ratio"])),
+            (
+                f"{jobs}: {found['workers']} such processes",
+                times_less(found["several_seconds"], found["ratio"]),
+            ),
         ]
         if found["ray_seconds"] is not None:
             less = times_less(found["ray_seconds"], found["ray_ratio"])
@@ -427,8 +444,8 @@ def of_sweeps() -> str:
         rows.append(
             (
                 f"memory of {found['workers']} processes together",
-                f"{found['pss_mib']:,} MiB (target: {found['bound_mib']:,} MiB at most, 1.2 × weights of "
-                f"{found['weights_mib']:,} MiB and what each has of its own)",
+                f"{found['pss_mib']:,} MiB (target: {found['bound_mib']:,} MiB at most, 1.2 × "
+                f"{found['weights_mib']:,} MiB of weights plus each process's own memory)",
             )
         )
     return table(("what", "result"), rows)
@@ -439,14 +456,14 @@ def times_less(seconds: float, times: float) -> str:
 
 
 def relations() -> str:
-    """What a sweep over all public relations costs (bench_relations.py)."""
+    """Cost of a sweep over all public relations (bench_relations.py)."""
     head = ("model", "parameters", "EAP-IG, 5 steps", "ACDC, τ = 0.1")
     rows = []
     for row in (read("relations.json") or {"rows": []})["rows"]:
         scores, acdc = row["eap-ig-inputs"], row["acdc"]
         measured = scores.get("measured_relations", row["relations"])
         how = "measured" if measured == row["relations"] else f"{measured} of {row['relations']} measured"
-        tests = f" (measured, {acdc['tests']:,} tests)" if "tests" in acdc else " (worked out)"
+        tests = f" (measured, {acdc['tests']:,} tests)" if "tests" in acdc else " (extrapolated)"
         rows.append(
             (
                 row["model"],
@@ -472,7 +489,7 @@ def ops(text: str) -> list[Row]:
     readout = next(cells for cells in lines if cells[1].startswith("SmolLM2") and cells[0] == "vocab_readout")
     memory = re.search(r"fused ([\d,]+ MiB), obvious ([\d,]+ MiB)", text)
     assert memory is not None
-    obvious = "the obvious torch code; `torch.compile` of it"
+    obvious = "straightforward torch code; the same with `torch.compile`"
     return [
         *(
             (
@@ -484,7 +501,7 @@ def ops(text: str) -> list[Row]:
         ),
         (
             "`edge_scores`, all pairs",
-            "the fastest library product of that shape, and nothing else",
+            "the fastest library product of that shape alone",
             f"{ratios('edge_scores', 'all pairs', 6)} its speed",
         ),
         (
@@ -505,7 +522,7 @@ def prompts_of(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Three digits, in a unit that suits them."""
+    """Three significant digits in a suitable unit."""
     for unit, name in ((3600, "h"), (60, "min")):
         if seconds >= 10 * unit:
             return f"{seconds / unit:.3g} {name}"
@@ -518,11 +535,11 @@ def of_study(made: Callable[[Any], tuple[Row, list[Row]]]) -> str:
 
 
 def text_of_study(made: Callable[[Any], str]) -> str:
-    """A list of study_tables.py, in a sentence."""
+    """A list of study_tables.py, as a sentence."""
     return made(read("study.json")) if read("study.json") else ""
 
 
-# A search stands in one of these tables only: two runs of it differ a little.
+# Each search is in only one of these tables, because two runs differ slightly.
 FOR_USERS: dict[str, Callable[[Any], list[Row]]] = {
     "peers.json": peers,
     "scaling.json": large_model,
