@@ -1,5 +1,5 @@
-# Every habit is a command; `make help` lists them. A target makes .venv and the compiled module first, where
-# they are missing or out of date.
+# `make help` lists the commands. A target first creates .venv and the compiled module if they are missing or
+# out of date.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ OUT ?= out/demo
 PEERS := .venv-peers
 EXAMPLES ?= 200
 SEED ?= 0
-# Several processes, which do not outgrow the memory of a machine with many cores.
+# Several processes, limited so that they fit into the memory of a machine with many cores.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 SANITIZED ?= tests/ops tests/engine tests/discover tests/test_cpu_gemm.py
 SOURCES := CMakeLists.txt setup.py $(shell find csrc -type f)
@@ -18,9 +18,9 @@ SOURCES := CMakeLists.txt setup.py $(shell find csrc -type f)
 .PHONY: help demo test ray fuzz sanitize lint format build bench study study-editing bench-peers cuda-check graphviz browser clean
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
-demo: $(MODULE) graphviz ## Find, draw, measure and read a circuit, compare methods, and write a report
+demo: $(MODULE) graphviz ## Find, draw, evaluate and analyse a circuit, compare methods and write a report
 	$(BIN)/kcircuits discover --model demo --prompt "The official language of France is" --answer " French" \
 	  --threshold 0.01 --out $(OUT)
 	$(BIN)/kcircuits evaluate --model demo --prompt "The official language of France is" --answer " French" \
@@ -40,17 +40,17 @@ demo: $(MODULE) graphviz ## Find, draw, measure and read a circuit, compare meth
 test: $(MODULE) graphviz browser ## Run the tests
 	$(PYTEST)
 
-ray: $(MODULE) ## Install Ray, without which its tests are skipped
+ray: $(MODULE) ## Install Ray; without it, its tests are skipped
 	$(BIN)/python -m pip install -q -c constraints.txt ray
 
-fuzz: $(MODULE) ## Try files that are nearly right on every reader (EXAMPLES=200 SEED=0)
+fuzz: $(MODULE) ## Test every file reader on slightly corrupted files (EXAMPLES=200 SEED=0)
 	for group in light models gguf; do \
 	  $(BIN)/python -m tests.fuzz.run $$group --examples $(EXAMPLES) --seed $(SEED) || failed=1; \
 	done; exit $${failed:-0}
 
-# A module of its own in build/sanitize, which the tests below take in place of the usual one. Python itself
-# leaks on purpose, and torch's libraries are not built for UBSan's checks of types.
-sanitize: $(MODULE) ## Run tests of the compiled module under AddressSanitizer and UBSan
+# Builds a separate module in build/sanitize, which the tests below use in place of the usual one. Python itself
+# leaks on purpose, and torch's libraries are not built for UBSan's type checks.
+sanitize: $(MODULE) ## Test the compiled module with AddressSanitizer and UBSan
 	PATH="$(CURDIR)/$(BIN):$$PATH" KCIRCUITS_BUILD_NAME=sanitize/cmake \
 	  KCIRCUITS_CMAKE_ARGS="-DKCIRCUITS_SANITIZE=address,undefined -DKCIRCUITS_CUDA=OFF" \
 	  $(BIN)/python setup.py -q build_ext --build-lib build/sanitize
@@ -64,14 +64,14 @@ lint: $(MODULE) ## Check style and types
 	$(BIN)/mypy
 	git ls-files 'csrc/*' 'tests/cuda/host/*' 'tests/devices/*' | grep -E '\.(h|cpp|cu|cuh)$$' | xargs $(BIN)/clang-format --dry-run -Werror
 
-format: $(MODULE) ## Format everything
+format: $(MODULE) ## Format all code
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	git ls-files 'csrc/*' 'tests/cuda/host/*' 'tests/devices/*' | grep -E '\.(h|cpp|cu|cuh)$$' | xargs $(BIN)/clang-format -i
 
 build: $(MODULE) ## Build the compiled module
 
-bench: $(MODULE) ## Print the measurements that the README quotes
+bench: $(MODULE) ## Run the benchmarks that the README quotes
 	$(BIN)/python benchmarks/bench_acdc.py
 	$(BIN)/python benchmarks/bench_profile.py
 	$(BIN)/python benchmarks/bench_circuits.py
@@ -91,18 +91,18 @@ bench: $(MODULE) ## Print the measurements that the README quotes
 	$(BIN)/python benchmarks/plots.py
 	$(BIN)/python benchmarks/tables.py
 
-study: $(MODULE) ## Find the circuits of many relations, and why neighbours of edits break; goes on where it was
+study: $(MODULE) ## Find circuits of many relations, and study why neighbours of edits break (resumes)
 	$(BIN)/python benchmarks/study.py
 	$(BIN)/python benchmarks/study_neighbours.py
 	$(BIN)/python benchmarks/plots.py
 	$(BIN)/python benchmarks/tables.py
 
-study-editing: $(MODULE) ## Edit 100 facts with every editor, and where their circuits say; goes on where it was
+study-editing: $(MODULE) ## Edit 100 facts with every editor, also at places chosen by circuits (resumes)
 	$(BIN)/python benchmarks/study_editing.py
 	$(BIN)/python benchmarks/study_guided.py
 	$(BIN)/python benchmarks/tables.py
 
-bench-peers: $(MODULE) $(PEERS)/.installed ## Measure beside TransformerLens and auto-circuit, in an environment of their own
+bench-peers: $(MODULE) $(PEERS)/.installed ## Compare with TransformerLens and auto-circuit, in a separate environment
 	$(BIN)/python benchmarks/bench_peers.py
 	$(BIN)/python benchmarks/plots.py
 	$(BIN)/python benchmarks/tables.py
@@ -110,7 +110,7 @@ bench-peers: $(MODULE) $(PEERS)/.installed ## Measure beside TransformerLens and
 cuda-check: $(STAMP) ## Compile the CUDA kernels for every architecture (needs nvcc, no GPU)
 	$(BIN)/python tools/check_cuda.py
 
-# `dot` draws circuits; everything but the picture works without it.
+# `dot` draws circuits. Everything except the pictures works without it.
 graphviz:
 	@command -v dot >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -119,7 +119,7 @@ graphviz:
 	      || echo "graphviz could not be installed: there will be no picture"; \
 	  else echo "graphviz is not installed (apt-get install graphviz): there will be no picture"; fi; }
 
-# Chromium shows the report to the tests that look at it as a reader does; without it these are skipped.
+# Some tests open the report in Chromium; without it they are skipped.
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -155,6 +155,6 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt
 	  || { echo "The peers could not be installed; pip's message above says why"; exit 1; }
 	@touch $@
 
-clean: ## Remove everything that was built; .venv and .venv-peers stay
+clean: ## Remove all build products; keep .venv and .venv-peers
 	rm -rf build out dist *.egg-info kcircuits/_C*.so $(MODULE) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -not -path './$(PEERS)/*' -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Data flows one way: a room may import what stands before it in the list, and itself."""
+"""Data flows one way: a package imports only from packages at its own level or below."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from kcircuits.discover import METHODS
 
-# From the ground up; modules of one line may import each other.
-FLOORS: tuple[tuple[str, ...], ...] = (
+# From the lowest level up. Packages of one level may import each other.
+LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "_native", "_C", "callable_package", "file_kinds"),
     ("documents", "json_records", "files", "tensor_files", "graph", "memory", "metrics", "profile"),
     ("paths", "json_cursor"),
@@ -37,36 +37,36 @@ ROOT = "kcircuits"
 
 @pytest.fixture(scope="module")
 def imports() -> grimp.ImportGraph:
-    # For types alone anything may be imported: the names of `kcircuits` itself are such, and lazy.
+    # Imports for types alone are allowed everywhere: `kcircuits` itself imports its names lazily.
     return grimp.build_graph(ROOT, exclude_type_checking_imports=True)
 
 
-def room(module: str) -> str | None:
+def package(module: str) -> str | None:
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else None
 
 
-def floor(name: str) -> int:
-    return next(index for index, rooms in enumerate(FLOORS) if name in rooms)
+def level(name: str) -> int:
+    return next(index for index, packages in enumerate(LEVELS) if name in packages)
 
 
 def crossings(imports: grimp.ImportGraph) -> Iterator[tuple[str, str]]:
     for importer in sorted(imports.modules):
         for imported in sorted(imports.find_modules_directly_imported_by(importer)):
-            if room(importer) != room(imported) and room(importer) is not None:
+            if package(importer) != package(imported) and package(importer) is not None:
                 yield importer, imported
 
 
-def test_every_room_has_a_floor(imports):
-    listed = {name for rooms in FLOORS for name in rooms}
-    assert {room(module) for module in imports.modules} - {None} <= listed
+def test_every_package_has_a_level(imports):
+    listed = {name for packages in LEVELS for name in packages}
+    assert {package(module) for module in imports.modules} - {None} <= listed
 
 
-def test_no_room_imports_an_upper_one(imports):
+def test_no_package_imports_from_a_higher_level(imports):
     upward = [
         f"{importer} imports {imported}"
         for importer, imported in crossings(imports)
-        if room(imported) is None or floor(room(imported)) > floor(room(importer))
+        if package(imported) is None or level(package(imported)) > level(package(importer))
     ]
     assert not upward
 
@@ -77,7 +77,7 @@ def test_the_rule_sees_real_imports(imports):
 
 
 def test_no_cycles_between_methods(imports):
-    """Methods of discovery know nothing of each other, and what is common knows no method."""
+    """Discovery methods do not import each other, and shared modules import no method."""
     methods = {method.__module__ for method in METHODS.values()}
     common = {f"kcircuits.discover.{name}" for name in ("method", "progress", "by_scores", "gates")}
     for module in methods | common:
