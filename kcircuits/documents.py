@@ -1,4 +1,4 @@
-"""JSON and text that other programs or people wrote, read with distrust; `what` names the thing in errors."""
+"""Strict reading of JSON and text from other programs or people; `what` names the document in errors."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from kcircuits.file_kinds import HEAD_BYTES, foreign_kind
 
 
 def read_text(path: str | Path, what: str, most_bytes: int | None = None, *, pipe: bool = False) -> str:
-    """The text of a file, UTF-8 with or without a byte order mark; "\\r\\n" is read as "\\n".
+    """Read a text file, UTF-8 with or without a byte order mark; "\\r\\n" is read as "\\n".
 
     Parameters
     ----------
     path
-        "~" is the home folder.
+        "~" means the home folder.
     what
-        What the file is, for errors.
+        Description of the file, for errors.
     pipe
         Whether it may be a pipe, such as a shell's `<(command)`.
     most_bytes
@@ -31,8 +31,8 @@ def read_text(path: str | Path, what: str, most_bytes: int | None = None, *, pip
     Raises
     ------
     KCircuitsError
-        If it is no regular file, cannot be read, or is not UTF-8; the message names the formats that people
-        mistake for text. Also if it has more than `most_bytes`, before any of it is read.
+        If it is not a regular file, cannot be read, has more than `most_bytes`, or is not UTF-8; the message
+        names common formats that are mistaken for text.
     """
     try:
         path = Path(path).expanduser()
@@ -54,12 +54,12 @@ def read_text(path: str | Path, what: str, most_bytes: int | None = None, *, pip
         raise KCircuitsError(
             f"not a {what}: the file is not UTF-8 text ({error.reason} at byte {error.start:,})"
         ) from error
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: there is no such home folder
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: the home folder does not exist
         raise KCircuitsError(_unreadable(what, error)) from error
 
 
 def read_head(path: str | Path, what: str, size: int) -> bytes:
-    """The first `size` bytes of a file; raises KCircuitsError if it is no regular file or cannot be read."""
+    """Read the first `size` bytes; raises KCircuitsError if it is not a regular file or cannot be read."""
     path = check_regular(path, what)
     try:
         with path.open("rb") as stream:
@@ -73,9 +73,9 @@ def _unreadable(what: str, error: Exception) -> str:
 
 
 def read_document(path: str | Path, what: str, check: Callable[[object], dict[str, Any]]) -> dict[str, Any]:
-    """The JSON document in a file, as `check` returns it.
+    """Read a JSON file; returns what `check` returns for its content.
 
-    Raises KCircuitsError if the file cannot be read, is no JSON, or `check` refuses it; the message starts
+    Raises KCircuitsError if the file cannot be read, is not JSON, or `check` refuses it; the message starts
     with the path.
     """
     with naming(path):
@@ -84,7 +84,7 @@ def read_document(path: str | Path, what: str, check: Callable[[object], dict[st
 
 @contextmanager
 def naming(where: object) -> Iterator[None]:
-    """Put a path, or whatever says where, in front of the errors of a block."""
+    """Prefix the errors of a block with a path or another location."""
     try:
         yield
     except KCircuitsError as error:
@@ -92,7 +92,7 @@ def naming(where: object) -> Iterator[None]:
 
 
 def check_regular(path: str | Path, what: str) -> Path:
-    """Refuse folders, devices and pipes, which may never end; a missing file is the reader's business."""
+    """Refuse folders, devices and pipes, which may never end; a missing file is left to the reader."""
     path = Path(path)
     try:
         if path.exists() and not path.is_file():
@@ -103,12 +103,12 @@ def check_regular(path: str | Path, what: str) -> Path:
 
 
 def parse_json(text: str, what: str) -> object:
-    """Parse JSON in which every number is finite and no object has a key twice.
+    """Parse JSON; every number must be finite and no object may have duplicate keys.
 
     Raises
     ------
     KCircuitsError
-        If the text is not JSON, is nested too deeply, has a number that no float can hold, or a key twice.
+        If the text is not JSON, is nested too deeply, or has a number beyond float or a duplicate key.
     """
     try:
         return json.loads(
@@ -125,7 +125,7 @@ def parse_json(text: str, what: str) -> object:
 
 
 def json_error(error: Exception, what: str) -> KCircuitsError:
-    """What to raise for an exception of the JSON parser, `what` being what the text should be."""
+    """The error for an exception of the JSON parser; `what` describes the expected text."""
     if isinstance(error, KCircuitsError):
         return error
     if isinstance(error, json.JSONDecodeError):
@@ -136,7 +136,7 @@ def json_error(error: Exception, what: str) -> KCircuitsError:
 
 
 def dump_json(value: object, key: str, what: str) -> str:
-    """Write a value as JSON on one line; `key` names it in the error if it is none."""
+    """Write a value as one line of JSON; `key` names it in the error if it cannot be written."""
     try:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -144,12 +144,12 @@ def dump_json(value: object, key: str, what: str) -> str:
 
 
 def check_format(value: object, expected: str, what: str) -> None:
-    """Make sure that a document's format, such as "kcircuits/1", is the one that is read here.
+    """Check that a document's format, such as "kcircuits/1", is the supported one.
 
     Raises
     ------
     KCircuitsError
-        If it is another one; the message says so where it is a later one of the same name.
+        If it is another one; the message says so if it is a later version.
     """
     if value == expected:
         return
@@ -163,18 +163,18 @@ def check_format(value: object, expected: str, what: str) -> None:
 
 
 def shown(value: object) -> str:
-    """`repr` on one line and cut to a length that an error message can carry."""
+    """`repr` on one line, shortened for error messages."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 Check = Callable[[object], bool]
 Keys = dict[str, tuple[Check, str]]
-"""For every key of an object: whether its value is good, and what it must be."""
+"""For every key of an object: a check of its value, and a description of valid values."""
 
 
 def check_keys(what: str, value: object, keys: Keys) -> dict[str, Any]:
-    """Make sure that a value is an object with these keys, whose values are good; other keys may be there.
+    """Check that a value is an object with these keys and valid values; other keys are allowed.
 
     Raises KCircuitsError if not; `what` names the object.
 
@@ -194,17 +194,17 @@ def check_keys(what: str, value: object, keys: Keys) -> dict[str, Any]:
 
 
 def or_none(good: Check) -> Check:
-    """A check that takes None, too."""
+    """A check that also accepts None."""
     return lambda value: value is None or good(value)
 
 
 def list_of(good: Check, most: int) -> Check:
-    """A check for lists of at most so many good values."""
+    """A check for lists of valid values, with a maximum length."""
     return lambda value: isinstance(value, list) and len(value) <= most and all(map(good, value))
 
 
 def anything(value: object) -> bool:
-    """True: a later check looks closer."""
+    """Always True; a later check looks closer."""
     return True
 
 
@@ -219,12 +219,12 @@ def is_text(value: object) -> bool:
 
 
 def is_count(value: object) -> bool:
-    """True for a whole number from 0 on; a bool is none."""
+    """True for a whole number from 0 on; a bool is not a number."""
     return type(value) is int and value >= 0
 
 
 def is_number(value: object) -> bool:
-    """True for a finite float and for an int that a float can hold; a bool is not a number."""
+    """True for a finite float and for an int within the range of float; a bool is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
@@ -234,15 +234,15 @@ def is_number(value: object) -> bool:
 
 
 def finite_float(text: str) -> float:
-    """The number that a JSON text holds; raises KCircuitsError if no float can hold it."""
+    """Convert JSON's text of a number; raises KCircuitsError if it is beyond the range of float."""
     value = float(text)
     return value if math.isfinite(value) else refuse_number(text)
 
 
 def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object from its members, for `object_pairs_hook`.
+    """Build a JSON object from its members, for `object_pairs_hook`.
 
-    Raises KCircuitsError if a key is there twice: JSON's readers disagree about which value counts.
+    Raises KCircuitsError for a duplicate key, because JSON readers disagree about which value counts.
 
     Examples
     --------

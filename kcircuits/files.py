@@ -1,4 +1,4 @@
-"""Writing results: whole or not at all, and never after hours of work into a folder that refuses them."""
+"""Atomic writes of results, and checks before any work starts that a folder is writable."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 
 from kcircuits.errors import KCircuitsError
 
-# Temporary file and final name of what `written_together` waits to move.
+# Temporary and final name of the files that `written_together` will rename.
 _waiting: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("waiting", default=None)
 
 
 @contextmanager
 def written_together() -> Iterator[None]:
-    """Let the files that are written inside come into place together at its end, or none of them.
+    """Put all files that are written inside this context into place at its end, or none of them.
 
-    All are written under temporary names first, which is where a disk is found to be full. Where anything
-    raises, the temporary files are removed and what was there before stays.
+    All are written to temporary files first, so a full disk is noticed there. If anything raises, the
+    temporary files are removed and the old files stay.
 
     Raises
     ------
     KCircuitsError
-        If a file cannot be moved into place in the end; the message says which are in place already.
+        If a file cannot be renamed at the end; the message lists those already in place.
 
     Examples
     --------
@@ -39,7 +39,7 @@ def written_together() -> Iterator[None]:
     False
     ['circuit.dot', 'circuit.json']
     """
-    if _waiting.get() is not None:  # an outer one moves all
+    if _waiting.get() is not None:  # the outer context renames all
         yield
         return
     waiting: list[tuple[Path, Path]] = []
@@ -54,11 +54,11 @@ def written_together() -> Iterator[None]:
 
 
 def write_atomically(path: str | Path, content: str | bytes, *, at_once: bool = False) -> None:
-    """Write a file so that readers see the old content or the new one, never a part.
+    """Write a file so that readers see the old or the new content, never a part.
 
-    The content goes to a temporary name in the same folder, is flushed to disk and renamed; within
-    `written_together`, it is renamed at the end of that. Whatever goes wrong, an interrupt included, the
-    temporary file is removed and the old content stays.
+    The content goes to a temporary file in the same folder, which is flushed to disk and renamed; within
+    `written_together`, it is renamed at the end of that context. After any error or interrupt, the temporary
+    file is removed and the old content stays.
 
     Parameters
     ----------
@@ -67,13 +67,13 @@ def write_atomically(path: str | Path, content: str | bytes, *, at_once: bool = 
     content
         Text, written as UTF-8, or bytes.
     at_once
-        Rename at once, also within `written_together`: for what is no result, such as a checkpoint.
+        Rename at once, also within `written_together`; for files that are not results, such as a checkpoint.
 
     Raises
     ------
     KCircuitsError
-        If the place cannot be written: no such folder, no permission, disk full, or `path` is something
-        other than a regular file.
+        If the file cannot be written: no such folder, no permission, disk full, or `path` is not a
+        regular file.
     """
     path = Path(path)
     waiting = None if at_once else _waiting.get()
@@ -88,7 +88,7 @@ def write_atomically(path: str | Path, content: str | bytes, *, at_once: bool = 
 
 
 def flush(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk; raises OSError if it cannot be."""
+    """Flush a file, or a folder's directory entries, to disk; raises OSError on failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -108,7 +108,7 @@ def _move(waiting: list[tuple[Path, Path]]) -> None:
 
 
 def check_output_file(path: str | Path) -> None:
-    """Prove, before any work starts, that a file can be written; its folder must exist.
+    """Check before any work starts that a file can be written; its folder must exist.
 
     Raises KCircuitsError if it cannot.
     """
@@ -121,7 +121,7 @@ def check_output_file(path: str | Path) -> None:
 
 
 def check_output_folder(path: str | Path) -> Path:
-    """Create an output folder if it is missing and prove, before any work starts, that it can be written.
+    """Create an output folder if it is missing, and check before any work starts that it is writable.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def check_output_folder(path: str | Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         probe = _temporary(folder)
         try:
-            # Some bytes, because a full disk still creates empty files.
+            # Write some bytes, because a full disk still creates empty files.
             probe.write_bytes(b"kcircuits")
         finally:
             probe.unlink(missing_ok=True)
@@ -156,7 +156,7 @@ def check_output_folder(path: str | Path) -> Path:
 
 def _replace(path: Path, data: bytes, waiting: list[tuple[Path, Path]] | None) -> None:
     temporary = _temporary(path.parent)
-    # "x": a file that somebody else put there is never opened; the mode follows the umask.
+    # "x": never open a file that someone else created there; the mode follows the umask.
     stream = temporary.open("xb")
     try:
         with stream:
@@ -173,7 +173,7 @@ def _replace(path: Path, data: bytes, waiting: list[tuple[Path, Path]] | None) -
 
 
 def _temporary(folder: Path) -> Path:
-    # Not derived from the final name, which may already have the longest length a file system takes.
+    # Not derived from the final name, which may already have the file system's maximum length.
     return folder / f".kcircuits-{secrets.token_hex(8)}.tmp"
 
 

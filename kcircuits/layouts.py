@@ -1,12 +1,12 @@
-"""Where the outputs of all senders are kept: chosen from the memory that there is.
+"""Choose where to keep the outputs of all senders, depending on the memory budget.
 
-They are by far the most of what the methods that score edges need. Four layouts:
+They are by far the largest part of the memory of methods that score edges. There are four layouts:
 
-* "memory": where the model is, as they are computed.
-* "host": in the CPU's memory, for a model on a GPU; layers are copied when they are needed.
-* "recomputed": not at all; a layer is run again, from the stream before it, when its senders are needed.
-* "bfloat16": where the model is, the differences a − ã rounded to 8 bits of mantissa. It changes scores a
-  little (docs/scaling.md), and so it is never chosen without being asked for.
+* "memory": on the model's device, as computed.
+* "host": in CPU memory, for a model on a GPU; layers are copied when needed.
+* "recomputed": not kept; a layer runs again, from the stream before it, when its senders are needed.
+* "bfloat16": on the model's device, with the differences a − ã rounded to 8 bits of mantissa. It changes
+  scores slightly (docs/scaling.md), so it is used only on request.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kcircuits.model.spec import ModelSpec
 from kcircuits.portions import engine_bytes_per_token, has_constants, sums_rows
 
 LOGIT_BYTES = 64 * 2**20
-"""Of logits that the gradient of a metric looks at a time; softmax and products take as much again, twice."""
+"""Bytes of logits per step of a metric's gradient; softmax and products need twice as much in addition."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Placement:
     layout
         The layout.
     beside
-        Bytes for each token of the least that runs beside the engine, by which portions of prompts are cut.
+        Bytes per token of the smallest work next to the engine; determines the portions of prompts.
     """
 
     layout: Layout = "memory"
@@ -47,7 +47,7 @@ IN_MEMORY = Placement()
 
 
 def check_senders(senders: object, spec: ModelSpec) -> None:
-    """Raise KCircuitsError if there is no such layout, or not for this model."""
+    """Raise KCircuitsError if the layout does not exist or does not suit this model."""
     if senders not in get_args(Senders):
         raise KCircuitsError(f"senders must be one of {', '.join(get_args(Senders))}; got {senders!r}")
     if senders == "host" and spec.embedding.device.type == "cpu":
@@ -67,21 +67,21 @@ def placement_for_scores(
     another: bool = False,
     qk_fix: bool = False,
 ) -> Placement:
-    """The layout for gradients of runs; "auto" takes the first exact one in which every prompt fits.
+    """The layout for gradients of runs; "auto" takes the first exact layout that fits every prompt.
 
     Parameters
     ----------
     spec, prompts
         The model, and the prompts.
     memory
-        Bytes for the engine and what runs beside it.
+        Memory budget in bytes for the engine and the work next to it.
     kept
-        Whether absent edges carry something.
+        Whether absent edges carry a value (not zero ablation).
     senders
-        A layout, or "auto": "memory"; else "host", for a model on a GPU beside which there is room; else
-        "recomputed".
+        A layout, or "auto": "memory" if it fits; else "host", for a model on a GPU, if the CPU has enough
+        memory; else "recomputed".
     another, qk_fix
-        Whether the method keeps one more run meanwhile; whether it corrects queries and keys.
+        Whether the method keeps one more run at the same time; whether it corrects queries and keys.
     """
     longest = _longest(prompts)
 
@@ -98,7 +98,7 @@ def placement_for_scores(
     else:
         layout = "recomputed"
     least = beside(layout)
-    if layout == "host":  # a portion's senders take half of the CPU's memory at most
+    if layout == "host":  # a portion's senders take at most half of the CPU's memory
         least = max(least, -(-2 * memory * host_bytes_per_token(spec) // max(1, available())))
     return Placement(layout, least)
 
@@ -106,9 +106,9 @@ def placement_for_scores(
 def placement_for_circuits(
     spec: ModelSpec, prompts: Sequence[Prompt], memory: int, kept: bool, streams: int = 0
 ) -> Placement:
-    """The layout for masked runs of circuits: "memory", or "recomputed" where a prompt does not fit.
+    """The layout for masked runs of circuits: "memory", or "recomputed" if a prompt does not fit.
 
-    A masked run keeps its own senders in either; of the plain runs it needs ablated values alone, layer by
+    A masked run keeps its own senders in both. Of the plain runs it needs only ablated values, layer by
     layer.
     """
     longest = _longest(prompts)
@@ -121,7 +121,7 @@ def placement_for_circuits(
 def run_bytes_per_token(
     spec: ModelSpec, layout: Layout, longest: int, another: bool = False, qk_fix: bool = False
 ) -> int:
-    """Bytes of one run of the longest prompt that gradients go back through, at least, and of its logits."""
+    """Least bytes of one run of the longest prompt with gradients, and of its logits."""
     one_run: int = C.plan_runs(spec, layout, longest, 1, longest, 1, 0, another).bytes
     if qk_fix:  # one sender's queries, keys and patterns
         patterns = 4 * spec.num_heads * longest**2
@@ -131,9 +131,9 @@ def run_bytes_per_token(
 
 
 def logit_bytes(spec: ModelSpec, prompts: int) -> int:
-    """Bytes of the logits of some prompts while the gradient of a metric is taken.
+    """Bytes of the logits of some prompts while the gradient of a metric is computed.
 
-    On the CPU products read a weight as it is stored; elsewhere the whole vocabulary is widened for one.
+    On the CPU products read weights as stored; on other devices the whole unembedding is converted for one.
     """
     logits = 3 * min(LOGIT_BYTES, prompts * spec.vocab_size * spec.activation_bytes)
     weight = spec.unembedding
@@ -143,9 +143,9 @@ def logit_bytes(spec: ModelSpec, prompts: int) -> int:
 
 
 def circuit_bytes_per_token(spec: ModelSpec, longest: int, streams: int = 0) -> int:
-    """Bytes of one circuit's masked run: all its senders, and about what one layer's receivers need.
+    """Bytes of one circuit's masked run: all its senders, and about the memory of one layer's receivers.
 
-    And the streams behind so many layers, where they are read at all tokens.
+    Also the streams after so many layers, if they are read at all tokens.
     """
     layer = spec.num_heads + 2 * spec.num_kv_heads + 1
     rows = (len(spec.graph.senders) + 4 * layer + streams) * spec.width * spec.activation_bytes
@@ -153,20 +153,20 @@ def circuit_bytes_per_token(spec: ModelSpec, longest: int, streams: int = 0) -> 
 
 
 def recomputed_bytes_per_token(spec: ModelSpec, kept: bool) -> int:
-    """What a masked run has beside that where senders are recomputed: sums of ablated values, and a layer."""
+    """Additional bytes if senders are recomputed: sums of ablated values, and one layer."""
     sums = sums_rows(spec) if kept or has_constants(spec) else 0
     return (sums + 2 * (spec.num_heads + 1)) * spec.width * spec.activation_bytes
 
 
 def mask_bytes_per_token(longest: int) -> int:
-    """Bytes of the causal mask, which is one for all prompts of an engine."""
+    """Bytes of the causal mask, which all prompts of an engine share."""
     return 4 * longest
 
 
 def pattern_bytes_per_token(spec: ModelSpec, longest: int) -> int:
-    """Bytes of one head's attention patterns, where they are made for a run without gradients.
+    """Bytes of one head's attention patterns, if a run without gradients materialises them.
 
-    The CPU goes row by row through attention in float32 that has no window, no soft cap and no sinks.
+    The CPU computes float32 attention without window, soft cap and sinks row by row.
     """
     row_by_row = spec.embedding.device.type == "cpu" and spec.activation_bytes == 4
     whole = any(
@@ -179,7 +179,7 @@ def pattern_bytes_per_token(spec: ModelSpec, longest: int) -> int:
 
 
 def host_bytes_per_token(spec: ModelSpec) -> int:
-    """Bytes of all senders on the host."""
+    """Bytes of all senders in CPU memory."""
     return len(spec.graph.senders) * spec.width * spec.activation_bytes
 
 

@@ -1,4 +1,4 @@
-"""Many prompts in portions whose activations fit into memory."""
+"""Split prompts into portions whose activations fit into memory."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task
 
 PART_TOKENS = 256
-"""Of a part. Products of more rows are hardly faster, and so a part costs little more than its share."""
+"""Tokens of a part. Products of more rows are hardly faster, so splitting into parts costs little."""
 
 
 def engine_bytes_per_token(spec: ModelSpec, kept: bool, layout: Layout = "memory") -> int:
-    """Bytes that an engine keeps for each token where the model is.
+    """Bytes per token that an engine keeps on the model's device.
 
-    In the layout "memory" all senders' outputs, and with `kept` their ablated values; what no mask changes,
-    ablated values and output biases, also comes summed up before every sub-block. In the others the stream
-    before every layer, with `kept` also the corrupt run's, and `input`; in "bfloat16" the senders, too.
+    In the layout "memory": all senders' outputs, with `kept` also their ablated values, and before every
+    sub-block the sum of what no mask changes (ablated values and output biases). In the other layouts: the
+    stream before every layer, with `kept` also the corrupt run's, and `input`; in "bfloat16" also the
+    senders.
     """
     row = spec.width * spec.activation_bytes
     if layout == "memory":
@@ -30,7 +31,7 @@ def engine_bytes_per_token(spec: ModelSpec, kept: bool, layout: Layout = "memory
 
 
 def sums_rows(spec: ModelSpec) -> int:
-    """Sub-blocks before which the sum of what no mask changes is kept, and the logits."""
+    """Number of places with a stored sum of what no mask changes: sub-blocks, and the logits."""
     return 2 * len(spec.layers) + 1
 
 
@@ -41,7 +42,7 @@ def has_constants(spec: ModelSpec) -> bool:
 
 
 def means_bytes(spec: ModelSpec, task: Task) -> int:
-    """Bytes of the means of a task, which stay for all of its portions; twice, as they are while summed."""
+    """Bytes of the means of a task, which are kept for all its portions; doubled for the summation."""
     if not task.is_mean:
         return 0
     reference = task.reference or task.prompts
@@ -59,10 +60,10 @@ def portions(
     layout: Layout = "memory",
     beside: int = 0,
 ) -> Iterator[tuple[Prompt, ...]]:
-    """Consecutive portions of the prompts, each of one prompt at least.
+    """Consecutive portions of the prompts, each with at least one prompt.
 
-    Engines and what is `beside` them, bytes for each token, take all of `memory` bytes at most; in the layout
-    "memory" engines take half of it at most, so that more than one hypothesis fits beside them.
+    Engines and the work next to them (`beside`, bytes per token) fit into `memory` bytes. In the layout
+    "memory" engines take at most half of it, so that more than one hypothesis fits next to them.
     """
     engine = engine_bytes_per_token(spec, kept, layout)
     if layout != "memory":
@@ -71,7 +72,7 @@ def portions(
 
 
 def parts(prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], ...]:
-    """Consecutive parts of the prompts, which depend on nothing else: what gradient scores are summed over.
+    """Consecutive parts of the prompts, for sums of gradient scores; they depend on the prompts alone.
 
     Each has at most `PART_TOKENS` tokens, or is one prompt. Portions are cut from one part at a time.
     """

@@ -1,1 +1,1 @@
-"""Models: the family-free description, loading, and the readable reference forward."""
+"""Models: the family-independent specification, loading, and the readable reference forward."""

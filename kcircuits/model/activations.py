@@ -1,4 +1,4 @@
-"""Hugging Face's names of activations, and ours."""
+"""Hugging Face's names of activations and the names used here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kcircuits.errors import KCircuitsError
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "quick_gelu"]
 
-# Several Hugging Face names stand for one function that is written in several ways.
+# Several Hugging Face names mean the same function, implemented in different ways.
 ACTIVATIONS: dict[str, Activation] = {
     "silu": "silu",
     "swish": "silu",
@@ -24,7 +24,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def activation(name: str) -> Activation:
-    """Our name of a Hugging Face activation; raises KCircuitsError for one that we do not have."""
+    """The name used here for a Hugging Face activation; raises KCircuitsError if it is not supported."""
     if name not in ACTIVATIONS:
         raise KCircuitsError(f"activation {name!r} is not known; known: {', '.join(sorted(ACTIVATIONS))}")
     return ACTIVATIONS[name]

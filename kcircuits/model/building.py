@@ -1,4 +1,4 @@
-"""The Hugging Face model around given weights, of which a family's file makes a specification."""
+"""Build a Hugging Face model around given weights, from which a family's file makes a specification."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kcircuits.model.checkpoint import check_nesting
 
 
 def of_one_dtype(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], torch.dtype]:
-    """The weights in the widest of their dtypes, from which a model can be made without a copy."""
+    """The weights converted to the widest of their dtypes, so that a model can use them without a copy."""
     types = {weight.dtype for weight in weights.values() if weight.is_floating_point()}
     dtype = reduce(torch.promote_types, types) if types else torch.float32
     wide = {
@@ -27,10 +27,9 @@ def of_one_dtype(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], torc
 def hugging_face_model(
     folder: Path, config_dict: dict[str, Any], weights: dict[str, Tensor], dtype: torch.dtype
 ) -> Any:
-    """The Hugging Face model around the given weights; those of this dtype are not copied.
+    """Build the Hugging Face model around the given weights; weights of this dtype are not copied.
 
-    Raises KCircuitsError if the weights are not those that the configuration asks for, and whatever
-    Transformers raises.
+    Raises KCircuitsError if the weights do not match the configuration, and whatever Transformers raises.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
@@ -39,7 +38,7 @@ def hugging_face_model(
     check_size(parameter_shapes(config), num_stored, folder)
     model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     hf_model, report = model_class.from_pretrained(
-        None,  # no folder: Transformers reads no file, whatever the configuration says
+        None,  # no folder, so that Transformers reads no file, whatever the configuration says
         config=config,
         state_dict=weights,
         dtype=dtype,
@@ -53,14 +52,14 @@ def hugging_face_model(
 
 
 def parameter_shapes(config: Any) -> dict[str, torch.Size]:
-    """Name -> shape of every parameter that Transformers gives a model of this configuration; tied ones once.
+    """Name -> shape of every parameter of a Transformers model with this configuration; tied ones once.
 
-    The model is built without memory for its numbers.
+    The model is built on the meta device, without memory for its weights.
     """
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        # A configuration may name code to download for its attention, here as well.
+        # A configuration may name attention code to download here, too.
         model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     return {name: parameter.shape for name, parameter in model.named_parameters()}
 
@@ -68,8 +67,8 @@ def parameter_shapes(config: Any) -> dict[str, torch.Size]:
 def check_size(shapes: Mapping[str, torch.Size], num_stored: int, source: Path) -> None:
     """Refuse a configuration of a model that is far larger than its weights.
 
-    Transformers would make random numbers for all that is missing, however many, before it says so. Tied
-    weights may be stored once and asked for twice.
+    Transformers would fill all missing weights with random numbers before it reports them. Tied weights may
+    be stored once and requested twice.
 
     Raises KCircuitsError.
     """
@@ -81,9 +80,9 @@ def check_size(shapes: Mapping[str, torch.Size], num_stored: int, source: Path) 
 
 
 def check_complete(report: dict[str, Any], source: Path, asking: str) -> None:
-    """Refuse what Transformers would go on with: random numbers for a weight.
+    """Refuse missing weights, which Transformers would fill with random numbers.
 
-    report: what `from_pretrained` says with `output_loading_info`. asking: where the sizes come from.
+    report: the loading info of `from_pretrained`. asking: where the sizes come from.
 
     Raises KCircuitsError.
     """
@@ -96,7 +95,7 @@ def check_complete(report: dict[str, Any], source: Path, asking: str) -> None:
 
 
 def _check_report(report: dict[str, Any], folder: Path) -> None:
-    """Refuse random numbers for a weight, and weights left unused."""
+    """Refuse missing and unused weights."""
     check_nesting(sorted(report["missing_keys"]), report["unexpected_keys"], folder)
     check_complete(report, folder, "config.json")
     if unused := sorted(report["unexpected_keys"]):

@@ -1,6 +1,6 @@
-"""What is kept from one run to the next: where, under which name, and by which version of the code.
+"""The cache between runs: its folder, the names of entries, and the version of the code that wrote them.
 
-Everything kept can be made again, and is, where it is missing, broken, or made by other code.
+An entry that is missing, broken or written by other code is recreated.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from kcircuits.files import write_atomically
 
 
 def cache_folder() -> Path:
-    """Where converted and described models are kept: $KCIRCUITS_CACHE, by default ~/.cache/kcircuits."""
+    """Folder of converted models and their descriptions: $KCIRCUITS_CACHE, by default ~/.cache/kcircuits."""
     return Path(os.environ.get("KCIRCUITS_CACHE") or Path.home() / ".cache" / "kcircuits")
 
 
 def digest_of(*parts: bytes) -> str:
-    """SHA-256 of several contents: of the digests of each, so that where one ends matters."""
+    """SHA-256 over the digests of several contents, so that their boundaries matter."""
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
 @lru_cache(maxsize=1)
 def made_by() -> str:
-    """Names the code that reads a family: a digest of this room's sources and of the libraries' versions."""
-    room = Path(__file__).parent
+    """Version of the code that reads families: a digest of this package's sources and library versions."""
+    package = Path(__file__).parent
     sources = [
         part
-        for file in sorted(room.rglob("*.py"))
-        for part in (str(file.relative_to(room)).encode(), file.read_bytes())
+        for file in sorted(package.rglob("*.py"))
+        for part in (str(file.relative_to(package)).encode(), file.read_bytes())
     ]
     libraries = ",".join(f"{name} {version(name)}" for name in ("torch", "transformers", "tokenizers"))
     return digest_of(*sources, libraries.encode())
 
 
 def keep(name: str, content: bytes) -> None:
-    """Write a file of the cache; where none can be written, the next run makes the same again."""
+    """Write a cache file. If that fails, nothing is raised and the next run recreates it."""
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint: which are no weights, and what is wrong with their names and types."""
+"""The tensors of a checkpoint: which are not weights, and which have an invalid name or type."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from kcircuits.errors import KCircuitsError
 
 FLOATING = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-"""Types in which a stored number is the weight itself."""
+"""Dtypes of unquantised weights."""
 
 _ROTATING = (
     "falcon|gemma|gemma2|gemma3_text|gpt_neox|gpt_oss|llama|mistral|mixtral|olmo2|phi|phi3|qwen2|qwen3|"
@@ -31,7 +31,7 @@ BUFFERS: tuple[tuple[str, str, str], ...] = (
     (_ROTATING, r"rotary_emb\.(inv_freq|cos_cached|sin_cached)", "the angles, made from the configuration"),
     ("opt", r"decoder\.version", "a version number"),
 )
-"""(families, end of the name, what it is): tensors that old checkpoints hold and no model uses."""
+"""(families, name suffix, description): tensors in old checkpoints that no model uses."""
 
 _WRAPPERS = {
     "base_model.model.": "PEFT: merge the adapter first with merge_and_unload()",
@@ -44,7 +44,7 @@ _ADAPTED = re.compile(r"\.(lora_[AB]|lora_embedding_[AB]|base_layer|modules_to_s
 
 
 def is_buffer(name: str, family: str) -> bool:
-    """Whether a tensor of this name is a constant of old checkpoints of a family, which nothing uses."""
+    """Whether a tensor of this name is an unused constant in old checkpoints of a family."""
     return any(
         family in families.split("|") and re.search(rf"(^|\.){end}$", name) for families, end, _ in BUFFERS
     )
@@ -58,7 +58,7 @@ def without_buffers(tensors: Mapping[str, Tensor], family: str) -> dict[str, Ten
 def check_tensors(tensors: Mapping[str, Tensor], family: str, folder: Path) -> None:
     """Refuse tensors that no model of the family can have, before any of them is used.
 
-    Raises KCircuitsError for names of a wrapper or an adapter, and for numbers that are no weights.
+    Raises KCircuitsError for names of a wrapper or an adapter, and for dtypes that weights cannot have.
     """
     for name, tensor in tensors.items():
         for prefix, what in _WRAPPERS.items():
@@ -79,7 +79,7 @@ def check_tensors(tensors: Mapping[str, Tensor], family: str, folder: Path) -> N
 
 
 def check_nesting(missing: Iterable[str], unexpected: Iterable[str], folder: Path) -> None:
-    """Refuse weights of which every name is one level too deep, and say so."""
+    """Refuse weights if all their names are nested one level too deep."""
     stored = set(unexpected)
     for name in missing:
         for other in stored:

@@ -1,8 +1,8 @@
-"""The account of a configuration: every key that could change a number was used, or the model is refused.
+"""The account of a configuration: every key that could change a number is used, or the model is refused.
 
-A family's file reads the configuration through a view that notes what it reads and hides what Transformers
-does not declare. Then each key must have been read, be seen in the model's modules, or be known to be
-harmless (`kcircuits.model.config_keys`).
+A family's file reads the configuration through a view that records the keys read and hides keys that
+Transformers does not declare. Each key must then have been read, be visible in the model's modules, or be
+known to be harmless (`kcircuits.model.config_keys`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from kcircuits.model.config_keys import EVIDENT, HARMLESS, ROPE_ALWAYS, ROPE_KEY
 from kcircuits.model.spec import ModelSpec
 
 READ_ANYWAY = frozenset({"is_causal"})
-"""Keys that no class declares and that Transformers reads for every family; their default is not false."""
+"""Keys that no class declares but Transformers reads for every family, and whose default is not false."""
 
 
 @dataclass(frozen=True)
 class ConfigAccount:
-    """What became of each key of a configuration that is not at its default.
+    """What happened to each key of a configuration that is not at its default.
 
-    `used`: keys that the family's file read, sorted. `evident`: key -> where in the model it is seen.
+    `used`: keys that the family's file read, sorted. `evident`: key -> where in the model it is visible.
     `harmless`: key -> why it changes no number.
     """
 
@@ -37,10 +37,10 @@ class ConfigAccount:
 
 
 def accounted(hf_model: Any, family: Callable[[Any], ModelSpec]) -> tuple[ModelSpec, ConfigAccount]:
-    """The specification that a family's function makes of a model, and the account of its configuration.
+    """Apply a family's function to a model; returns the specification and the account of the configuration.
 
-    Raises KCircuitsError that names the key and its value if one could change numbers and was not used; and
-    whatever the family raises.
+    Raises KCircuitsError with the key and its value if an unused key could change numbers, and whatever the
+    family raises.
     """
     view = _ConfigView(hf_model.config)
     spec = family(_ModelView(hf_model, view))
@@ -48,7 +48,7 @@ def accounted(hf_model: Any, family: Callable[[Any], ModelSpec]) -> tuple[ModelS
 
 
 class _ConfigView:
-    """A configuration that notes which keys are read; it has only those that its class declares."""
+    """A configuration that records which keys are read and has only those that its class declares."""
 
     def __init__(self, config: Any) -> None:
         self._config = config
@@ -65,7 +65,7 @@ class _ConfigView:
 
 
 class _ModelView:
-    """A model whose `config` is such a view; all else is the model's own."""
+    """A model whose `config` is such a view; everything else comes from the model."""
 
     def __init__(self, hf_model: Any, config: _ConfigView) -> None:
         self._hf_model = hf_model
@@ -77,7 +77,7 @@ class _ModelView:
 
 @cache
 def _defaults(kind: Any) -> dict[str, Any]:
-    """The keys that a class of configurations declares, by their real names, and their defaults."""
+    """The keys that a configuration class declares, by their real names, with their defaults."""
     declared = inspect.signature(kind).parameters.values()
     return {kind.attribute_map.get(key.name, key.name): key.default for key in declared}
 
@@ -117,7 +117,7 @@ def _account(config: Any, read: set[str], spec: ModelSpec) -> ConfigAccount:
 
 
 def _seen(key: str, value: Any, declared: bool, config: Any, spec: ModelSpec) -> str | None:
-    """Where in the model a key is seen, or None."""
+    """Where in the model a key is visible, or None."""
     if key == "layer_types":
         return "the window of each layer" if value == layer_types(spec) else None
     if key == "sliding_window_pattern" and hasattr(config, "layer_types"):
@@ -141,12 +141,12 @@ def _same(value: Any, default: Any) -> bool:
 
 
 def _says_nothing(value: Any) -> bool:
-    """null, false or empty: what a key that nobody reads cannot do harm with."""
+    """Whether a value is null, false or empty, which is harmless in a key that nothing reads."""
     return value is None or value is False or (isinstance(value, str | list | tuple | dict) and not value)
 
 
 def _check_rope(parameters: Mapping[str, Any], spec: ModelSpec) -> None:
-    """Refuse a key of rope_parameters that is not in the angles; they may be given by type of layer."""
+    """Refuse a key of rope_parameters that the angles do not use; they may be nested by layer type."""
     if not any(isinstance(value, Mapping) for value in parameters.values()):
         _check_angles(parameters, spec, 0)
         return
@@ -175,6 +175,6 @@ def _check_angles(parameters: Mapping[str, Any], spec: ModelSpec, layer: int) ->
 
 
 def _is_part(factor: Any, spec: ModelSpec, layer: int) -> bool:
-    """Whether this is the part of a head's dimensions that a layer rotates."""
+    """Whether this is the fraction of a head's dimensions that a layer rotates."""
     rotary = spec.layers[layer].attention.rotary
     return rotary is not None and len(rotary.inv_freq) == (int(spec.head_dim * factor) + 1) // 2

@@ -1,6 +1,6 @@
-"""What is known of the keys of a configuration: which are seen in the model itself, which change no number.
+"""Known configuration keys: those visible in the model itself, and those that change no number.
 
-`kcircuits.model.config_account` says how these tables are used, docs/adding-a-family.md when to add to them.
+`kcircuits.model.config_account` uses these tables; docs/adding-a-family.md explains when to extend them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kcircuits.model.spec import Attention, Experts, Mlp, ModelSpec
 EVIDENT: dict[str, str] = dict.fromkeys(
     ("hidden_size", "n_embd", "word_embed_proj_dim", "vocab_size"), "the shape of the embedding"
 )
-"""Keys that Transformers turns into modules, which families read; with the place."""
+"""Keys that Transformers turns into modules, which the families read, with the place."""
 
 EVIDENT |= dict.fromkeys(
     ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "moe_intermediate_size"),
@@ -134,7 +134,7 @@ HARMLESS: dict[str, str] = {
     "dual_chunk_attention_config": "how other programs extend prompts beyond the trained length",
     "_sliding_window_pattern": "in layer_types",
 }
-"""Keys that change no number, or patterns of such keys (as `fnmatch` takes them); with the reason."""
+"""Keys, or `fnmatch` patterns of keys, that change no number, with the reason."""
 
 ROPE_KEYS: dict[str, frozenset[str]] = {
     "default": frozenset(),
@@ -160,19 +160,19 @@ ROPE_KEYS: dict[str, frozenset[str]] = {
         {"factor", "original_max_position_embeddings", "attention_factor", "short_factor", "long_factor"}
     ),
 }
-"""Type of rotary embedding -> keys of rope_parameters that Transformers turns into its angles."""
+"""Type of rotary embedding -> keys of rope_parameters that determine its angles."""
 
 ROPE_ALWAYS = frozenset({"rope_type", "type", "rope_theta", "finetuned"})
-"""Keys of rope_parameters beside any type; `finetuned` is a note."""
+"""Keys of rope_parameters allowed for every type; `finetuned` is only a note."""
 
 
 def agrees(key: str, value: Any, spec: ModelSpec) -> bool:
-    """Whether a key that Transformers does not read for a family says what the model does anyway."""
+    """Whether a key that Transformers does not read for a family states what the model does anyway."""
     return key in _SAID_ANYWAY and bool(_SAID_ANYWAY[key](spec, value))
 
 
 def layer_types(spec: ModelSpec) -> list[str]:
-    """Transformers' names of the layers' types."""
+    """Transformers' names of the layer types."""
     return [
         "full_attention" if layer.attention.window is None else "sliding_attention" for layer in spec.layers
     ]
@@ -225,7 +225,7 @@ _SAID_ANYWAY: dict[str, Callable[[ModelSpec, Any], bool]] = {
     "max_window_layers": lambda spec, _: "sliding_attention" not in layer_types(spec),
     "experts_per_token": _is_top_k,
     "use_parallel_residual": lambda spec, value: value == spec.parallel,
-    "is_causal": lambda _, value: value is True,  # every family here sees only earlier tokens
+    "is_causal": lambda _, value: value is True,  # all families here are causal
     "rotary": lambda spec, value: value is (_first_attention(spec).rotary is not None),
     "rope_interleaved": lambda _, value: value is False,
     "scale_attn_weights": lambda spec, value: (

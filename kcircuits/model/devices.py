@@ -1,4 +1,4 @@
-"""Weights on several devices: which must be together, and which layer goes where."""
+"""Placement of weights on several devices: what must be on one device, and where each layer goes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from kcircuits.model.quantised import Weight
 from kcircuits.model.spec import Layer, ModelSpec
 
 DeviceMap = Mapping[int | str, str | torch.device]
-"""A device for every layer, by number, and for "embedding" and "unembedding"; by default those of the first
-and the last layer. Numbers may be written as text, as in JSON."""
+"""Layer number -> device, also for "embedding" and "unembedding", whose defaults are the devices of the first
+and the last layer. Numbers may be strings, as in JSON."""
 
 
 def devices_of(spec: ModelSpec) -> tuple[torch.device, ...]:
-    """The devices of the weights, each once: the embedding's first, then in the order of the layers."""
+    """The distinct devices of the weights: the embedding's first, then in layer order."""
     layers = [layer.attention.w_q.device for layer in spec.layers]
     return tuple(dict.fromkeys([spec.embedding.device, *layers, spec.unembedding.device]))
 
 
 def check_together(spec: ModelSpec, method: str) -> None:
-    """Raise KCircuitsError if the weights are on several devices, which the method cannot use."""
+    """Raise KCircuitsError if the weights are on several devices, for methods that need a single one."""
     devices = devices_of(spec)
     if len(devices) > 1:
         raise KCircuitsError(
@@ -38,10 +38,10 @@ def check_together(spec: ModelSpec, method: str) -> None:
 
 
 def settled(spec: ModelSpec) -> ModelSpec:
-    """The model with what is needed together in one place.
+    """Move small tensors to the device where they are used.
 
-    Learned positions go where the embedding is, the final norm and the unembedding's bias where the
-    unembedding is, and the rotary angles of a layer where its weights are.
+    Learned positions go to the embedding's device, the final norm and the unembedding's bias to the
+    unembedding's, and the rotary angles of a layer to that of its weights.
 
     Raises
     ------
@@ -60,14 +60,14 @@ def settled(spec: ModelSpec) -> ModelSpec:
 
 
 def placed(spec: ModelSpec, device_map: DeviceMap) -> ModelSpec:
-    """The model with its weights where a map says.
+    """Move the weights to the devices of a map.
 
-    An unembedding that is the embedding itself stays so where both go to one device, and is copied otherwise.
+    Tied embedding and unembedding stay one tensor if both go to one device; otherwise they are copied.
 
     Raises
     ------
     KCircuitsError
-        If the map lacks a layer, names what is not there, or a device is not usable.
+        If the map lacks a layer, has an unknown entry, or a device is not usable.
     """
     named = {str(name): check_device(device) for name, device in device_map.items()}
     count = len(spec.layers)
@@ -93,9 +93,9 @@ def placed(spec: ModelSpec, device_map: DeviceMap) -> ModelSpec:
 
 
 def map_over_gpus(spec: ModelSpec) -> dict[int | str, str | torch.device]:
-    """All visible GPUs, each with a share of consecutive layers as large as its share of their free memory.
+    """Split the layers into consecutive groups over all visible GPUs, in proportion to their free memory.
 
-    So what is left for activations is spread alike. Without a GPU everything is on the CPU.
+    Memory left for activations is then also in proportion. Without a GPU everything is on the CPU.
     """
     free = [torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count())]
     sizes = [sum(tensor.nbytes for tensor in tensors_of(layer)) for layer in spec.layers]
@@ -105,7 +105,7 @@ def map_over_gpus(spec: ModelSpec) -> dict[int | str, str | torch.device]:
 
 
 def shares(sizes: Sequence[int], room: Sequence[int]) -> list[int]:
-    """For each of several things in a row, by the middle of it, in which of several rooms it lies.
+    """Assign consecutive items to bins in proportion to their `room`; an item's midpoint decides its bin.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def shares(sizes: Sequence[int], room: Sequence[int]) -> list[int]:
 def read_device_map(path: str | Path) -> DeviceMap:
     """A map from a JSON file, such as {"0": "cuda:0", "1": "cuda:1", "embedding": "cuda:0"}.
 
-    Raises KCircuitsError if it is none.
+    Raises KCircuitsError if it is invalid.
     """
 
     def check(document: object) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def read_device_map(path: str | Path) -> DeviceMap:
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """The device, with its number; raises KCircuitsError if it cannot be used."""
+    """The device with its index; raises KCircuitsError if it is not usable."""
     try:
         return torch.empty(0, device=torch.device(device)).device
     except (RuntimeError, AssertionError, TypeError) as error:
@@ -141,7 +141,7 @@ def check_device(device: str | torch.device) -> torch.device:
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """A tensor, or a part of a description, with every tensor on a device; the same where they are there."""
+    """A tensor, or a part of a specification, moved to a device; tensors already there are not copied."""
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, tuple):
@@ -179,7 +179,7 @@ def _settled_layer(number: int, layer: Layer) -> Layer:
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:
-    """All tensors of a description, or of a part of it."""
+    """All tensors of a specification, or of a part of it."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, tuple):

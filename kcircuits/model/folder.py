@@ -1,4 +1,4 @@
-"""A model folder before anything in it is used: what kind of folder it is, and its configuration."""
+"""Check a model folder before anything in it is used, and read its configuration."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.model.families import check_family
 from kcircuits.model.huggingface import first_line
 
-# Keys of config.json that have Transformers run code other than its own for the family.
+# Keys of config.json that make Transformers run code other than its own for the family.
 FOREIGN_CODE = ("auto_map", "fusion_config")
 
-# What quantised checkpoints say in config.json.
+# Keys of quantised checkpoints in config.json.
 QUANTISED = ("quantization_config", "compression_config")
 
-# What the families call their number of layers there.
+# The families' keys for the number of layers there.
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 
-# What this package, Transformers or its tokenizers may open.
+# Files that this package, Transformers or its tokenizers may open.
 _READ = (".json", ".safetensors", ".model", ".txt", ".jinja")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration in a Hugging Face folder, without what names code or an older spelling.
+    """Read a folder's configuration, without keys that name code and with old spellings replaced.
 
-    Raises KCircuitsError that says why this package cannot load the folder: no folder, no configuration, an
-    unknown family, quantised weights, an adapter, or a pipe or device in place of a file.
+    Raises KCircuitsError with the reason if this package cannot load the folder: no folder, no
+    configuration, an unknown family, quantised weights, an adapter, or a pipe or device in place of a file.
     """
     if not folder.is_dir():
         what = "is neither a folder nor a .gguf file" if folder.exists() else "does not exist"
@@ -55,7 +55,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def check_layers(folder: Path, config: dict[str, Any], num_weights: int) -> None:
-    """Refuse more layers than there are weights: Transformers would build all of them, however many."""
+    """Refuse more layers than there are weights; Transformers would try to build all of them."""
     for key in LAYERS:
         asked = config.get(key)
         if isinstance(asked, int | float) and asked > num_weights:
@@ -65,7 +65,7 @@ def check_layers(folder: Path, config: dict[str, Any], num_weights: int) -> None
 
 
 def _check_files(folder: Path) -> None:
-    """Refuse pipes and devices, which may never end, under the names of files that are read."""
+    """Refuse pipes and devices, which may never end, in place of files that are read."""
     try:
         files = sorted(folder.iterdir())
     except OSError as error:
@@ -92,7 +92,7 @@ def _refuse(file: Path, name: str) -> NoReturn:
 
 
 def _check_adapter(folder: Path, *, whole: bool = False) -> None:
-    """Refuse a PEFT adapter: Transformers would apply it to the weights; `whole`: there is nothing else."""
+    """Refuse a PEFT adapter, which Transformers would apply; `whole`: there are no other weights."""
     file = folder / "adapter_config.json"
     if not file.exists():
         return
@@ -114,7 +114,7 @@ def _check_adapter(folder: Path, *, whole: bool = False) -> None:
 
 
 def _current(value: Any) -> Any:
-    """A value in today's spelling: the first Phi-3 models call the rotary type "longrope" "su"."""
+    """A value in its current spelling: the first Phi-3 models use "su" for the rotary type "longrope"."""
     if not isinstance(value, dict):
         return value
     return {

@@ -1,10 +1,10 @@
-"""The reference forward: what the compiled engine computes, in plain PyTorch, slow and obvious.
+"""The reference forward: the computation of the compiled engine in plain PyTorch, slow and obvious.
 
-Three runs of the same decoder: `forward` keeps one residual stream as every Transformer does,
-`forward_senders` also returns what each node writes into it, and `masked_forward` gives every receiver a
-stream of its own, made of the senders that a circuit connects to it. All of them are differentiable and
-work on left- or right-padded prompts: padding changes no number at a real position (what they return at
-padded positions is finite and means nothing).
+There are three runs of the same decoder. `forward` keeps one residual stream, as every Transformer does.
+`forward_senders` also returns what each node writes to the stream. `masked_forward` gives every receiver its
+own stream, the sum of the senders that a circuit connects to it. All of them are differentiable and work on
+left- or right-padded prompts. Padding changes no number at a real position; values at padded positions are
+finite but meaningless.
 
 Sizes: N prompts, T tokens, D width, H query heads, K key/value heads of width d, S senders, R receivers.
 """
@@ -23,7 +23,7 @@ from kcircuits.model.spec import Attention, Experts, Layer, Mlp, ModelSpec, Norm
 
 @dataclass(frozen=True)
 class SenderRun:
-    """A plain run taken apart.
+    """A plain run, split into senders and receiver streams.
 
     `senders` [S, N, T, D] in the order of `Graph.senders`: each node's output, heads without the bias b_O;
     `streams`: for each receiver in the order of `Graph.receivers` the residual stream [N, T, D] that it
@@ -41,7 +41,7 @@ def forward(spec: ModelSpec, tokens: Tensor, mask: Tensor) -> Tensor:
 
 
 def forward_senders(spec: ModelSpec, tokens: Tensor, mask: Tensor) -> SenderRun:
-    """The plain run with every sender's output and every receiver's stream; arguments as in `forward`."""
+    """Plain run with every sender's output and every receiver's stream; arguments as in `forward`."""
     positions = position_ids(mask)
     x = embed(spec, tokens, positions)
     senders, streams = [x], []
@@ -73,7 +73,7 @@ def masked_forward(
     """Logits of the masked run of a circuit (ACDC, arXiv 2304.14997).
 
     Receiver r reads Σ_{s→r present} a_s + Σ_{s→r absent} ã_s + Σ b_O of the attention blocks before it,
-    through its own norm and projection; a_s is what sender s outputs in this very run.
+    through its own norm and projection; a_s is the output of sender s in this same run.
 
     Parameters
     ----------
@@ -81,9 +81,9 @@ def masked_forward(
         As in `forward`.
     edges
         [S, R] in the order of the graph's senders and receivers, the present edges: bool, or floating
-        weights in [0, 1] that blend a_s and ã_s. Pairs that are no edges of the graph are ignored.
+        weights in [0, 1] that blend a_s and ã_s. Pairs without an edge in the graph are ignored.
     ablated
-        ã [S, N, T, D] (sizes of 1 are broadcast): what an absent edge carries. None is zero ablation.
+        ã [S, N, T, D] (sizes of 1 are broadcast): the value of an absent edge. None is zero ablation.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def embed(spec: ModelSpec, tokens: Tensor, positions: Tensor) -> Tensor:
 
 
 def normalise(norm: Norm, x: Tensor) -> Tensor:
-    """LayerNorm, RMSNorm or nothing over the last dimension, in float32 at least."""
+    """LayerNorm, RMSNorm or nothing over the last dimension, in float32 or better."""
     if norm.kind == "none":
         return x
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -161,9 +161,9 @@ def split_heads(x: Tensor, head_dim: int) -> Tensor:
 def attention_outputs(
     layer: Layer, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, mask: Tensor
 ) -> Tensor:
-    """What each query head sends, [H, N, T, D], from q [N, H, T, d] and k, v [N, K, T, d], without b_O.
+    """Output of each query head, [H, N, T, D], from q [N, H, T, d] and k, v [N, K, T, d], without b_O.
 
-    Behind a norm of the attention that is its own share, its term times the scale of the sum of all heads.
+    With a norm after the attention, a head's output is its own term times the scale of the sum of all heads.
     """
     written = head_writes(layer.attention, q, k, v, positions, mask)
     norm = layer.attention_post_norm
@@ -186,9 +186,9 @@ def head_writes(
 def head_values(
     attention: Attention, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, mask: Tensor
 ) -> Tensor:
-    """z, the values that each head's pattern mixes, [N, H, T, d]; arguments as in `attention_outputs`.
+    """z, the attention-weighted values of each head, [N, H, T, d]; arguments as in `attention_outputs`.
 
-    There may be fewer queries than keys: those of the last positions.
+    There may be fewer queries than keys; they are then those of the last positions.
     """
     q = norm_heads(attention.q_norm, q, attention.joint_norms)
     k = norm_heads(attention.k_norm, k, attention.joint_norms)
@@ -199,7 +199,7 @@ def head_values(
     group = num_heads // k.shape[1]
     k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)  # [N, H, T, d]
     causal = torch.ones(length, length, dtype=torch.bool, device=q.device).tril()
-    # Every position sees itself: a padded one would have nothing to attend to, and NaN would spread.
+    # Every position attends to itself; a padded one would otherwise attend to nothing and give NaN.
     visible = (causal & mask[:, None, :]) | torch.eye(length, dtype=torch.bool, device=q.device)  # [N, T, T]
     if attention.window is not None:
         places = torch.arange(length, device=q.device)
@@ -218,7 +218,7 @@ def head_values(
 
 
 def norm_heads(norm: Norm | None, x: Tensor, joint: bool) -> Tensor:
-    """Norm queries or keys [N, heads, T, d]: each head by itself, or all of them together."""
+    """Norm queries or keys [N, heads, T, d], per head or over all heads."""
     if norm is None:
         return x
     if not joint:
@@ -238,7 +238,7 @@ def rotate(rotary: Rotary, x: Tensor, positions: Tensor) -> Tensor:
 
 
 def mlp_outputs(layer: Layer, x: Tensor) -> Tensor:
-    """What the MLP or the experts send, bias included, for normed x [..., D]."""
+    """Output of the MLP or the experts, bias included, for normed x [..., D]."""
     run = run_experts if isinstance(layer.mlp, Experts) else run_mlp
     written = run(layer.mlp, x)  # type: ignore[arg-type]
     return written if layer.mlp_post_norm is None else normalise(layer.mlp_post_norm, written)
@@ -250,7 +250,7 @@ def run_mlp(mlp: Mlp, x: Tensor) -> Tensor:
 
 
 def mlp_hidden(mlp: Mlp, x: Tensor) -> Tensor:
-    """What w_down reads, [..., F], for normed x [..., D]: the keys of an associative memory (ROME)."""
+    """Input of w_down, [..., F], for normed x [..., D]: the keys of the associative memory in ROME."""
     up = linear(x, mlp.w_up, mlp.b_up)
     if mlp.w_gate is None:
         return activate(mlp.activation, up)
@@ -261,7 +261,7 @@ def mlp_hidden(mlp: Mlp, x: Tensor) -> Tensor:
 
 
 def run_experts(block: Experts, x: Tensor) -> Tensor:
-    """The experts' weighted sum for normed x [..., D]; every expert is run on every row."""
+    """Weighted sum of the experts for normed x [..., D]; every expert runs on every row."""
     logits = linear(x, block.router, block.router_bias)  # [..., E]
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     weights, chosen = wide.softmax(dim=-1).topk(block.top_k, dim=-1)

@@ -1,6 +1,6 @@
-"""Manners for calling Hugging Face's libraries: speed, silence, and errors in one line.
+"""Helpers for calling Hugging Face's libraries: speed, quiet output and one-line errors.
 
-None of them is imported when this module is: Transformers alone takes a second.
+This module does not import these libraries; importing Transformers takes a second.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from contextlib import contextmanager
 def garbage_kept() -> Iterator[None]:
     """Pause the garbage collector.
 
-    While Transformers is imported it would look through hundreds of thousands of new objects, all there to
-    stay, again and again: a quarter of the time.
+    During the import of Transformers it would scan hundreds of thousands of permanent objects again and
+    again, which takes a quarter of the time.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -46,5 +46,5 @@ def quiet() -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
+    """The first line of an error's message, or its type if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""Which model is this: names, sizes, and a hash of every weight."""
+"""The identity of a model: names, sizes, and a hash of every weight."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kcircuits.model.spec import ModelSpec, Rotary
 
 
 def identity_of(name: str, spec: ModelSpec, weights: str) -> dict[str, Any]:
-    """What circuit.json keeps of a model, so that a circuit is never used with another one."""
+    """The identity that circuit.json stores, so that a circuit is never used with another model."""
     return {
         "name": name,
         "family": spec.family,
@@ -35,12 +35,12 @@ def identity_of(name: str, spec: ModelSpec, weights: str) -> dict[str, Any]:
 
 
 def configuration_hash(spec: ModelSpec, *, exact: bool = False) -> str:
-    """Hash what a model computes with beside its weights: scales, rotations, norms, windows, activations.
+    """Hash what a model computes with besides its weights: scales, rotations, norms, windows, activations.
 
-    `weights_hash` leaves these out. Without `exact` the hash is the same on every machine and for every type
-    that weights are kept in: numbers count with six digits, angles to about a percent, tensors with their
-    shapes. With `exact` every digit of the angles counts, and the types of the tensors: that is for results
-    that are to be the same to the last bit.
+    Without `exact` the hash is the same on every machine and for every dtype of the weights: it includes
+    numbers to six digits, angles to about a percent, and tensors by their shapes. With `exact` it includes
+    every digit of the angles and the dtypes of the tensors, for results that must be the same to the last
+    bit.
     """
     plain = json.dumps(_plain(spec, exact), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(plain.encode()).hexdigest()
@@ -65,29 +65,29 @@ def _plain(part: Any, exact: bool) -> Any:
 
 
 def _number(value: float, exact: bool) -> str:
-    """As text, as an infinite cap is no JSON."""
+    """As text, because JSON has no infinite numbers (a cap may be infinite)."""
     return repr(value) if exact else f"{value:.6g}"
 
 
 def weights_hash(weights: Mapping[str, Tensor], unused: Callable[[str], bool] = lambda _: False) -> str:
     """Hash every weight of a model as stored, and check that all of them are finite.
 
-    It is the SHA-256 over the sorted (name, dtype, shape, SHA-256 of the bytes) of all tensors on the CPU. So
-    it does not depend on how tensors are spread over files, nor on the dtype and device that the model is
-    used in. Tensors are hashed in parallel: about 0.2 s for 135M float32 parameters on two cores with SHA
-    instructions. `unused` names tensors that are hashed and may be infinite: constants of old checkpoints.
+    It is the SHA-256 over the sorted (name, dtype, shape, SHA-256 of the bytes) of all tensors on the CPU. It
+    does not depend on how tensors are spread over files, nor on the dtype and device in which the model is
+    used. Tensors are hashed in parallel: about 0.2 s for 135M float32 parameters on two cores with SHA
+    instructions. `unused` names constants of old checkpoints, which are hashed but may be infinite.
 
     Raises KCircuitsError that names the tensor if a weight is NaN or infinite.
     """
     names = sorted(weights)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # A mapping may make a tensor when it is asked for, so each is asked for in its turn.
+        # A mapping may create a tensor on access, so tensors are accessed one at a time.
         entries = pool.map(lambda name: _hash_tensor(name, weights[name], unused(name)), names)
         return hashlib.sha256("".join(entries).encode()).hexdigest()
 
 
 def _hash_tensor(name: str, tensor: Tensor, unused: bool) -> str:
-    # The sum of finite numbers is finite but for an overflow, so the exact test is rarely needed.
+    # The sum of finite numbers is finite unless it overflows, so the exact test is rarely needed.
     if not unused and tensor.is_floating_point() and not tensor.sum(dtype=torch.float32).isfinite():
         bad = int((~tensor.isfinite()).sum())
         if bad:

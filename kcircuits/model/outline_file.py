@@ -1,4 +1,4 @@
-"""An outline in the cache: one safetensors file, with the specification as JSON in its header."""
+"""Outlines in the cache: one safetensors file each, with the specification as JSON in its header."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kcircuits.model.places import Place, Rows, Value, View, is_within
 from kcircuits.model.spec import Attention, Experts, Layer, Mlp, ModelSpec, Norm, Rotary, rebuilt
 
 MOST_VALUES = 2**26
-"""An outline with more bytes of its own tensors is not kept."""
+"""Most bytes of an outline's own tensors; a larger outline is not cached."""
 
 PARTS: dict[str, type] = {
     part.__name__: part
@@ -28,7 +28,7 @@ PARTS: dict[str, type] = {
 
 
 def keep_outline(name: str, outline: Outline) -> None:
-    """Keep an outline under a name, in place of an older one; not if JSON cannot hold one of its numbers."""
+    """Write or replace an outline in the cache; skipped if JSON cannot hold one of its numbers."""
     from safetensors.torch import save
 
     if sum(value.nbytes for value in outline.values.values()) > MOST_VALUES:
@@ -36,19 +36,19 @@ def keep_outline(name: str, outline: Outline) -> None:
     try:
         parts = {"spec": _plain(outline.spec), "account": asdict(outline.account)}
         content = dump_json(parts, "spec", "outline")
-    except KCircuitsError:  # an infinite one, which a configuration may have
+    except KCircuitsError:  # an infinite number, which a configuration may have
         return
     header = {"seal": _seal(content, outline.values), "content": content}
-    # One entry, as several would be written in any order.
+    # One entry, because the order of several is not fixed.
     keep(_file(name), save(outline.values, metadata={"outline": dump_json(header, "header", "outline")}))
 
 
 def kept_outline(name: str, stored: Mapping[str, Tensor]) -> Outline | None:
-    """The outline of a name, if there is one that this code made, whole, and it fits the stored tensors."""
+    """The cached outline if this code wrote it, it is complete, and it fits the stored tensors; else None."""
     try:
         return _read(cache_folder() / _file(name), stored)
     except (KCircuitsError, OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None  # whatever is wrong with it, it is made anew
+        return None  # whatever is wrong, the caller recreates it
 
 
 def _file(name: str) -> str:
@@ -75,7 +75,7 @@ def _read(path: Path, stored: Mapping[str, Tensor]) -> Outline | None:
 
 
 def _seal(content: str, values: dict[str, Tensor]) -> str:
-    """An outline with this seal is whole, and this code made it."""
+    """A digest that shows that an outline is complete and written by this code."""
     from safetensors.torch import save
 
     return digest_of(content.encode(), save(values), made_by().encode())
@@ -100,7 +100,7 @@ def _parsed(value: Any) -> Any:
 
 
 def _fits(outline: Outline, stored: Mapping[str, Tensor]) -> bool:
-    """Whether it is a specification, and every place in it exists."""
+    """Whether it is a specification in which every place exists."""
     fitting: list[bool] = [isinstance(outline.spec, ModelSpec)]
 
     def look_at(place: Place, _: str) -> Place:

@@ -1,4 +1,4 @@
-"""A loaded model as plain arrays, which several processes can read where they lie."""
+"""A loaded model as plain arrays that several processes can read in place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kcircuits.model.spec import ModelSpec, rebuilt
 
 @dataclass(frozen=True)
 class Piece:
-    """A tensor as a view of the storage of this number; `offset` and `stride` count elements."""
+    """A tensor as a view of a numbered storage; `offset` and `stride` count elements."""
 
     storage: int
     dtype: torch.dtype
@@ -40,7 +40,7 @@ class Packed:
 
 
 def packed(model: Model) -> Packed:
-    """The model, on the CPU, as arrays that are its own memory; each storage once, as tied weights are."""
+    """The model, on the CPU, as arrays that share its memory; each storage appears once, even if tied."""
     numbers: dict[tuple[int, int], int] = {}
     storages: list[NDArray[np.uint8]] = []
 
@@ -59,7 +59,7 @@ def packed(model: Model) -> Packed:
 
 
 def unpacked(pack: Packed) -> Model:
-    """The model again, its tensors views of the arrays. Nothing writes to a weight: they may be read-only."""
+    """Rebuild the model with tensors that are views of the arrays, which may be read-only."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         storages = [torch.from_numpy(array).untyped_storage() for array in pack.storages]

@@ -1,9 +1,8 @@
-"""Where in a model's files each tensor of its specification is.
+"""The place of each tensor of a specification in the model's files.
 
-Most are views of a stored tensor, which is told by their address in memory. Some families take a tensor
-apart in a way that copies it (GPT-NeoX's fused queries, keys and values), and Transformers stacks experts
-that are stored one by one: these are found again by their rows. What is left is computed, such as the angles
-of a rotation.
+Most are views of a stored tensor, recognised by their address in memory. Some families split a tensor in a
+way that copies it (GPT-NeoX's fused queries, keys and values), and Transformers stacks experts that are
+stored one by one; these are found by their rows. The rest is computed, such as rotary angles.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class View:
-    """Of the stored tensor `name`, a view: offset and strides in elements, as `as_strided` has them."""
+    """A view of the stored tensor `name`; offset and strides in elements, as in `as_strided`."""
 
     name: str
     offset: int
@@ -29,7 +28,7 @@ class View:
 
 @dataclass(frozen=True)
 class Rows:
-    """Of the stored tensor `name`, some rows (or elements of a vector); `order` names their list."""
+    """Rows (or elements of a vector) of the stored tensor `name`; `order` names the list of their indices."""
 
     name: str
     order: str
@@ -37,7 +36,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor that is kept itself, under `name`."""
+    """A tensor that is cached itself, under `name`."""
 
     name: str
 
@@ -51,7 +50,7 @@ class Stored:
     Parameters
     ----------
     tensors
-        Name -> contiguous tensor; single numbers and empty ones are no weights, and left out.
+        Name -> contiguous tensor; scalars and empty tensors are not weights and are skipped.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -71,7 +70,7 @@ class Stored:
         return place if tensor.dtype == source.dtype and not rest and is_within(place, source) else None
 
     def rows(self, tensors: list[Tensor], names: set[str]) -> list[tuple[str, list[int]] | None]:
-        """For each tensor, which rows of which of the stored ones called `names` it is made of, or None."""
+        """For each tensor, which of the stored tensors `names` it is made of and by which rows, or None."""
         places: dict[bytes, dict[str, int]] = {}
         for name in sorted(names & self.tensors.keys()):
             for index, row in enumerate(_row_digests(self.tensors[name])):

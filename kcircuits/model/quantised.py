@@ -1,4 +1,4 @@
-"""A weight kept as codes of 4 or 8 bits, dequantised for each product and never as a whole model."""
+"""A weight stored as 4- or 8-bit codes and dequantised for each product, never for a whole model."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from kcircuits._native import C
 from kcircuits.errors import KCircuitsError
 
 PART = 2**22
-"""Of a matrix, so many numbers are rounded at a time."""
+"""Number of matrix elements rounded at a time."""
 
 GROUPS = (16, 32)
-"""How many codes may share a scale."""
+"""Numbers of codes that may share a scale."""
 
 
 @dataclass(frozen=True, eq=False)
 class QuantisedWeight:
     """A matrix [N, K] whose element is `scale * (code - zero) + offset`, in float32.
 
-    Each run of `group` codes of a row has a scale, and an offset where there are any. K need not be a
-    multiple of `group`: the last group of a row is then longer than what is used of it.
+    Each group of `group` consecutive codes of a row has a scale and, if there are any, an offset. K need not
+    be a multiple of `group`; the last group of a row is then padded.
 
     Parameters
     ----------
     codes
         uint8 [N, G * group / 2], two codes of 4 bits per byte: the low halves of a group's bytes are its
-        first codes, the high halves the others. Or int8 [N, G * group].
+        first codes, the high halves the others. 8-bit codes are int8 [N, G * group].
     scale, offset
-        [N, G], of a floating type or, where blocks have factors, integers; offset may be None.
+        [N, G], floating or, if there are block factors, integer; offset may be None.
     columns
         K.
     zero
-        The code that stands for 0, before the offset. 0 for codes of 8 bits.
+        The code for 0, before the offset. 0 for codes of 8 bits.
     group
         One of `GROUPS`.
     block_scale, block_offset
-        [N, B] or None: factors of the scales and offsets of G / B groups each, as the "K" types of GGUF
-        have them.
+        [N, B] or None: factors of the scales and offsets of G / B groups each, as in the "K" types of
+        GGUF.
     """
 
     codes: Tensor
@@ -61,28 +61,28 @@ class QuantisedWeight:
 
     @property
     def device(self) -> torch.device:
-        """Where the codes lie."""
+        """Device of the codes."""
         return self.codes.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of its numbers: float32."""
+        """Dtype of the dequantised numbers: float32."""
         return torch.float32
 
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
-        """Some rows' numbers, float32 [..., K]: of a slice of rows, or of ids of any shape."""
+        """Dequantised rows, float32 [..., K], for a slice of rows or for ids of any shape."""
         if isinstance(rows, slice):
             return self._of_each(lambda part: part[rows]).dequantised()
         picked = self._of_each(lambda part: part[rows.reshape(-1)])
         return picked.dequantised().view(*rows.shape, self.columns)
 
     def dequantised(self) -> Tensor:
-        """The matrix, float32 [N, K]."""
+        """The dequantised matrix, float32 [N, K]."""
         dense: Tensor = C.dequantise(self)
         return dense
 
     def rows(self, indices: Tensor | slice) -> QuantisedWeight:
-        """Some rows, in the order of `indices`, as codes; a slice of them shares memory."""
+        """Rows as codes, in the order of `indices`; a slice shares memory."""
         return self._of_each(lambda part: part[indices])
 
     def to(self, device: torch.device | str) -> QuantisedWeight:
@@ -98,16 +98,16 @@ class QuantisedWeight:
 
 
 Weight: TypeAlias = Tensor | QuantisedWeight
-"""What a matrix of a model is kept in."""
+"""A matrix of a model."""
 
 
 def dense(weight: Weight) -> Tensor:
-    """A weight's numbers: the tensor itself, or the dequantised one, which is the caller's alone."""
+    """A weight as a tensor: the tensor itself, or a dequantised copy."""
     return weight.dequantised() if isinstance(weight, QuantisedWeight) else weight
 
 
 def linear(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
-    """`torch.nn.functional.linear` with a weight in whatever it is kept."""
+    """`torch.nn.functional.linear` for any kind of weight."""
     return functional.linear(x, dense(weight), bias)
 
 
@@ -116,8 +116,8 @@ def quantise(values: Tensor, bits: int) -> QuantisedWeight:
 
     8 bits: GGUF's Q8_0, codes −127 … 127 times a scale, the largest magnitude of a group / 127. 4 bits:
     GGUF's Q4_1, codes 0 … 15 times a scale plus an offset, (largest − smallest) / 15 and the smallest number
-    of the group. Scales and offsets are kept in float16, and codes are rounded to nearest for the scale as it
-    is kept.
+    of the group. Scales and offsets are stored in float16, and codes are rounded to nearest for the stored
+    scale.
 
     Parameters
     ----------
@@ -137,9 +137,9 @@ def quantise(values: Tensor, bits: int) -> QuantisedWeight:
 
 
 def _quantise_rows(values: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes, scale and offset (empty for 8 bits), as `quantise` says, of a `PART` of a matrix."""
+    """Codes, scale and offset (empty for 8 bits) of a `PART` of a matrix, as described in `quantise`."""
     padding = -values.shape[1] % 32
-    # Repeating the last number leaves the range of the last group as it is.
+    # Repeating the last number does not change the range of the last group.
     padded = functional.pad(values.float()[None], (0, padding), mode="replicate")[0]
     groups = padded.unflatten(1, (-1, 32))  # [N, G, 32]
     if bits == 8:
@@ -152,7 +152,7 @@ def _quantise_rows(values: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def packed(nibbles: Tensor) -> Tensor:
-    """Codes 0 … 15, uint8 [N, G, group], as `QuantisedWeight.codes` has them, [N, G * group / 2]."""
+    """Pack codes 0 … 15, uint8 [N, G, group], as in `QuantisedWeight.codes`, [N, G * group / 2]."""
     low, high = nibbles.chunk(2, dim=-1)
     return (low | high << 4).flatten(1)
 

@@ -1,4 +1,4 @@
-"""The same model with its matrices kept in another way."""
+"""Convert the matrices of a model to another representation."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from kcircuits.model.quantised import Weight, quantise
 from kcircuits.model.spec import ModelSpec, rebuilt
 
 MATRICES = frozenset({"w_q", "w_k", "w_v", "w_o", "w_up", "w_gate", "w_down", "embedding", "unembedding"})
-"""Fields of a specification that are a `Weight`; routers and learned positions are small and stay tensors."""
+"""Specification fields that are a `Weight`; routers and learned positions are small and stay tensors."""
 
 
 def with_matrices(spec: ModelSpec, change: Callable[[Tensor], Weight], device: torch.device) -> ModelSpec:
-    """The model with `change` of every matrix, and everything else in float32; nothing of `spec` is kept.
+    """Apply `change` to every matrix and convert everything else to float32; nothing of `spec` is retained.
 
-    A tensor that is used in several places is changed once, and the result shared.
+    A tensor that is used in several places is changed once, and the result is shared.
     """
     known: dict[tuple[Any, ...], Any] = {}
 

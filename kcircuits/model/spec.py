@@ -1,8 +1,8 @@
-"""A decoder described once, without a family's name in it: everything that computes reads only this.
+"""The family-independent specification of a decoder; all computation reads only this.
 
 Weights are referenced, never copied: a tensor here is the Hugging Face parameter itself or a view of it.
-Linear weights are oriented [out, in], as `torch.nn.functional.linear` takes them; a `Weight` may also be kept
-as codes of few bits (`kcircuits.model.quantised`).
+Linear weights have the shape [out, in], as for `torch.nn.functional.linear`. A `Weight` may also be stored as
+low-bit codes (`kcircuits.model.quantised`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from kcircuits.model.quantised import Weight
 
 @dataclass(frozen=True)
 class Norm:
-    """LayerNorm or RMSNorm over the last dimension; or "none", which leaves everything as it is.
+    """LayerNorm or RMSNorm over the last dimension, or "none", the identity.
 
-    `weight` and `bias` are [D] (or the size of what is normed) or None.
+    `weight` and `bias` are [D] (or the size of the normed dimension) or None.
     """
 
     kind: Literal["layernorm", "rmsnorm", "none"]
@@ -51,9 +51,9 @@ class Attention:
     None. `scale` multiplies q·k.
 
     q_norm, k_norm: before the rotation, over each head's d; or, with `joint_norms`, over all heads together.
-    window: a query sees so many keys, itself included, and none before; None for all.
+    window: number of keys that a query attends to, counted back from itself; None for all.
     soft_cap: c tanh(logits / c) before the softmax, or None.
-    sinks: [H], a logit for each head that takes part in the softmax and has no value, or None.
+    sinks: [H], an extra softmax logit per head, without a value, or None.
     """
 
     w_q: Weight
@@ -78,8 +78,8 @@ class Attention:
 class Mlp:
     """Plain (`w_gate` is None) or gated MLP: w_down(act(w_gate x) * (w_up x + up_offset)).
 
-    w_up and w_gate [F, D], w_down [D, F]; biases [F], [F], [D] or None. With a `limit`, w_gate x is cut
-    above it, and w_up x on both sides.
+    w_up and w_gate [F, D], w_down [D, F]; biases [F], [F], [D] or None. With a `limit`, w_gate x is clamped
+    from above, and w_up x on both sides.
     """
 
     activation: Literal["silu", "gelu", "gelu_tanh", "relu", "quick_gelu"]
@@ -95,10 +95,10 @@ class Mlp:
 
 @dataclass(frozen=True)
 class Experts:
-    """A mixture of experts, all of it one node: Σ weight_e(x) expert_e(x) over the top experts of each row.
+    """A mixture of experts, treated as one node: Σ weight_e(x) expert_e(x) over the top experts of each row.
 
-    router [E, D] and router_bias [E] or None give the logits; weights are their softmax over all experts,
-    of which the `top_k` largest count, divided by their sum where `normalise` is true.
+    router [E, D] and router_bias [E] or None give the logits. The weights are the `top_k` largest values of
+    their softmax over all experts, divided by their sum if `normalise` is true.
     """
 
     router: Tensor
@@ -112,9 +112,9 @@ class Experts:
 class Layer:
     """One block: x += post(attention(attention_norm(x))); x += post(mlp(mlp_norm(x))).
 
-    In a parallel block both read the same x. A norm behind the attention is taken of the sum of its heads:
-    what one head sends is its own term times that common scale, so where there is one, or one norm for the
-    queries of all heads, what a head sends depends on its whole layer, in the very run it is in.
+    In a parallel block both read the same x. A norm after the attention applies to the sum of its heads, and
+    a head's output is its own term times that common scale. With such a norm, or one norm for the queries of
+    all heads, the output of a head depends on all heads of its layer in the same run.
     """
 
     attention_norm: Norm
@@ -129,11 +129,11 @@ class Layer:
 class ModelSpec:
     """A whole decoder.
 
-    embedding and unembedding [V, D] (the same tensor where they are tied); `embedding_scale` multiplies
-    what is looked up; `positions` [n, D] are
-    learned position embeddings or None; `max_positions` bounds the prompt length. `ablate_positions`:
-    whether ablating `input` takes the position embedding away with the tokens'. `parallel`: attention and
-    MLP of a block read the same stream. `logit_soft_cap`: logits are c tanh(logits / c), or None.
+    embedding and unembedding [V, D] (the same tensor if they are tied); `embedding_scale` multiplies the
+    token embeddings; `positions` [n, D] are learned position embeddings or None; `max_positions` bounds the
+    prompt length. `ablate_positions`: whether ablating `input` removes the position embedding together with
+    the token embedding. `parallel`: attention and MLP of a block read the same stream. `logit_soft_cap`:
+    logits are c tanh(logits / c), or None.
     """
 
     family: str
@@ -174,7 +174,7 @@ class ModelSpec:
 
 
 def rebuilt(part: Any, kind: Any, change: Callable[[Any, str], Any], field: str = "") -> Any:
-    """A description, or a part of one, with every leaf of a kind changed.
+    """A specification, or a part of one, with every leaf of a type changed.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def rebuilt(part: Any, kind: Any, change: Callable[[Any, str], Any], field: str 
     kind
         The type of the leaves, as `isinstance` takes it.
     change
-        Gets a leaf and the name of the field that it is in.
+        Function of a leaf and the name of its field.
     """
     if isinstance(part, kind):
         return change(part, field)

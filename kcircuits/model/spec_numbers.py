@@ -1,4 +1,4 @@
-"""Numbers of a specification that no run could use, found before one is tried."""
+"""Check a specification for invalid numbers before any run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from kcircuits.model.spec import Attention, Experts, ModelSpec, Norm, Rotary, re
 
 
 def check_numbers(spec: ModelSpec) -> None:
-    """Raise KCircuitsError that names the first number which makes no sense.
+    """Raise KCircuitsError that names the first invalid number.
 
-    Such a model gives NaN or an error of another library, and Transformers may give something else.
+    Such a model would give NaN or an error of another library, and Transformers may behave differently.
     """
     _check("max_positions", spec.max_positions, spec.max_positions >= 1, "at least 1")
     _check("the scale of embeddings", spec.embedding_scale, math.isfinite(spec.embedding_scale), "finite")

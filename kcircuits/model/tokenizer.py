@@ -1,8 +1,8 @@
-"""The tokenizer of a model folder: what Transformers makes of it, kept.
+"""The tokenizer of a model folder, as Transformers reads it, with a cache.
 
-Transformers settles many things when it reads a tokenizer (special tokens, BOS, old formats). What comes out
-is nearly always a tokenizer of the `tokenizers` library. It is kept as it then is, and from then on read
-without Transformers.
+Transformers resolves many details when it reads a tokenizer (special tokens, BOS, old formats). The result is
+nearly always a tokenizer of the `tokenizers` library. It is cached in that form and then read without
+Transformers.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 
 KEPT_TOKENIZER = "kcircuits_tokenizer.json"
-"""In a folder converted from GGUF: the tokenizer as `FastTokenizer.to_json` writes it."""
+"""File in a folder converted from GGUF: the tokenizer as written by `FastTokenizer.to_json`."""
 
-# Whatever Transformers may read a tokenizer from has one of these.
+# Suffixes of all files from which Transformers may read a tokenizer.
 _SUFFIXES = (".json", ".jinja", ".model", ".txt")
 
-# If a class has these from the class of all fast tokenizers, it does nothing of its own with text or ids.
+# A class that inherits all of these from the base class of fast tokenizers adds no processing of its own.
 _METHODS = (
     "__call__",
     "_encode_plus",
@@ -46,11 +46,11 @@ class FastTokenizer:
     Parameters
     ----------
     backend
-        The tokenizer that does the work; without truncation and padding from here on.
+        The wrapped tokenizer; its truncation and padding are turned off.
     unk_token_id
-        The id of unknown words, or None.
+        The id for unknown words, or None.
     split_special_tokens
-        Whether a special token in a text is text.
+        Whether a special token in a text is tokenised as text.
     """
 
     is_fast = True
@@ -78,11 +78,11 @@ class FastTokenizer:
         text
             One text.
         add_special_tokens
-            Whether the text gets what the model expects at its ends (BOS, EOS).
+            Whether to add the special tokens that the model expects (BOS, EOS).
         return_offsets_mapping
-            Whether to return the characters of each token, too.
+            Whether to return the character range of each token, too.
         verbose
-            Of Hugging Face's interface: this tokenizer never warns.
+            Part of Hugging Face's interface; this tokenizer never warns.
 
         Returns
         -------
@@ -100,17 +100,17 @@ class FastTokenizer:
 
     @property
     def unk_token(self) -> str | None:
-        """The token of unknown words, or None."""
+        """The token for unknown words, or None."""
         token = None if self.unk_token_id is None else self._backend.id_to_token(self.unk_token_id)
         return None if token is None else str(token)
 
     def backend_json(self) -> str:
-        """The tokenizer in the format of the `tokenizers` library, without what this class adds."""
+        """The backend in the format of the `tokenizers` library, without the fields of this class."""
         text: str = self._backend.to_str()
         return text
 
     def to_json(self) -> str:
-        """All of it as one line of JSON, for `from_json`."""
+        """The whole tokenizer as one line of JSON, for `from_json`."""
         return json.dumps(
             {
                 "unk_token_id": self.unk_token_id,
@@ -121,7 +121,7 @@ class FastTokenizer:
 
     @classmethod
     def from_json(cls, text: str) -> FastTokenizer:
-        """What `to_json` wrote; raises KCircuitsError if it did not."""
+        """Read the output of `to_json`; raises KCircuitsError for anything else."""
         from tokenizers import Tokenizer
 
         document = parse_json(text, "tokenizer")
@@ -136,12 +136,11 @@ class FastTokenizer:
 def read_tokenizer(folder: Path) -> Any | None:
     """The tokenizer of a Hugging Face folder, or None if it has none.
 
-    A `FastTokenizer` wherever it does the same as Transformers' own, else that one. The cache is asked first;
-    its key is the content of every file that a tokenizer may be read from.
+    It is a `FastTokenizer` if that gives the same results as Transformers' own, else the latter. The cache is
+    tried first; its key is the content of every file from which a tokenizer may be read.
 
-    Raises KCircuitsError for a SentencePiece model that cannot be converted here and for ids that no
-    vocabulary has (`kcircuits.model.tokenizer_ids`), and whatever Transformers and tokenizers raise for other
-    files that make no sense.
+    Raises KCircuitsError for a SentencePiece model that cannot be converted here and for impossibly large ids
+    (`kcircuits.model.tokenizer_ids`), and whatever Transformers and tokenizers raise for other invalid files.
     """
     if (own := folder / KEPT_TOKENIZER).is_file():
         return FastTokenizer.from_json(own.read_text(encoding="utf-8"))
@@ -179,17 +178,17 @@ def _kept(path: Path) -> FastTokenizer | None:
     try:
         seal, _, body = path.read_text(encoding="utf-8").partition("\n")
         return FastTokenizer.from_json(body) if seal == _seal(body) else None
-    except (OSError, ValueError):  # a KCircuitsError is one: whatever is wrong with it, it is made anew
+    except (OSError, ValueError):  # includes KCircuitsError: whatever is wrong, the entry is recreated
         return None
 
 
 def _seal(body: str) -> str:
-    """The first line of a kept tokenizer: it is whole, and this code made it."""
+    """First line of a cached tokenizer; shows that it is complete and written by this code."""
     return digest_of(body.encode(), made_by().encode())
 
 
 def _is_plain(tokenizer: Any) -> bool:
-    """Whether a Transformers tokenizer leaves all to its backend."""
+    """Whether a Transformers tokenizer delegates everything to its backend."""
     from transformers import PreTrainedTokenizerFast
 
     if not isinstance(tokenizer, PreTrainedTokenizerFast):

@@ -1,4 +1,4 @@
-"""Token ids of a tokenizer's files, looked at before a library makes a table as long as the highest one."""
+"""Check the token ids in a tokenizer's files before a library allocates a table up to the highest id."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
 
-# Some tokenizers leave ids out; a table of so many costs megabytes, and no vocabulary has more.
+# Some tokenizers skip ids. A table of this size costs megabytes, and no vocabulary is larger.
 MOST_LEFT_OUT = 2**22
 
 
 def check_ids(folder: Path) -> None:
-    """Refuse a vocabulary with ids far beyond its size, which would be a table of gigabytes.
+    """Refuse a vocabulary with ids far beyond its size, which would need a table of gigabytes.
 
-    Raises KCircuitsError with the id and the size. Files that are none are the libraries' business.
+    Raises KCircuitsError with the id and the size. Invalid files are left to the libraries.
     """
     for name, vocabulary in (
         ("tokenizer.json", lambda document: document["model"]["vocab"]),

@@ -12,7 +12,7 @@ from kcircuits.model.spec import Attention, ModelSpec
 
 
 def changed(spec: ModelSpec, *, fold_value_biases: bool, keep_positions: bool) -> ModelSpec:
-    """The model with the changes of this file that are asked for."""
+    """The model with the requested changes of this file."""
     if fold_value_biases:
         spec = with_folded_value_biases(spec)
     return with_kept_positions(spec) if keep_positions else spec
@@ -22,9 +22,9 @@ def with_folded_value_biases(spec: ModelSpec) -> ModelSpec:
     """Move every value bias b_V into the attention output bias b_O.
 
     The attention weights of a position sum to one, so b_V adds the constant W_O b_V to the stream:
-    b_O += Σ_h W_O^h b_V^{group of h}, and b_V becomes None. The logits stay the same. What changes is zero
-    ablation: b_O is never ablated, a head's output is. TransformerLens does this by default.
-    Raises KCircuitsError where the weights do not sum to one (attention sinks).
+    b_O += Σ_h W_O^h b_V^{group of h}, and b_V becomes None. The logits stay the same, but zero ablation
+    changes: it removes a head's output, never b_O. TransformerLens does this by default.
+    Raises KCircuitsError if the weights do not sum to one (attention sinks).
     """
     layers = [replace(layer, attention=_fold(spec, layer.attention)) for layer in spec.layers]
     return replace(spec, layers=tuple(layers))
@@ -33,8 +33,8 @@ def with_folded_value_biases(spec: ModelSpec) -> ModelSpec:
 def with_kept_positions(spec: ModelSpec) -> ModelSpec:
     """Keep the learned position embedding in every stream, whatever is ablated.
 
-    Ablating `input` then takes the token embedding away alone. EAP-IG's library does this, ACDC does not; it
-    makes a difference to zero and mean ablation of models with learned positions (GPT-2, OPT).
+    Ablating `input` then removes only the token embedding. EAP-IG's library does this, ACDC does not. It
+    affects zero and mean ablation of models with learned positions (GPT-2, OPT).
     """
     return replace(spec, ablate_positions=False)
 
@@ -47,7 +47,7 @@ def _fold(spec: ModelSpec, attention: Attention) -> Attention:
             f"value biases cannot be folded in {spec.family}: with attention sinks, weights do not sum to one"
         )
     group = spec.num_heads // spec.num_kv_heads
-    wide = torch.promote_types(attention.b_v.dtype, torch.float32)  # a sum rounded to bfloat16 is another
+    wide = torch.promote_types(attention.b_v.dtype, torch.float32)  # a sum rounded to bfloat16 would differ
     per_head = attention.b_v.to(wide).view(spec.num_kv_heads, spec.head_dim)
     per_head = per_head.repeat_interleave(group, dim=0)  # [H, d]
     constant = dense(attention.w_o).to(wide) @ per_head.reshape(-1)  # [D]

@@ -14,13 +14,13 @@ from kcircuits.model.huggingface import first_line
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """Every tensor of the folder by name, as stored.
 
-    Files are mapped into memory and nothing is copied: pages are read when they are first used, and what is
-    written to a tensor never reaches the file.
+    Files are memory-mapped and nothing is copied. Pages are read on first use, and writes to a tensor never
+    reach the file.
 
     Raises
     ------
     KCircuitsError
-        If there are no weights, only pickled ones, or a file is missing, broken, or not in the folder.
+        If there are no weights or only pickled ones, or a file is missing, broken, or outside the folder.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -38,7 +38,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """`model.safetensors`, or the shards that an index lists: the choice that Transformers makes too."""
+    """`model.safetensors`, or the shards in an index; Transformers makes the same choice."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.exists():
         if index.exists():
@@ -61,7 +61,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _check_same(single: Path, index: Path) -> None:
-    """Refuse a folder that holds two models; Transformers would read the first without a word."""
+    """Refuse a folder with two models; Transformers would silently read the first."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -77,7 +77,7 @@ def _check_same(single: Path, index: Path) -> None:
 
 
 def _shards(index: Path) -> dict[str, str]:
-    """Tensor -> file name, as an index of shards says; a name that leads out of the folder is refused."""
+    """Tensor -> file name from an index of shards; names that lead out of the folder are refused."""
     try:
         names = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

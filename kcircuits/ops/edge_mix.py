@@ -24,20 +24,20 @@ def edge_mix(
     eps: float = 1e-5,
     unit_offset: bool = False,
 ) -> Tensor:
-    """Input of every receiver in a masked run (DESIGN: the masked run).
+    """Input of every receiver in a masked run (docs/exact-acdc.md).
 
     For receiver r and prompt n, with a the senders and ã their ablated values,
 
         x[r, n] = Σ_s mask[r, s]·a[s, n] + Σ_s (1 − mask[r, s])·ã[s, n] + constant[r, n]
 
-    followed by the norm over the width D. S senders, R receivers, M hypotheses (masks tried at once),
+    followed by the norm over the width D. S senders, R receivers, M hypotheses (masks evaluated together),
     P prompts, N = M·P (hypothesis-major: n = m·P + p), T tokens.
 
     Parameters
     ----------
     senders
         [S, P, T, D], the same for all hypotheses, or [S, M, P, T, D]; float32, float64, bfloat16 or
-        float16. A sender that is absent from every row of `mask` is never read; it may hold NaN.
+        float16. A sender that is absent from every row of `mask` is never read and may be NaN.
     mask
         [R, S], or [R, M, S] for one mask per hypothesis; bool, or floating with weights in [0, 1].
     ablated
@@ -57,13 +57,13 @@ def edge_mix(
     Returns
     -------
     Tensor
-        [R, N, T, D], contiguous, in the senders' dtype. Sums and norms are taken in float32 (float64 for
-        float64) and rounded once, at the end.
+        [R, N, T, D], contiguous, in the senders' dtype. Sums and norms are computed in float32 (float64
+        for float64) and rounded once, at the end.
 
     Raises
     ------
     ValueError
-        Where shapes, dtypes or devices do not fit together; the message names the argument.
+        If shapes, dtypes or devices do not match; the message names the argument.
 
     Notes
     -----

@@ -16,7 +16,7 @@ def edge_scores(
     positions: Tensor | None = None,
     per_position: bool = False,
 ) -> Tensor:
-    """First-order effect of every edge (DESIGN: gradient scores).
+    """First-order effect of every edge.
 
     For an edge from sender s to receiver r, with the positions' weights p,
 
@@ -27,29 +27,28 @@ def edge_scores(
     Parameters
     ----------
     delta
-        [S, N, T, D]: what each sender would change by (ablated minus actual); float32, float64,
-        bfloat16 or float16.
+        [S, N, T, D]: change of each sender (ablated minus actual); float32, float64, bfloat16 or float16.
     grad
         [R, N, T, D] in delta's dtype: gradient of the metric at each receiver's input.
     limits
-        int64 [R]: receiver r has the senders 0 … limits[r] − 1. Blocks of pairs that are no edges cost
-        nothing; any order works, receivers of equal limits side by side leave the least to waste.
+        int64 [R]: receiver r has the senders 0 … limits[r] − 1. Blocks without edges are skipped. Any order
+        works; it is fastest if receivers with equal limits are adjacent.
     positions
-        None (all count), or [N, T]: bool, or floating weights. A position of weight 0 is never read; it
-        may hold NaN.
+        None (all count), or [N, T]: bool, or floating weights. A position of weight 0 is never read and
+        may be NaN.
     per_position
-        Keep the positions apart.
+        Return a score per position instead of their sum.
 
     Returns
     -------
     Tensor
         [S, R], or [S, R, T] with `per_position` (summed over prompts alone); float32, or float64 for
-        float64 input. Products are summed in that dtype. 0 where there is no edge.
+        float64 input. Products are summed in that dtype. Pairs without an edge get 0.
 
     Raises
     ------
     ValueError
-        Where shapes, dtypes, devices or limits do not fit together; the message names the argument.
+        If shapes, dtypes, devices or limits do not match; the message names the argument.
 
     Notes
     -----
@@ -72,8 +71,8 @@ def add_edge_scores(
 ) -> None:
     """Add `edge_scores` of the same arguments to `scores`, in place.
 
-    `scores` has the shape and dtype that `edge_scores` returns, any strides: a slice of the whole
-    model's matrix will do. Entries that are no edges are left as they are.
+    `scores` has the shape and dtype that `edge_scores` returns and any strides; it may be a slice of the
+    whole model's matrix. Entries without an edge are unchanged.
     """
     torch.ops.kcircuits.edge_scores_(
         scores, delta, grad, limits, positions=positions, per_position=per_position

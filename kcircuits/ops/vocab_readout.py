@@ -1,4 +1,4 @@
-"""Rows × unembedding → target logits, ranks, log-sum-exp and top-k, never the logits themselves."""
+"""Rows × unembedding → target logits, ranks, log-sum-exp and top-k, without storing the logits."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def vocab_readout(
     """Read rows of the residual stream through the unembedding.
 
     With x the rows after the norm, logits[n, v] = cap(⟨x[n], unembedding[v]⟩ + bias[v]), where cap is
-    soft_cap · tanh(· / soft_cap). The vocabulary is streamed: extra memory does not depend on V·N.
+    soft_cap · tanh(· / soft_cap). The vocabulary is processed in blocks; extra memory does not depend on V·N.
     N rows, V vocabulary, D width, K targets per row.
 
     Parameters
@@ -47,16 +47,16 @@ def vocab_readout(
     rows
         [N, D]: float32, float64, bfloat16 or float16.
     unembedding
-        [V, D] in the rows' dtype; on the CPU it may be bfloat16 or float16 where rows are float32.
+        [V, D] in the rows' dtype; on the CPU it may be bfloat16 or float16 if rows are float32.
     targets
-        int64 [N] or [N, K]: ids whose logits and ranks are wanted; None for none.
+        int64 [N] or [N, K]: ids whose logits and ranks to return; None for none.
     bias
         [V], any floating dtype, or None.
     topk
         How many of the greatest logits to return.
     soft_cap
-        Bound of the logits (Gemma 2), 0 for none. Ranks and the order of the top-k are those before
-        the cap, which is strictly increasing: saturated values do not turn into ties.
+        Bound of the logits (Gemma 2), 0 for none. Ranks and the order of the top-k are computed
+        before the cap, which is strictly increasing, so saturated values do not become ties.
     norm
         `none`, `layernorm` or `rmsnorm`, applied to the rows first.
     weight, norm_bias
@@ -64,25 +64,25 @@ def vocab_readout(
     eps, unit_offset
         As in `edge_mix`.
     scale
-        [N], or None: takes the place of the norm's own 1 / deviation (a part of the stream read at
-        the whole stream's scale). `layernorm` still subtracts the row's mean.
+        [N], or None: replaces the norm's own 1 / deviation (to read a part of the stream at the whole
+        stream's scale). `layernorm` still subtracts the row's mean.
 
     Returns
     -------
     VocabReadout
-        Floating results in float32 (float64 for float64 rows), the dtype that everything is computed
-        in, but the log-sum-exp in float64: a log-probability is its difference to a target logit of
-        about its size. Rows of `unembedding` that are equal tie exactly, wherever they stand.
+        Floating results in float32 (float64 for float64 rows), the dtype of all computations. Only the
+        log-sum-exp is float64, because a log-probability is the difference between it and a target logit of
+        similar size. Equal rows of `unembedding` tie exactly, wherever they are.
 
     Raises
     ------
     ValueError
-        Where shapes, dtypes, devices or target ids do not fit together; the message names the argument.
+        If shapes, dtypes, devices or target ids do not match; the message names the argument.
 
     Notes
     -----
-    Not differentiable. A NaN logit makes the row's log-sum-exp NaN, is greater than nothing, and comes
-    last in the top-k.
+    Not differentiable. A NaN logit makes the row's log-sum-exp NaN, does not count as greater than any
+    logit, and comes last in the top-k.
     """
     out = torch.ops.kcircuits.vocab_readout(
         rows,

@@ -49,7 +49,7 @@ FAMILIES: dict[str, Callable[[Any], ModelSpec]] = {
     "qwen3_moe": llama.spec,
     "stablelm": stablelm.spec,
 }
-"""`model_type` of a Hugging Face configuration -> the function that reads such a model."""
+"""`model_type` of a Hugging Face configuration -> function that reads such a model."""
 
 
 def check_family(model_type: str) -> None:
@@ -64,21 +64,21 @@ def check_family(model_type: str) -> None:
 def spec_of(hf_model: Any) -> ModelSpec:
     """Describe a Hugging Face causal language model; its weights are referenced, not copied.
 
-    Layers may be on several devices (`device_map`); small parts are copied to where they are needed.
+    Layers may be on several devices (`device_map`); small tensors are copied to the device that needs them.
 
-    Raises KCircuitsError for an unknown family, a variant that the family's file does not cover, a value of
-    the configuration that could change numbers and was not used, or a layer that is on several devices.
+    Raises KCircuitsError for an unknown family, a variant that the family's file does not cover, an unused
+    value of the configuration that could change numbers, or a layer that is on several devices.
     """
     return spec_and_account(hf_model)[0]
 
 
 def account_of(hf_model: Any) -> ConfigAccount:
-    """What became of each key of a model's configuration; raises what `spec_of` raises."""
+    """What happened to each key of a model's configuration; raises the same errors as `spec_of`."""
     return spec_and_account(hf_model)[1]
 
 
 def spec_and_account(hf_model: Any) -> tuple[ModelSpec, ConfigAccount]:
-    """What `spec_of` and `account_of` return."""
+    """The results of both `spec_of` and `account_of`."""
     check_family(hf_model.config.model_type)
     if type(hf_model).__module__.startswith("transformers_modules."):
         raise KCircuitsError(

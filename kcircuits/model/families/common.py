@@ -1,4 +1,4 @@
-"""What families' files share: how norms, biases, rotations and the usual decoder are read."""
+"""Functions shared by the families: reading norms, biases, rotary embeddings and the usual decoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.model.activations import activation
 from kcircuits.model.spec import Attention, Layer, Mlp, ModelSpec, Norm, Rotary
 
-# In these the frequencies do not depend on the length of the prompt, up to `max_positions`.
+# Types whose frequencies do not depend on the length of the prompt, up to `max_positions`.
 STATIC_ROPE = ("default", "linear", "llama3", "yarn", "proportional", "dynamic", "longrope")
 
 
@@ -22,12 +22,12 @@ def weight(module: Any) -> Tensor:
 
 
 def bias(module: Any) -> Tensor | None:
-    """The module's bias, where it has one."""
+    """The module's bias, or None."""
     return None if module.bias is None else module.bias.detach()
 
 
 def rms_norm(module: Any, unit_offset: bool = False) -> Norm:
-    """An RMSNorm module; with `unit_offset` its weight is what is added to 1 (Gemma), in float32."""
+    """An RMSNorm module; with `unit_offset` its weight is added to 1 (Gemma), in float32."""
     eps = module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps
     scale = weight(module)
     return Norm("rmsnorm", float(eps), 1 + scale.float() if unit_offset else scale)
@@ -41,10 +41,10 @@ def layer_norm(module: Any) -> Norm:
 
 
 def rotary(module: Any, layer_type: str | None = None) -> Rotary:
-    """A rotary embedding module, or that of one type of layers.
+    """A rotary embedding module, or its part for one layer type.
 
-    Raises KCircuitsError for a type that is not known to have the same frequencies for every prompt of at
-    most `max_positions` tokens.
+    Raises KCircuitsError unless the type is known to have the same frequencies for every prompt of at most
+    `max_positions` tokens.
     """
     kind = module.rope_type if layer_type is None else module.rope_type[layer_type]
     if kind not in STATIC_ROPE:
@@ -52,7 +52,7 @@ def rotary(module: Any, layer_type: str | None = None) -> Rotary:
             f"rotary embedding of type {kind!r} is not supported; known: {', '.join(STATIC_ROPE)}"
         )
     prefix = "" if layer_type is None else f"{layer_type}_"
-    # Longer prompts change `inv_freq` in these, in place.
+    # In these types longer prompts change `inv_freq` in place.
     kept = "original_inv_freq" if kind in ("dynamic", "longrope") else "inv_freq"
     return Rotary(
         inv_freq=getattr(module, f"{prefix}{kept}").detach().float(),
@@ -61,7 +61,7 @@ def rotary(module: Any, layer_type: str | None = None) -> Rotary:
 
 
 def check_rotated(angles: Rotary, dims: int) -> None:
-    """Raise KCircuitsError unless the angles are those of `dims` dimensions, as many as the model rotates."""
+    """Raise KCircuitsError unless the angles are for `dims` dimensions, as many as the model rotates."""
     if 2 * len(angles.inv_freq) != dims:
         raise KCircuitsError(
             f"the configuration asks for angles of {2 * len(angles.inv_freq)} dimensions of a head, and its "
@@ -70,9 +70,9 @@ def check_rotated(angles: Rotary, dims: int) -> None:
 
 
 def max_positions(config: Any) -> int:
-    """The longest prompt for which the rotary embedding has the frequencies that it begins with.
+    """The longest prompt for which the rotary embedding has its initial frequencies.
 
-    "dynamic" has others behind `max_position_embeddings`, "longrope" behind the original length.
+    "dynamic" changes them beyond `max_position_embeddings`, "longrope" beyond the original length.
     """
     rope = config.rope_parameters or {}
     by_type = [value for value in rope.values() if isinstance(value, Mapping)]
@@ -87,9 +87,9 @@ def max_positions(config: Any) -> int:
 def fused_attention(
     fused: Any, out: Any, *, groups: int, heads: int, head_dim: int, angles: Rotary
 ) -> Attention:
-    """Attention whose one matrix holds, group after group, the queries of its heads, its key and its value.
+    """Attention with one fused matrix that holds, for each group, the queries, the key and the value.
 
-    They are taken apart, which copies them where there is more than one group.
+    The matrix is split, which copies it if there is more than one group.
     """
 
     def taken_apart(tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,7 +127,7 @@ def gated_mlp(mlp: Any, act: str) -> Mlp:
 
 
 def check_no_output_bias(attention: Any) -> None:
-    """Raise KCircuitsError for an output bias before a norm, of which no part is a constant."""
+    """Raise KCircuitsError for an output bias before a norm, after which it is not a constant."""
     if attention.o_proj.bias is not None:
         raise KCircuitsError(
             "a bias of the attention's output before a norm is not supported: attention_bias=true"
@@ -153,9 +153,9 @@ def decoder(
     Parameters
     ----------
     layer_of
-        Reads one of the layers.
+        Function that reads one layer.
     norm
-        The final norm, where it is not an RMSNorm as it stands.
+        The final norm, if it is not a plain RMSNorm.
     more
         Further fields of the specification.
     """

@@ -1,4 +1,4 @@
-"""Falcon: 7B's and 40B's architecture, parallel or sequential."""
+"""Falcon: the architectures of 7B and 40B, parallel or sequential."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kcircuits.model.spec import Layer, ModelSpec, Norm, Rotary
 def spec(hf_model: Any) -> ModelSpec:
     """Describe a `FalconForCausalLM`.
 
-    Raises KCircuitsError for ALiBi, which has no rotary embedding, and for norms that nothing runs.
+    Raises KCircuitsError for ALiBi, which has no rotary embedding, and for unused norms.
     """
     config, body = hf_model.config, hf_model.transformer
     if config.alibi:
@@ -75,7 +75,7 @@ def _layer(block: Any, angles: Rotary, config: Any) -> Layer:
 
 
 def _norms(block: Any, config: Any) -> tuple[Norm, Norm]:
-    """That of the attention and that of the MLP."""
+    """The norms of attention and MLP."""
     if config.new_decoder_architecture and hasattr(block, "ln_attn"):
         return layer_norm(block.ln_attn), layer_norm(block.ln_mlp)
     norm = layer_norm(block.input_layernorm)

@@ -12,7 +12,7 @@ from kcircuits.model.spec import Attention, Layer, ModelSpec, Norm, Rotary
 
 
 def spec(hf_model: Any) -> ModelSpec:
-    """Describe a `GemmaForCausalLM`: LLaMA's shape, norms whose weights are added to 1, scaled embeddings."""
+    """Describe a `GemmaForCausalLM`: like LLaMA, with norm weights added to 1 and scaled embeddings."""
     angles, config = rotary(hf_model.model.rotary_emb), hf_model.config
 
     def layer(block: Any) -> Layer:
@@ -29,9 +29,9 @@ def spec(hf_model: Any) -> ModelSpec:
 def post_norm_spec(hf_model: Any) -> ModelSpec:
     """Describe a `Gemma2ForCausalLM` or `Gemma3ForCausalLM`.
 
-    They also have norms behind attention and MLP and windows in some layers; Gemma 2 has soft caps of
-    attention and logits, Gemma 3 norms of each query and key, and other angles in layers with a window.
-    Raises KCircuitsError for attention that sees the future.
+    They also have norms after attention and MLP, and windows in some layers. Gemma 2 has soft caps of
+    attention and logits; Gemma 3 has norms of each query and key, and other angles in layers with a window.
+    Raises KCircuitsError for bidirectional attention.
     """
     config = hf_model.config
     if getattr(config, "use_bidirectional_attention", False):
@@ -60,7 +60,7 @@ def _attention(module: Any, angles: Rotary, config: Any) -> Attention:
     soft_cap = config.attn_logit_softcapping
     if not hasattr(module, "q_norm"):
         return attention(module, angles, config, soft_cap=soft_cap)
-    # Gemma 3 has the key, too, and Transformers computes without it.
+    # Gemma 3 has this key, too, but Transformers does not use it.
     read = attention(module, angles, config)
     return replace(read, q_norm=_norm(module.q_norm), k_norm=_norm(module.k_norm))
 

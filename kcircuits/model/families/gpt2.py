@@ -13,8 +13,8 @@ from kcircuits.model.spec import Attention, Layer, Mlp, ModelSpec
 def spec(hf_model: Any) -> ModelSpec:
     """Describe a `GPT2LMHeadModel`.
 
-    Its `Conv1D` keeps weights [in, out], and queries, keys and values in one matrix: both are undone with
-    views. Raises KCircuitsError for a model with cross-attention.
+    Its `Conv1D` stores weights as [in, out], with queries, keys and values in one matrix; views undo both.
+    Raises KCircuitsError for a model with cross-attention.
     """
     config, body = hf_model.config, hf_model.transformer
     if config.add_cross_attention:

@@ -11,11 +11,11 @@ from kcircuits.model.families.common import bias, decoder, rms_norm, rotary, wei
 from kcircuits.model.families.llama import attention
 from kcircuits.model.spec import Experts, Layer, Mlp, ModelSpec
 
-ALPHA = 1.702  # of the gate's x σ(αx), which is then the "quick" GELU
+ALPHA = 1.702  # α of the gate x σ(αx), which is then the "quick" GELU
 
 
 def spec(hf_model: Any) -> ModelSpec:
-    """Describe a `GptOssForCausalLM`; raises KCircuitsError for a gate of another steepness."""
+    """Describe a `GptOssForCausalLM`; raises KCircuitsError if the gate has another α."""
     config, angles = hf_model.config, rotary(hf_model.model.rotary_emb)
     if config.swiglu_alpha != ALPHA:
         raise KCircuitsError(f"swiglu_alpha must be {ALPHA}, got {config.swiglu_alpha}")
@@ -37,7 +37,7 @@ def _experts(module: Any, config: Any) -> Experts:
         router=weight(module.router),
         router_bias=bias(module.router),
         top_k=config.num_experts_per_tok,
-        normalise=True,  # it takes the softmax of the top logits alone, which is the same
+        normalise=True,  # the model takes the softmax of the top logits alone, which is equivalent
         experts=tuple(
             _expert(*parts, limit=float(config.swiglu_limit))
             for parts in zip(
@@ -52,7 +52,7 @@ def _experts(module: Any, config: Any) -> Experts:
 
 
 def _expert(gate_up: Tensor, gate_up_bias: Tensor, down: Tensor, down_bias: Tensor, limit: float) -> Mlp:
-    """Weights are [in, out]; gate and up alternate."""
+    """An expert; stored weights are [in, out], with gate and up interleaved."""
     return Mlp(
         activation="quick_gelu",
         w_gate=gate_up[:, ::2].t(),

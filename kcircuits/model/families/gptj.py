@@ -15,9 +15,9 @@ from kcircuits.model.spec import Attention, Layer, ModelSpec, Rotary
 def spec(hf_model: Any) -> ModelSpec:
     """Describe a `GPTJForCausalLM`: a parallel block with one norm.
 
-    It rotates neighbouring dimensions, (0, 1), (2, 3), …; queries and keys are put into another order, the
-    same for both, so that partners stand half the rotated dimensions apart. Their products stay the same.
-    Raises KCircuitsError for a number of rotated dimensions that no head has.
+    GPT-J rotates neighbouring dimensions, (0, 1), (2, 3), …. Queries and keys are permuted in the same way,
+    so that partners are half the rotated dimensions apart; their products stay the same.
+    Raises KCircuitsError for more rotated dimensions than a head has.
     """
     config, body = hf_model.config, hf_model.transformer
     head_dim = config.n_embd // config.n_head

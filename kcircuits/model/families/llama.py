@@ -1,4 +1,4 @@
-"""LLaMA 1 to 3 and what is built like it: SmolLM2, Mistral, Qwen 2 and 3, OLMo 2, Mixtral, Qwen 3 MoE."""
+"""LLaMA 1 to 3 and models built like it: SmolLM2, Mistral, Qwen 2 and 3, OLMo 2, Mixtral, Qwen 3 MoE."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from kcircuits.model.spec import Attention, Experts, Layer, Mlp, ModelSpec, Norm
 
 
 def spec(hf_model: Any) -> ModelSpec:
-    """Describe a model of LLaMA's shape.
+    """Describe a model with LLaMA's architecture.
 
-    Options, each where the model has it: biases, grouped or single keys and values, a sliding window, norms
-    of each query and key (Qwen 3), experts (Mixtral, Qwen 3 MoE).
+    Optional features: biases, grouped or single keys and values, a sliding window, norms of each query and
+    key (Qwen 3), experts (Mixtral, Qwen 3 MoE).
     """
     angles = rotary(hf_model.model.rotary_emb)
     return decoder(hf_model, lambda block: layer(block, angles, hf_model.config))
 
 
 def post_norm_spec(hf_model: Any) -> ModelSpec:
-    """Describe an `Olmo2ForCausalLM`: norms stand behind attention and MLP, and one spans all queries."""
+    """Describe an `Olmo2ForCausalLM`: norms after attention and MLP, and one joint norm over all queries."""
     angles, config = rotary(hf_model.model.rotary_emb), hf_model.config
 
     def post_normed(block: Any) -> Layer:
@@ -60,10 +60,10 @@ def layer(block: Any, angles: Rotary, config: Any) -> Layer:
 
 
 def attention(module: Any, angles: Rotary | None, config: Any, out: str = "o_proj", **more: Any) -> Attention:
-    """Attention of separate projections, the last one called `out`.
+    """Attention with separate projections; `out` names the output projection.
 
-    Its own `sliding_window` counts before the configuration's. Raises KCircuitsError for angles of another
-    number of dimensions than it rotates.
+    Its own `sliding_window` takes precedence over the configuration's. Raises KCircuitsError if the angles do
+    not match the number of rotated dimensions.
     """
     if angles is not None:
         check_rotated(angles, getattr(module, "rotary_ndims", module.head_dim))
@@ -85,7 +85,7 @@ def attention(module: Any, angles: Rotary | None, config: Any, out: str = "o_pro
 
 
 def experts(module: Any, config: Any) -> Experts:
-    """A router `gate` and `experts` whose weights are stacked, gate over up."""
+    """A router `gate` and `experts` with stacked weights, gate above up."""
     return Experts(
         router=weight(module.gate),
         top_k=config.num_experts_per_tok,

@@ -9,14 +9,13 @@ from kcircuits.model.families.common import layer_norm, plain_mlp, weight
 from kcircuits.model.families.llama import attention
 from kcircuits.model.spec import Layer, ModelSpec, Norm
 
-POSITION_OFFSET = 2  # rows of the position embedding that no position uses
+POSITION_OFFSET = 2  # unused rows at the start of the position embedding
 
 
 def spec(hf_model: Any) -> ModelSpec:
     """Describe an `OPTForCausalLM`.
 
-    Raises KCircuitsError for the 350M model, whose norms stand on the stream itself and whose embeddings
-    are projected.
+    Raises KCircuitsError for the 350M model, which has norms on the stream itself and projected embeddings.
     """
     config, body = hf_model.config, hf_model.model.decoder
     if not config.do_layer_norm_before or config.word_embed_proj_dim != config.hidden_size:

@@ -1,4 +1,4 @@
-"""Phi-3: LLaMA's shape with fused projections."""
+"""Phi-3: LLaMA's architecture with fused projections."""
 
 from __future__ import annotations
 
