@@ -16,6 +16,7 @@
 #include "engine/plain_run.h"
 #include "engine/session.h"
 #include "engine/soft_run.h"
+#include "ops/arguments.h"
 #include "profile.h"
 
 namespace kcircuits::engine {
@@ -54,12 +55,8 @@ double number_or_zero(const py::object& owner, const char* name) {
 }
 
 Norm read_norm(const py::object& norm) {
-  const auto kind = norm.attr("kind").cast<std::string>();
-  return {kind == "rmsnorm"     ? NormKind::kRmsNorm
-          : kind == "layernorm" ? NormKind::kLayerNorm
-                                : NormKind::kNone,
-          norm.attr("eps").cast<double>(), optional_tensor(norm, "weight"),
-          optional_tensor(norm, "bias")};
+  return {parse_norm(norm.attr("kind").cast<std::string>()), norm.attr("eps").cast<double>(),
+          optional_tensor(norm, "weight"), optional_tensor(norm, "bias")};
 }
 
 std::optional<Norm> optional_norm(const py::object& owner, const char* name) {
