@@ -149,10 +149,17 @@ Layout read_layout(const std::string& name) {
   return Layout::kRecomputed;
 }
 
+// A table of kcircuits.graph.Graph, int64 [rows, columns].
+template <typename Row>
+std::vector<Row> read_table(const py::object& graph, const char* name) {
+  return graph.attr(name).attr("tolist")().cast<std::vector<Row>>();
+}
+
 Model read_model(const py::object& spec) {
   const py::object graph = spec.attr("graph");
-  Model model{{graph.attr("num_layers").cast<int64_t>(), graph.attr("num_heads").cast<int64_t>(),
-               graph.attr("num_kv_heads").cast<int64_t>(), graph.attr("parallel").cast<bool>()},
+  Model model{{read_table<Graph::NodeRow>(graph, "node_table"),
+               read_table<Graph::ReceiverRow>(graph, "receiver_table"),
+               graph.attr("parallel").cast<bool>()},
               spec.attr("head_dim").cast<int64_t>(),
               read_weight(spec.attr("embedding")),
               spec.attr("embedding_scale").cast<double>(),

@@ -243,7 +243,7 @@ at::Tensor Session::run_layer(int64_t l, const at::Tensor& before, const at::Ten
   at::Tensor after = stream + heads.sum(0);
   if (layer.attention.b_o) after = after + *layer.attention.b_o;
   const at::Tensor mlp = apply_mlp(apply_norm(g.parallel ? stream : after, layer.mlp_norm), layer);
-  written.select(0, g.num_heads).copy_(mlp);
+  written.select(0, g.place(g.mlp(l))).copy_(mlp);
   if (!written.is_same(out)) out.copy_(written);
   return after + mlp;
 }
@@ -309,7 +309,7 @@ std::vector<std::optional<at::Tensor>> Session::build_constants() const {
     for (int64_t i = 0; ablated && i < g.num_heads; ++i) add((*ablated)[i]);
     add(model_.layers[l].attention.b_o);
     built.push_back(g.parallel ? before_attention : sum);
-    if (ablated) add((*ablated)[g.num_heads]);
+    if (ablated) add((*ablated)[g.place(g.mlp(l))]);
   }
   built.push_back(sum);
   return built;

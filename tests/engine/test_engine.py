@@ -11,8 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kcircuits._native import C
 from kcircuits.engine import Engine, engines
 from kcircuits.errors import KCircuitsError
+from kcircuits.graph import Graph, LayerShape
 from kcircuits.model.forward import normalise, read_out
 from kcircuits.model.spec import ModelSpec, Norm
 from kcircuits.model.transforms import with_kept_positions
@@ -199,3 +201,15 @@ def test_words_of_a_description_are_checked_when_it_is_made():
         Norm("batchnorm")
     with pytest.raises(KCircuitsError, match=r"activation: expected one of .* got 'swish'"):
         replace(tiny_spec("llama").layers[0].mlp, activation="swish")
+
+
+@pytest.mark.parametrize("shapes", [[(4, 4), (4, 4, False)], [(4, 4), (2, 2)], [(4, 2), (4, 4)]], ids=str)
+def test_layers_that_differ_are_refused(shapes, monkeypatch):
+    graph = Graph.of_layers([LayerShape(*shape) for shape in shapes])
+    monkeypatch.setattr(ModelSpec, "graph", property(lambda self: graph))
+    with pytest.raises(
+        KCircuitsError, match="needs an MLP and as many heads in every layer; layer 1 of this"
+    ):
+        Engine(tiny_spec("llama"), Task(random_prompts_of([3])))
+    with pytest.raises(ValueError, match="needs an MLP and as many heads in every layer"):
+        C.plan_runs(tiny_spec("llama"), "memory", 3, 1, 3, 1, LARGE)
