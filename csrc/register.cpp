@@ -16,6 +16,7 @@ TORCH_LIBRARY(kcircuits, library) {
   library.def(
       "vocab_readout(Tensor rows, Tensor unembedding, Tensor? targets=None, Tensor? bias=None, *, "
       "int topk=0, float soft_cap=0.0, str norm=\"none\", Tensor? weight=None, "
-      "Tensor? norm_bias=None, float eps=1e-5, bool unit_offset=False, Tensor? scale=None) "
+      "Tensor? norm_bias=None, float eps=1e-5, bool unit_offset=False, Tensor? scale=None, "
+      "bool rank_range=False) "
       "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
 }

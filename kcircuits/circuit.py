@@ -17,7 +17,7 @@ from kcircuits import circuit_json
 from kcircuits.documents import is_number, shown
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
-from kcircuits.graph import Graph
+from kcircuits.graph import Graph, kind_of
 from kcircuits.identity import called, check_same_weights, graph_of
 from kcircuits.paths import on_paths
 
@@ -217,19 +217,6 @@ class Circuit:
             for node in self.endpoints(edge.receiver):
                 result.add_edge(edge.sender, node, key=edge.receiver, **attributes)
         return result
-
-
-def kind_of(receiver: str) -> str:
-    """Kind of a receiver: "q", "k", "v", "mlp" or "logits".
-
-    Examples
-    --------
-    >>> kind_of("a3.h0<v>"), kind_of("m3"), kind_of("logits")
-    ('v', 'mlp', 'logits')
-    """
-    if receiver == "logits":
-        return receiver
-    return "mlp" if receiver.startswith("m") else receiver[-2]
 
 
 def edge_jaccard(first: Circuit, second: Circuit) -> float:

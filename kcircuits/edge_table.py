@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kcircuits.circuit import Edge, kind_of
-from kcircuits.graph import layer_of
+from kcircuits.circuit import Edge
+from kcircuits.graph import kind_of, layer_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame

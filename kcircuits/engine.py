@@ -376,6 +376,7 @@ def mean_activations(spec: ModelSpec, task: Task, memory: int, placement: Placem
 
 
 def _session(spec: ModelSpec, task: Task, means: Tensor | None, layout: Layout) -> Any:
+    _check_regular(spec.graph)
     padded = batch([_what_is_needed(prompt, task) for prompt in task.prompts])
     return C.Session(
         spec=spec,
@@ -388,6 +389,16 @@ def _session(spec: ModelSpec, task: Task, means: Tensor | None, layout: Layout) 
         metric=task.metric,
         layout=layout,
     )
+
+
+def _check_regular(graph: Graph) -> None:
+    for layer, shape in enumerate(graph.layers):
+        if shape != graph.layers[0] or not shape.has_mlp:
+            raise KCircuitsError(
+                f"the engine needs an MLP and as many heads in every layer; layer {layer} of this model has "
+                f"{shape.num_heads} query heads, {shape.num_kv_heads} key/value heads and "
+                f"{'an' if shape.has_mlp else 'no'} MLP: circuits of it can be read and drawn, not run"
+            )
 
 
 def check_all_fit(spec: ModelSpec, prompts: Sequence[Prompt]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.graph import Graph
+from kcircuits.graph import Graph, LayerShape
 
 # Far more than any model has (Llama 3.1 405B: 16,255), and still quick to name.
 _MAX_NODES = 200_000
@@ -17,8 +17,9 @@ _MAX_PAIRS = 2**30
 def graph_of(identity: dict[str, Any]) -> Graph:
     """The graph of the model that an identity describes.
 
-    Reads `num_layers`, `num_heads`, `num_kv_heads` and, where it is there, `parallel` (default False).
-    Raises KCircuitsError if one is missing or makes no sense.
+    Reads `num_layers`, `num_heads`, `num_kv_heads` and, where they are there, `parallel` (default False) and
+    `layer_shapes`, which `graph_fields` writes where layers differ. Raises KCircuitsError if one is missing
+    or makes no sense.
     """
     parallel = identity.get("parallel", False)
     if type(parallel) is not bool:
@@ -28,16 +29,59 @@ def graph_of(identity: dict[str, Any]) -> Graph:
         num_heads=_size(identity, "num_heads"),
         num_kv_heads=_size(identity, "num_kv_heads"),
         parallel=parallel,
+        shapes=_shapes(identity),
     )
-    if graph.num_heads % graph.num_kv_heads:
+    if graph.is_regular and graph.num_heads % graph.num_kv_heads:
         raise KCircuitsError(f"num_heads must be a multiple of num_kv_heads, got {graph}")
-    nodes = graph.num_layers * (graph.num_heads + 1)
+    nodes = sum(shape.num_nodes for shape in graph.layers)
     if nodes > _MAX_NODES:
         raise KCircuitsError(f"more than {_MAX_NODES:,} nodes, which no model has: {graph}")
-    receivers = nodes + 2 * graph.num_layers * graph.num_kv_heads + 1
+    receivers = 1 + sum(shape.num_receivers for shape in graph.layers)
     if (nodes + 1) * receivers > _MAX_PAIRS:
         raise KCircuitsError(f"more edges than any model has: {graph}")
     return graph
+
+
+def graph_fields(graph: Graph) -> dict[str, Any]:
+    """What an identity says of a graph; `graph_of` reads it.
+
+    Examples
+    --------
+    >>> graph_fields(Graph.of_layers([LayerShape(2, 1), LayerShape(2, 1, has_mlp=False)]))["layer_shapes"]
+    [{'num_heads': 2, 'num_kv_heads': 1, 'mlp': True}, {'num_heads': 2, 'num_kv_heads': 1, 'mlp': False}]
+    """
+    fields: dict[str, Any] = {
+        "num_layers": graph.num_layers,
+        "num_heads": graph.num_heads,
+        "num_kv_heads": graph.num_kv_heads,
+        "parallel": graph.parallel,
+    }
+    if not graph.is_regular:
+        fields["layer_shapes"] = [
+            {"num_heads": shape.num_heads, "num_kv_heads": shape.num_kv_heads, "mlp": shape.has_mlp}
+            for shape in graph.layers
+        ]
+    return fields
+
+
+def _shapes(identity: dict[str, Any]) -> tuple[LayerShape, ...]:
+    listed = identity.get("layer_shapes", [])
+    if not isinstance(listed, list) or len(listed) > _MAX_NODES:
+        raise KCircuitsError(f"the model's 'layer_shapes' must be a list of layers, got {shown(listed)}")
+    return tuple(map(_shape, listed))
+
+
+def _shape(layer: object) -> LayerShape:
+    if not isinstance(layer, dict) or layer.keys() != {"num_heads", "num_kv_heads", "mlp"}:
+        raise KCircuitsError(
+            f"a layer of 'layer_shapes' has the keys num_heads, num_kv_heads and mlp, got {shown(layer)}"
+        )
+    counts = layer["num_heads"], layer["num_kv_heads"]
+    if any(type(count) is not int or not 0 <= count <= _MAX_NODES for count in counts):
+        raise KCircuitsError(f"heads in 'layer_shapes' must be whole numbers from 0 on, got {shown(layer)}")
+    if type(layer["mlp"]) is not bool:
+        raise KCircuitsError(f"'mlp' in 'layer_shapes' must be true or false, got {shown(layer['mlp'])}")
+    return LayerShape(*counts, layer["mlp"])
 
 
 def _size(identity: dict[str, Any], key: str) -> int:

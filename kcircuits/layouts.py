@@ -147,15 +147,15 @@ def circuit_bytes_per_token(spec: ModelSpec, longest: int, streams: int = 0) -> 
 
     Also the streams after so many layers, if they are read at all tokens.
     """
-    layer = spec.num_heads + 2 * spec.num_kv_heads + 1
-    rows = (len(spec.graph.senders) + 4 * layer + streams) * spec.width * spec.activation_bytes
+    graph = spec.graph
+    rows = (len(graph.nodes) + 4 * graph.largest.num_receivers + streams) * spec.width * spec.activation_bytes
     return rows + pattern_bytes_per_token(spec, longest) + mask_bytes_per_token(longest)
 
 
 def recomputed_bytes_per_token(spec: ModelSpec, kept: bool) -> int:
     """Additional bytes if senders are recomputed: sums of ablated values, and one layer."""
     sums = sums_rows(spec) if kept or has_constants(spec) else 0
-    return (sums + 2 * (spec.num_heads + 1)) * spec.width * spec.activation_bytes
+    return (sums + 2 * spec.graph.largest.num_nodes) * spec.width * spec.activation_bytes
 
 
 def mask_bytes_per_token(longest: int) -> int:

@@ -101,10 +101,10 @@ def hypothesis_bytes(sizes: Sizes, layer: int) -> int:
     Nodes of the last layer are read at the last tokens alone.
     """
     graph = sizes.spec.graph
-    layers, nodes = graph.num_layers - layer, graph.num_heads + 1
-    outputs = nodes * ((layers - 1) * sizes.tokens + layers * sizes.prompts) * sizes.row
-    receivers = graph.num_heads + 2 * graph.num_kv_heads
-    projected = (receivers + graph.num_heads) * sizes.spec.head_dim * sizes.spec.activation_bytes
+    layers, shape = graph.num_layers - layer, graph.largest
+    outputs = shape.num_nodes * ((layers - 1) * sizes.tokens + layers * sizes.prompts) * sizes.row
+    receivers = shape.num_attention_receivers
+    projected = (receivers + shape.num_heads) * sizes.spec.head_dim * sizes.spec.activation_bytes
     return outputs + max(receivers * sizes.row + projected, 3 * sizes.hidden) * sizes.tokens
 
 
@@ -118,7 +118,7 @@ def search_workspace(sizes: Sizes, memory: int, kept_nodes: int, receivers: int,
     chunks = []
     for layer in range(sizes.spec.graph.num_layers):
         one = hypothesis_bytes(sizes, layer)
-        senders = 1 + layer * (sizes.spec.graph.num_heads + 1)
+        senders = sizes.spec.graph.senders_before(layer)
         chunks.append(one * min(limit, max(1, left // one), receivers * senders))
     return kept + max(chunks)
 
@@ -129,7 +129,7 @@ def acdc_workspace(sizes: Sizes, memory: int, limit: int) -> int:
     What is still live when a layer's turn comes depends on what was removed before.
     """
     graph = sizes.spec.graph
-    receivers = graph.num_heads + 2 * graph.num_kv_heads
+    receivers = graph.largest.num_attention_receivers
     kept = len(graph.senders) + 2 * len(graph.receivers)
     workspace = search_workspace(sizes, memory, kept, receivers, limit)
     return workspace + 3 * sizes.pattern

@@ -20,8 +20,8 @@ def shaping(graph: Graph) -> np.ndarray:
     ['a0.h0', 'a0.h1']
     """
     table = np.zeros((len(graph.receivers), len(graph.senders)), dtype=bool)
-    for index, receiver in enumerate(graph.receivers[:-1]):
-        table[index, [graph.sender_index(node) for node in graph.nodes_of(receiver)]] = True
+    for index, receiver in enumerate(graph.readers):
+        table[index, [graph.sender_index(node.name) for node in graph.shaped_by(receiver)]] = True
     table.setflags(write=False)
     return table
 

@@ -85,9 +85,8 @@ class Scores:
         return _sum(self.matrix, axis=0)
 
     def of_heads(self) -> np.ndarray:
-        """The node scores of the attention heads, float32 [L, H]."""
-        by_layer = self.of_senders()[1:].reshape(self.graph.num_layers, self.graph.num_heads + 1)
-        return by_layer[:, :-1]
+        """The node scores of the attention heads, float32 [L, H]; 0 for a head that a layer does not have."""
+        return self.graph.by_layer(self.of_senders())[:, :-1]
 
     def edges(self, mask: np.ndarray) -> tuple[Edge, ...]:
         """The edges in a mask, bool [S, R], with their scores: what a Circuit is made of.

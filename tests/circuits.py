@@ -5,22 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from kcircuits.circuit import Circuit, Edge
-from kcircuits.graph import Graph
+from kcircuits.graph import Graph, LayerShape
+from kcircuits.identity import graph_fields
 from kcircuits.scores import Scores
+
+UNEVEN = Graph.of_layers([LayerShape(2, 1, has_mlp=False), LayerShape(4, 2), LayerShape(2, 2)])
+"""A layer without MLP, and layers of other numbers of heads."""
 
 
 def identity_for(graph: Graph, name: str = "tiny", weights_hash: str = "0" * 64) -> dict[str, Any]:
-    return {
-        "name": name,
-        "num_layers": graph.num_layers,
-        "num_heads": graph.num_heads,
-        "num_kv_heads": graph.num_kv_heads,
-        "parallel": graph.parallel,
-        "weights_hash": weights_hash,
-    }
+    return {"name": name, **graph_fields(graph), "weights_hash": weights_hash}
 
 
 def circuit_of(graph: Graph, *edges: str | Edge, **fields: Any) -> Circuit:
@@ -71,6 +69,24 @@ def graphs(draw: st.DrawFn, max_layers: int = 3, max_groups: int = 3) -> Graph:
         num_kv_heads=num_kv_heads,
         parallel=draw(st.booleans()),
     )
+
+
+@st.composite
+def uneven_graphs(draw: st.DrawFn, max_layers: int = 3, max_groups: int = 3) -> Graph:
+    """Graphs of layers that differ: in their heads, and in whether they have an MLP."""
+    groups = st.integers(1, max_groups)
+    layers = draw(
+        st.lists(st.tuples(groups, st.integers(0, 3), st.booleans()), min_size=2, max_size=max_layers)
+    )
+    shapes = [LayerShape(size * kv, kv if size else 0, mlp) for kv, size, mlp in layers]
+    assume(any(shape.num_heads for shape in shapes))
+    graph = Graph.of_layers(shapes, draw(st.booleans()))
+    assume(not graph.is_regular)
+    return graph
+
+
+def all_graphs(max_layers: int = 3, max_groups: int = 3) -> st.SearchStrategy[Graph]:
+    return graphs(max_layers, max_groups) | uneven_graphs(max(2, max_layers), max_groups)
 
 
 @st.composite

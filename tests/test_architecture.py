@@ -12,7 +12,7 @@ from kcircuits.discover import METHODS
 # From the lowest level up. Packages of one level may import each other.
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "_native", "_C", "callable_package", "file_kinds"),
-    ("documents", "json_records", "files", "tensor_files", "graph", "memory", "metrics", "profile"),
+    ("documents", "json_records", "files", "tensor_files", "nodes", "graph", "memory", "metrics", "profile"),
     ("paths", "json_cursor"),
     ("identity", "random_circuits", "ops"),
     ("circuit", "circuit_json", "scores_file"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kcircuits.circuit import Circuit, Edge, edge_jaccard, kind_of, node_jaccard
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
-from tests.circuits import circuit_of, circuit_of_mask, graphs, identity_for, masks
+from tests.circuits import all_graphs, circuit_of, circuit_of_mask, identity_for, masks
 from tests.golden import acdc_golden
 
 TINY = Graph(num_layers=2, num_heads=4, num_kv_heads=2)
@@ -22,7 +22,7 @@ TINY = Graph(num_layers=2, num_heads=4, num_kv_heads=2)
 @st.composite
 def circuits(draw: st.DrawFn, count: int = 1) -> list[Circuit]:
     """Circuits of one model."""
-    graph = draw(graphs())
+    graph = draw(all_graphs())
     rng = np.random.default_rng(draw(st.integers(0, 1000)))
     return [circuit_of_mask(graph, draw(masks(graph)), rng) for _ in range(count)]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
 import pytest
+from hypothesis import given
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.graph import Graph
-from kcircuits.identity import called, check_same_weights, graph_of
+from kcircuits.graph import Graph, LayerShape
+from kcircuits.identity import called, check_same_weights, graph_fields, graph_of
+from tests.circuits import all_graphs
 
 SIZES = {"num_layers": 2, "num_heads": 4, "num_kv_heads": 2}
 
@@ -61,3 +64,35 @@ class TestSameModel:
     def test_other_weights(self):
         with pytest.raises(KCircuitsError, match="use the model that it was found in"):
             check_same_weights("the circuit was", self.BASE, self.BASE | {"weights_hash": "b"})
+
+
+@given(all_graphs())
+def test_fields_of_a_graph_are_read_back(graph):
+    fields = json.loads(json.dumps(graph_fields(graph)))
+    assert graph_of(fields) == graph
+    assert ("layer_shapes" in fields) == (not graph.is_regular)
+
+
+UNEVEN = graph_fields(Graph.of_layers([LayerShape(4, 2), LayerShape(2, 1, has_mlp=False)]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layer_shapes": {}}, "'layer_shapes' must be a list of layers"),
+        ({"layer_shapes": UNEVEN["layer_shapes"][:1]}, "shapes are of another graph"),
+        ({"num_heads": 8}, "shapes are of another graph"),
+        (
+            {"layer_shapes": [[4, 2, True], [2, 1, False]]},
+            "has the keys num_heads, num_kv_heads and mlp",
+        ),
+        ({"layer_shapes": [UNEVEN["layer_shapes"][0] | {"num_heads": -4}]}, "whole numbers from 0 on"),
+        ({"layer_shapes": [UNEVEN["layer_shapes"][0] | {"num_heads": True}]}, "whole numbers from 0 on"),
+        ({"layer_shapes": [UNEVEN["layer_shapes"][0] | {"num_heads": 3}]}, "multiple of num_kv_heads"),
+        ({"layer_shapes": [UNEVEN["layer_shapes"][0] | {"mlp": 1}]}, "'mlp' .* must be true or false, got 1"),
+    ],
+)
+def test_layer_shapes_that_make_no_sense(change, message):
+    assert not graph_of(UNEVEN).is_regular
+    with pytest.raises(KCircuitsError, match=message):
+        graph_of(UNEVEN | change)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kcircuits.graph import Graph
 from kcircuits.paths import on_paths, shaping
-from tests.circuits import circuit_of, graphs, masks
+from tests.circuits import all_graphs, circuit_of, masks
 from tests.golden import eap_golden
 
 
@@ -35,7 +35,7 @@ def edges_on_paths(graph: Graph, mask: np.ndarray) -> set[tuple[int, int]]:
 
 @given(st.data())
 def test_against_a_search(data):
-    graph = data.draw(graphs())
+    graph = data.draw(all_graphs())
     mask = data.draw(masks(graph))
     assert {(s, r) for s, r in np.argwhere(on_paths(graph, mask))} == edges_on_paths(graph, mask)
 

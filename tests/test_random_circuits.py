@@ -13,7 +13,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
 from kcircuits.paths import on_paths
 from kcircuits.random_circuits import random_connected_mask
-from tests.circuits import graphs
+from tests.circuits import all_graphs
 
 
 def check(graph: Graph, mask: np.ndarray, num_edges: int) -> None:
@@ -25,7 +25,7 @@ def check(graph: Graph, mask: np.ndarray, num_edges: int) -> None:
 
 @given(st.data())
 def test_size_and_connection(data):
-    graph = data.draw(graphs())
+    graph = data.draw(all_graphs())
     num_edges = data.draw(st.integers(1, graph.num_edges))
     seed = data.draw(st.integers(0, 2**32 - 1))
     mask = random_connected_mask(graph, num_edges, np.random.default_rng(seed))

@@ -13,7 +13,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
 from kcircuits.paths import on_paths
 from kcircuits.selection import Selection, select, select_sizes
-from tests.circuits import graphs
+from tests.circuits import all_graphs
 from tests.golden import eap_golden
 from tests.shared import shared_path
 
@@ -24,7 +24,7 @@ Place = tuple[int, int]
 @st.composite
 def scored_graphs(draw: st.DrawFn) -> tuple[Graph, np.ndarray]:
     """A small graph with scores that are often equal, and something else where there is no edge."""
-    graph = draw(graphs(max_layers=2, max_groups=2))
+    graph = draw(all_graphs(max_layers=2, max_groups=2))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     levels = draw(st.integers(1, 8))
     matrix = rng.integers(-levels, levels + 1, size=graph.valid.shape) / 4

@@ -229,15 +229,16 @@ void log_sum_exp(A* max, A* sum, const A* values, int64_t vectors, int64_t colum
   return log_sum_exp_with<A, false>(max, sum, values, vectors, columns, cap);
 }
 
-template <typename A>
-void count_greater(int64_t* counts, const A* thresholds, const A* values, int64_t vectors,
-                   int64_t columns) {
+template <typename A, bool kLess>
+void count_beyond(int64_t* counts, const A* thresholds, const A* values, int64_t vectors,
+                  int64_t columns) {
   constexpr int64_t kSize = Vec<A>::size();
   for (int64_t v = 0; v < vectors; ++v) {
     const Vec<A> threshold = Vec<A>::loadu(thresholds + v * kSize);
     Vec<A> count(0);
     for (int64_t j = 0; j < columns; ++j) {
-      count = count + Vec<A>::loadu(values + (j * vectors + v) * kSize).gt(threshold);
+      const Vec<A> value = Vec<A>::loadu(values + (j * vectors + v) * kSize);
+      count = count + (kLess ? value.lt(threshold) : value.gt(threshold));
     }
     A lanes[Vec<A>::size()];
     count.store(lanes);
@@ -274,7 +275,8 @@ constexpr TileOps<A> kTileOps = {
     .multiply_pairs = multiply_pairs<A>,
     .gate = gate<A>,
     .log_sum_exp = log_sum_exp<A>,
-    .count_greater = count_greater<A>,
+    .count_greater = count_beyond<A, false>,
+    .count_less = count_beyond<A, true>,
     .find_greater = find_greater<A>,
 };
 

@@ -48,6 +48,9 @@ struct TileOps {
   // counts[i] += number of j with values[j][i] > thresholds[i]
   void (*count_greater)(int64_t* counts, const A* thresholds, const A* values, int64_t vectors,
                         int64_t columns);
+  // counts[i] += number of j with values[j][i] < thresholds[i]
+  void (*count_less)(int64_t* counts, const A* thresholds, const A* values, int64_t vectors,
+                     int64_t columns);
   // Indices j * ld + i, ascending, of the values above thresholds[i]; returns how many.
   int64_t (*find_greater)(int32_t* found, const A* thresholds, const A* values, int64_t vectors,
                           int64_t columns);

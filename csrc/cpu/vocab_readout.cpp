@@ -117,7 +117,8 @@ class Reader {
   struct Part {
     Part(const Reader& reader, int64_t first_split)
         : begin(first_split),
-          counts(reader.problem_.targets_per_row * reader.panels_.padded_rows(), 0),
+          greater(reader.problem_.targets_per_row * reader.panels_.padded_rows(), 0),
+          less(reader.problem_.rank_range ? greater.size() : 0, 0),
           top(reader.count_, reader.problem_.topk),
           thresholds(reader.panels_.padded_rows(), std::numeric_limits<Acc>::infinity()),
           values(kColumns * reader.panels_.rows_per_panel()),
@@ -125,8 +126,8 @@ class Reader {
           start(kColumns, Acc(0)) {}
 
     int64_t begin;
-    int64_t seen = 0;             // unembedding rows
-    std::vector<int64_t> counts;  // [targets_per_row, padded rows]
+    int64_t seen = 0;                    // unembedding rows
+    std::vector<int64_t> greater, less;  // [targets_per_row, padded rows]; less for a range only
     TopLists<Acc> top;
     std::vector<Acc> thresholds;  // of the lists; rows of padding let nothing pass
     std::vector<Acc> values;      // a tile of logits
@@ -218,8 +219,10 @@ class Reader {
                      vectors, columns, static_cast<Acc>(problem_.soft_cap));
     for (int64_t target = 0; target < problem_.targets_per_row; ++target) {
       const int64_t at = target * padded + row;
-      ops_.count_greater(part.counts.data() + at, target_logits_.data() + at, values, vectors,
-                         columns);
+      const Acc* logits = target_logits_.data() + at;
+      ops_.count_greater(part.greater.data() + at, logits, values, vectors, columns);
+      if (problem_.rank_range)
+        ops_.count_less(part.less.data() + at, logits, values, vectors, columns);
     }
     if (problem_.topk > 0) collect_top(panel, id, columns, part);
   }
@@ -250,12 +253,17 @@ class Reader {
     for (int64_t row = 0; row < count_; ++row) lse[row] = merged_log_sum_exp(row);
     const int64_t targets = problem_.targets_per_row;
     Acc* logits = target_logits.template mutable_data_ptr<Acc>() + first_ * targets;
-    int64_t* rank = ranks.template mutable_data_ptr<int64_t>() + first_ * targets;
+    const int64_t places = problem_.rank_range ? 2 : 1;
+    int64_t* rank = ranks.template mutable_data_ptr<int64_t>() + first_ * targets * places;
     for (int64_t i = 0; i < count_ * targets; ++i) {
       const int64_t at = i % targets * panels_.padded_rows() + i / targets;
       logits[i] = capped(target_logits_[at]);
-      rank[i] = 1;
-      for (const auto& part : parts_) rank[i] += part->counts[at];
+      int64_t* place = rank + i * places;
+      place[0] = 1;
+      for (const auto& part : parts_) place[0] += part->greater[at];
+      if (!problem_.rank_range) continue;
+      place[1] = problem_.vocabulary;
+      for (const auto& part : parts_) place[1] -= part->less[at];
     }
     const int64_t topk = problem_.topk;
     if (topk == 0) return;
@@ -330,10 +338,10 @@ VocabReadout vocab_readout(const at::Tensor& rows, const at::Tensor& unembedding
                            const std::optional<at::Tensor>& bias, int64_t topk, double soft_cap,
                            std::string_view norm, const std::optional<at::Tensor>& weight,
                            const std::optional<at::Tensor>& norm_bias, double eps, bool unit_offset,
-                           const std::optional<at::Tensor>& scale) {
-  const VocabReadoutArguments arguments = {rows,      unembedding, targets,     bias,
-                                           topk,      soft_cap,    norm,        weight,
-                                           norm_bias, eps,         unit_offset, scale};
+                           const std::optional<at::Tensor>& scale, bool rank_range) {
+  const VocabReadoutArguments arguments = {rows,        unembedding, targets,   bias,      topk,
+                                           soft_cap,    norm,        weight,    norm_bias, eps,
+                                           unit_offset, scale,       rank_range};
   const VocabReadoutProblem problem = make_vocab_readout_problem(arguments);
   const VocabReadout out = empty_vocab_readout(check_vocab_readout(arguments), arguments);
   read_vocabulary(problem, out);

@@ -22,6 +22,7 @@ void launch_problem(const VocabReadoutProblem& problem, const VocabReadout& out)
       .width = problem.width,
       .targets_per_row = problem.targets_per_row,
       .topk = problem.topk,
+      .rank_range = problem.rank_range,
       .soft_cap = static_cast<Acc>(problem.soft_cap),
       .norm = problem.norm,
       .eps = static_cast<Acc>(problem.eps),
@@ -53,10 +54,12 @@ void launch_problem(const VocabReadoutProblem& problem, const VocabReadout& out)
   static_assert(sizeof(RunningExp<double>) == 2 * sizeof(double));
   const at::Tensor share_exp = at::empty({slots, 2}, log_sum_exp.options());
   const at::Tensor share_greater = at::empty({slots, call.targets_per_row}, ids);
+  const at::Tensor share_less = at::empty({slots, call.rank_range ? call.targets_per_row : 0}, ids);
   const at::Tensor share_values = at::empty({slots, call.topk}, values);
   const at::Tensor share_ids = at::empty({slots, call.topk}, ids);
   call.share_exp = mutable_elements<RunningExp<double>>(share_exp);
   call.share_greater = mutable_elements<int64_t>(share_greater);
+  call.share_less = mutable_elements<int64_t>(share_less);
   call.share_values = mutable_elements<Acc>(share_values);
   call.share_ids = mutable_elements<int64_t>(share_ids);
   launch_vocab_readout(call, current_stream(log_sum_exp));
@@ -68,13 +71,13 @@ VocabReadout vocab_readout(const at::Tensor& rows, const at::Tensor& unembedding
                            const std::optional<at::Tensor>& bias, int64_t topk, double soft_cap,
                            std::string_view norm, const std::optional<at::Tensor>& weight,
                            const std::optional<at::Tensor>& norm_bias, double eps, bool unit_offset,
-                           const std::optional<at::Tensor>& scale) {
+                           const std::optional<at::Tensor>& scale, bool rank_range) {
   const c10::cuda::CUDAGuard guard(rows.device());
   // The tensor cores multiply one dtype with itself.
   check_same_dtype("unembedding", unembedding, "rows", rows);
-  const VocabReadoutArguments arguments = {rows,      unembedding, targets,     bias,
-                                           topk,      soft_cap,    norm,        weight,
-                                           norm_bias, eps,         unit_offset, scale};
+  const VocabReadoutArguments arguments = {rows,        unembedding, targets,   bias,      topk,
+                                           soft_cap,    norm,        weight,    norm_bias, eps,
+                                           unit_offset, scale,       rank_range};
   const VocabReadoutProblem problem = make_vocab_readout_problem(arguments);
   VocabReadout out = empty_vocab_readout(check_vocab_readout(arguments), arguments);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, rows.scalar_type(), "vocab_readout",

@@ -25,7 +25,8 @@ struct VocabReadoutCall {
   using Acc = Accumulate<T>;
 
   int64_t rows, vocabulary, width, targets_per_row, topk;
-  Acc soft_cap;  // 0: none
+  bool rank_range;  // ranks are [N, K, 2], the first and the last of the places of equal logits
+  Acc soft_cap;     // 0: none
   NormKind norm;
   Acc eps;
   const T* hidden;  // [N, D] at hidden_stride
@@ -39,7 +40,7 @@ struct VocabReadoutCall {
   const Acc* scale;        // [N]
 
   Acc* target_logits;   // [N, K]
-  int64_t* ranks;       // [N, K]
+  int64_t* ranks;       // [N, K], or [N, K, 2]
   double* log_sum_exp;  // [N]
   Acc* top_values;      // [N, k]
   int64_t* top_ids;
@@ -48,6 +49,7 @@ struct VocabReadoutCall {
   T* normed = nullptr;                      // [N, parts, D], where there is a norm
   RunningExp<double>* share_exp = nullptr;  // [shares, N]
   int64_t* share_greater = nullptr;         // [shares, N, K]
+  int64_t* share_less = nullptr;            // the same, for a range
   Acc* share_values = nullptr;              // [shares, N, k]
   int64_t* share_ids = nullptr;
   bool aligned = false;  // the product's rows can be read in 16-byte accesses
@@ -238,6 +240,7 @@ class ReadoutTile {
       best(column).clear();
       for (int64_t k = lane(); k < call_.targets_per_row; k += kWarp) {
         call_.share_greater[slot(column) * call_.targets_per_row + k] = 0;
+        if (call_.rank_range) call_.share_less[slot(column) * call_.targets_per_row + k] = 0;
       }
     }
   }
@@ -286,7 +289,7 @@ class ReadoutTile {
       const Acc target =
           have ? call_.target_logits[row(column) * call_.targets_per_row + mine] : Acc(0);
       const int64_t left = call_.targets_per_row - base;
-      int count = 0;
+      int count = 0, count_less = 0;
       for (int k = 0; k < kWarp && k < left; ++k) {
         const Acc bound = __shfl_sync(kAllLanes, target, k);
         int greater = 0;
@@ -295,8 +298,17 @@ class ReadoutTile {
           greater += __popc(__ballot_sync(kAllLanes, inside[j] && logits[j] > bound));
         }
         if (k == lane()) count = greater;
+        if (!call_.rank_range) continue;
+        int less = 0;
+#pragma unroll
+        for (int j = 0; j < kPerLane; ++j) {
+          less += __popc(__ballot_sync(kAllLanes, inside[j] && logits[j] < bound));
+        }
+        if (k == lane()) count_less = less;
       }
-      if (have) call_.share_greater[slot(column) * call_.targets_per_row + mine] += count;
+      const int64_t at = slot(column) * call_.targets_per_row + mine;
+      if (have) call_.share_greater[at] += count;
+      if (have && call_.rank_range) call_.share_less[at] += count_less;
     }
   }
 
@@ -370,11 +382,18 @@ __global__ void __launch_bounds__(kProductThreads, kProductBlocks)
     }
     for (int64_t k = lane; k < call.targets_per_row; k += kWarp) {
       const int64_t at = row * call.targets_per_row + k;
-      int64_t greater = 0;
+      int64_t greater = 0, less = 0;
       for (int64_t share = 0; share < call.shares; ++share) {
-        greater += call.share_greater[share * call.rows * call.targets_per_row + at];
+        const int64_t slot = share * call.rows * call.targets_per_row + at;
+        greater += call.share_greater[slot];
+        if (call.rank_range) less += call.share_less[slot];
       }
-      call.ranks[at] = 1 + greater;
+      if (call.rank_range) {
+        call.ranks[2 * at] = 1 + greater;
+        call.ranks[2 * at + 1] = call.vocabulary - less;
+      } else {
+        call.ranks[at] = 1 + greater;
+      }
       call.target_logits[at] = call.cap(call.target_logits[at]);
     }
   }

@@ -16,6 +16,7 @@
 #include "engine/plain_run.h"
 #include "engine/session.h"
 #include "engine/soft_run.h"
+#include "ops/arguments.h"
 #include "profile.h"
 
 namespace kcircuits::engine {
@@ -54,12 +55,8 @@ double number_or_zero(const py::object& owner, const char* name) {
 }
 
 Norm read_norm(const py::object& norm) {
-  const auto kind = norm.attr("kind").cast<std::string>();
-  return {kind == "rmsnorm"     ? NormKind::kRmsNorm
-          : kind == "layernorm" ? NormKind::kLayerNorm
-                                : NormKind::kNone,
-          norm.attr("eps").cast<double>(), optional_tensor(norm, "weight"),
-          optional_tensor(norm, "bias")};
+  return {parse_norm(norm.attr("kind").cast<std::string>()), norm.attr("eps").cast<double>(),
+          optional_tensor(norm, "weight"), optional_tensor(norm, "bias")};
 }
 
 std::optional<Norm> optional_norm(const py::object& owner, const char* name) {
@@ -152,10 +149,17 @@ Layout read_layout(const std::string& name) {
   return Layout::kRecomputed;
 }
 
+// A table of kcircuits.graph.Graph, int64 [rows, columns].
+template <typename Row>
+std::vector<Row> read_table(const py::object& graph, const char* name) {
+  return graph.attr(name).attr("tolist")().cast<std::vector<Row>>();
+}
+
 Model read_model(const py::object& spec) {
   const py::object graph = spec.attr("graph");
-  Model model{{graph.attr("num_layers").cast<int64_t>(), graph.attr("num_heads").cast<int64_t>(),
-               graph.attr("num_kv_heads").cast<int64_t>(), graph.attr("parallel").cast<bool>()},
+  Model model{{read_table<Graph::NodeRow>(graph, "node_table"),
+               read_table<Graph::ReceiverRow>(graph, "receiver_table"),
+               graph.attr("parallel").cast<bool>()},
               spec.attr("head_dim").cast<int64_t>(),
               read_weight(spec.attr("embedding")),
               spec.attr("embedding_scale").cast<double>(),

@@ -44,9 +44,9 @@ at::Tensor Contributions::scores(int64_t runs) {
 void Contributions::add(int64_t first, at::Tensor gradients) {
   const Graph& g = session_.graph();
   if (fix_attention_ && g.describe(first).kind == Kind::kQuery) {
-    const int64_t attention = g.num_heads + g.num_kv_heads;  // queries and keys
-    gradients = gradients.slice(0, attention);
-    first += attention;
+    const int64_t values = g.value(g.describe(first).layer, 0);  // without queries and keys
+    gradients = gradients.slice(0, values - first);
+    first = values;
   }
   gradients = gradients.size(1) == 1 ? gradients.squeeze(1) : gradients.sum(1);
   gradients = gradients.to(sums_.device());

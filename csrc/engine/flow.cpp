@@ -43,10 +43,10 @@ at::Tensor flow_scores(const Session& session) {
     const at::Tensor stream = state.inputs({first}, /*last_only=*/false, nullptr)[0][0];
     const at::Tensor columns = scores.slice(0, 0, num_senders).slice(1, first, first + count);
     columns.copy_(shares(senders.slice(0, 0, num_senders), stream, weight).unsqueeze(1));
-    if (count > g.num_heads) columns.slice(1, g.num_heads).mul_(g.group_size());
+    if (count > 1) columns.slice(1, g.num_heads).mul_(g.group_size());  // keys and values
   };
   for (int64_t l = 0; l < g.num_layers; ++l) {
-    add(g.query(l, 0), g.num_heads + 2 * g.num_kv_heads);
+    add(g.query(l, 0), g.attention_receivers());
     add(g.mlp_input(l), 1);
   }
   add(g.logits(), 1);

@@ -54,8 +54,8 @@ class Run {
     std::vector<at::Tensor> out;
     at::Tensor sum;
     for (int64_t l = 0; l <= graph_.num_layers; ++l) {
-      const int64_t first = l == 0 ? 0 : graph_.head(l - 1, 0);
-      const int64_t end = graph_.head(l, 0);
+      const int64_t first = l == 0 ? 0 : graph_.first_sender(l - 1);
+      const int64_t end = graph_.first_sender(l);
       const at::Tensor part = mix(delta_.slice(0, first, end).index_select(3, rows.to(device)),
                                   present.slice(2, first, end), std::nullopt, nullptr)[0];
       sum = l == 0 ? part : sum + part;
@@ -76,7 +76,7 @@ class Run {
       if (live_[graph_.mlp(l)]) {
         slot(graph_.mlp(l))
             .copy_(apply_mlp(inputs({graph_.mlp_input(l)})[0], session_.model().layers[l]));
-        finish(l, graph_.num_heads);
+        finish(graph_.mlp(l));
       }
     }
   }
@@ -95,8 +95,8 @@ class Run {
   }
 
   bool any_live(int64_t layer) const {
-    const auto begin = live_.begin() + graph_.head(layer, 0);
-    return std::any_of(begin, begin + graph_.num_heads + 1, [](bool x) { return x; });
+    return std::any_of(live_.begin() + graph_.first_sender(layer),
+                       live_.begin() + graph_.first_sender(layer + 1), [](bool x) { return x; });
   }
 
   bool receiver_is_live(int64_t receiver) const {
@@ -155,17 +155,16 @@ class Run {
     session_.write_heads(l, calls, out);
     for (size_t i = 0; i < calls.size(); ++i) {
       if (!here) slot(graph_.head(l, calls[i].head)).copy_(out[i]);
-      finish(l, calls[i].head);
+      finish(graph_.head(l, calls[i].head));
     }
   }
 
   // Where a sender's output goes, [M, P, D].
   at::Tensor slot(int64_t sender) const { return delta_.select(0, sender).squeeze(1); }
 
-  // The output of one of a layer's senders, its MLP the last, becomes the difference to the ablated
-  // value.
-  void finish(int64_t layer, int64_t sender) const {
-    if (ablated_) slot(graph_.head(layer, sender)).sub_((*ablated_)[sender]);
+  // The output of one of the present layer's senders becomes the difference to the ablated value.
+  void finish(int64_t sender) const {
+    if (ablated_) slot(sender).sub_((*ablated_)[graph_.place(sender)]);
   }
 
   const Session& session_;

@@ -22,7 +22,7 @@ AttentionReading attention_reading(const Session& session, int64_t layer) {
                     ", got ", layer);
   const Layer& weights = session.model().layers[layer];
   const Tokens& tokens = session.tokens(layer);
-  at::Tensor stream = session.senders().all().slice(0, 0, g.head(layer, 0)).sum(0);
+  at::Tensor stream = session.senders().all().slice(0, 0, g.first_sender(layer)).sum(0);
   if (const auto constant = session.constant(g.query(layer, 0), /*last_only=*/false))
     stream = stream + (*constant)[0][0];
   const at::Tensor x = apply_norm(stream.to(session.model().device(layer)), weights.attention_norm);

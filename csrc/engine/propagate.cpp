@@ -270,7 +270,7 @@ void Propagation::run_heads(const Step& step) {
   std::vector<at::Tensor> out;
   for (const size_t index : step.nodes) {
     const Node& node = nodes_[index];
-    const int64_t i = node.sender - graph_.head(step.layer, 0);
+    const int64_t i = graph_.place(node.sender);
     calls.push_back(session_.head_call(step.layer, i, node.last_only,
                                        [&](int64_t receiver) { return of.at(receiver); }));
     out.push_back(slot(node));

@@ -11,7 +11,7 @@ namespace kcircuits::engine {
 namespace {
 
 at::Tensor of_layer(const Graph& g, const at::Tensor& senders, int64_t layer) {
-  return senders.slice(0, g.head(layer, 0), g.mlp(layer) + 1);
+  return senders.slice(0, g.first_sender(layer), g.first_sender(layer + 1));
 }
 
 }  // namespace
@@ -75,13 +75,13 @@ void Senders::keep_streams(const at::Tensor& clean_ids) {
           : input_delta_.options().device(at::kCPU).pinned_memory(home.is_cuda());
   kept_ = at::empty({g.num_senders() - 1, input_delta_.size(0), input_delta_.size(1)}, options);
   for (int64_t l = 0; l < g.num_layers; ++l) {
-    kept_.slice(0, g.head(l, 0) - 1, g.mlp(l)).copy_(delta_of_layer(l));
+    kept_.slice(0, g.first_sender(l) - 1, g.first_sender(l + 1) - 1).copy_(delta_of_layer(l));
   }
 }
 
 int64_t Senders::layer_bytes(const Model& model, Layout layout, int64_t tokens) {
   const int64_t heads = model.graph.num_heads;
-  int64_t numbers = (heads + 1) * model.width();
+  int64_t numbers = model.graph.senders_per_layer() * model.width();
   if (layout == Layout::kRecomputed) {
     int64_t hidden = 0;
     for (const Layer& layer : model.layers) hidden = std::max(hidden, layer.hidden());
@@ -118,8 +118,8 @@ at::Tensor Senders::outputs_of(const at::Tensor& ids, const at::Tensor& senders)
 // The same; keeps the streams before every layer, and no senders.
 at::Tensor Senders::streams_of(const at::Tensor& ids, std::vector<at::Tensor>& before) const {
   at::Tensor stream = session_.embed(ids);
-  const at::Tensor senders =
-      at::empty({session_.graph().num_heads + 1, stream.size(0), stream.size(1)}, stream.options());
+  const at::Tensor senders = at::empty(
+      {session_.graph().senders_per_layer(), stream.size(0), stream.size(1)}, stream.options());
   for (int64_t l = 0; l < session_.graph().num_layers; ++l) {
     before.push_back(stream);
     stream = session_.run_layer(l, stream, senders);
@@ -128,8 +128,9 @@ at::Tensor Senders::streams_of(const at::Tensor& ids, std::vector<at::Tensor>& b
 }
 
 at::Tensor Senders::run_again(int64_t layer, const at::Tensor& before) const {
-  const at::Tensor out = at::empty({session_.graph().num_heads + 1, before.size(0), before.size(1)},
-                                   input_delta_.options());
+  const at::Tensor out =
+      at::empty({session_.graph().senders_per_layer(), before.size(0), before.size(1)},
+                input_delta_.options());
   session_.run_layer(layer, before, out);
   return out;
 }
@@ -144,7 +145,7 @@ std::optional<at::Tensor> Senders::ablated_of_layer(int64_t layer) const {
   const Graph& g = session_.graph();
   if (ablated_values_.defined()) return of_layer(g, ablated_values_, layer);
   if (ablation_.corrupt) return run_again(layer, corrupt_[layer]);
-  if (ablation_.mean) return mean_rows(g.head(layer, 0), g.num_heads + 1);
+  if (ablation_.mean) return mean_rows(g.first_sender(layer), g.senders_per_layer());
   return std::nullopt;
 }
 
@@ -154,28 +155,24 @@ at::Tensor Senders::mean_rows(int64_t first, int64_t count) const {
   return mean.size(1) == 1 ? mean : mean.index_select(1, session_.tokens().positions);
 }
 
-int64_t Senders::layer_of(int64_t sender) const {
-  return (sender - 1) / (session_.graph().num_heads + 1);
-}
-
 void Senders::each_block(int64_t count, const Block& f) const {
   if (layout_ == Layout::kMemory) return f(0, kept_.slice(0, 0, count));
   f(0, input_delta_.unsqueeze(0));
   const Graph& g = session_.graph();
-  for (int64_t l = 0; l < g.num_layers && g.head(l, 0) < count; ++l) {
-    const int64_t end = std::min(count, g.mlp(l) + 1);
+  for (int64_t l = 0; l < g.num_layers && g.first_sender(l) < count; ++l) {
+    const int64_t end = std::min(count, g.first_sender(l + 1));
     const at::Tensor delta =
         layout_ == Layout::kRecomputed
             ? delta_of_layer(l)
-            : kept_.slice(0, g.head(l, 0) - 1, end - 1).to(input_delta_.options());
-    f(g.head(l, 0), delta.slice(0, 0, end - g.head(l, 0)));
+            : kept_.slice(0, g.first_sender(l) - 1, end - 1).to(input_delta_.options());
+    f(g.first_sender(l), delta.slice(0, 0, end - g.first_sender(l)));
   }
 }
 
 Senders::Node Senders::node(int64_t first, int64_t count) const {
   if (first == 0) return {input_delta_, ablated_input_};
-  const int64_t layer = layer_of(first);
-  const int64_t begin = first - session_.graph().head(layer, 0);
+  const int64_t layer = session_.graph().layer_of_sender(first);
+  const int64_t begin = session_.graph().place(first);
   const auto sum = [&](const at::Tensor& senders) {
     return senders.slice(0, begin, begin + count).sum(0);
   };

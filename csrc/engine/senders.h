@@ -73,7 +73,6 @@ class Senders {
   at::Tensor run_again(int64_t layer, const at::Tensor& before) const;
   at::Tensor delta_of_layer(int64_t layer) const;
   at::Tensor mean_rows(int64_t first, int64_t count) const;
-  int64_t layer_of(int64_t sender) const;
 
   const Session& session_;
   Layout layout_;

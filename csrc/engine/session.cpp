@@ -39,6 +39,7 @@ Session::Session(Model model, const SessionOptions& options)
   };
   metric_ = make_metric(options.metric, model_, options.answers.to(device),
                         to_device(options.wrong), full_rows_);
+  bytes_ = count_bytes();
 }
 
 Ablation Session::ablation_of(const SessionOptions& options) const {
@@ -58,7 +59,8 @@ Ablation Session::ablation_of(const SessionOptions& options) const {
   return {{}, options.mean};
 }
 
-int64_t Session::bytes() const {
+// Only for the constructor: later on another thread may be making the constants.
+int64_t Session::count_bytes() const {
   int64_t numbers = 0;
   for (const auto& rows : constants_) numbers += rows ? rows->numel() : 0;
   const int64_t weights = metric_.weights ? metric_.weights->numel() * 8 : 0;
@@ -241,7 +243,7 @@ at::Tensor Session::run_layer(int64_t l, const at::Tensor& before, const at::Ten
   at::Tensor after = stream + heads.sum(0);
   if (layer.attention.b_o) after = after + *layer.attention.b_o;
   const at::Tensor mlp = apply_mlp(apply_norm(g.parallel ? stream : after, layer.mlp_norm), layer);
-  written.select(0, g.num_heads).copy_(mlp);
+  written.select(0, g.place(g.mlp(l))).copy_(mlp);
   if (!written.is_same(out)) out.copy_(written);
   return after + mlp;
 }
@@ -286,12 +288,13 @@ void Session::plain_attention(int64_t layer, const at::Tensor& x, const at::Tens
 }
 
 const std::vector<std::optional<at::Tensor>>& Session::constants() const {
-  std::call_once(constants_made_, [this] { build_constants(); });
+  std::call_once(constants_made_, [this] { constants_ = build_constants(); });
   return constants_;
 }
 
-void Session::build_constants() const {
+std::vector<std::optional<at::Tensor>> Session::build_constants() const {
   const Graph& g = graph();
+  std::vector<std::optional<at::Tensor>> built;
   std::optional<at::Tensor> sum;
   const auto add = [&](const std::optional<at::Tensor>& term) {
     if (!term) return;
@@ -302,13 +305,14 @@ void Session::build_constants() const {
   for (int64_t l = 0; l < g.num_layers; ++l) {
     const std::optional<at::Tensor> before_attention = sum;
     const auto ablated = senders_->ablated_of_layer(l);
-    constants_.push_back(sum);
+    built.push_back(sum);
     for (int64_t i = 0; ablated && i < g.num_heads; ++i) add((*ablated)[i]);
     add(model_.layers[l].attention.b_o);
-    constants_.push_back(g.parallel ? before_attention : sum);
-    if (ablated) add((*ablated)[g.num_heads]);
+    built.push_back(g.parallel ? before_attention : sum);
+    if (ablated) add((*ablated)[g.place(g.mlp(l))]);
   }
-  constants_.push_back(sum);
+  built.push_back(sum);
+  return built;
 }
 
 }  // namespace kcircuits::engine

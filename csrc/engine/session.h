@@ -60,8 +60,10 @@ class Session {
   // Σ ã + Σ b_O before a receiver, [1, 1, P, D], or [1, 1, N, D] for last rows; nothing when it is
   // zero.
   std::optional<at::Tensor> constant(int64_t receiver, bool last_only) const;
-  // Bytes of the activations that the session keeps.
-  int64_t bytes() const;
+  // Bytes of the activations that the session keeps from its construction on. What `constant` makes
+  // later, where not all senders are in memory, is counted by who runs circuits then
+  // (recomputed_bytes_per_token in kcircuits/layouts.py).
+  int64_t bytes() const { return bytes_; }
   // Final-normed rows of the plain run, [N, D].
   const at::Tensor& full_rows() const { return full_rows_; }
 
@@ -128,7 +130,8 @@ class Session {
   at::Tensor mix_values_of(int64_t layer, const HeadCall& call) const;
   Ablation ablation_of(const SessionOptions& options) const;
   const std::vector<std::optional<at::Tensor>>& constants() const;
-  void build_constants() const;
+  std::vector<std::optional<at::Tensor>> build_constants() const;
+  int64_t count_bytes() const;
   at::Tensor position_rows() const;
 
   Model model_;
@@ -141,6 +144,7 @@ class Session {
   mutable std::once_flag constants_made_;
   at::Tensor full_rows_;
   Metric metric_;
+  int64_t bytes_ = 0;
 };
 
 }  // namespace kcircuits::engine

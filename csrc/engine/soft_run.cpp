@@ -69,8 +69,8 @@ class Run {
 
   void run_attention(int64_t l) {
     const profile::Scope scope(profile::Op::kOther, l);
-    Block block = open(graph_.query(l, 0), graph_.num_heads + 2 * graph_.num_kv_heads);
-    block.first_output = graph_.head(l, 0);
+    Block block = open(graph_.query(l, 0), graph_.attention_receivers());
+    block.first_output = graph_.first_sender(l);
     {
       const at::AutoGradMode grad(true);
       std::vector<Session::HeadInput> inputs;

@@ -163,8 +163,7 @@ at::Tensor Sweep::pull_attention(int64_t layer, const at::Tensor& at_output,
   const auto sizes = block.before.sizes();
   const int64_t rows = sizes[0] * sizes[1];
   if (!scratch_.defined() || scratch_.device() != block.before.device()) {
-    scratch_ =
-        at::empty({g.num_heads + 2 * g.num_kv_heads, rows, sizes[2]}, block.before.options());
+    scratch_ = at::empty({g.attention_receivers(), rows, sizes[2]}, block.before.options());
   }
   std::vector<Product> products;
   int64_t receiver = 0;
@@ -175,7 +174,7 @@ at::Tensor Sweep::pull_attention(int64_t layer, const at::Tensor& at_output,
     }
   };
   if (relevance) {
-    scratch_.slice(0, 0, receiver = g.num_heads + g.num_kv_heads).zero_();
+    scratch_.slice(0, 0, receiver = g.value(layer, 0) - g.query(layer, 0)).zero_();
   } else {
     add(gradients[1], a.w_q, g.num_heads);
     add(gradients[2], a.w_k, g.num_kv_heads);
@@ -209,7 +208,7 @@ int64_t Sweep::bytes_per_variant(const Model& model, Insides insides, int64_t to
   // Gradients of one attention's receivers, before and behind the norm, and one temporary; and
   // three temporaries like the pattern while only the first of these is there, whose memory the C
   // library keeps for blocks like them if they are small.
-  const int64_t receivers = (g.num_heads + 2 * g.num_kv_heads) * tokens * width;
+  const int64_t receivers = g.attention_receivers() * tokens * width;
   const auto element = static_cast<int64_t>(c10::elementSize(model.dtype()));
   const bool stays = pattern * element < kKeptBlock;
   numbers +=

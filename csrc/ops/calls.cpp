@@ -39,12 +39,13 @@ Readout vocab_readout(const at::Tensor& rows, const at::Tensor& unembedding,
       VocabReadout(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
                    const std::optional<at::Tensor>&, int64_t, double, std::string_view,
                    const std::optional<at::Tensor>&, const std::optional<at::Tensor>&, double, bool,
-                   const std::optional<at::Tensor>&);
+                   const std::optional<at::Tensor>&, bool);
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("kcircuits::vocab_readout", "")
                              .typed<Signature>();
-  const VocabReadout out = op.call(rows, unembedding, targets, bias, /*topk=*/0, soft_cap, "none",
-                                   {}, {}, /*eps=*/0.0, /*unit_offset=*/false, {});
+  const VocabReadout out =
+      op.call(rows, unembedding, targets, bias, /*topk=*/0, soft_cap, "none", {}, {}, /*eps=*/0.0,
+              /*unit_offset=*/false, {}, /*rank_range=*/false);
   return {std::get<2>(out), std::get<0>(out)};
 }
 

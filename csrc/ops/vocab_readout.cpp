@@ -40,16 +40,14 @@ void check_target_values(const at::Tensor& targets, int64_t vocabulary) {
                     targets.flatten()[first].item<int64_t>(), " for row ", first / targets.size(1));
 }
 
-VocabReadout vocab_readout_meta(const at::Tensor& rows, const at::Tensor& unembedding,
-                                const std::optional<at::Tensor>& targets,
-                                const std::optional<at::Tensor>& bias, int64_t topk,
-                                double soft_cap, std::string_view norm,
-                                const std::optional<at::Tensor>& weight,
-                                const std::optional<at::Tensor>& norm_bias, double eps,
-                                bool unit_offset, const std::optional<at::Tensor>& scale) {
-  const VocabReadoutArguments arguments = {rows,      unembedding, targets,     bias,
-                                           topk,      soft_cap,    norm,        weight,
-                                           norm_bias, eps,         unit_offset, scale};
+VocabReadout vocab_readout_meta(
+    const at::Tensor& rows, const at::Tensor& unembedding, const std::optional<at::Tensor>& targets,
+    const std::optional<at::Tensor>& bias, int64_t topk, double soft_cap, std::string_view norm,
+    const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& norm_bias, double eps,
+    bool unit_offset, const std::optional<at::Tensor>& scale, bool rank_range) {
+  const VocabReadoutArguments arguments = {rows,        unembedding, targets,   bias,      topk,
+                                           soft_cap,    norm,        weight,    norm_bias, eps,
+                                           unit_offset, scale,       rank_range};
   return empty_vocab_readout(check_vocab_readout(arguments), arguments);
 }
 
@@ -105,7 +103,9 @@ VocabReadout empty_vocab_readout(const VocabReadoutShape& shape,
                                  const VocabReadoutArguments& arguments) {
   const auto values = arguments.rows.options().dtype(accumulate_dtype(arguments.rows));
   const auto ids = values.dtype(at::kLong);
-  return {at::empty_symint(shape.targets, values), at::empty_symint(shape.targets, ids),
+  auto ranks = shape.targets;
+  if (arguments.rank_range) ranks.emplace_back(2);
+  return {at::empty_symint(shape.targets, values), at::empty_symint(ranks, ids),
           at::empty_symint({shape.rows}, values.dtype(at::kDouble)),
           at::empty_symint({shape.rows, arguments.topk}, values),
           at::empty_symint({shape.rows, arguments.topk}, ids)};
@@ -123,6 +123,7 @@ VocabReadoutProblem make_vocab_readout_problem(const VocabReadoutArguments& argu
       .width = shape.width.expect_int(),
       .targets_per_row = 0,
       .topk = arguments.topk,
+      .rank_range = arguments.rank_range,
       .soft_cap = arguments.soft_cap,
       .norm = shape.norm,
       .eps = arguments.eps,

@@ -29,6 +29,7 @@ struct VocabReadoutArguments {
   double eps;
   bool unit_offset;
   const std::optional<at::Tensor>& scale;
+  bool rank_range;
 };
 
 // Target logits, ranks, log-sum-exp, top-k values, top-k ids.
@@ -36,7 +37,8 @@ using VocabReadout = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, 
 
 struct VocabReadoutShape {
   c10::SymInt rows, vocabulary, width;
-  std::vector<c10::SymInt> targets;  // shape of the target logits and ranks
+  std::vector<c10::SymInt>
+      targets;  // shape of the target logits and, but for a range's [.., 2], ranks
   NormKind norm;
 };
 
@@ -49,6 +51,7 @@ VocabReadout empty_vocab_readout(const VocabReadoutShape& shape,
 // The same call with dense parameters; undefined tensors were not given.
 struct VocabReadoutProblem {
   int64_t rows, vocabulary, width, targets_per_row, topk;
+  bool rank_range;  // ranks are [.., 2]: first and last of the places that equal logits share
   double soft_cap;  // 0: none
   NormKind norm;
   double eps;

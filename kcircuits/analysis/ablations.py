@@ -111,7 +111,7 @@ def _drawn(graph: Graph, heads: Sequence[str], rng: np.random.Generator) -> tupl
     """As many random heads of the same layers."""
     drawn: list[str] = []
     for layer, count in sorted(Counter(layer_of(head) for head in heads).items()):
-        every = [f"a{layer}.h{head}" for head in range(graph.num_heads)]
+        every = [node.name for node in graph.nodes if node.kind == "head" and node.layer == layer]
         others = [name for name in every if name not in heads]
         drawn += rng.choice(others if len(others) >= count else every, size=count, replace=False).tolist()
     return tuple(drawn)

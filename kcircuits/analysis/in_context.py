@@ -15,7 +15,7 @@ from kcircuits.data.few_shot import PARTS, FewShotPair
 from kcircuits.discover.run import discover
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate.prepare import check_whole
-from kcircuits.graph import head_of, layer_of
+from kcircuits.graph import head_of, kind_of, layer_of
 from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
@@ -116,7 +116,7 @@ def in_context_learning(
 
 def _added(few_shot: Circuit, zero_shot: Circuit) -> list[str]:
     """The heads that only the first circuit has, by falling strength."""
-    heads = [node for node in few_shot.nodes if node.startswith("a") and node not in zero_shot.nodes]
+    heads = [node for node in few_shot.nodes if kind_of(node) == "head" and node not in zero_shot.nodes]
     return sorted(heads, key=lambda node: -_strength(few_shot, node))
 
 

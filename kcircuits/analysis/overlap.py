@@ -91,10 +91,13 @@ def layer_frequency(graph: Graph, nodes: np.ndarray) -> np.ndarray:
     -------
     np.ndarray
         float64 [L, 2]: the share of circuits in which a head of the layer takes part, mean over its heads;
-        and that in which its MLP does.
+        and that in which its MLP does. 0 where the layer has none.
     """
-    by_layer = nodes[:, 1:-1].reshape(len(nodes), graph.num_layers, graph.num_heads + 1)
-    return np.stack([by_layer[:, :, :-1].mean(axis=(0, 2)), by_layer[:, :, -1].mean(axis=0)], axis=1)
+    by_layer = graph.by_layer(nodes[:, :-1])  # bool, so that sums are exact
+    heads = np.array([max(1, shape.num_heads) for shape in graph.layers])
+    return np.stack([by_layer[:, :, :-1].sum(axis=(0, 2)), by_layer[:, :, -1].sum(axis=0)], axis=1) / (
+        len(nodes) * np.stack([heads, np.ones_like(heads)], axis=1)
+    )
 
 
 def shared_backbone(graph: Graph, nodes: np.ndarray, least: float) -> tuple[tuple[str, float], ...]:

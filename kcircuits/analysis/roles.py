@@ -122,7 +122,7 @@ def _num_special(model: Model, prompt: Prompt) -> int:
 
 def _roles(spec: ModelSpec, writes: np.ndarray, nodes: Sequence[str], seed: int) -> list[HeadRole]:
     """The heads among some nodes that write anything, by falling mean |write|."""
-    names = [name for name in spec.graph.senders if name.startswith("a")]
+    names = [node.name for node in spec.graph.nodes if node.kind == "head"]
     strength = np.abs(writes.sum(axis=0)).mean(axis=1)
     weights = resampling_weights(writes.shape[2], seed)
     found = []
@@ -145,8 +145,8 @@ def _mlps(
     logits = direct_logits(spec, prompts, [prompt.answer_id for prompt in prompts], memory).logit
     band = bootstrap_band(logits.T, seed)
     found = [
-        MlpWrite(name, float(band.mean[s]), float(band.low[s]), float(band.high[s]))
-        for s, name in enumerate(spec.graph.senders)
-        if name.startswith("m") and name in nodes and band.low[s] > 0
+        MlpWrite(node.name, float(band.mean[s]), float(band.low[s]), float(band.high[s]))
+        for s, node in enumerate(spec.graph.nodes)
+        if node.kind == "mlp" and node.name in nodes and band.low[s] > 0
     ]
     return tuple(sorted(found, key=lambda mlp: -mlp.logit))

@@ -115,8 +115,9 @@ def _notes(circuit: Circuit, read_as: From, to: To) -> list[str]:
     """What the change of format did to shared keys and values, and to scores that are not there."""
     graph, settings = circuit.graph, circuit.settings
     notes = []
-    if graph.num_kv_heads < graph.num_heads:
-        group = f"each key and value is shared by {graph.num_heads // graph.num_kv_heads} heads"
+    if graph.shares_keys:
+        sizes = sorted({shape.group_size for shape in graph.layers if shape.num_heads})
+        group = f"each key and value is shared by {' or '.join(map(str, sizes))} heads"
         if read_as == "edge-list" and settings.get("key_heads") == "shared":
             notes.append(
                 f"{group}: the list's keys and values were read as these (--key-heads query: by query head)"

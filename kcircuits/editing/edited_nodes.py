@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kcircuits.editing.delta import Delta, LowRank
-from kcircuits.graph import Graph
+from kcircuits.graph import Graph, Node
 from kcircuits.model.spec import ModelSpec
 from kcircuits.paths import shaping
 
@@ -18,11 +18,11 @@ def edited_nodes(delta: Delta, spec: ModelSpec) -> tuple[str, ...]:
     for name, part in delta.parts.items():
         layer, block = name.split(".")[1:3]
         if block == "mlp":
-            found.add(f"m{layer}")
+            found.add(Node("mlp", int(layer)).name)
             continue
         matrix = part.matrix if isinstance(part, LowRank) else part
         by_head = matrix.unflatten(1, (spec.num_heads, spec.head_dim)).abs().amax(dim=(0, 2))
-        found |= {f"a{layer}.h{head}" for head in by_head.nonzero()[:, 0].tolist()}
+        found |= {Node("head", int(layer), head).name for head in by_head.nonzero()[:, 0].tolist()}
     return tuple(node for node in spec.graph.senders if node in found)
 
 

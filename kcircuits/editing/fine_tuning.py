@@ -143,16 +143,14 @@ def _masks(spec: ModelSpec, nodes: Sequence[str]) -> dict[str, Tensor]:
         raise KCircuitsError("there is no node to tune: give an MLP such as m17, or a head such as a3.h1")
     masks: dict[str, Tensor] = {}
     for node in nodes:
-        index = spec.graph.sender_index(node) - 1
-        if index < 0:
+        tuned = spec.graph.nodes[spec.graph.sender_index(node)]
+        if tuned.layer is None:
             raise KCircuitsError("the node 'input' cannot be tuned: give MLPs and heads")
-        layer, place = divmod(index, spec.num_heads + 1)
-        head = None if place == spec.num_heads else place
-        name = matrix_name(layer, of_heads=head is not None)
+        name = matrix_name(tuned.layer, of_heads=tuned.kind == "head")
         matrix = matrix_of(spec, name)
         mask = masks.setdefault(name, torch.zeros(1, matrix.shape[1], device=matrix.device))
-        if head is None:
-            mask.fill_(1)
+        if tuned.kind == "head":
+            mask[:, tuned.index * spec.head_dim : (tuned.index + 1) * spec.head_dim] = 1
         else:
-            mask[:, head * spec.head_dim : (head + 1) * spec.head_dim] = 1
+            mask.fill_(1)
     return masks

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from kcircuits.circuit import Circuit, Edge, kind_of
+from kcircuits.circuit import Circuit, Edge
 from kcircuits.errors import KCircuitsError
+from kcircuits.graph import kind_of, layer_of
 
 STRONG = 0.5
 """A node is strong that has this share of the strongest's weight."""
@@ -68,8 +69,8 @@ RULES: Mapping[str, Callable[[Circuit], int]] = {"writes": _writes, "moved": _mo
 
 def _of_mlps(circuit: Circuit, counts: Callable[[Edge], bool]) -> dict[int, float]:
     """Weights of MLPs by layer."""
-    weights = _weights(circuit, lambda edge: edge.sender.startswith("m") and counts(edge))
-    return {int(node[1:]): weight for node, weight in weights.items()}
+    weights = _weights(circuit, lambda edge: kind_of(edge.sender) == "mlp" and counts(edge))
+    return {layer: weight for node, weight in weights.items() if (layer := layer_of(node)) is not None}
 
 
 def _weights(circuit: Circuit, counts: Callable[[Edge], bool]) -> dict[str, float]:

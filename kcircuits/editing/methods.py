@@ -8,6 +8,7 @@ from typing import ClassVar
 from kcircuits.editing.fine_tuning import Objective, TuningOptions
 from kcircuits.editing.values import ValueOptions
 from kcircuits.errors import KCircuitsError
+from kcircuits.graph import Node
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class FineTuning:
 
     def tuned_nodes(self, num_layers: int) -> tuple[str, ...]:
         """The nodes; by default the MLP of ROME's layer."""
-        return (f"m{default_layer(num_layers)}",) if self.nodes is None else self.nodes
+        return (Node("mlp", default_layer(num_layers)).name,) if self.nodes is None else self.nodes
 
 
 Method = Rome | Memit | FineTuning

@@ -41,11 +41,7 @@ def read_answers(spec: ModelSpec, rows: Tensor, answers: Tensor) -> AnswerReadou
     bias = spec.unembedding_bias
     cap = spec.logit_soft_cap or 0.0
     vocabulary = dense(spec.unembedding)
-    read = vocab_readout(flat, vocabulary, targets, bias, soft_cap=cap)
-    # Negated rows have exactly the negated logits, which a cap does not reorder: what ranks above the answer
-    # there is below it here.
-    mirrored = vocab_readout(-flat, vocabulary, targets, None if bias is None else -bias)
-    greater, less = read.ranks - 1, mirrored.ranks - 1
-    rank = 1 + greater + (spec.vocab_size - 1 - greater - less) / 2
+    read = vocab_readout(flat, vocabulary, targets, bias, soft_cap=cap, rank_range=True)
+    rank = read.ranks.double().mean(dim=-1)
     probability = (read.target_logits.double() - read.log_sum_exp).exp()
-    return AnswerReadout(rank.double().view(shape), probability.view(shape), read.log_sum_exp.view(shape))
+    return AnswerReadout(rank.view(shape), probability.view(shape), read.log_sum_exp.view(shape))

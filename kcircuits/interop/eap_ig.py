@@ -17,7 +17,7 @@ from kcircuits.circuit import Circuit, Edge
 from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
-from kcircuits.graph import Graph
+from kcircuits.graph import Graph, LayerShape
 from kcircuits.identity import graph_of
 from kcircuits.interop.eap_ig_files import WHAT, Content, read_json, read_pt
 from kcircuits.interop.groups import merged, spread, ungrouped
@@ -51,12 +51,14 @@ def read_eap_ig(path: str | Path, identity: dict[str, Any]) -> tuple[Circuit, Sc
     ------
     KCircuitsError
         If the file cannot be read, is something else, selects some of a node's neurons, or belongs to a model
-        with another graph. The message starts with the path. Nothing in a PyTorch file is run: one that holds
-        more than tensors and plain data is refused.
+        with another graph, or layers of the model differ in their query heads or MLPs. The message starts
+        with the path. Nothing in a PyTorch file is run: one that holds more than tensors and plain data is
+        refused.
     """
     graph = graph_of(identity)
     width = identity.get("width")
     try:
+        _check_regular(graph)
         read = read_pt if is_saved_by_torch(path, WHAT) else read_json
         return _circuit(graph, identity, read(path, ungrouped(graph), width))
     except KCircuitsError as error:
@@ -92,9 +94,11 @@ def write_eap_ig(circuit: Circuit, path: str | Path, scores: Scores | None = Non
     Raises
     ------
     KCircuitsError
-        If the scores belong to another model, the model's width is not known, or the place cannot be written.
+        If layers of the model differ in their query heads or MLPs, the scores belong to another model, the
+        model's width is not known, or the place cannot be written.
     """
     graph, width = circuit.graph, circuit.model.get("width")
+    _check_regular(graph)
     if not isinstance(width, int):
         raise KCircuitsError(f"EAP-IG's file needs the model's 'width', and its identity says {shown(width)}")
     matrix = np.zeros(graph.valid.shape)
@@ -113,6 +117,16 @@ def write_eap_ig(circuit: Circuit, path: str | Path, scores: Scores | None = Non
     }
     edges = _named(ungrouped(graph), *spread(graph, matrix, mask))
     write_atomically(path, json.dumps({"cfg": cfg, "nodes": nodes, "edges": edges}, allow_nan=False))
+
+
+def _check_regular(graph: Graph) -> None:
+    for layer, shape in enumerate(ungrouped(graph).layers):
+        if shape != LayerShape(graph.num_heads, graph.num_heads):
+            raise KCircuitsError(
+                f"EAP-IG's graph has {graph.num_heads} heads and an MLP in every layer, and layer {layer} of "
+                f"the model has {shape.num_heads} heads and {'an' if shape.has_mlp else 'no'} MLP: use a "
+                "circuit.json, GraphML, CSV or a list of edges"
+            )
 
 
 def _named(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from kcircuits.documents import is_number, shown
 from kcircuits.errors import KCircuitsError
 from kcircuits.interop.edge_entries import WHAT, Columns, Entry, columns_named, is_present
-from kcircuits.interop.edge_names import is_name, tidy
+from kcircuits.interop.edge_names import is_name, tidy, with_kind
 
 _ARROW = re.compile(r"\s*(?:-{1,2}>|=>|→|⟶)\s*")
 # EAP's first implementation prints `head.0.1 -> [0.25] -> head.3.5.q`.
@@ -60,8 +60,7 @@ def entry_of_row(number: int, line: str, columns: Columns, delimiter: str | None
         if not arrow:
             raise KCircuitsError(f"line {number}: an edge is 'sender -> receiver', got {shown(edge)}")
     kind = (columns.of("kind", cells) or "").strip().lower()
-    if kind in ("q", "k", "v") and re.fullmatch(r"a\d+\.h\d+", receiver.strip()):
-        receiver = f"{receiver.strip()}<{kind}>"
+    receiver = with_kind(receiver, kind)
     score = columns.of("score", cells)
     return Entry("line", number, tidy(sender), tidy(receiver), score_of(f"line {number}", score), columns.own)
 

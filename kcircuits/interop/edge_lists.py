@@ -20,7 +20,7 @@ from kcircuits.circuit import Circuit
 from kcircuits.circuit_json import most_bytes
 from kcircuits.documents import read_text, shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.graph import Graph, head_of
+from kcircuits.graph import Graph, head_of, kind_of
 from kcircuits.identity import graph_of
 from kcircuits.interop.edge_entries import WHAT, Entry
 from kcircuits.interop.edge_lines import entry_of_row, entry_of_text, header_of, lines_of
@@ -72,13 +72,13 @@ def read_edge_list(path: str | Path, identity: dict[str, Any], key_heads: KeyHea
     """
     graph = graph_of(identity)
     try:
-        placed = _Placed(ungrouped(graph))
+        placed = _Placed(ungrouped(graph), graph)
         for entry in _entries(path, graph):
             placed.add(entry)
         scored = placed.are_scored()
         key_heads = _key_heads(placed, graph, key_heads)
         settings: dict[str, Any] = {"scored": scored}
-        if graph.num_kv_heads < graph.num_heads and placed.first_shared is not None:
+        if graph.shares_keys and placed.first_shared is not None:
             settings["key_heads"] = key_heads
         place = named_alike if key_heads == "shared" else merged
         matrix, mask = place(graph, placed.matrix, placed.mask)
@@ -138,6 +138,7 @@ class _Placed:
     """
 
     graph: Graph
+    own: Graph
     matrix: np.ndarray = field(init=False)
     mask: np.ndarray = field(init=False)
     first_shared: Entry | None = None
@@ -194,24 +195,26 @@ class _Placed:
     def _note_key(self, entry: Entry) -> None:
         if is_shared(entry.receiver):
             self.first_shared = self.first_shared or entry
-            if self.highest is None or _head(entry, self.graph) > _head(self.highest, self.graph):
+            if self.highest is None or _excess(entry, self.own) > _excess(self.highest, self.own):
                 self.highest = entry
-        elif receiver_named(entry.receiver, self.graph.num_layers).endswith(("<k>", "<v>")):
+        elif kind_of(receiver_named(entry.receiver, self.graph.num_layers)) in ("k", "v"):
             self.first_of_query = self.first_of_query or entry
 
 
 def _key_heads(placed: _Placed, graph: Graph, wanted: KeyHeads | None) -> KeyHeads:
     """What keys and values are counted by; raises KCircuitsError where that is contradicted."""
     shared = placed.first_shared
-    if shared is None or graph.num_kv_heads == graph.num_heads:
+    if shared is None or not graph.shares_keys:
         return "query"
     assert placed.highest is not None
-    fits = _head(placed.highest, placed.graph) < graph.num_kv_heads
+    layer, _ = _head(placed.highest, graph)
+    fits = _excess(placed.highest, graph) < 0
     chosen: KeyHeads = wanted or ("shared" if fits or shared.own else "query")
     if chosen == "shared" and not fits:
         raise KCircuitsError(
             f"{placed.highest.where}: no receiver {placed.highest.receiver!r}, as the model has "
-            f"{graph.num_kv_heads} heads of keys and values; where they are counted by query heads, say so"
+            f"{graph.layers[layer].num_kv_heads} heads of keys and values; where they are counted by query "
+            "heads, say so"
         )
     if chosen == "shared" and placed.first_of_query is not None:
         raise KCircuitsError(
@@ -221,11 +224,16 @@ def _key_heads(placed: _Placed, graph: Graph, wanted: KeyHeads | None) -> KeyHea
     return chosen
 
 
-def _head(entry: Entry, graph: Graph) -> int:
-    name = receiver_named(entry.receiver, graph.num_layers)
-    found = head_of(name.partition("<")[0])
+def _head(entry: Entry, graph: Graph) -> tuple[int, int]:
+    found = head_of(receiver_named(entry.receiver, graph.num_layers))
     assert found is not None
-    return found[1]
+    return found
+
+
+def _excess(entry: Entry, graph: Graph) -> int:
+    """By how much a key's or value's number is past those of its layer; negative where it is one of them."""
+    layer, head = _head(entry, graph)
+    return head - graph.layers[layer].num_kv_heads
 
 
 def _place(entry: Entry, graph: Graph) -> tuple[int, int]:

@@ -146,6 +146,18 @@ def is_inside_a_node(sender: str, receiver: str) -> bool:
     return any(re.fullmatch(pattern, edge) for pattern in _INSIDE)
 
 
+def with_kind(receiver: str, kind: object) -> str:
+    """A receiver whose kind stands beside its name: the name with it, where it is of a head and says none.
+
+    Examples
+    --------
+    >>> with_kind("a1.h2", "k"), with_kind("m2", "mlp"), with_kind("a1.h2<q>", "q")
+    ('a1.h2<k>', 'm2', 'a1.h2<q>')
+    """
+    name = receiver.strip()
+    return f"{name}<{kind}>" if kind in ("q", "k", "v") and re.fullmatch(r"a\d+\.h\d+", name) else receiver
+
+
 def is_name(text: str) -> bool:
     """Whether a text is, as a whole, the name of a sender or a receiver."""
     return is_sender(text) or is_receiver(text)

@@ -17,7 +17,7 @@ from kcircuits.documents import is_number, parse_json, shown
 from kcircuits.errors import KCircuitsError
 from kcircuits.interop.edge_entries import WHAT, Entry, columns_named, is_present
 from kcircuits.interop.edge_lines import entry_of_text, lines_of, score_of
-from kcircuits.interop.edge_names import is_inside_a_node, is_name, is_receiver, is_sender, tidy
+from kcircuits.interop.edge_names import is_inside_a_node, is_name, is_receiver, is_sender, tidy, with_kind
 
 _COLONS = (None, ":", "COL", "COLON")
 _SCORE_BEHIND = re.compile(
@@ -143,8 +143,7 @@ def _of_object(unit: str, number: int, value: dict[str, Any]) -> Entry | None:
         return Entry(
             unit, number, entry.sender, entry.receiver, score if entry.score is None else entry.score
         )
-    if found.get("kind") in ("q", "k", "v") and re.fullmatch(r"a\d+\.h\d+", ends[1].strip()):
-        ends[1] = f"{ends[1].strip()}<{found['kind']}>"
+    ends[1] = with_kind(ends[1], found.get("kind"))
     return Entry(
         unit, number, tidy(ends[0]), tidy(ends[1]), None if score is None else float(score), columns.own
     )

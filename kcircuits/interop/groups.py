@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from kcircuits.graph import Graph
@@ -11,7 +9,7 @@ from kcircuits.graph import Graph
 
 def ungrouped(graph: Graph) -> Graph:
     """The graph in which every query head has its own key and value; `graph` itself where that is so."""
-    return replace(graph, num_kv_heads=graph.num_heads)
+    return graph.ungrouped()
 
 
 def merged(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,12 +70,10 @@ def spread(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarr
 
 def _own_receivers(graph: Graph) -> np.ndarray:
     """Index of the graph's receiver for each receiver of the ungrouped graph."""
-    size = graph.num_heads // graph.num_kv_heads
     indices = []
-    for name in ungrouped(graph).receivers:
-        if name.endswith(("<k>", "<v>")):
-            head_name, _, kind = name.partition("<")
-            layer, _, head = head_name.partition(".h")
-            name = f"{layer}.h{int(head) // size}<{kind}"
-        indices.append(graph.receiver_index(name))
+    for wide in ungrouped(graph).readers:
+        index = wide.index
+        if wide.layer is not None and wide.kind in ("k", "v"):
+            index //= graph.layers[wide.layer].group_size
+        indices.append(graph.index_of_receiver(wide.kind, wide.layer, index))
     return np.array(indices)

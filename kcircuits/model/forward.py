@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kcircuits.graph import Receiver, ReceiverKind
 from kcircuits.model.quantised import Weight, dense, linear
 from kcircuits.model.spec import Attention, Experts, Layer, Mlp, ModelSpec, Norm, Rotary
 
@@ -45,9 +46,9 @@ def forward_senders(spec: ModelSpec, tokens: Tensor, mask: Tensor) -> SenderRun:
     positions = position_ids(mask)
     x = embed(spec, tokens, positions)
     senders, streams = [x], []
-    for layer in spec.layers:
+    for layer, shape in zip(spec.layers, spec.graph.layers, strict=True):
         attention = layer.attention
-        streams += [x] * (spec.num_heads + 2 * spec.num_kv_heads)
+        streams += [x] * shape.num_attention_receivers
         normed = normalise(layer.attention_norm, x)
         q = split_heads(linear(normed, attention.w_q, attention.b_q), spec.head_dim)  # [N, H, T, d]
         k = split_heads(linear(normed, attention.w_k, attention.b_k), spec.head_dim)  # [N, K, T, d]
@@ -105,24 +106,24 @@ def masked_forward(
             streams = streams + torch.einsum("sr,sntd->rntd", 1 - present, absent)
         return streams
 
-    def project(prefix: str, kind: str, norm: Norm, weight: Weight, bias: Tensor | None) -> Tensor:
+    def project(index: int, kind: ReceiverKind, norm: Norm, weight: Weight, bias: Tensor | None) -> Tensor:
         """Queries, keys or values [N, heads, T, d], each head from its own normed stream."""
         per_head = dense(weight).unflatten(0, (-1, spec.head_dim))  # [heads, d, D]
-        streams = streams_of([f"{prefix}.h{head}<{kind}>" for head in range(len(per_head))])
+        streams = streams_of([Receiver(kind, index, head).name for head in range(len(per_head))])
         projected = torch.einsum("hntD,hdD->nhtd", normalise(norm, streams), per_head)
         return projected if bias is None else projected + bias.view(-1, 1, spec.head_dim)
 
     for index, layer in enumerate(spec.layers):
         attention, norm = layer.attention, layer.attention_norm
-        q = project(f"a{index}", "q", norm, attention.w_q, attention.b_q)
-        k = project(f"a{index}", "k", norm, attention.w_k, attention.b_k)
-        v = project(f"a{index}", "v", norm, attention.w_v, attention.b_v)
+        q = project(index, "q", norm, attention.w_q, attention.b_q)
+        k = project(index, "k", norm, attention.w_k, attention.b_k)
+        v = project(index, "v", norm, attention.w_v, attention.b_v)
         senders += attention_outputs(layer, q, k, v, positions, mask).unbind()
         before = constant
         if attention.b_o is not None:
             constant = constant + attention.b_o
         after, constant = constant, before if spec.parallel else constant
-        (stream,) = streams_of([f"m{index}"])
+        (stream,) = streams_of([Receiver("mlp", index).name])
         constant = after
         senders.append(mlp_outputs(layer, normalise(layer.mlp_norm, stream)))
     (stream,) = streams_of(["logits"])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.identity import graph_fields
 from kcircuits.model.quantised import QuantisedWeight
 from kcircuits.model.spec import ModelSpec, Rotary
 
@@ -23,10 +24,7 @@ def identity_of(name: str, spec: ModelSpec, weights: str) -> dict[str, Any]:
     return {
         "name": name,
         "family": spec.family,
-        "num_layers": len(spec.layers),
-        "num_heads": spec.num_heads,
-        "num_kv_heads": spec.num_kv_heads,
-        "parallel": spec.graph.parallel,
+        **graph_fields(spec.graph),
         "width": spec.width,
         "vocab_size": spec.vocab_size,
         "weights_hash": weights,

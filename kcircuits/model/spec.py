@@ -13,8 +13,15 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
 from kcircuits.model.quantised import Weight
+
+
+def check_choice(what: str, given: str, known: tuple[str, ...]) -> None:
+    """Raise KCircuitsError for a word that is none of those known."""
+    if given not in known:
+        raise KCircuitsError(f"{what}: expected one of {', '.join(known)}, got {given!r}")
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,9 @@ class Norm:
     eps: float = 0.0
     weight: Tensor | None = None
     bias: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("norm", self.kind, ("layernorm", "rmsnorm", "none"))
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,9 @@ class Mlp:
     b_down: Tensor | None = None
     limit: float | None = None
     up_offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_choice("activation", self.activation, ("silu", "gelu", "gelu_tanh", "relu", "quick_gelu"))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ class VocabReadout(NamedTuple):
     """What `vocab_readout` returns; N rows, K targets per row."""
 
     target_logits: Tensor  # [N] or [N, K] as the targets; [N, 0] without targets
-    ranks: Tensor  # int64, like target_logits: 1 + number of strictly greater logits
+    ranks: Tensor  # int64, like target_logits: 1 + number of strictly greater logits; [.., 2] of a range
     log_sum_exp: Tensor  # float64 [N]
     topk_values: Tensor  # [N, topk], descending
     topk_ids: Tensor  # int64 [N, topk]; among equal logits the lower id comes first
@@ -35,6 +35,7 @@ def vocab_readout(
     eps: float = 1e-5,
     unit_offset: bool = False,
     scale: Tensor | None = None,
+    rank_range: bool = False,
 ) -> VocabReadout:
     """Read rows of the residual stream through the unembedding.
 
@@ -66,6 +67,9 @@ def vocab_readout(
     scale
         [N], or None: replaces the norm's own 1 / deviation (to read a part of the stream at the whole
         stream's scale). `layernorm` still subtracts the row's mean.
+    rank_range
+        Give `ranks` a last axis of 2: the first and the last of the places that a target shares with the
+        tokens of the same logit, 1 + number of greater logits and V − number of smaller ones.
 
     Returns
     -------
@@ -97,6 +101,7 @@ def vocab_readout(
         eps=eps,
         unit_offset=unit_offset,
         scale=scale,
+        rank_range=rank_range,
     )
     return VocabReadout(*out)
 
@@ -115,6 +120,7 @@ def vocab_readout_reference(
     eps: float = 1e-5,
     unit_offset: bool = False,
     scale: Tensor | None = None,
+    rank_range: bool = False,
 ) -> VocabReadout:
     """`vocab_readout` in plain PyTorch: the specification that every kernel is compared with."""
     dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
@@ -138,11 +144,15 @@ def vocab_readout_reference(
     ids = rows.new_empty((len(rows), 0), dtype=torch.int64) if targets is None else targets
     table = ids if ids.dim() == 2 else ids.unsqueeze(1)  # [N, K]
     target_scores = scores.gather(1, table)
-    greater = scores.unsqueeze(1) > target_scores.unsqueeze(2)  # [N, K, V]
+    greater = (scores.unsqueeze(1) > target_scores.unsqueeze(2)).sum(-1)  # [N, K]
+    ranks = (1 + greater).view(ids.shape)
+    if rank_range:
+        less = (scores.unsqueeze(1) < target_scores.unsqueeze(2)).sum(-1)
+        ranks = torch.stack([ranks, (scores.shape[1] - less).view(ids.shape)], dim=-1)
     order = scores.argsort(dim=1, descending=True, stable=True)[:, :topk]
     return VocabReadout(
         cap(target_scores).view(ids.shape),
-        (1 + greater.sum(-1)).view(ids.shape),
+        ranks,
         cap(scores).double().logsumexp(-1),
         cap(scores.gather(1, order)),
         order,

@@ -32,7 +32,7 @@ def seconds_of_correction(spec: ModelSpec, seconds_of_forward: float) -> float:
     """What the query/key correction adds to a run: queries and keys of every sender before every layer."""
     graph = spec.graph
     heads = (graph.num_heads + graph.num_kv_heads) * spec.head_dim
-    before = sum(1 + layer * (graph.num_heads + 1) for layer in range(graph.num_layers))
+    before = sum(graph.senders_before(layer) for layer in range(graph.num_layers))
     weights = sum(tensor.numel() for tensor in tensors_of(spec.layers))
     return seconds_of_forward * before * heads * spec.width / weights
 

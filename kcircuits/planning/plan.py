@@ -246,8 +246,8 @@ class _Work:
             case "exact":
                 return cls(tests=graph.num_edges)
             case "acdc":
-                heads = graph.num_heads + 2 * graph.num_kv_heads
-                return cls(tests=graph.num_edges + graph.num_layers * heads)
+                whole = sum(shape.num_attention_receivers for shape in graph.layers)
+                return cls(tests=graph.num_edges + whole)
             case "edge-pruning":
                 return cls(steps=settings["steps"])
         return cls()

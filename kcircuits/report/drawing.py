@@ -13,9 +13,10 @@ from pathlib import Path
 
 from graphviz import Digraph, ExecutableNotFound
 
-from kcircuits.circuit import Circuit, Edge, kind_of
+from kcircuits.circuit import Circuit, Edge
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
+from kcircuits.graph import kind_of, layer_of
 from kcircuits.report.strongest import strongest_part
 from kcircuits.report.text import printable
 
@@ -155,17 +156,14 @@ def _add_edges(dot: Digraph, circuit: Circuit) -> None:
 
 def _row(node: str) -> str:
     """Label of the row that a node stands in."""
-    kind = _node_kind(node)
-    if kind == "end":
+    layer = layer_of(node)
+    if layer is None:
         return "embedding" if node == "input" else "output"
-    layer = node[1:].partition(".")[0]
-    return f"layer {layer} {'heads' if kind == 'head' else 'MLP'}"
+    return f"layer {layer} {'heads' if kind_of(node) == 'head' else 'MLP'}"
 
 
 def _node_kind(node: str) -> str:
-    if node in ("input", "logits"):
-        return "end"
-    return "head" if node.startswith("a") else "mlp"
+    return "end" if layer_of(node) is None else kind_of(node)
 
 
 def _title(circuit: Circuit, drawn: Circuit) -> str:

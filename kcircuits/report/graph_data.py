@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import Any
 
-from kcircuits.circuit import Circuit, Edge, kind_of
-from kcircuits.graph import layer_of
+from kcircuits.circuit import Circuit, Edge
+from kcircuits.graph import head_of, kind_of, layer_of
 from kcircuits.report.drawing import MAX_EDGES
 from kcircuits.report.strongest import strength_steps
 
@@ -33,7 +33,8 @@ def graph_data(circuit: Circuit, other: Circuit | None, roles: Mapping[str, str]
     Returns
     -------
     dict
-        "num_layers", "num_heads"; "nodes": name, kind ("head", "mlp" or "end"), layer, head and role of each;
+        "num_layers", "num_heads"; where layers differ, "layers": how many heads each has, and whether it has
+        an MLP; "nodes": name, kind ("head", "mlp" or "end"), layer, head and role of each;
         "edges": columns of equal length, of which "size" is how many edges the smallest strongest part has
         that the edge is in; "stops": the sizes of strongest parts that a slider offers, rising; "start": the
         one to begin with.
@@ -50,9 +51,12 @@ def graph_data(circuit: Circuit, other: Circuit | None, roles: Mapping[str, str]
         row["sender"] = place[row["sender"]]
         row["targets"] = [place[name] for name in row["targets"]]
     stops = slider_stops([size for _, size in ours])
+    graph = circuit.graph
+    uneven = {} if graph.is_regular else {"layers": [[one.num_heads, one.has_mlp] for one in graph.layers]}
     return {
-        "num_layers": circuit.graph.num_layers,
-        "num_heads": circuit.graph.num_heads,
+        "num_layers": graph.num_layers,
+        "num_heads": graph.num_heads,
+        **uneven,
         "nodes": [_node(name, roles.get(name)) for name in nodes],
         "edges": {key: [row[key] for row in rows] for key in _COLUMNS},
         "stops": stops,
@@ -110,6 +114,6 @@ def _row(circuit: Circuit, edge: Edge, size: int, change: str) -> dict[str, Any]
 
 
 def _node(name: str, role: str | None) -> dict[str, Any]:
-    kind = "end" if name in ("input", "logits") else "head" if name.startswith("a") else "mlp"
-    head = int(name.partition(".h")[2]) if kind == "head" else None
-    return {"name": name, "kind": kind, "layer": layer_of(name), "head": head, "role": role}
+    layer, head = layer_of(name), head_of(name)
+    kind = "end" if layer is None else kind_of(name)
+    return {"name": name, "kind": kind, "layer": layer, "head": head and head[1], "role": role}

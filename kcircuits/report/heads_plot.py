@@ -44,7 +44,7 @@ def _draw(figure: Figure, heads: HeadReadings) -> None:
 
 def _draw_logits(figure: Figure, axes: Axes, heads: HeadReadings) -> None:
     graph = heads.graph
-    by_layer = heads.direct.mean(axis=1)[1:].reshape(graph.num_layers, graph.num_heads + 1)
+    by_layer = graph.by_layer(heads.direct.mean(axis=1))
     largest = float(np.abs(by_layer).max()) or 1.0
     image = axes.imshow(
         by_layer,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kcircuits.analysis.two_hop import Contained, TwoHop, contained, two_hop
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
-from tests.circuits import circuit_of, circuit_of_mask, graphs, masks
+from tests.circuits import all_graphs, circuit_of, circuit_of_mask, masks
 
 TINY = Graph(num_layers=2, num_heads=2, num_kv_heads=1)
 FIRST = circuit_of(TINY, "input->m0", "m0->logits")
@@ -40,7 +40,7 @@ def test_p_values_count_random_circuits_that_are_as_good():
 
 @given(st.data())
 def test_a_circuit_contains_itself_and_a_part_of_it(data):
-    graph = data.draw(graphs())
+    graph = data.draw(all_graphs())
     whole = data.draw(masks(graph))
     part = whole & data.draw(masks(graph))
     if part.any():
@@ -51,7 +51,7 @@ def test_a_circuit_contains_itself_and_a_part_of_it(data):
 
 @given(st.data())
 def test_shares_of_nodes_are_of_the_circuits_nodes(data):
-    graph = data.draw(graphs())
+    graph = data.draw(all_graphs())
     first, second = data.draw(masks(graph)), data.draw(masks(graph))
     rng = np.random.default_rng(0)
     one, other = (set(circuit_of_mask(graph, mask, rng).nodes) for mask in (first, second))

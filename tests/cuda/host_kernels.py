@@ -138,7 +138,7 @@ def edge_scores(delta, grad, limits, *, positions=None, per_position=False, mult
 
 def vocab_readout(rows, unembedding, targets=None, bias=None, *, topk=0, soft_cap=0.0, norm="none",
                   weight=None, norm_bias=None, eps=1e-5, unit_offset=False, scale=None,
-                  multiprocessors=1):  # fmt: skip
+                  rank_range=False, multiprocessors=1):  # fmt: skip
     """The op `vocab_readout`."""
     acc = _accumulate(rows.dtype)
 
@@ -148,9 +148,9 @@ def vocab_readout(rows, unembedding, targets=None, bias=None, *, topk=0, soft_ca
     shape = (rows.shape[0], 0) if targets is None else tuple(targets.shape)
     per_row = 1 if len(shape) == 1 else shape[1]
     logits, exps = _unwritten(*shape, dtype=acc), _unwritten(rows.shape[0], dtype=torch.float64)
-    ranks = _unwritten(*shape, dtype=torch.int64)
+    ranks = _unwritten(*shape, *([2] if rank_range else []), dtype=torch.int64)
     values, ids = (_unwritten(rows.shape[0], topk, dtype=dtype) for dtype in (acc, torch.int64))
-    sizes = [rows.shape[0], *unembedding.shape, per_row, topk, NORMS[norm]]
+    sizes = [rows.shape[0], *unembedding.shape, per_row, topk, int(rank_range), NORMS[norm]]
     sizes += [rows.stride(0), unembedding.stride(0), multiprocessors]
     parameters = [dense(bias), dense(weight, int(unit_offset)), dense(norm_bias), dense(scale)]
     targets = None if targets is None else targets.contiguous()

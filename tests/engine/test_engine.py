@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kcircuits._native import C
 from kcircuits.engine import Engine, engines
 from kcircuits.errors import KCircuitsError
+from kcircuits.graph import Graph, LayerShape
 from kcircuits.model.forward import normalise, read_out
-from kcircuits.model.spec import ModelSpec
+from kcircuits.model.spec import ModelSpec, Norm
 from kcircuits.model.transforms import with_kept_positions
 from kcircuits.task import Task
 from tests.circuits import masks
@@ -149,3 +152,64 @@ def test_half_precision_weights_are_computed_with_in_float32(narrow_spec):
     torch.testing.assert_close(narrow_rows, wide_rows, atol=1e-5, rtol=1e-5)
     narrow, wide = (Engine(spec, task).measure(edges[None], LARGE) for spec in (narrow_spec, wide))
     assert narrow == pytest.approx(wide, abs=1e-5)
+
+
+def unchecked(part, **changes):
+    """A part of a description with what its own class would refuse: the engine checks once more."""
+    return SimpleNamespace(**{field.name: getattr(part, field.name) for field in fields(part)} | changes)
+
+
+def with_first_layer(spec: ModelSpec, **changes) -> ModelSpec:
+    return replace(spec, layers=(replace(spec.layers[0], **changes), *spec.layers[1:]))
+
+
+def unknown_norms(spec: ModelSpec):
+    layer = spec.layers[0]
+    q_norm = unchecked(Norm("rmsnorm", weight=torch.ones(spec.head_dim)), kind="batchnorm")
+    yield replace(spec, final_norm=unchecked(spec.final_norm, kind="batchnorm"))
+    yield with_first_layer(spec, attention_norm=unchecked(layer.attention_norm, kind="RMSNorm"))
+    yield with_first_layer(spec, mlp_norm=unchecked(layer.mlp_norm, kind=""))
+    yield with_first_layer(spec, mlp_post_norm=unchecked(layer.mlp_norm, kind="l2"))
+    yield with_first_layer(spec, attention=replace(layer.attention, q_norm=q_norm))
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_unknown_norms_are_refused(place):
+    """Not taken for none, which gives numbers of another model."""
+    spec = list(unknown_norms(tiny_spec("llama")))[place]
+    with pytest.raises(ValueError, match="norm must be 'none', 'layernorm' or 'rmsnorm', got '"):
+        Engine(spec, Task(random_prompts_of([3])))
+
+
+def test_unknown_words_are_refused():
+    spec, task = tiny_spec("llama"), Task(random_prompts_of([3]))
+    mlp = unchecked(spec.layers[0].mlp, activation="swish")
+    with pytest.raises(ValueError, match=r"activation: expected .* got swish"):
+        Engine(with_first_layer(spec, mlp=mlp), task)
+    with pytest.raises(ValueError, match=r"layout: expected .* got disk"):
+        Engine(spec, task, layout="disk")
+    with pytest.raises(ValueError, match=r"metric: expected .* got loss"):
+        Engine(spec, unchecked(task, metric="loss", is_mean=False))
+    with pytest.raises(ValueError, match="rule: expected gradient or relevance, got lrp"):
+        Engine(spec, task).path_scores([1.0], rule="lrp", qk_fix=False, memory=LARGE, progress=None)
+
+
+def test_words_of_a_description_are_checked_when_it_is_made():
+    with pytest.raises(
+        KCircuitsError, match="norm: expected one of layernorm, rmsnorm, none, got 'batchnorm'"
+    ):
+        Norm("batchnorm")
+    with pytest.raises(KCircuitsError, match=r"activation: expected one of .* got 'swish'"):
+        replace(tiny_spec("llama").layers[0].mlp, activation="swish")
+
+
+@pytest.mark.parametrize("shapes", [[(4, 4), (4, 4, False)], [(4, 4), (2, 2)], [(4, 2), (4, 4)]], ids=str)
+def test_layers_that_differ_are_refused(shapes, monkeypatch):
+    graph = Graph.of_layers([LayerShape(*shape) for shape in shapes])
+    monkeypatch.setattr(ModelSpec, "graph", property(lambda self: graph))
+    with pytest.raises(
+        KCircuitsError, match="needs an MLP and as many heads in every layer; layer 1 of this"
+    ):
+        Engine(tiny_spec("llama"), Task(random_prompts_of([3])))
+    with pytest.raises(ValueError, match="needs an MLP and as many heads in every layer"):
+        C.plan_runs(tiny_spec("llama"), "memory", 3, 1, 3, 1, LARGE)

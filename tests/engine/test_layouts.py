@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from kcircuits.engine import Engine, engines, mean_activations
 from kcircuits.layouts import Placement
+from kcircuits.model.spec import ModelSpec
 from kcircuits.model.transforms import with_kept_positions
 from kcircuits.task import Task
 from tests.models import as_dtype, tiny_spec
@@ -115,3 +118,34 @@ def test_what_needs_all_senders_says_so():
 def test_no_host_beside_the_cpu():
     with pytest.raises(ValueError, match="the model is on the CPU"):
         Engine(tiny_spec("llama"), Task(PROMPTS), layout="host")
+
+
+def with_own_bias(spec: ModelSpec, layer: int) -> tuple[ModelSpec, Tensor]:
+    """A model whose attention bias of one layer may be written to, and that bias."""
+    old = spec.layers[layer]
+    bias = old.attention.b_o.detach().clone()
+    new = replace(old, attention=replace(old.attention, b_o=bias))
+    return replace(spec, layers=(*spec.layers[:layer], new, *spec.layers[layer + 1 :])), bias
+
+
+def test_constants_are_whole_after_a_failure():
+    """What a session makes when it is first asked for is made anew after an error, not added to."""
+    spec, bias = with_own_bias(tiny_spec("gpt2"), layer=1)
+    masks = spec.graph.valid[None]
+    expected = Engine(spec, Task(PROMPTS), layout="recomputed").masked_rows(masks, LARGE)
+    engine = Engine(spec, Task(PROMPTS), layout="recomputed")
+    bias.resize_(spec.width - 1)  # found when that of layer 0 has been added already
+    with pytest.raises(RuntimeError):
+        engine.masked_rows(masks, LARGE)
+    bias.resize_(spec.width)
+    assert torch.equal(engine.masked_rows(masks, LARGE), expected)
+
+
+@pytest.mark.parametrize("layout", ["memory", "recomputed"])
+def test_bytes_do_not_depend_on_what_ran(layout):
+    """They are read while another thread may be running circuits."""
+    spec = tiny_spec("gpt2")
+    engine = Engine(spec, Task(PROMPTS, "corrupt"), layout=layout)
+    masks = spec.graph.valid[None]
+    engine.masked_rows(masks, LARGE)
+    assert engine._session.bytes() == engine.bytes

@@ -60,6 +60,19 @@ def test_ties_of_equal_vectors_in_any_place():
     assert ranks.sum() == VOCABULARY * (VOCABULARY + 1) / 2
 
 
+def test_the_vocabulary_is_read_once(monkeypatch):
+    calls = []
+
+    def counted(rows, *args, **kwargs):
+        calls.append(len(rows))
+        return vocab_readout(rows, *args, **kwargs)
+
+    monkeypatch.setattr("kcircuits.evaluate.readout.vocab_readout", counted)
+    spec = tiny_spec("llama")
+    read_answers(spec, torch.randn(2, 3, spec.width), torch.arange(3))
+    assert calls == [6]
+
+
 def test_a_row_that_predicts_nothing_has_the_middle_rank():
     spec = tiny_spec("llama")
     rank, probability, _ = read_answers(spec, torch.zeros(1, 1, spec.width), torch.tensor([5]))

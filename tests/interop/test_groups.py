@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from kcircuits.graph import Graph
 from kcircuits.interop.groups import merged, spread, ungrouped
-from tests.circuits import graphs, masks
+from tests.circuits import all_graphs, masks
 
 
 @given(st.data())
 def test_merging_is_a_sum_over_the_heads_that_a_receiver_shapes(data):
-    graph = data.draw(graphs())
+    graph = data.draw(all_graphs())
     wide = ungrouped(graph)
     mask = data.draw(masks(wide))
     matrix = np.where(wide.valid, np.random.default_rng(0).normal(size=wide.valid.shape), 0)
@@ -28,7 +28,7 @@ def test_merging_is_a_sum_over_the_heads_that_a_receiver_shapes(data):
 
 @given(st.data())
 def test_spreading_is_undone_by_merging(data):
-    graph = data.draw(graphs())
+    graph = data.draw(all_graphs())
     mask = data.draw(masks(graph))
     matrix = np.random.default_rng(0).normal(size=graph.valid.shape)
     wide_scores, wide_mask = spread(graph, matrix, mask)

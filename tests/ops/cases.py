@@ -216,6 +216,7 @@ class ReadoutCase:
     parameters: bool = False
     unit_offset: bool = False
     scale: bool = False
+    rank_range: bool = False
 
 
 READOUT_CASES = {
@@ -227,6 +228,7 @@ READOUT_CASES = {
     "everything": ReadoutCase(
         50, 997, 33, targets=3, topk=7, bias=True, soft_cap=5.0, norm="layernorm", parameters=True
     ),
+    "range": ReadoutCase(37, 997, 33, targets=3, topk=2, bias=True, soft_cap=5.0, rank_range=True),
     "gemma": ReadoutCase(
         17, 500, 40, targets=0, topk=5, soft_cap=3.0, norm="rmsnorm", parameters=True, unit_offset=True
     ),
@@ -247,6 +249,7 @@ def readout_inputs(case: ReadoutCase, dtype: torch.dtype, device: str, seed: int
         "soft_cap": case.soft_cap,
         "norm": case.norm,
         "unit_offset": case.unit_offset,
+        "rank_range": case.rank_range,
     }
     if case.targets is not None:
         shape = (case.rows, case.targets) if case.targets else (case.rows,)
@@ -278,4 +281,5 @@ def readout_cases(draw: st.DrawFn) -> ReadoutCase:
         parameters=parameters,
         unit_offset=parameters and draw(st.booleans()),
         scale=norm != "none" and draw(st.booleans()),
+        rank_range=draw(st.booleans()),
     )

@@ -103,7 +103,13 @@ def check_readout(
     if case.targets is not None:
         targets = inputs["targets"].view(case.rows, max(case.targets, 1))
         own = scores.gather(1, targets).unsqueeze(2)
-        ranks = out.ranks.view(targets.shape)
+        ranks = out.ranks
+        if case.rank_range:
+            ranks, last = ranks.unbind(-1)
+            last = last.view(targets.shape)
+            assert (last <= case.vocabulary - (scores.unsqueeze(1) < own - margin).sum(-1)).all()
+            assert (last >= case.vocabulary - (scores.unsqueeze(1) < own + margin).sum(-1)).all()
+        ranks = ranks.view(targets.shape)
         assert (ranks >= 1 + (scores.unsqueeze(1) > own + margin).sum(-1)).all()
         assert (ranks <= 1 + (scores.unsqueeze(1) > own - margin).sum(-1)).all()
     if case.topk:

@@ -48,9 +48,15 @@ def test_ties_are_exact(dtype, rows, vocabulary):
     x = torch.randint(-2, 3, (rows, 24), generator=generator).to(dtype)
     w = torch.randint(-2, 3, (vocabulary, 24), generator=generator).to(dtype)
     targets = torch.randint(vocabulary, (rows, 9), generator=generator)
-    out = vocab_readout(x, w, targets, topk=30)
-    expected = vocab_readout_reference(x, w, targets, topk=30)
+    out = vocab_readout(x, w, targets, topk=30, rank_range=True)
+    expected = vocab_readout_reference(x, w, targets, topk=30, rank_range=True)
     assert torch.equal(out.ranks, expected.ranks)
+    assert torch.equal(vocab_readout(x, w, targets).ranks, expected.ranks[..., 0])
+    order = (x.double() @ w.double().t()).sort(descending=True).values.unsqueeze(1)  # [N, 1, V]
+    own = expected.target_logits.double().unsqueeze(2)
+    places = torch.arange(1, vocabulary + 1).expand(rows, 9, vocabulary)
+    assert torch.equal(out.ranks[..., 0], torch.where(order == own, places, vocabulary + 1).amin(-1))
+    assert torch.equal(out.ranks[..., 1], torch.where(order == own, places, 0).amax(-1))
     assert torch.equal(out.topk_ids, expected.topk_ids)
     assert torch.equal(out.topk_values, expected.topk_values)
     assert torch.equal(out.target_logits, expected.target_logits)
@@ -100,6 +106,8 @@ def test_infinite_logits():
     assert out.ranks.tolist() == [[3, 1]]
     assert out.topk_ids.tolist() == [[2, 0, 1, 3]]
     torch.testing.assert_close(out.log_sum_exp, bias[None].double().logsumexp(-1))
+    both = vocab_readout(torch.zeros(1, 2), torch.ones(4, 2), torch.tensor([[1, 2]]), bias, rank_range=True)
+    assert both.ranks.tolist() == [[[3, 4], [1, 1]]]
     for value in (inf, -inf):
         bias = torch.full((4,), value)
         assert vocab_readout(torch.zeros(1, 2), torch.ones(4, 2), bias=bias).log_sum_exp.item() == value
@@ -119,7 +127,7 @@ def test_gradient_is_refused():
         vocab_readout(rows, torch.randn(9, 4)).log_sum_exp.sum().backward()
 
 
-@pytest.mark.parametrize("name", ["ones", "log-sum-exp", "everything"])
+@pytest.mark.parametrize("name", ["ones", "log-sum-exp", "everything", "range"])
 def test_opcheck(name):
     inputs = readout_inputs(READOUT_CASES[name], torch.float32, CPU)
     args = [

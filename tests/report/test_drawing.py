@@ -14,7 +14,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
 from kcircuits.random_circuits import random_connected_mask
 from kcircuits.report.drawing import MAX_EDGES, dot_available, draw, to_dot
-from tests.circuits import circuit_of, circuit_of_mask, identity_for
+from tests.circuits import UNEVEN, circuit_of, circuit_of_mask, identity_for
 from tests.golden import acdc_golden
 
 TINY = Graph(num_layers=2, num_heads=4, num_kv_heads=2)
@@ -42,6 +42,20 @@ def rows_of(dot: str) -> list[list[str]]:
     """The names in each row, the row's label first."""
     blocks = re.findall(r"\{\n\t\trank=same\n(.*?)\n\t\}", dot, re.DOTALL)
     return [re.findall(r'^\t\t"?([\w. ]+?)"? \[', block, re.MULTILINE) for block in blocks]
+
+
+def test_layers_that_differ():
+    circuit = circuit_of(
+        UNEVEN, "input->a0.h0<v>", "a0.h1->a1.h1<k>", "a1.h3->m1", "m1->a2.h1<v>", "a2.h1->logits"
+    )
+    assert rows_of(to_dot(circuit)) == [
+        ["embedding", "input"],
+        ["layer 0 heads", "a0.h1"],
+        ["layer 1 heads", "a1.h3"],
+        ["layer 1 MLP", "m1"],
+        ["layer 2 heads", "a2.h1"],
+        ["output", "logits"],
+    ]
 
 
 def test_a_row_per_sub_block_from_the_bottom_up():

@@ -12,7 +12,7 @@ from kcircuits.report import graph_data as module
 from kcircuits.report.drawing import MAX_EDGES
 from kcircuits.report.graph_data import CHANGES, KINDS, graph_data, slider_stops
 from kcircuits.report.strongest import strongest_part
-from tests.circuits import circuit_of, circuit_of_mask, graphs, masks
+from tests.circuits import UNEVEN, all_graphs, circuit_of, circuit_of_mask, masks
 
 TINY = Graph(num_layers=2, num_heads=4, num_kv_heads=2)
 
@@ -33,7 +33,7 @@ def rows(data):
 
 @given(st.data())
 def test_sizes_are_those_of_strongest_parts(data):
-    graph = data.draw(graphs())
+    graph = data.draw(all_graphs())
     circuit = circuit_of_mask(graph, data.draw(masks(graph)), np.random.default_rng(1))
     made = list(rows(graph_data(circuit, None, {})))
     assert {(row["sender"], row["receiver"], row["score"]) for row in made} == {
@@ -47,7 +47,7 @@ def test_sizes_are_those_of_strongest_parts(data):
 
 @given(st.data())
 def test_changes_are_those_of_the_circuits(data):
-    graph = data.draw(graphs())
+    graph = data.draw(all_graphs())
     ours, theirs = (
         circuit_of_mask(graph, data.draw(masks(graph)), np.random.default_rng(seed)) for seed in (0, 1)
     )
@@ -110,3 +110,10 @@ def test_an_edge_into_a_shared_key_leads_to_each_head(shared):
     edges = ["input->a0.h0<k> 1", "a0.h0->logits 1", *(["a0.h1->logits 1"] if shared else [])]
     by_receiver = {row["receiver"]: row for row in rows(graph_data(circuit_of(TINY, *edges), None, {}))}
     assert by_receiver["a0.h0<k>"]["targets"] == (["a0.h0", "a0.h1"] if shared else ["a0.h0"])
+
+
+def test_places_of_layers_that_differ():
+    made = graph_data(circuit_of(UNEVEN, "input->a1.h1<k>", "a1.h2->logits"), None, {})
+    assert made["layers"] == [[2, False], [4, True], [2, True]]
+    assert [node["head"] for node in made["nodes"]] == [None, 2, None]
+    assert "layers" not in graph_data(circuit_of(TINY, "input->m0"), None, {})

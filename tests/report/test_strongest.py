@@ -11,7 +11,7 @@ from kcircuits.graph import Graph
 from kcircuits.paths import on_paths
 from kcircuits.random_circuits import random_connected_mask
 from kcircuits.report.strongest import strength_steps, strongest_part
-from tests.circuits import circuit_of, circuit_of_mask, graphs, masks
+from tests.circuits import all_graphs, circuit_of, circuit_of_mask, masks
 
 TINY = Graph(num_layers=3, num_heads=2, num_kv_heads=1)
 
@@ -22,7 +22,7 @@ def names(edges):
 
 @given(st.data())
 def test_a_connected_circuit_stays_connected(data):
-    graph = data.draw(graphs())
+    graph = data.draw(all_graphs())
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     mask = random_connected_mask(graph, data.draw(st.integers(1, graph.num_edges)), rng)
     circuit = circuit_of_mask(graph, mask, rng)
@@ -37,7 +37,7 @@ def test_a_connected_circuit_stays_connected(data):
 
 @given(st.data())
 def test_any_circuit(data):
-    graph = data.draw(graphs())
+    graph = data.draw(all_graphs())
     circuit = circuit_of_mask(graph, data.draw(masks(graph)), np.random.default_rng(0))
     max_edges = data.draw(st.integers(1, graph.num_edges))
     part = strongest_part(circuit, max_edges)
@@ -81,7 +81,7 @@ def test_strong_edges_bring_their_strongest_connections(max_edges, part):
 
 @given(st.data())
 def test_every_prefix_of_the_steps_is_a_strongest_part(data):
-    graph = data.draw(graphs())
+    graph = data.draw(all_graphs())
     circuit = circuit_of_mask(graph, data.draw(masks(graph)), np.random.default_rng(0))
     steps = strength_steps(circuit)
     assert all(steps)

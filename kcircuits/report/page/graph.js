@@ -32,6 +32,8 @@ function makeGraph(data) {
     start: data.start,
     numLayers: data.num_layers,
     numHeads: data.num_heads,
+    // Of each layer: its heads, and whether it has an MLP.
+    layers: data.layers ?? d3.range(data.num_layers).map(() => [data.num_heads, true]),
     byName: new Map(nodes.map((node) => [node.name, node])),
   };
 }

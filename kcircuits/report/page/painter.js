@@ -48,10 +48,10 @@ function makePainter(graph, layout, colours) {
       context.moveTo(x + 2, y);
       context.arc(x, y, 2, 0, 2 * Math.PI);
     };
-    for (let layer = 0; layer < graph.numLayers; layer++) {
-      for (let head = 0; head < graph.numHeads; head++) dot(head * layout.column, -layer * ROW);
-      dot(layout.mlpColumn, -(layer + 0.5) * ROW);
-    }
+    graph.layers.forEach(([heads, hasMlp], layer) => {
+      for (let head = 0; head < heads; head++) dot(head * layout.column, -layer * ROW);
+      if (hasMlp) dot(layout.mlpColumn, -(layer + 0.5) * ROW);
+    });
     context.fill();
   }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from kcircuits.circuit import Circuit, kind_of
+from kcircuits.circuit import Circuit
+from kcircuits.graph import kind_of
 from kcircuits.report.drawing import circuit_svg, dot_available
 from kcircuits.report.graph_data import KINDS, MOST_EDGES
 from kcircuits.report.html import Html, definitions, joined, scrolling, section, table, tag

@@ -26,7 +26,7 @@ def node_map(title: str, graph: Graph, nodes: Iterable[tuple[str, str]]) -> Html
         Resting on a dot tells both. `input` and `logits` have no place.
     """
     inside = [(name, change) for name, change in nodes if layer_of(name) is not None]
-    width, height = _LEFT + _STEP * (graph.num_heads + 2), _STEP * (graph.num_layers + 1) + 8
+    width, height = _LEFT + _STEP * (_mlp_column(graph) + 1), _STEP * (graph.num_layers + 1) + 8
     drawing = tag(
         "svg",
         *_layers(graph),
@@ -46,9 +46,10 @@ def _layers(graph: Graph) -> list[Html]:
     """A faint row of places per layer, and the numbers of some."""
     rows = []
     every = -(-graph.num_layers // _MOST_NUMBERS)
-    for layer in range(graph.num_layers):
+    for layer, shape in enumerate(graph.layers):
         y = str(_down(graph, layer))
-        for first, last in ((0, graph.num_heads - 1), (graph.num_heads + 1,) * 2):
+        heads = [(0, shape.num_heads - 1)] if shape.num_heads else []
+        for first, last in heads + [(_mlp_column(graph),) * 2] * shape.has_mlp:
             # A line of round dots: as long as none, with a gap between.
             rows.append(
                 tag("line", class_="places", x1=str(_across(first)), x2=str(_across(last) + 0.01), y1=y, y2=y)
@@ -61,12 +62,17 @@ def _layers(graph: Graph) -> list[Html]:
 def _dot(graph: Graph, name: str, change: str) -> Html:
     layer = layer_of(name) or 0
     head = head_of(name)
-    x, y = _across(graph.num_heads + 1 if head is None else head[1]), _down(graph, layer)
+    x, y = _across(_mlp_column(graph) if head is None else head[1]), _down(graph, layer)
     words = tag("title", f"{name}, {change}")
     if head is not None:
         return tag("circle", words, class_=change, cx=str(x), cy=str(y), r="5.5")
     corner = {"x": str(x - 5), "y": str(y - 5)}
     return tag("rect", words, class_=change, width="10", height="10", rx="1.5", **corner)
+
+
+def _mlp_column(graph: Graph) -> int:
+    """Beside the heads of the layer that has most, with a gap."""
+    return graph.num_heads + 1
 
 
 def _across(column: int) -> float:

@@ -106,6 +106,7 @@ void vocab_readout(Arguments from, double soft_cap, double eps) {
        {&call.rows, &call.vocabulary, &call.width, &call.targets_per_row, &call.topk}) {
     *size = from.size();
   }
+  call.rank_range = from.size() != 0;
   call.soft_cap = static_cast<Acc>(soft_cap);
   call.norm = static_cast<NormKind>(from.size());
   call.eps = static_cast<Acc>(eps);
@@ -128,11 +129,13 @@ void vocab_readout(Arguments from, double soft_cap, double eps) {
   const auto normed = workspace<T>(call.rows * kNormParts<T> * call.width);
   const auto share_exp = workspace<RunningExp<double>>(slots);
   const auto share_greater = workspace<int64_t>(slots * call.targets_per_row);
+  const auto share_less = workspace<int64_t>(call.rank_range ? slots * call.targets_per_row : 0);
   const auto share_values = workspace<Acc>(slots * call.topk);
   const auto share_ids = workspace<int64_t>(slots * call.topk);
   call.normed = normed.get();
   call.share_exp = share_exp.get();
   call.share_greater = share_greater.get();
+  call.share_less = share_less.get();
   call.share_values = share_values.get();
   call.share_ids = share_ids.get();
   launch_vocab_readout(call, nullptr);
