@@ -70,7 +70,7 @@ def of_spec(spec: ModelSpec, memory: int) -> NextToken:
     """The compiled engine's logits, of one prompt at a time."""
 
     def logits(ids: tuple[int, ...]) -> Tensor:
-        engine = engine_of(spec, Task((Prompt(ids, 0),)), memory)
+        engine = engine_of(spec, Task((Prompt(ids, 0),), "zero"), memory)
         return read_out(spec, engine.full_rows())[0]
 
     return logits

@@ -139,7 +139,7 @@ def command(
     from kcircuits.cli.progress import shown_progress
     from kcircuits.cli.results import drawable, write_circuit
     from kcircuits.cli.setup import prepare, read_reference
-    from kcircuits.discover import discover, method_of
+    from kcircuits.discovery import METHODS, discover, method_and_selection
     from kcircuits.files import check_output_file, check_output_folder, written_together
     from kcircuits.model.devices import devices_of
     from kcircuits.profile import profiled
@@ -157,11 +157,12 @@ def command(
         "senders": senders,
     }
     chosen_options = {name: value for name, value in given.items() if value is not None}
-    made = method_of(method, chosen_options)
-    if scores is not None and method == "acdc":
-        raise KCircuitsError("acdc does not score all edges: --scores is for the other methods")
-    if checkpoint is not None and method != "acdc":
-        raise KCircuitsError(f"--checkpoint is for acdc alone, got {method}")
+    made, selection = method_and_selection(method, chosen_options)
+    if scores is not None and not made.writes_scores:
+        raise KCircuitsError(f"{method} does not score all edges: --scores is for the other methods")
+    if checkpoint is not None and not made.resumes:
+        able = ", ".join(name for name, each in METHODS.items() if each.resumes)
+        raise KCircuitsError(f"--checkpoint is for {able} alone, got {method}")
     loaded, chosen = prepare(
         model,
         source,
@@ -175,7 +176,15 @@ def command(
     if profile and any(device.type != "cpu" for device in devices_of(loaded.spec)):
         raise KCircuitsError("--profile is for models on the CPU: other devices work on behind a call")
     reference = read_reference(reference_prompts, ablation, loaded)
-    made.check(loaded.spec, Task(chosen.prompts, ablation, metric, reference))
+    task = Task(
+        chosen.prompts,
+        ablation,
+        metric,
+        reference,
+        fold_value_biases=fold_value_biases,
+        keep_positions=keep_positions,
+    )
+    made.check(loaded.spec, task)
     folder = check_output_folder(out)
     if scores is not None:
         check_output_folder(Path(scores).parent)
@@ -190,18 +199,13 @@ def command(
             search = partial(
                 discover,
                 loaded,
-                chosen.prompts,
-                method,
-                ablation=ablation,
-                metric=metric,
-                reference=reference,
-                fold_value_biases=fold_value_biases,
-                keep_positions=keep_positions,
+                task,
+                made,
+                selection,
                 memory=memory,
                 progress=progress,
                 scores=scores,
                 checkpoint=checkpoint,
-                **chosen_options,
             )
             circuit, where = profiled(search) if profile else (search(), None)
         given_input = source.given(

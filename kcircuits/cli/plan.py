@@ -13,7 +13,7 @@ from kcircuits.cli.discover import Method
 from kcircuits.cli.prompts import Source
 from kcircuits.memory import SMALL, size_text
 from kcircuits.metrics import Metric
-from kcircuits.task import Ablation
+from kcircuits.task import Ablation, Task
 
 if TYPE_CHECKING:
     from kcircuits.planning import Plan
@@ -59,6 +59,7 @@ def command(
         prompts, relation, template, limit, shuffle_seed, top_k, prompt, answer, corrupt, wrong, first_token
     )
     from kcircuits.cli.setup import prepare
+    from kcircuits.discovery import method_of
     from kcircuits.planning import plan
 
     given: dict[str, Any] = {
@@ -76,13 +77,10 @@ def command(
     )
     made = plan(
         loaded,
-        chosen.prompts,
-        method,
-        ablation=ablation,
-        metric=metric,
+        Task(chosen.prompts, ablation, metric),
+        method_of(method, {name: value for name, value in given.items() if value is not None}),
         memory=memory,
         calibrate=not no_time,
-        **{name: value for name, value in given.items() if value is not None},
     )
     if as_json:
         json.dump(made.to_json(), sys.stdout, indent=2)
@@ -113,7 +111,7 @@ def _lines(plan: Plan) -> str:
         left = size_text(plan.available, up=False)
         lines.append(("too much", f"this machine has {left} left for what comes on top of the weights"))
     if plan.seconds is not None:
-        if_all = " if every edge had to be tested in the full model" if plan.method == "acdc" else ""
+        if_all = " if every edge had to be tested in the full model" if plan.time_at_most else ""
         lines.append(("time", f"about {duration(plan.seconds)}{if_all}"))
     return "\n".join(f"{name:>14}  {text}" for name, text in lines)
 

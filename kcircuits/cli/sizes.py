@@ -120,19 +120,22 @@ def command(
         say=not (quiet or as_json),
     )
     reference = read_reference(reference_prompts, ablation, loaded)
-    check_methods(names, loaded.spec, Task(chosen.prompts, ablation, metric, reference))
+    task = Task(
+        chosen.prompts,
+        ablation,
+        metric,
+        reference,
+        fold_value_biases=fold_value_biases,
+        keep_positions=keep_positions,
+    )
+    check_methods(names, loaded.spec, task)
     folder = check_output_folder(out)
 
     with shown_progress(not (quiet or as_json)) as progress:
         comparison = compare_sizes(
             loaded,
-            chosen.prompts,
+            task,
             names,
-            ablation=ablation,
-            metric=metric,
-            reference=reference,
-            fold_value_biases=fold_value_biases,
-            keep_positions=keep_positions,
             options=chosen_options,
             memory=memory,
             progress=progress,

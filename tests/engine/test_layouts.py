@@ -105,7 +105,7 @@ def test_portions_add_up():
 
 
 def test_what_needs_all_senders_says_so():
-    engine = Engine(tiny_spec("llama"), Task(PROMPTS), layout="recomputed")
+    engine = Engine(tiny_spec("llama"), Task(PROMPTS, "zero"), layout="recomputed")
     with pytest.raises(RuntimeError, match="needs all senders in memory"):
         engine.acdc(0.1, absolute=False, memory=LARGE, progress=None)
     with pytest.raises(RuntimeError, match="needs all senders in memory"):
@@ -114,4 +114,4 @@ def test_what_needs_all_senders_says_so():
 
 def test_no_host_beside_the_cpu():
     with pytest.raises(ValueError, match="the model is on the CPU"):
-        Engine(tiny_spec("llama"), Task(PROMPTS), layout="host")
+        Engine(tiny_spec("llama"), Task(PROMPTS, "zero"), layout="host")

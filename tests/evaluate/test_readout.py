@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kcircuits.evaluate.readout import read_answers
+from kcircuits.evaluation.readout import read_answers
 from kcircuits.ops import vocab_readout
 from tests.models import VOCABULARY, tiny_spec
 
