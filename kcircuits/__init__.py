@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from kcircuits.evaluation.sizes import random_curve, size_curve
     from kcircuits.graph import Graph
     from kcircuits.model.loading import Model, load_model
-    from kcircuits.planning import Plan, plan
+    from kcircuits.planning.plan import Plan, plan
     from kcircuits.profile import profiled
     from kcircuits.report.drawing import draw
     from kcircuits.scores import Scores
@@ -144,7 +144,7 @@ _HOMES = {
     "Ifr": "kcircuits.discovery",
     "KCircuitsError": "kcircuits.errors",
     "Model": "kcircuits.model.loading",
-    "Plan": "kcircuits.planning",
+    "Plan": "kcircuits.planning.plan",
     "Prompt": "kcircuits.data.prompts",
     "Relp": "kcircuits.discovery",
     "Scores": "kcircuits.scores",
@@ -172,7 +172,7 @@ _HOMES = {
     "load_relation": "kcircuits.data.relations",
     "minimality": "kcircuits.evaluation.minimality",
     "node_flows": "kcircuits.editing.flows",
-    "plan": "kcircuits.planning",
+    "plan": "kcircuits.planning.plan",
     "profiled": "kcircuits.profile",
     "random_curve": "kcircuits.evaluation.sizes",
     "read_heads": "kcircuits.analysis.heads",

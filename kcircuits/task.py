@@ -379,7 +379,9 @@ def _read(given: object) -> Prompt:
     values = check_keys("a prompt", whole, _PROMPT_KEYS)
     if values["subject"] is not None and len(values["subject"]) != 2:
         raise KCircuitsError(f"'subject' must be two places, got {shown(values['subject'])}")
-    made = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    made: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
     return Prompt(**{name: made[name] for name in _PROMPT_KEYS})
 
 

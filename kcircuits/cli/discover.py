@@ -13,24 +13,17 @@ import typer
 
 from kcircuits.cli import options
 from kcircuits.cli.prompts import Chosen, Source
+from kcircuits.discovery.methods import METHODS
 from kcircuits.errors import KCircuitsError
-from kcircuits.metrics import Metric
-from kcircuits.task import Ablation, Task
+from kcircuits.task import Task
 
 if TYPE_CHECKING:
     from kcircuits.circuit import Circuit
 
-Method = Literal[
-    "acdc",
-    "edge-pruning",
-    "eap",
-    "eap-ig-inputs",
-    "eap-ig-activations",
-    "clean-corrupted",
-    "ifr",
-    "exact",
-    "relp",
-]
+if TYPE_CHECKING:
+    Method = str
+else:
+    Method = Literal[tuple(METHODS)]
 Level = Literal["edge", "node"]
 
 
@@ -51,8 +44,8 @@ def command(
     half: options.HALF = None,
     split_seed: options.SPLIT_SEED = None,
     method: Annotated[Method, typer.Option("--method", help="How to search.")] = "acdc",
-    ablation: Annotated[Ablation, typer.Option("--ablation", help="What an absent edge carries.")] = "zero",
-    metric: Annotated[Metric, typer.Option("--metric", help="What may not get worse.")] = "nll",
+    ablation: options.ABLATION = None,
+    metric: options.METRIC = "nll",
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -139,7 +132,7 @@ def command(
     from kcircuits.cli.progress import shown_progress
     from kcircuits.cli.results import drawable, write_circuit
     from kcircuits.cli.setup import prepare, read_reference
-    from kcircuits.discovery import METHODS, discover, method_and_selection
+    from kcircuits.discovery import discover, method_and_selection
     from kcircuits.files import check_output_file, check_output_folder, written_together
     from kcircuits.model.devices import devices_of
     from kcircuits.profile import profiled
@@ -166,7 +159,7 @@ def command(
     loaded, chosen = prepare(
         model,
         source,
-        with_partners=ablation == "corrupt" or metric == "logit-diff",
+        with_partners=options.with_partners(ablation, metric),
         memory=memory,
         threads=threads,
         dtype=dtype,
@@ -178,7 +171,7 @@ def command(
     reference = read_reference(reference_prompts, ablation, loaded)
     task = Task(
         chosen.prompts,
-        ablation,
+        ablation,  # type: ignore[arg-type]  # None is resolved by the task
         metric,
         reference,
         fold_value_biases=fold_value_biases,

@@ -12,8 +12,7 @@ from kcircuits.cli import options
 from kcircuits.cli.discover import Method
 from kcircuits.cli.prompts import Source
 from kcircuits.memory import SMALL, size_text
-from kcircuits.metrics import Metric
-from kcircuits.task import Ablation, Task
+from kcircuits.task import Task
 
 if TYPE_CHECKING:
     from kcircuits.planning import Plan
@@ -33,8 +32,8 @@ def command(
     wrong: options.WRONG = None,
     first_token: options.FIRST_TOKEN = False,
     method: Annotated[Method, typer.Option("--method", help="How to search.")] = "acdc",
-    ablation: Annotated[Ablation, typer.Option("--ablation", help="What an absent edge carries.")] = "zero",
-    metric: Annotated[Metric, typer.Option("--metric", help="What may not get worse.")] = "nll",
+    ablation: options.ABLATION = None,
+    metric: options.METRIC = "nll",
     ig_steps: Annotated[
         int | None,
         typer.Option("--ig-steps", metavar="N", help="Steps of integrated gradients. [default: 5]"),
@@ -68,7 +67,7 @@ def command(
     loaded, chosen = prepare(
         model,
         source,
-        with_partners=ablation == "corrupt" or metric == "logit-diff",
+        with_partners=options.with_partners(ablation, metric),
         memory=memory,
         threads=threads,
         dtype=dtype,
@@ -77,7 +76,7 @@ def command(
     )
     made = plan(
         loaded,
-        Task(chosen.prompts, ablation, metric),
+        Task(chosen.prompts, ablation, metric),  # type: ignore[arg-type]  # None is resolved by the task
         method_of(method, {name: value for name, value in given.items() if value is not None}),
         memory=memory,
         calibrate=not no_time,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from kcircuits.task import Task
 
 IG_STEPS = 5
+LARGEST_EXPONENT = 38
+"""Of a float32, to the base 10."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,16 @@ class EapIg(PathScorer):
     def __post_init__(self) -> None:
         _check_steps(self.steps)
 
+    def check(self, spec: ModelSpec, task: Task) -> None:
+        """Refuse a path from a stream of zeros through more norms than float32 can hold the gradient of."""
+        super().check(spec, task)
+        if task.ablation == "zero" and _gradient_at_zeros_overflows(task.changed(spec)):
+            raise KCircuitsError(
+                f"{self.name} with zero ablation begins at a stream of zeros, where the gradient through the "
+                f"norms of {len(spec.layers)} layers overflows: give corrupt prompts and use corrupt "
+                "ablation, or use mean ablation or the method eap"
+            )
+
     @property
     def points(self) -> list[float]:
         """From the ablated input on, the clean one left out."""
@@ -209,6 +222,21 @@ class EapIgActivations(GradientScorer):
     def of_portion(self, engine: Engine, memory: int, count: Counter) -> Tensor:
         """The sum over the engine's prompts, [S, R]."""
         return engine.activation_scores(self.steps, qk_fix=self.qk_fix, memory=memory, progress=count)
+
+
+def _gradient_at_zeros_overflows(spec: ModelSpec) -> bool:
+    """Whether a stream of zeros stays one, and its norms multiply the gradient beyond float32.
+
+    Without biases every block puts out zeros where it reads zeros. There the norm has the slope 1 / √eps, and
+    the gradient goes back through the attention of one layer after the other.
+    """
+    from kcircuits.portions import has_constants
+
+    norms = [layer.attention_norm for layer in spec.layers]
+    biased = any(layer.attention.b_v is not None for layer in spec.layers)
+    if has_constants(spec) or biased or any(norm.kind != "rmsnorm" for norm in norms):
+        return False
+    return sum(-0.5 * math.log10(max(norm.eps, 1e-30)) for norm in norms) > LARGEST_EXPONENT
 
 
 def _check_correction(spec: ModelSpec, qk_fix: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
@@ -18,7 +19,7 @@ from kcircuits.discovery.progress import ProgressCallback
 from kcircuits.discovery.search_identity import search_of
 from kcircuits.documents import shown
 from kcircuits.engine import check_all_fit, measure
-from kcircuits.errors import KCircuitsError
+from kcircuits.errors import KCircuitsError, KCircuitsWarning
 from kcircuits.files import check_output_file
 from kcircuits.memory import budget_for, give_back
 from kcircuits.metrics import reported
@@ -253,7 +254,22 @@ def _measured(circuit: Circuit, spec: ModelSpec, task: Task, memory: int) -> Cir
     give_back()  # what the search has freed would come on top
     masks = np.stack([spec.graph.valid, circuit.mask(), np.zeros_like(spec.graph.valid)])
     values = [reported(task.metric, value) for value in measure(spec, task, masks, memory)]
+    full, own, empty = values
+    if circuit.edges and full < empty and own - empty > TOLERANCE * (empty - full):
+        warnings.warn(_worse_than_nothing(circuit, task, own, empty), KCircuitsWarning, stacklevel=3)
     return replace(circuit, metric=dict(zip(("full", "circuit", "empty"), values, strict=True)))
+
+
+def _worse_than_nothing(circuit: Circuit, task: Task, own: float, empty: float) -> str:
+    tries = ["a larger circuit"]
+    if task.ablation == "zero":
+        tries.insert(0, "corrupt prompts with corrupt ablation")
+    if circuit.method == "eap":
+        tries.append("the method eap-ig-inputs")
+    return (
+        f"the circuit's {task.metric} is {own:.4g}, worse than {empty:.4g} without any edge: try "
+        f"{', or '.join(tries)}"
+    )
 
 
 def _check_agreement(running: float, fresh: float) -> None:

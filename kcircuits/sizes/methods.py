@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -12,6 +13,7 @@ import numpy as np
 from kcircuits.circuit import Circuit
 from kcircuits.discovery import METHODS, Method, ProgressCallback
 from kcircuits.discovery.run import attribute, discover
+from kcircuits.errors import KCircuitsWarning
 from kcircuits.evaluation import SizeCurve, random_curve, size_curve
 from kcircuits.metrics import faithfulness
 from kcircuits.model.loading import Model
@@ -21,7 +23,11 @@ from kcircuits.sizes.options import SizeOptions
 from kcircuits.task import Task
 
 RANDOM = "random"
-NAMES = (*METHODS, RANDOM)
+
+
+def known_names() -> tuple[str, ...]:
+    """What can be compared: every method, and random circuits."""
+    return (*METHODS, RANDOM)
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,9 @@ def _found(job: Job, method: Method, report: ProgressCallback) -> tuple[Point, f
     threshold = method.settings.get("threshold")
     start = perf_counter()
     try:
-        circuit = discover(job.model, job.task, method, memory=job.memory, progress=report)
+        with warnings.catch_warnings():  # the curve says how bad a circuit is
+            warnings.simplefilter("ignore", KCircuitsWarning)
+            circuit = discover(job.model, job.task, method, memory=job.memory, progress=report)
     except EmptySelectionError:  # no path through so few edges, which is a result like any other
         return Point(0, 0.0, threshold=threshold), perf_counter() - start
     value = faithfulness(job.full, circuit.metric["circuit"], job.empty)

@@ -19,7 +19,7 @@ from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.needs import for_circuits, for_method
 from kcircuits.sizes.comparison import SizeComparison
-from kcircuits.sizes.methods import NAMES, RANDOM, Job, curve_of
+from kcircuits.sizes.methods import RANDOM, Job, curve_of, known_names
 from kcircuits.sizes.options import SizeOptions
 from kcircuits.sizes.progress import MethodProgress, MethodProgressCallback
 from kcircuits.task import Task
@@ -90,11 +90,11 @@ def check_methods(methods: Sequence[str], spec: ModelSpec, task: Task) -> None:
     """
     check_task(task)
     if not methods:
-        raise KCircuitsError(f"there are no methods to compare; take some of {', '.join(NAMES)}")
+        raise KCircuitsError(f"there are no methods to compare; take some of {', '.join(known_names())}")
     check_differences(task)
     for name in methods:
-        if name not in NAMES:
-            raise KCircuitsError(f"a method must be one of {', '.join(NAMES)}; got {name!r}")
+        if name not in known_names():
+            raise KCircuitsError(f"a method must be one of {', '.join(known_names())}; got {name!r}")
         if list(methods).count(name) > 1:
             raise KCircuitsError(f"the method {name!r} is there twice")
         if name in METHODS and METHODS[name].scores_all_edges:

@@ -143,7 +143,13 @@ class _Expansion:
         if seeded:
             options[SEED] = seed
         made, selection = method_and_selection(method.name, options)
-        task = Task(searched, ablation, metric, **method.changes)
+        task = Task(
+            searched,
+            ablation,
+            metric,
+            fold_value_biases=method.changes["fold_value_biases"],
+            keep_positions=method.changes["keep_positions"],
+        )
         if made.scores_all_edges:
             check_differences(task)
         made.check(self.model.spec, task)

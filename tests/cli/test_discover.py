@@ -111,7 +111,7 @@ def test_one_prompt_as_text(kcircuits, worded, tmp_path):
 
 @pytest.mark.parametrize("half", ["validation", "test"])
 def test_one_half(kcircuits, worded, prompts_file, tmp_path, half):
-    options = ["--half", half, "--split-seed", 1, "--threshold", 0.1, "--out", tmp_path]
+    options = ["--ablation", "zero", "--half", half, "--split-seed", 1, "--threshold", 0.1, "--out", tmp_path]
     done = kcircuits("discover", "--model", worded, "--prompts", prompts_file, *options)
     assert done.status == 0
     model = load_model(worded)

@@ -15,7 +15,7 @@ from kcircuits.circuit import Circuit
 from kcircuits.discovery import METHODS, Eap, StaleMetricError, attribute, discover, method_of
 from kcircuits.discovery.acdc import Acdc
 from kcircuits.engine import Engine
-from kcircuits.errors import KCircuitsError
+from kcircuits.errors import KCircuitsError, KCircuitsWarning
 from kcircuits.evaluation import evaluate
 from kcircuits.model.loading import Model, load_model
 from kcircuits.selection import Selection
@@ -177,3 +177,14 @@ def test_a_circuit_of_reference_prompts_is_not_measured_without_them(model):
         evaluate(model, Task.as_found(circuit, PROMPTS), circuit)
     found = evaluate(model, Task.as_found(circuit, PROMPTS, reference=reference), circuit, random_circuits=0)
     assert found.circuit.mean_metric == pytest.approx(circuit.metric["circuit"], abs=1e-4)
+
+
+def test_a_circuit_that_is_worse_than_nothing_is_said_to_be_so(model, monkeypatch):
+    worse = {"full": 1.0, "circuit": 3.0, "empty": 2.0}
+    monkeypatch.setattr("kcircuits.discovery.run.measure", lambda *_: list(worse.values()))
+    with pytest.warns(KCircuitsWarning, match="nll is 3, worse than 2 without any edge: try corrupt"):
+        circuit = discover(model, Task(PROMPTS, "zero"), Eap(), Selection(top_n=60))
+    assert circuit.metric == worse
+    for given in (PROMPTS, "text"):
+        with pytest.raises(KCircuitsError, match=r"write kcircuits.Task\(model.prompts"):
+            discover(model, given, Eap())
