@@ -133,6 +133,7 @@ def command(
     from kcircuits.cli.results import drawable, write_circuit
     from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.discovery import discover, method_and_selection
+    from kcircuits.discovery.run import check_experiment
     from kcircuits.files import check_output_file, check_output_folder, written_together
     from kcircuits.model.devices import devices_of
     from kcircuits.profile import profiled
@@ -177,7 +178,7 @@ def command(
         fold_value_biases=fold_value_biases,
         keep_positions=keep_positions,
     )
-    made.check(loaded.spec, task)
+    check_experiment(loaded, task, made)
     folder = check_output_folder(out)
     if scores is not None:
         check_output_folder(Path(scores).parent)

@@ -96,7 +96,7 @@ def discover(
     StaleMetricError
         If the fresh run of the circuit contradicts the search.
     """
-    spec = _checked(model, task, method)
+    spec = check_experiment(model, task, method)
     _check_belongings(method, selection, scores, checkpoint)
     kept = None if checkpoint is None else Checkpoint(checkpoint)
     needs = [for_method(method, spec, task), for_circuits(spec, task)]
@@ -197,7 +197,7 @@ def attribute(
     KCircuitsError
         If anything of the input cannot be used, or every score is 0.
     """
-    spec = _checked(model, task, method)
+    spec = check_experiment(model, task, method)
     if not isinstance(method, Scorer):
         known = ", ".join(scoring_methods())
         raise KCircuitsError(f"{method.name} does not score all edges; methods that do: {known}")
@@ -206,7 +206,7 @@ def attribute(
     return Scores(spec.graph, model.identity, method.name, {**method.settings, **task.settings}, matrix)
 
 
-def _checked(model: Model, task: Task, method: Method) -> ModelSpec:
+def check_experiment(model: Model, task: Task, method: Method) -> ModelSpec:
     """The model with the task's changes, once all three are known to go together."""
     check_task(task)
     if not isinstance(method, Method):

@@ -10,8 +10,8 @@ from typing import Any
 from kcircuits.data.prompts import Prompt
 from kcircuits.discovery import Method
 from kcircuits.discovery.method import Work
-from kcircuits.discovery.run import check_task
-from kcircuits.engine import Engine, check_all_fit
+from kcircuits.discovery.run import check_experiment
+from kcircuits.engine import Engine
 from kcircuits.layouts import IN_MEMORY, placement_for_scores
 from kcircuits.memory import Layout, available, default_for, memory_bytes
 from kcircuits.model.loading import Model
@@ -131,10 +131,7 @@ def plan(
     KCircuitsError
         If the search would refuse the input.
     """
-    check_task(task)
-    method.check(model.spec, task)
-    check_all_fit(model.spec, (*task.prompts, *task.reference))
-    spec = task.changed(model.spec)
+    spec = check_experiment(model, task, method)
     graph = spec.graph
     needs = [for_method(method, spec, task), for_circuits(spec, task)]
     need = max(needs, key=lambda each: each.least)
