@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kcircuits.evaluate.rank_correlation import rank_correlation
+from kcircuits.evaluation.rank_correlation import rank_correlation
 
 
 def agreement(scores: np.ndarray, exact: np.ndarray) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kcircuits.discover import Progress, Steps, exact_scores, method_of, scorer_of
+from kcircuits.discovery import Progress, Steps, exact_scores, method_of
 from kcircuits.memory import memory_bytes
 from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task
@@ -43,7 +43,7 @@ def attribution(
     method: str, *, memory: str | None = None, **options: Any
 ) -> Callable[[ModelSpec, Task], float]:
     """The scores of all edges."""
-    scorer = scorer_of(method, options)
+    scorer = method_of(method, options)
 
     def seconds(spec: ModelSpec, task: Task) -> float:
         start = perf_counter()

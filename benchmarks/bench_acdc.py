@@ -19,7 +19,7 @@ from plain import Plain
 import kcircuits
 from kcircuits.data.prompts import Prompt
 from kcircuits.data.relations import known_prompts
-from kcircuits.evaluate.known import answer_ranks
+from kcircuits.evaluation.known import answer_ranks
 from kcircuits.model.gguf.conversion import converted, demo_file
 
 FORWARDS = 5
@@ -66,7 +66,7 @@ def run(case: Case, model: kcircuits.Model) -> dict[str, Any]:
     plain = Plain(converted(demo_file()), prompts)
     times = forward_times(plain)
     circuit = kcircuits.discover(
-        model, prompts, method="acdc", ablation=case.ablation, threshold=case.threshold
+        model, kcircuits.Task(prompts, case.ablation), kcircuits.Acdc(threshold=case.threshold)
     )
     times += forward_times(plain)
     forward = statistics.median(times)

@@ -46,7 +46,9 @@ def timed_scores(models: list[kcircuits.Model], prompts: tuple[Any, ...]) -> lis
         for number, (model, (_, senders)) in enumerate(zip(models, CASES, strict=True)):
             start = perf_counter()
             scores[number] = kcircuits.attribute(
-                model, prompts, "eap-ig-inputs", metric="logit-diff", senders=senders
+                model,
+                kcircuits.Task(prompts, "corrupt", metric="logit-diff"),
+                kcircuits.EapIg(senders=senders),
             ).matrix
             times[number].append(perf_counter() - start)
     return [(matrix, statistics.median(seconds[1:])) for matrix, seconds in zip(scores, times, strict=True)]

@@ -21,7 +21,7 @@ import torch
 from machine import RESULTS, write_results
 from shapes import Shape, random_prompts, random_spec
 
-from kcircuits.discover import method_of, scorer_of
+from kcircuits.discovery import method_of
 from kcircuits.engine import measure
 from kcircuits.graph import Graph
 from kcircuits.memory import memory_bytes
@@ -79,7 +79,7 @@ def acdc(spec: ModelSpec, task: Task, point: Point) -> dict[str, Any]:
 
 def scores(method: str, **options: Any) -> Callable[[ModelSpec, Task, Point], dict[str, Any]]:
     """The scores of all edges."""
-    scorer = scorer_of(method, options)
+    scorer = method_of(method, options)
 
     def run(spec: ModelSpec, task: Task, _: Point) -> dict[str, Any]:
         scorer.scores(spec, task, memory_bytes(None), None)

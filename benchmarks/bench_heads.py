@@ -94,7 +94,7 @@ def main() -> None:
     model = kcircuits.load_model("demo")
     spec = model.spec
     prompts = prompts_of(model)
-    senders = Engine(spec, Task(prompts)).senders()
+    senders = Engine(spec, Task(prompts, "zero")).senders()
     lengths = torch.tensor([len(prompt.clean_ids) for prompt in prompts])
     targets = torch.tensor([prompt.answer_id for prompt in prompts]).repeat_interleave(lengths)
     nodes = torch.arange(1, len(spec.graph.senders))

@@ -27,13 +27,14 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import kcircuits
 from kcircuits.data.prompts import Prompt
-from kcircuits.discover import method_of
+from kcircuits.discovery import method_and_selection
 from kcircuits.model.spec import ModelSpec
-from kcircuits.sweep import Update
-from kcircuits.sweep.expand import expand
-from kcircuits.sweep.job import Job
-from kcircuits.sweep.run import read_sweep
-from kcircuits.sweep.store import Store
+from kcircuits.selection import select
+from kcircuits.sweeps import Update
+from kcircuits.sweeps.expand import expand
+from kcircuits.sweeps.job import Job
+from kcircuits.sweeps.run import read_sweep
+from kcircuits.sweeps.store import Store
 from kcircuits.task import Task
 
 IG = {"method": "eap-ig-inputs", "top_n": 300, "ig_steps": 5}
@@ -83,7 +84,7 @@ def measured_sweep(document: dict[str, Any], out: Path) -> tuple[list[Job], dict
     refused = {row["relation"] for row in result.rows if row["status"] == "failed"}
     found: dict[str, Any] = {"refused": sorted(refused)}
     for method in (IG["method"], ACDC["method"]):
-        folders = [out / "jobs" / job.key for job in jobs if job.search.method == method]
+        folders = [out / "jobs" / job.key for job in jobs if job.search.method.name == method]
         folders = [folder for folder in folders if folder.exists()]
         timings = [json.loads((folder / "timing.json").read_text()) for folder in folders]
         stats = [json.loads((folder / "circuit.json").read_text())["stats"] for folder in folders]
@@ -100,10 +101,12 @@ def measured_scores(
 ) -> dict[str, Any]:
     """Seconds of EAP-IG on some relations' prompts, and in proportion to the tokens on all."""
     measured = [fitted(all_prompts[number], spec.vocab_size) for number in chosen]
-    method = method_of(IG["method"], {name: value for name, value in IG.items() if name != "method"})
+    options = {name: value for name, value in IG.items() if name != "method"}
+    method, selection = method_and_selection(IG["method"], options)
     start = perf_counter()
     for prompts in measured:
-        method.search(spec, Task(prompts, "corrupt", "nll"), MEMORY, None)
+        scores = method.scores(spec, Task(prompts, "corrupt", "nll"), MEMORY, None)
+        select(spec.graph, scores, selection)
     seconds = perf_counter() - start
     tokens, total = (sum(map(tokens_of, some)) for some in (measured, all_prompts))
     return {
@@ -149,7 +152,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     jobs, small = measured_sweep(document_of(given.relations), given.out)
-    all_prompts = [job.search.prompts for job in jobs if job.search.method == IG["method"]]
+    all_prompts = [job.search.task.prompts for job in jobs if job.search.method.name == IG["method"]]
     by_length = sorted(range(len(all_prompts)), key=lambda number: tokens_of(all_prompts[number]))
     spec = kcircuits.load_model("demo").spec
     base = parameters_of(spec), len(spec.graph.senders)

@@ -22,8 +22,8 @@ import torch
 from machine import write_results
 from shapes import LLAMA_2_7B, LLAMA_3_70B, TINY_LLAMA, Shape, random_prompts, random_spec
 
-from kcircuits.discover.method import Method
-from kcircuits.discover.methods import method_of
+from kcircuits.discovery.method import Method, Scorer
+from kcircuits.discovery.methods import method_and_selection, method_of
 from kcircuits.engine import acdc_chunk
 from kcircuits.model.loading import Model
 from kcircuits.needs import Sizes, acdc_workspace
@@ -74,7 +74,10 @@ def search(method: Method, spec: Any, task: Task, memory: int, tests: int | None
             raise Enough
 
     with suppress(Enough):
-        method.search(spec, task, memory, count)
+        if isinstance(method, Scorer):
+            method.scores(spec, task, memory, count)
+        else:
+            method.search(spec, task, memory, count)
     return done
 
 
@@ -104,11 +107,8 @@ def measure_peak(name: str) -> dict[str, Any]:
     shape, prompts, (method, options), memory = MEASURED_PEAKS[name]
     spec, task = random_spec(shape), task_of(shape, prompts)
     model = Model(spec, None, {})
-    planned = plan(
-        model, task.prompts, method, ablation="corrupt", metric="logit-diff", memory=memory, calibrate=False,
-        **options,
-    )  # fmt: skip
-    chosen = method_of(method, options)
+    chosen, _ = method_and_selection(method, options)
+    planned = plan(model, task, chosen, memory=memory, calibrate=False)
     start = perf_counter()
     _, peak = peak_of(lambda: search(chosen, spec, task, planned.memory))
     return {
@@ -126,7 +126,7 @@ def large_model() -> dict[str, Any]:
     spec, task = random_spec(TINY_LLAMA), task_of(TINY_LLAMA, {"count": 8, "length": 7})
     held = status("VmRSS")
     start = perf_counter()
-    _, ig_peak = peak_of(lambda: search(method_of(*IG), spec, task, 2 * GIB))
+    _, ig_peak = peak_of(lambda: search(method_and_selection(*IG)[0], spec, task, 2 * GIB))
     ig_seconds = perf_counter() - start
     start = perf_counter()
     acdc = method_of("acdc", {"threshold": 0.01})

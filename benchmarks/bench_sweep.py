@@ -24,8 +24,8 @@ from soak import workers_of
 
 import kcircuits
 from kcircuits.planning.memory import weights_bytes
-from kcircuits.sweep.forecast import PROCESS
-from kcircuits.sweep.outlook import outlook
+from kcircuits.sweeps.forecast import PROCESS
+from kcircuits.sweeps.outlook import outlook
 
 RELATIONS = (
     "country-language", "country-capital", "company-product", "landmark-city",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import kcircuits
 from kcircuits.data.relations import known_prompts
-from kcircuits.evaluate.known import answer_ranks
+from kcircuits.evaluation.known import answer_ranks
 from kcircuits.task import Task
 
 TEMPLATE = 1  # "Most people who live in {} speak"

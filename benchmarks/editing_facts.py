@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import kcircuits
 from kcircuits.data.relations import known_prompts
 from kcircuits.editing.request import EditRequest, Question
-from kcircuits.evaluate import answer_ranks
+from kcircuits.evaluation import answer_ranks
 
 FACTUAL = ("country-language", "country-capital", "company-product", "landmark-city")
 RELATIONS = (*FACTUAL, "adjective-antonym", "adjective-comparative")

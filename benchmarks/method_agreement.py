@@ -24,7 +24,7 @@ from machine import write_results
 
 import kcircuits
 from kcircuits.data.prompts import Prompt
-from kcircuits.discover import exact_scores, method_of, scorer_of
+from kcircuits.discovery import exact_scores, method_of
 from kcircuits.engine import measure
 from kcircuits.memory import memory_bytes
 from kcircuits.metrics import faithfulness
@@ -58,7 +58,7 @@ def all_scores(spec: ModelSpec, task: Task) -> dict[str, np.ndarray]:
     """Every scorer's matrix, [S, R]."""
     memory = memory_bytes(None)
     return {
-        name: scorer_of(method, options).scores(spec, task, memory, None)
+        name: method_of(method, options).scores(spec, task, memory, None)
         for name, (method, options) in SCORERS.items()
     }
 

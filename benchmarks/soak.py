@@ -25,9 +25,9 @@ from machine import write_results
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import kcircuits
-from kcircuits.discover import select_circuit
+from kcircuits.discovery import select_circuit
 from kcircuits.selection import Selection
-from kcircuits.sweep import Update
+from kcircuits.sweeps import Update
 
 VOCABULARY, LENGTH = 61, 6
 THREADS = 1
@@ -228,9 +228,10 @@ def overhead(place: Path, jobs: int) -> dict[str, Any]:
     spec = model.spec
     prompts = kcircuits.read_prompts(place / "prompts0.jsonl", None, spec.vocab_size, spec.max_positions)
     start = perf_counter()
-    scores = kcircuits.attribute(model, prompts, "eap", ablation="corrupt")
+    task = kcircuits.Task(prompts, "corrupt")
+    scores = kcircuits.attribute(model, task, kcircuits.Eap())
     for size in sizes:
-        select_circuit(model, prompts, scores, Selection(top_n=size, greedy=True))
+        select_circuit(model, task, scores, Selection(top_n=size, greedy=True))
     alone = perf_counter() - start
     return {"jobs": jobs, "seconds": round((clock.seconds - alone) / jobs, 4)}
 

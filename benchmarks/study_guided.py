@@ -31,7 +31,7 @@ from kcircuits.editing.facts import old_prompt
 from kcircuits.editing.guided import RULES, circuit_layer, strongest_nodes
 from kcircuits.editing.measures import EditMeasures
 from kcircuits.editing.methods import FineTuning, Method, Rome
-from kcircuits.evaluate.intervals import percentile_interval, resampling_weights
+from kcircuits.evaluation.intervals import percentile_interval, resampling_weights
 from kcircuits.files import write_atomically
 from kcircuits.selection import EmptySelectionError
 
@@ -45,7 +45,8 @@ def circuit_of(model: kcircuits.Model, prompt: kcircuits.Prompt) -> kcircuits.Ci
     options = default_options(model.spec.graph)
     while True:
         try:
-            return kcircuits.discover(model, [prompt], method="eap", **options)
+            task, selection = kcircuits.Task([prompt], "zero"), kcircuits.Selection(**options)
+            return kcircuits.discover(model, task, kcircuits.Eap(), selection)
         except EmptySelectionError:
             options["top_n"] *= 2
 

@@ -13,8 +13,9 @@ from kcircuits.data.halves import split_halves
 from kcircuits.data.lre import Relation
 from kcircuits.data.relations import RelationPrompts, known_prompts
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import answer_ranks
-from kcircuits.evaluate.sizes import SizeCurve, size_curve
+from kcircuits.evaluation import answer_ranks
+from kcircuits.evaluation.sizes import SizeCurve, size_curve
+from kcircuits.task import Task
 
 MOST_PROMPTS = 400  # of a relation; some files have a thousand samples
 LEAST_KNOWN = 8
@@ -71,8 +72,10 @@ def study_relation(
     if len(known) < LEAST_KNOWN:
         return found, None
     validation, test = (half[:HALF] for half in split_halves(known, SEED))
-    scores = kcircuits.attribute(model, validation, "eap-ig-inputs", ablation="corrupt", metric="nll")
-    curve = size_curve(scores, model, validation, fractions=FRACTIONS)
+    scores = kcircuits.attribute(
+        model, kcircuits.Task(validation, "corrupt", metric="nll"), kcircuits.EapIg()
+    )
+    curve = size_curve(model, Task.as_found(scores, validation), scores, fractions=FRACTIONS)
     circuit = best_edges(scores, int(least_fraction(curve) * scores.graph.num_edges))
     found |= {
         "tokens": max(len(prompt.clean_ids) for prompt in known),
@@ -118,7 +121,9 @@ def roles_of(model: kcircuits.Model, prompts: Sequence[kcircuits.Prompt]) -> dic
 
 def measured(circuit: kcircuits.Circuit, model: kcircuits.Model, prompts: Any) -> dict[str, Any]:
     """The full model, the circuit and random circuits of its size on one half."""
-    evaluation = kcircuits.evaluate(circuit, model, prompts, random_circuits=RANDOM_CIRCUITS, seed=SEED)
+    evaluation = kcircuits.evaluate(
+        model, kcircuits.Task.as_found(circuit, prompts), circuit, random_circuits=RANDOM_CIRCUITS, seed=SEED
+    )
     random = [value for value in evaluation.random_faithfulness if value is not None]
     return {
         "prompts": len(prompts),

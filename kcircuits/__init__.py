@@ -2,15 +2,15 @@
 
 Examples
 --------
-    import kcircuits
+    import kcircuits as kc
 
-    model = kcircuits.load_model("demo")
-    prompts = kcircuits.relation_prompts(
-        kcircuits.load_relation("country-language"),
-        model.tokenizer, model.spec.vocab_size, model.spec.max_positions, limit=1,
-    ).prompts
-    circuit = kcircuits.discover(model, prompts, method="acdc", threshold=0.01)
-    print(kcircuits.evaluate(circuit, model, prompts).faithfulness)
+    model = kc.load_model("demo")
+    prompts = model.prompts(
+        [("The official language of France is", " French", "The official language of Japan is")]
+    )
+    task = kc.Task(prompts, ablation="corrupt")
+    circuit = kc.discover(model, task, kc.Acdc(threshold=0.01))
+    print(kc.evaluate(model, task, circuit).faithfulness)
 
 Names are imported when they are first used, so that `import kcircuits` costs nothing.
 """
@@ -33,7 +33,19 @@ if TYPE_CHECKING:
     from kcircuits.data.few_shot import few_shot_pairs
     from kcircuits.data.prompts import Prompt, read_prompts, tokenise
     from kcircuits.data.relations import load_relation, relation_prompts
-    from kcircuits.discover import attribute, discover
+    from kcircuits.discovery import (
+        Acdc,
+        CleanCorrupted,
+        Eap,
+        EapIg,
+        EapIgActivations,
+        EdgePruning,
+        Exact,
+        Ifr,
+        Relp,
+    )
+    from kcircuits.discovery.exact import exact_scores
+    from kcircuits.discovery.run import attribute, discover
     from kcircuits.editing.edit import EditedModel, edit, edit_each
     from kcircuits.editing.explain import explain_edit
     from kcircuits.editing.flows import node_flows
@@ -41,34 +53,55 @@ if TYPE_CHECKING:
     from kcircuits.editing.records.reading import read_requests
     from kcircuits.editing.request import EditRequest
     from kcircuits.errors import KCircuitsError
-    from kcircuits.evaluate import evaluate
+    from kcircuits.evaluation.evaluation import Evaluation
+    from kcircuits.evaluation.minimality import minimality
+    from kcircuits.evaluation.run import evaluate
+    from kcircuits.evaluation.sizes import random_curve, size_curve
     from kcircuits.graph import Graph
     from kcircuits.model.loading import Model, load_model
+    from kcircuits.planning.plan import Plan, plan
     from kcircuits.profile import profiled
+    from kcircuits.report.drawing import draw
     from kcircuits.scores import Scores
     from kcircuits.selection import Selection, select
-    from kcircuits.sizes import compare_sizes
-    from kcircuits.sweep import sweep
+    from kcircuits.sizes import SizeOptions, compare_sizes
+    from kcircuits.sweeps.run import sweep
+    from kcircuits.task import Task
 
 __all__ = [
+    "Acdc",
     "Circuit",
+    "CleanCorrupted",
+    "Eap",
+    "EapIg",
+    "EapIgActivations",
     "Edge",
+    "EdgePruning",
     "EditRequest",
     "EditedModel",
+    "Evaluation",
+    "Exact",
     "Graph",
+    "Ifr",
     "KCircuitsError",
     "Model",
+    "Plan",
     "Prompt",
+    "Relp",
     "Scores",
     "Selection",
+    "SizeOptions",
+    "Task",
     "attribute",
     "check_model",
     "compare",
     "compare_sizes",
     "discover",
+    "draw",
     "edit",
     "edit_each",
     "evaluate",
+    "exact_scores",
     "explain_edit",
     "few_shot_pairs",
     "hallucinations",
@@ -78,35 +111,56 @@ __all__ = [
     "layer_curves",
     "load_model",
     "load_relation",
+    "minimality",
     "node_flows",
+    "plan",
     "profiled",
+    "random_curve",
     "read_heads",
     "read_neighbours",
     "read_prompts",
     "read_requests",
     "relation_prompts",
     "select",
+    "size_curve",
     "sweep",
     "tokenise",
 ]
 
 _HOMES = {
+    "Acdc": "kcircuits.discovery",
     "Circuit": "kcircuits.circuit",
+    "CleanCorrupted": "kcircuits.discovery",
+    "Eap": "kcircuits.discovery",
+    "EapIg": "kcircuits.discovery",
+    "EapIgActivations": "kcircuits.discovery",
     "Edge": "kcircuits.circuit",
+    "EdgePruning": "kcircuits.discovery",
     "EditRequest": "kcircuits.editing.request",
     "EditedModel": "kcircuits.editing.edit",
+    "Evaluation": "kcircuits.evaluation.evaluation",
+    "Exact": "kcircuits.discovery",
     "Graph": "kcircuits.graph",
+    "Ifr": "kcircuits.discovery",
     "KCircuitsError": "kcircuits.errors",
     "Model": "kcircuits.model.loading",
+    "Plan": "kcircuits.planning.plan",
     "Prompt": "kcircuits.data.prompts",
+    "Relp": "kcircuits.discovery",
     "Scores": "kcircuits.scores",
     "Selection": "kcircuits.selection",
-    "attribute": "kcircuits.discover",
+    "SizeOptions": "kcircuits.sizes",
+    "Task": "kcircuits.task",
+    "attribute": "kcircuits.discovery.run",
     "check_model": "kcircuits.checking",
     "compare": "kcircuits.analysis.compare",
     "compare_sizes": "kcircuits.sizes",
+    "discover": "kcircuits.discovery.run",
+    "draw": "kcircuits.report.drawing",
     "edit": "kcircuits.editing.edit",
     "edit_each": "kcircuits.editing.edit",
+    "evaluate": "kcircuits.evaluation.run",
+    "exact_scores": "kcircuits.discovery.exact",
     "explain_edit": "kcircuits.editing.explain",
     "few_shot_pairs": "kcircuits.data.few_shot",
     "hallucinations": "kcircuits.analysis.hallucination",
@@ -116,23 +170,24 @@ _HOMES = {
     "layer_curves": "kcircuits.analysis.curves",
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",
+    "minimality": "kcircuits.evaluation.minimality",
     "node_flows": "kcircuits.editing.flows",
+    "plan": "kcircuits.planning.plan",
     "profiled": "kcircuits.profile",
+    "random_curve": "kcircuits.evaluation.sizes",
     "read_heads": "kcircuits.analysis.heads",
     "read_neighbours": "kcircuits.editing.neighbours",
     "read_prompts": "kcircuits.data.prompts",
     "read_requests": "kcircuits.editing.records.reading",
     "relation_prompts": "kcircuits.data.relations",
     "select": "kcircuits.selection",
+    "size_curve": "kcircuits.evaluation.sizes",
+    "sweep": "kcircuits.sweeps.run",
     "tokenise": "kcircuits.data.prompts",
 }
-# Packages that can be called like the function of the same name in them (kcircuits.callable_package).
-_CALLABLE = ("discover", "evaluate", "sweep")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _CALLABLE:
-        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

@@ -190,7 +190,7 @@ class Engine:
         chunk_limit: int | None = None,
         checkpoint: Keeper | None = None,
     ) -> Any:
-        """Run the compiled search; `kcircuits.discover.acdc` says what it does.
+        """Run the compiled search; `kcircuits.discovery.acdc` says what it does.
 
         `progress` is called after every chunk of hypotheses with an `AcdcProgress`; an exception that it
         raises ends the search, and so does Ctrl-C. Returns an `AcdcResult`. A `checkpoint` is asked after
@@ -362,7 +362,7 @@ def mean_activations(spec: ModelSpec, task: Task, memory: int, placement: Placem
     # Rounded senders would give rounded means.
     exact = replace(placement, layout="recomputed") if placement.layout == "bfloat16" else placement
     for portion in portions(spec, reference, left, **vars(exact)):
-        part = _session(spec, Task(portion), None, exact.layout).sender_sums(by_position)
+        part = _session(spec, Task(portion, "zero"), None, exact.layout).sender_sums(by_position)
         if sums is None:
             sums = part.new_zeros(part.shape[0], longest, part.shape[2])
         sums[:, : part.shape[1]] += part

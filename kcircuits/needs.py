@@ -6,9 +6,9 @@ work; all else is cut until it fits. Weights come on top.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from kcircuits.data.prompts import Prompt
 from kcircuits.layouts import (
@@ -25,8 +25,43 @@ from kcircuits.model.spec import Experts, Mlp, ModelSpec
 from kcircuits.portions import engine_bytes_per_token, means_bytes
 from kcircuits.task import Task
 
-TOGETHER = ("acdc", "edge-pruning")
-"""Methods that take all prompts at once, as every decision depends on all of them."""
+
+class Costs(Protocol):
+    """What is known of a method's costs; `kcircuits.discovery.Method` says what each means."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its options."""
+        ...
+
+    @property
+    def takes_all_prompts(self) -> bool:
+        """Whether it takes all prompts at once."""
+        ...
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether it is made of runs with gradients."""
+        ...
+
+    @property
+    def keeps_a_run(self) -> bool:
+        """Whether it keeps the plain run beside those that it goes through."""
+        ...
+
+    @property
+    def reads_ablated(self) -> bool:
+        """Whether it reads what absent edges carry."""
+        ...
+
+    def workspace(self, sizes: Sizes, memory: int, largest_chunk: int | None = None) -> int:
+        """Bytes beside the engine, of a method without gradients."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -141,7 +176,7 @@ def exact_workspace(sizes: Sizes, memory: int, limit: int) -> int:
     return search_workspace(sizes, memory, len(graph.senders) + len(graph.receivers), 1, limit)
 
 
-def pruning_workspace(sizes: Sizes, memory: int, limit: int) -> int:
+def pruning_workspace(sizes: Sizes) -> int:
     """Outputs and their gradients, every receiver's input three times, and the insides of the blocks."""
     graph = sizes.spec.graph
     rows = 2 * len(graph.senders) + 3 * len(graph.receivers)
@@ -149,27 +184,18 @@ def pruning_workspace(sizes: Sizes, memory: int, limit: int) -> int:
     return sizes.tokens * (rows * sizes.row + insides) + len(sizes.spec.layers) * sizes.pattern
 
 
-def flow_workspace(sizes: Sizes, memory: int, limit: int) -> int:
+def flow_workspace(sizes: Sizes) -> int:
     """The run's outputs once more."""
     return len(sizes.spec.graph.senders) * sizes.node
 
 
-SEARCHES: dict[str, Callable[[Sizes, int, int], int]] = {
-    "acdc": acdc_workspace,
-    "exact": exact_workspace,
-    "edge-pruning": pruning_workspace,
-    "ifr": flow_workspace,
-}
-"""Methods that are not made of runs with gradients: their workspace with a budget and a largest chunk."""
-
-
-def placement_for_search(method: str, spec: ModelSpec, prompts: Sequence[Prompt], kept: bool) -> Placement:
-    """All senders in memory, and beside them what one of `SEARCHES` takes at least."""
-    if method in TOGETHER:
+def placement_for_search(method: Costs, spec: ModelSpec, prompts: Sequence[Prompt], kept: bool) -> Placement:
+    """All senders in memory, and beside them what a method without gradients takes at least."""
+    if method.takes_all_prompts:
         return IN_MEMORY
     longest = max(len(prompt.clean_ids) for prompt in prompts)
     sizes = Sizes(spec, kept, longest, 1, longest)
-    return Placement("memory", -(-SEARCHES[method](sizes, 0, 1) // longest) + mask_bytes_per_token(longest))
+    return Placement("memory", -(-method.workspace(sizes, 0, 1) // longest) + mask_bytes_per_token(longest))
 
 
 def placement_for_readings(spec: ModelSpec, prompts: Sequence[Prompt]) -> Placement:
@@ -180,34 +206,29 @@ def placement_for_readings(spec: ModelSpec, prompts: Sequence[Prompt]) -> Placem
     return Placement("memory", copied + patterns + mask_bytes_per_token(longest))
 
 
-def for_method(method: str, spec: ModelSpec, task: Task, settings: Mapping[str, Any]) -> Need:
-    """The search of a method of `kcircuits.discover`, by its name and options."""
-    kept, on_cpu = task.ablation != "zero", spec.embedding.device.type == "cpu"
+def for_method(method: Costs, spec: ModelSpec, task: Task) -> Need:
+    """The search of a method of `kcircuits.discover`."""
+    kept = task.ablation != "zero" and method.reads_ablated
+    on_cpu = spec.embedding.device.type == "cpu"
     means = means_bytes(spec, task)
-    if method in TOGETHER:
+    if method.takes_all_prompts:
         sizes = Sizes.of(spec, kept, task.prompts)
         mask = sizes.longest * mask_bytes_per_token(sizes.longest)
-        least = sizes.engine + mask + SEARCHES[method](sizes, 0, 1) + means
-        return Need(method, of_all(task.prompts), least, on_cpu)
+        least = sizes.engine + mask + method.workspace(sizes, 0, 1) + means
+        return Need(method.name, of_all(task.prompts), least, on_cpu)
     longest = max(len(prompt.clean_ids) for prompt in task.prompts)
-    if method in SEARCHES:
-        kept = kept and method != "ifr"
-        beside = placement_for_search(method, spec, task.prompts, kept).beside
-        per_token = engine_bytes_per_token(spec, kept) + beside
-    else:
-        senders = settings.get("senders", "auto")
+    if method.has_gradients:
+        senders = method.settings["senders"]
         layouts: tuple[Layout, ...] = ("memory", "recomputed") if senders == "auto" else (senders,)
-        how = (method_keeps_a_run(method), bool(settings.get("qk_fix")))
+        how = (method.keeps_a_run, bool(method.settings["qk_fix"]))
         per_token = min(
             engine_bytes_per_token(spec, kept, layout) + run_bytes_per_token(spec, layout, longest, *how)
             for layout in layouts
         )
-    return Need(method, of_longest(task.prompts), longest * per_token + means, on_cpu)
-
-
-def method_keeps_a_run(method: str) -> bool:
-    """Whether a gradient method keeps the plain run beside those that it goes through."""
-    return method == "eap-ig-activations"
+    else:
+        beside = placement_for_search(method, spec, task.prompts, kept).beside
+        per_token = engine_bytes_per_token(spec, kept) + beside
+    return Need(method.name, of_longest(task.prompts), longest * per_token + means, on_cpu)
 
 
 def for_circuits(spec: ModelSpec, task: Task, streams: int = 0) -> Need:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kcircuits import scores_file
-from kcircuits.circuit import Edge
+from kcircuits.circuit import Circuit, Edge
 from kcircuits.documents import shown
 from kcircuits.edge_table import edge_table
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
 from kcircuits.graph import Graph
 from kcircuits.identity import check_same_weights, graph_of
+from kcircuits.selection import Level, Selection, select
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -105,6 +106,37 @@ class Scores:
     def to_pandas(self) -> DataFrame:
         """One row per edge of the graph; `kcircuits.edge_table.edge_table` says which columns."""
         return edge_table(self.edges(self.graph.valid))
+
+    def select(
+        self,
+        *,
+        top_n: int | None = None,
+        threshold: float | None = None,
+        absolute: bool = True,
+        greedy: bool = False,
+        level: Level = "edge",
+    ) -> Circuit:
+        """The circuit of the best edges; what lies on no path from `input` to `logits` is dropped.
+
+        Parameters
+        ----------
+        top_n, threshold, absolute, greedy, level
+            As for `kcircuits.Selection`; exactly one of `top_n` and `threshold`.
+
+        Returns
+        -------
+        Circuit
+            Without its metric, as nothing is run: `kcircuits.evaluate` measures it.
+
+        Raises
+        ------
+        KCircuitsError
+            If the values do not go together, or no edge is left.
+        """
+        selection = Selection(top_n, threshold, absolute, greedy, level)
+        edges = self.edges(select(self.graph, self.matrix, selection))
+        settings = {**self.settings, **asdict(selection)}
+        return Circuit(self.graph, self.model, self.method, settings, {}, edges, {})
 
     def check_model(self, identity: dict[str, Any]) -> None:
         """Make sure that the scores belong to a model.

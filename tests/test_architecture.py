@@ -7,28 +7,29 @@ from collections.abc import Iterator
 import grimp
 import pytest
 
-from kcircuits.discover import METHODS
+from kcircuits.discovery import METHODS
 
 # From the lowest level up. Packages of one level may import each other.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "_native", "_C", "callable_package", "file_kinds"),
+    ("errors", "_native", "_C", "file_kinds"),
     ("documents", "json_records", "files", "tensor_files", "nodes", "graph", "memory", "metrics", "profile"),
+    ("option_fields",),
     ("paths", "json_cursor"),
     ("identity", "random_circuits", "ops"),
     ("circuit", "circuit_json", "scores_file"),
     ("edge_table", "selection"),
     ("scores",),
     ("interop",),
-    ("model",),
     ("data",),
+    ("model",),
     ("portions", "task"),
     ("layouts",),
     ("needs",),
     ("engine",),
-    ("checking", "discover", "evaluate"),
+    ("checking", "discovery", "evaluation"),
     ("sizes", "planning", "analysis"),
     ("editing",),
-    ("report", "sweep"),
+    ("report", "sweeps"),
     ("cli",),
     ("__main__",),
 )
@@ -79,11 +80,11 @@ def test_the_rule_sees_real_imports(imports):
 def test_no_cycles_between_methods(imports):
     """Discovery methods do not import each other, and shared modules import no method."""
     methods = {method.__module__ for method in METHODS.values()}
-    common = {f"kcircuits.discover.{name}" for name in ("method", "progress", "by_scores", "gates")}
+    common = {f"kcircuits.discovery.{name}" for name in ("method", "progress", "by_scores", "gates")}
     for module in methods | common:
         imported = imports.find_modules_directly_imported_by(module)
         assert not imported & (methods - {module})
-        assert not imported & {"kcircuits.discover.run", "kcircuits.discover.methods"}
+        assert not imported & {"kcircuits.discovery.run", "kcircuits.discovery.methods"}
 
 
 def test_the_package_itself_imports_nothing(imports):

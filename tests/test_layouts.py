@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kcircuits.discover import attribute, discover
+from kcircuits.discovery import attribute, discover
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
 from kcircuits.layouts import placement_for_circuits, placement_for_scores
@@ -12,6 +12,7 @@ from kcircuits.model.loading import Model
 from kcircuits.portions import engine_bytes_per_token, portions
 from kcircuits.task import Task
 from tests.circuits import identity_for
+from tests.experiments import experiment
 from tests.models import BUILDERS, tiny_spec
 from tests.tasks import random_prompts_of
 
@@ -56,10 +57,10 @@ def test_an_engine_takes_what_is_said(name, ablation, layout):
 def test_the_scores_of_a_method_do_not_depend_on_the_layout(method):
     spec = tiny_spec("llama_gqa")
     model = Model(spec, None, identity_for(spec.graph))
-    exact = attribute(model, PROMPTS, method, senders="memory")
+    exact = attribute(model, *experiment(PROMPTS, method, default="corrupt", senders="memory"))
     largest = float(abs(exact.matrix).max())
     for how in ({"senders": "recomputed"}, {"memory": 1}):
-        ours = attribute(model, PROMPTS, method, **how)
+        ours = attribute(model, *experiment(PROMPTS, method, default="corrupt", **how))
         assert ours.matrix == pytest.approx(exact.matrix, abs=2e-6 * largest)
     assert ours.settings["senders"] == "auto"
 
@@ -78,4 +79,4 @@ def test_bad_input(method, senders, message):
     spec = tiny_spec("llama")
     options = {"threshold": 0.1} if method == "acdc" else {"top_n": 5}
     with pytest.raises(KCircuitsError, match=message):
-        discover(Model(spec, None, {}), PROMPTS, method, senders=senders, **options)
+        discover(Model(spec, None, {}), *experiment(PROMPTS, method, senders=senders, **options))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kcircuits.discover import discover
+from kcircuits.discovery import Acdc, discover
 from kcircuits.engine import Engine, measure
-from kcircuits.evaluate import evaluate
+from kcircuits.evaluation import evaluate
 from kcircuits.metrics import reported
 from kcircuits.model.loading import Model, load_model
 from kcircuits.sizes import SizeOptions, compare_sizes
@@ -40,19 +40,17 @@ def test_no_negative_divergence_in_results(model, rounded_down):
     spec = model.spec
     raw = measure(spec, Task(PROMPTS, "corrupt", "kl"), spec.graph.valid[None], 2**28)
     assert raw[0] < 0
-    circuit = discover(model, PROMPTS, threshold=0.05, ablation="corrupt", metric="kl")
+    circuit = discover(model, Task(PROMPTS, "corrupt", metric="kl"), Acdc(threshold=0.05))
     assert circuit.metric["full"] == 0
-    result = evaluate(circuit, model, PROMPTS, random_circuits=1)
+    result = evaluate(model, Task.as_found(circuit, PROMPTS), circuit, random_circuits=1)
     assert set(result.full.metric) == {0}
     assert min(result.full.kl) >= 0
-    sizes = compare_sizes(
-        model, PROMPTS, ("eap-ig-inputs",), ablation="corrupt", metric="kl", options=OPTIONS
-    )
+    sizes = compare_sizes(model, Task(PROMPTS, "corrupt", metric="kl"), ("eap-ig-inputs",), options=OPTIONS)
     assert sizes.full == 0
 
 
 def test_other_metrics_stay_as_they_are(model, rounded_down):
     task = Task(PROMPTS, "corrupt", "logit-diff")
     raw = measure(model.spec, task, model.spec.graph.valid[None], 2**28)[0]
-    circuit = discover(model, PROMPTS, threshold=0.05, ablation="corrupt", metric="logit-diff")
+    circuit = discover(model, Task(PROMPTS, "corrupt", metric="logit-diff"), Acdc(threshold=0.05))
     assert circuit.metric["full"] == raw

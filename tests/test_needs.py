@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kcircuits import memory
+from kcircuits.discovery import Acdc, Eap, EapIgActivations, method_of
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
 from kcircuits.memory import MOST, SMALL, Need, budget_for, memory_bytes, size_text
@@ -47,23 +48,24 @@ def test_the_named_size_is_enough(count):
 @pytest.mark.parametrize("method", ["eap", "eap-ig-activations", "exact", "ifr"])
 def test_prompts_one_at_a_time_need_what_the_longest_does(method):
     spec = tiny_spec("llama_gqa")
-    least = [for_method(method, spec, Task(some, "corrupt"), {}).least for some in (PROMPTS, PROMPTS[2:])]
-    assert least[0] == least[1] > for_method(method, spec, Task(PROMPTS[:2], "corrupt"), {}).least
-    assert "the longest prompt (40 tokens)" in for_method(method, spec, Task(PROMPTS), {}).text
+    made = method_of(method, {})
+    least = [for_method(made, spec, Task(some, "corrupt")).least for some in (PROMPTS, PROMPTS[2:])]
+    assert least[0] == least[1] > for_method(made, spec, Task(PROMPTS[:2], "corrupt")).least
+    assert "the longest prompt (40 tokens)" in for_method(made, spec, Task(PROMPTS, "zero")).text
 
 
 def test_all_prompts_together_need_more():
     spec = tiny_spec("llama_gqa")
-    one, all_of_them = (for_method("acdc", spec, Task(some), {}) for some in (PROMPTS[2:], PROMPTS))
+    one, all_of_them = (for_method(Acdc(), spec, Task(some, "zero")) for some in (PROMPTS[2:], PROMPTS))
     assert all_of_them.least > 1.1 * one.least
     assert all_of_them.text.endswith("for all 3 prompts (48 tokens), which it takes together")
 
 
 def test_the_query_key_correction_and_a_run_that_stays_count():
-    spec, task = tiny_spec("llama_gqa"), Task(PROMPTS)
-    plain = for_method("eap", spec, task, {}).least
-    assert for_method("eap", spec, task, {"qk_fix": True}).least > plain
-    assert for_method("eap-ig-activations", spec, task, {}).least > plain
+    spec, task = tiny_spec("llama_gqa"), Task(PROMPTS, "zero")
+    plain = for_method(Eap(), spec, task).least
+    assert for_method(Eap(qk_fix=True), spec, task).least > plain
+    assert for_method(EapIgActivations(), spec, task).least > plain
 
 
 def test_means_count_by_position():
@@ -81,5 +83,5 @@ def test_means_count_by_position():
 def test_ragged_prompts_have_one_mask():
     """The shorter prompt adds its own rows to the engine, and no mask of the longest one's size."""
     spec = tiny_spec("llama_gqa")
-    both, long = (Engine(spec, Task(random_prompts_of(lengths))).bytes for lengths in ([60, 2], [60]))
+    both, long = (Engine(spec, Task(random_prompts_of(lengths), "zero")).bytes for lengths in ([60, 2], [60]))
     assert both - long < 60 * 60 * 4

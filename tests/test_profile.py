@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kcircuits._native import C
-from kcircuits.discover.acdc import Acdc
+from kcircuits.discovery.acdc import Acdc
 from kcircuits.engine import Engine, measure
 from kcircuits.errors import KCircuitsError
 from kcircuits.profile import Profile, Work, profiled
@@ -78,8 +78,8 @@ def test_edge_mixes_do_their_additions(spec, task):
 
 @pytest.mark.parametrize("method", ["eap", "exact", "relp", "edge-pruning"])
 def test_other_methods_are_recorded(spec, method):
-    from kcircuits.discover.method import Found
-    from kcircuits.discover.methods import method_of
+    from kcircuits.discovery.method import Found
+    from kcircuits.discovery.methods import method_of
 
     task = Task(random_prompts_of([LENGTH, 3]), "corrupt", "nll")
     options = {"steps": 2} if method == "edge-pruning" else {}

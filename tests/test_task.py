@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -36,3 +37,38 @@ def test_what_is_needed(ablation, metric):
 def test_bad_tasks(arguments, message):
     with pytest.raises(KCircuitsError, match=message):
         Task(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "expected"), [(FULL, "corrupt"), (BARE, "zero"), ((FULL[0], BARE[1]), "zero")]
+)
+def test_the_default_ablation(prompts, expected):
+    assert Task(prompts).ablation == expected
+
+
+def test_equal_by_content_and_through_json():
+    task = Task(FULL, metric="logit-diff", reference=BARE, fold_value_biases=True)
+    again = Task.from_json(json.loads(json.dumps(task.to_json())))
+    assert again == task and hash(again) == hash(task)
+    assert again != replace(task, fold_value_biases=False)
+    assert len(repr(task)) < 120
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "kcircuits/1"}, "not a task"),
+        ({"prompts": [{"clean_ids": ["a"], "answer_id": 1}]}, "'clean_ids' must be a list of ids"),
+        ({"prompts": []}, "there are no prompts"),
+        ({"keep_positions": 1}, "'keep_positions' must be true or false"),
+    ],
+)
+def test_bad_json(change, message):
+    with pytest.raises(KCircuitsError, match=message):
+        Task.from_json(Task(FULL).to_json() | change)
+
+
+@pytest.mark.parametrize("given", ["text", ["text"], 3])
+def test_what_is_no_prompt(given):
+    with pytest.raises(KCircuitsError, match="prompts must be"):
+        Task(given)

@@ -11,7 +11,7 @@ from peers.exchange import as_prompts
 from peers.protocol import serve
 
 import kcircuits
-from kcircuits.discover import method_of, scorer_of
+from kcircuits.discovery import method_of
 from kcircuits.engine import measure as measured
 from kcircuits.memory import memory_bytes
 from kcircuits.task import Task
@@ -61,7 +61,7 @@ def measure(edges: list[tuple[int, int]]) -> list[float]:
 
 
 def _scores(method: str, options: dict[str, Any]) -> tuple[float, np.ndarray]:
-    scorer = scorer_of(method, options)
+    scorer = method_of(method, options)
     start = perf_counter()
     matrix = scorer.scores(model.spec, task, memory_bytes(None), None)
     return perf_counter() - start, matrix

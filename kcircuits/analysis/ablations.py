@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from kcircuits.evaluate.measure import measure_runs
-from kcircuits.evaluate.measures import HIT_RANK, RunMeasures
+from kcircuits.evaluation.measure import measure_runs
+from kcircuits.evaluation.measures import HIT_RANK, RunMeasures
 from kcircuits.graph import Graph, layer_of
 from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kcircuits.evaluate.intervals import LEVEL, resampling_weights
+from kcircuits.evaluation.intervals import LEVEL, resampling_weights
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from kcircuits.analysis.prepare import engines_with_prompts, task_for
 from kcircuits.analysis.prompt_texts import PromptText, texts_of
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
-from kcircuits.evaluate.prepare import check_whole
+from kcircuits.evaluation.prepare import check_whole
 from kcircuits.files import write_atomically
 from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model

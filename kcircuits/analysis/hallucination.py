@@ -48,7 +48,7 @@ def hallucinations(
     KCircuitsError
         If the model makes no error, or a prompt does not fit it.
     """
-    spec, task = model.spec, Task(tuple(prompts))
+    spec, task = model.spec, Task(tuple(prompts), "zero")
     given = task.prompts
     budget = budget_for(memory, [for_circuits(spec, task), for_readings(spec, given)])
     tops = _most_likely(spec, given, budget)
@@ -70,7 +70,7 @@ def hallucinations(
 def _most_likely(spec: ModelSpec, prompts: Sequence[Prompt], memory: int) -> list[int]:
     """The token that the full model finds most likely, of each prompt."""
     tops: list[int] = []
-    for engine in engines_for_circuits(spec, Task(tuple(prompts)), memory):
+    for engine in engines_for_circuits(spec, Task(tuple(prompts), "zero"), memory):
         rows = engine.full_rows()
         read = vocab_readout(rows, dense(spec.unembedding), None, spec.unembedding_bias, topk=1)
         tops += read.topk_ids[:, 0].tolist()
@@ -125,7 +125,7 @@ def _curves(spec: ModelSpec, prompts: Sequence[Prompt], memory: int) -> tuple[np
     """Rank and probability of right and wrong answers in the full run, each [2, N, L + 1]."""
     ranks: list[np.ndarray] = []
     probabilities: list[np.ndarray] = []
-    for engine, portion in engines_with_prompts(spec, Task(tuple(prompts)), memory):
+    for engine, portion in engines_with_prompts(spec, Task(tuple(prompts), "zero"), memory):
         rows = (torch.tensor(engine.starts[1:]) - 1).tolist()
         places = [Place(row, prompt.answer_id) for row, prompt in zip(rows, portion, strict=True)]
         places += [Place(row, prompt.wrong_id or 0) for row, prompt in zip(rows, portion, strict=True)]

@@ -18,7 +18,7 @@ from kcircuits.analysis.prompt_texts import PromptText, texts_of
 from kcircuits.circuit import Circuit, Edge
 from kcircuits.data.prompts import Prompt
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate.prepare import check_whole
+from kcircuits.evaluation.prepare import check_whole
 from kcircuits.files import write_atomically
 from kcircuits.graph import Graph
 from kcircuits.memory import budget_for

@@ -12,14 +12,16 @@ from kcircuits.analysis.in_context_results import AddedHead, InContext
 from kcircuits.analysis.prepare import plain_engines
 from kcircuits.circuit import Circuit
 from kcircuits.data.few_shot import PARTS, FewShotPair
-from kcircuits.discover.run import discover
+from kcircuits.discovery import method_of
+from kcircuits.discovery.run import discover
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate.prepare import check_whole
+from kcircuits.evaluation.prepare import check_whole
 from kcircuits.graph import head_of, kind_of, layer_of
 from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.needs import for_circuits, for_method, for_readings
+from kcircuits.selection import Selection
 from kcircuits.task import Ablation, Task
 
 GradientMethod = Literal["eap", "eap-ig-inputs", "eap-ig-activations", "relp"]
@@ -79,10 +81,12 @@ def in_context_learning(
     needs = [for_readings(model.spec, asked["few-shot"])]
     for prompts in asked.values():
         task = Task(prompts, ablation)
-        needs += [for_method(method, model.spec, task, {}), for_circuits(model.spec, task)]
+        needs += [for_method(method_of(method, {}), model.spec, task), for_circuits(model.spec, task)]
     budget = budget_for(memory, needs)
     circuits = {
-        name: discover(model, prompts, method, ablation=ablation, top_n=top_n, memory=budget)
+        name: discover(
+            model, Task(prompts, ablation), method_of(method, {}), Selection(top_n=top_n), memory=budget
+        )
         for name, prompts in asked.items()
     }
     added = _added(circuits["few-shot"], circuits["zero-shot"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kcircuits.analysis.ablations import HeadAblation, means_of
 from kcircuits.circuit import Circuit
 from kcircuits.data.few_shot import Part
-from kcircuits.evaluate.measures import RunMeasures
+from kcircuits.evaluation.measures import RunMeasures
 from kcircuits.files import write_atomically
 
 if TYPE_CHECKING:

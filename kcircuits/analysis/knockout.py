@@ -15,10 +15,10 @@ from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import check_all_fit
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate.intervals import resampling_weights
-from kcircuits.evaluate.measure import measure_runs
-from kcircuits.evaluate.measures import HIT_RANK, RunMeasures
-from kcircuits.evaluate.prepare import check_whole, spec_and_task
+from kcircuits.evaluation.intervals import resampling_weights
+from kcircuits.evaluation.measure import measure_runs
+from kcircuits.evaluation.measures import HIT_RANK, RunMeasures
+from kcircuits.evaluation.prepare import check_whole, spec_and_task
 from kcircuits.files import write_atomically
 from kcircuits.graph import Graph
 from kcircuits.memory import budget_for

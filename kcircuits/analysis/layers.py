@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kcircuits.analysis.prepare import check_finite
 from kcircuits.engine import Engine
-from kcircuits.evaluate.readout import read_answers
+from kcircuits.evaluation.readout import read_answers
 from kcircuits.model.forward import normalise
 from kcircuits.model.spec import ModelSpec
 

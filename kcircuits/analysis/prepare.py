@@ -10,7 +10,7 @@ from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import Engine, engines, engines_for_circuits
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate.prepare import spec_and_task
+from kcircuits.evaluation.prepare import spec_and_task
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.needs import placement_for_readings
@@ -36,7 +36,7 @@ def task_for(
         return model.spec, Task(tuple(prompts), ablation or "zero", "nll", tuple(reference))
     if ablation is not None or reference:
         raise KCircuitsError("an ablation is of a circuit's absent edges, and there is no circuit: give one")
-    return model.spec, Task(tuple(prompts))
+    return model.spec, Task(tuple(prompts), "zero")
 
 
 def engines_with_prompts(
@@ -53,7 +53,7 @@ def plain_engines(spec: ModelSpec, prompts: Sequence[Prompt], memory: int) -> It
     """Engines of plain runs with all senders in memory, portion by portion, and each one's first prompt."""
     first = 0
     placement = placement_for_readings(spec, prompts)
-    for engine in engines(spec, Task(tuple(prompts)), memory, placement):
+    for engine in engines(spec, Task(tuple(prompts), "zero"), memory, placement):
         yield engine, first
         first += engine.num_prompts
 

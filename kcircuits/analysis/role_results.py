@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from kcircuits.analysis.ablations import HeadAblation, means_of
-from kcircuits.evaluate.measures import RunMeasures
+from kcircuits.evaluation.measures import RunMeasures
 from kcircuits.files import write_atomically
 
 if TYPE_CHECKING:

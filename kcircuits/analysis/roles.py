@@ -16,8 +16,8 @@ from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
 from kcircuits.data.tokens import tokenise_text
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate.intervals import percentile_interval, resampling_weights
-from kcircuits.evaluate.prepare import check_whole
+from kcircuits.evaluation.intervals import percentile_interval, resampling_weights
+from kcircuits.evaluation.prepare import check_whole
 from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec

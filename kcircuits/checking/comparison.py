@@ -74,7 +74,7 @@ def of_spec(spec: ModelSpec, memory: int | str | None) -> NextToken:
     """The compiled engine's logits, of one prompt at a time; raises where it does not fit into the memory."""
 
     def logits(ids: tuple[int, ...]) -> Tensor:
-        task = Task((Prompt(ids, 0),))
+        task = Task((Prompt(ids, 0),), "zero")
         budget = budget_for(memory, [for_readings(spec, task.prompts)])
         return read_out(spec, engine_of(spec, task, budget).full_rows())[0]
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
-from kcircuits.errors import KCircuitsError
+from kcircuits.errors import KCircuitsError, KCircuitsWarning
 from kcircuits.model.huggingface import garbage_kept
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -47,7 +49,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     from kcircuits.cli.app import app
 
     try:
-        status = app(args=arguments, prog_name="kcircuits", standalone_mode=False)
+        with _warnings_in_a_line():
+            status = app(args=arguments, prog_name="kcircuits", standalone_mode=False)
     except typer.TyperException as error:  # an option that is unknown, missing or of the wrong type
         _say(f"{error.format_message()} (see --help)")
         return BAD_INPUT
@@ -63,6 +66,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _say(_first_line(str(error)))
         return FAILED
     return status if isinstance(status, int) else OK
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Print warnings of this package as errors are printed: one line, without a place in the source."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, KCircuitsWarning):
+                _say(f"warning: {message}")
+            else:
+                others(message, category, *place, **more)
+
+        warnings.simplefilter("always", KCircuitsWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _can_be_said_in_a_line(error: RuntimeError) -> bool:

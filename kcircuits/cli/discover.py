@@ -13,24 +13,17 @@ import typer
 
 from kcircuits.cli import options
 from kcircuits.cli.prompts import Chosen, Source
+from kcircuits.discovery.methods import METHODS
 from kcircuits.errors import KCircuitsError
-from kcircuits.metrics import Metric
-from kcircuits.task import Ablation, Task
+from kcircuits.task import Task
 
 if TYPE_CHECKING:
     from kcircuits.circuit import Circuit
 
-Method = Literal[
-    "acdc",
-    "edge-pruning",
-    "eap",
-    "eap-ig-inputs",
-    "eap-ig-activations",
-    "clean-corrupted",
-    "ifr",
-    "exact",
-    "relp",
-]
+if TYPE_CHECKING:
+    Method = str
+else:
+    Method = Literal[tuple(METHODS)]
 Level = Literal["edge", "node"]
 
 
@@ -51,8 +44,8 @@ def command(
     half: options.HALF = None,
     split_seed: options.SPLIT_SEED = None,
     method: Annotated[Method, typer.Option("--method", help="How to search.")] = "acdc",
-    ablation: Annotated[Ablation, typer.Option("--ablation", help="What an absent edge carries.")] = "zero",
-    metric: Annotated[Metric, typer.Option("--metric", help="What may not get worse.")] = "nll",
+    ablation: options.ABLATION = None,
+    metric: options.METRIC = "nll",
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -139,7 +132,8 @@ def command(
     from kcircuits.cli.progress import shown_progress
     from kcircuits.cli.results import drawable, write_circuit
     from kcircuits.cli.setup import prepare, read_reference
-    from kcircuits.discover import discover, method_of
+    from kcircuits.discovery import discover, method_and_selection
+    from kcircuits.discovery.run import check_experiment
     from kcircuits.files import check_output_file, check_output_folder, written_together
     from kcircuits.model.devices import devices_of
     from kcircuits.profile import profiled
@@ -157,15 +151,16 @@ def command(
         "senders": senders,
     }
     chosen_options = {name: value for name, value in given.items() if value is not None}
-    made = method_of(method, chosen_options)
-    if scores is not None and method == "acdc":
-        raise KCircuitsError("acdc does not score all edges: --scores is for the other methods")
-    if checkpoint is not None and method != "acdc":
-        raise KCircuitsError(f"--checkpoint is for acdc alone, got {method}")
+    made, selection = method_and_selection(method, chosen_options)
+    if scores is not None and not made.writes_scores:
+        raise KCircuitsError(f"{method} does not score all edges: --scores is for the other methods")
+    if checkpoint is not None and not made.resumes:
+        able = ", ".join(name for name, each in METHODS.items() if each.resumes)
+        raise KCircuitsError(f"--checkpoint is for {able} alone, got {method}")
     loaded, chosen = prepare(
         model,
         source,
-        with_partners=ablation == "corrupt" or metric == "logit-diff",
+        with_partners=options.with_partners(ablation, metric),
         memory=memory,
         threads=threads,
         dtype=dtype,
@@ -175,7 +170,15 @@ def command(
     if profile and any(device.type != "cpu" for device in devices_of(loaded.spec)):
         raise KCircuitsError("--profile is for models on the CPU: other devices work on behind a call")
     reference = read_reference(reference_prompts, ablation, loaded)
-    made.check(loaded.spec, Task(chosen.prompts, ablation, metric, reference))
+    task = Task(
+        chosen.prompts,
+        ablation,  # type: ignore[arg-type]  # None is resolved by the task
+        metric,
+        reference,
+        fold_value_biases=fold_value_biases,
+        keep_positions=keep_positions,
+    )
+    check_experiment(loaded, task, made)
     folder = check_output_folder(out)
     if scores is not None:
         check_output_folder(Path(scores).parent)
@@ -190,18 +193,13 @@ def command(
             search = partial(
                 discover,
                 loaded,
-                chosen.prompts,
-                method,
-                ablation=ablation,
-                metric=metric,
-                reference=reference,
-                fold_value_biases=fold_value_biases,
-                keep_positions=keep_positions,
+                task,
+                made,
+                selection,
                 memory=memory,
                 progress=progress,
                 scores=scores,
                 checkpoint=checkpoint,
-                **chosen_options,
             )
             circuit, where = profiled(search) if profile else (search(), None)
         given_input = source.given(

@@ -246,7 +246,7 @@ def _moments(
 def _bar(unit: str, show: bool) -> Iterator[Callable[[int, int], None] | None]:
     """A callback for steps done and steps in all, as editors have it."""
     from kcircuits.cli.progress import shown_progress
-    from kcircuits.discover.progress import Steps
+    from kcircuits.discovery.progress import Steps
 
     with shown_progress(show) as callback:
         yield callback and (lambda done, of: callback(Steps(done, of, unit)))

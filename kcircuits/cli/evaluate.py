@@ -12,7 +12,7 @@ from kcircuits.cli import options
 from kcircuits.cli.prompts import Source
 from kcircuits.errors import KCircuitsError
 from kcircuits.metrics import Metric
-from kcircuits.task import Ablation, Task
+from kcircuits.task import Ablation
 
 if TYPE_CHECKING:
     from kcircuits.cli.measured import Measured
@@ -122,7 +122,7 @@ def command(
     )
     wanted.check_model(loaded.identity)
     wanted = replace(wanted, reference_prompts=read_reference(reference_prompts, wanted.ablation, loaded))
-    Task(chosen.prompts, wanted.ablation, wanted.metric, wanted.reference_prompts)
+    wanted.task(chosen.prompts)
     halved = half_indices(len(chosen.prompts), source.seed_of_halves) if halves else None
     folder = None if out is None else check_output_folder(out)
 

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from kcircuits.cli.console import table_console
 from kcircuits.cli.measured import Measured
-from kcircuits.evaluate import Evaluation, Interval, Minimality, RunMeasures, SizeCurve
-from kcircuits.evaluate.minimality import REDUNDANT_SHARE
+from kcircuits.evaluation import Evaluation, Interval, Minimality, RunMeasures, SizeCurve
+from kcircuits.evaluation.minimality import REDUNDANT_SHARE
 
 
 def print_tables(measured: Measured, halves: dict[str, Measured]) -> None:

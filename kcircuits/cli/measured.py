@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import (
+from kcircuits.evaluation import (
     Evaluation,
     Minimality,
     SizeCurve,
@@ -21,7 +21,7 @@ from kcircuits.evaluate import (
 )
 from kcircuits.metrics import Metric
 from kcircuits.model.loading import Model
-from kcircuits.task import Ablation
+from kcircuits.task import Ablation, Task
 
 if TYPE_CHECKING:
     from kcircuits.scores import Scores
@@ -45,15 +45,13 @@ class Wanted:
     memory: str | None
     reference_prompts: tuple[Prompt, ...] = ()
 
-    @property
-    def how(self) -> dict[str, Any]:
-        """The arguments that all measures have."""
-        return {
-            "ablation": self.ablation,
-            "metric": self.metric,
-            "reference": self.reference_prompts,
-            "memory": self.memory,
-        }
+    def task(self, prompts: Sequence[Prompt]) -> Task:
+        """What is asked of some prompts: what the circuit, or the scores, were found for."""
+        found = self.circuit or self.scores
+        assert found is not None
+        return Task.as_found(
+            found, prompts, ablation=self.ablation, metric=self.metric, reference=self.reference_prompts
+        )
 
     def check_model(self, identity: dict[str, Any]) -> None:
         """Raise KCircuitsError if any of it belongs to another model."""
@@ -109,25 +107,29 @@ class Measured:
 
 def measure(wanted: Wanted, model: Model, prompts: Sequence[Prompt]) -> Measured:
     """Do all that is wanted."""
-    how = wanted.how
+    task, memory = wanted.task(prompts), wanted.memory
     seeds = range(wanted.seed, wanted.seed + wanted.random_circuits)
     circuit, scores = wanted.circuit, wanted.scores
     evaluation = worth = curve = by_chance = None
     if circuit is not None:
         evaluation = evaluate(
-            circuit,
             model,
-            prompts,
+            task,
+            circuit,
             random_circuits=wanted.random_circuits,
             seed=wanted.seed,
             hit_k=wanted.hit_k,
-            **how,
+            memory=memory,
         )
         if wanted.minimality:
-            worth = minimality(circuit, model, prompts, seed=wanted.seed, **how)
+            worth = minimality(model, task, circuit, seed=wanted.seed, memory=memory)
     if scores is not None:
-        curve = size_curve(scores, model, prompts, absolute=wanted.absolute, greedy=wanted.greedy, **how)
-        by_chance = random_curve(scores, model, prompts, seeds=seeds, **how) if seeds else None
+        ranked = Task.as_found(
+            scores, prompts, ablation=task.ablation, metric=task.metric, reference=task.reference
+        )
+        how: dict[str, Any] = {"memory": memory}
+        curve = size_curve(model, ranked, scores, absolute=wanted.absolute, greedy=wanted.greedy, **how)
+        by_chance = random_curve(model, ranked, scores, seeds=seeds, **how) if seeds else None
     return Measured(
         model=model.identity,
         ablation=wanted.ablation,

@@ -11,6 +11,8 @@ import typer
 
 from kcircuits.data.halves import Half
 from kcircuits.memory import Senders
+from kcircuits.metrics import Metric
+from kcircuits.task import Ablation
 
 Dtype = Literal["float32", "bfloat16", "float16", "q8", "q4", "stored"]
 
@@ -67,6 +69,16 @@ SPLIT_SEED = Annotated[
         help="Of the two halves. [default: 0; of a found circuit, its own]",
     ),
 ]
+ABLATION = Annotated[
+    Ablation | None,
+    typer.Option(
+        "--ablation",
+        help="Value that a removed edge carries. [default: corrupt if every prompt has a corrupt "
+        "one, else zero]",
+        show_default=False,
+    ),
+]
+METRIC = Annotated[Metric, typer.Option("--metric", help="Metric to preserve.")]
 REFERENCE_PROMPTS = Annotated[
     str | None,
     typer.Option(
@@ -116,3 +128,8 @@ THREADS = Annotated[
 ]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and no progress.")]
 QUIET = Annotated[bool, typer.Option("--quiet", help="Print nothing but warnings and errors.")]
+
+
+def with_partners(ablation: Ablation | None, metric: Metric) -> bool:
+    """Whether facts of a relation need a corrupt partner: unless an ablation that has none is asked for."""
+    return ablation in (None, "corrupt") or metric == "logit-diff"

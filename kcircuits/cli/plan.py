@@ -12,8 +12,7 @@ from kcircuits.cli import options
 from kcircuits.cli.discover import Method
 from kcircuits.cli.prompts import Source
 from kcircuits.memory import SMALL, size_text
-from kcircuits.metrics import Metric
-from kcircuits.task import Ablation
+from kcircuits.task import Task
 
 if TYPE_CHECKING:
     from kcircuits.planning import Plan
@@ -33,8 +32,8 @@ def command(
     wrong: options.WRONG = None,
     first_token: options.FIRST_TOKEN = False,
     method: Annotated[Method, typer.Option("--method", help="How to search.")] = "acdc",
-    ablation: Annotated[Ablation, typer.Option("--ablation", help="What an absent edge carries.")] = "zero",
-    metric: Annotated[Metric, typer.Option("--metric", help="What may not get worse.")] = "nll",
+    ablation: options.ABLATION = None,
+    metric: options.METRIC = "nll",
     ig_steps: Annotated[
         int | None,
         typer.Option("--ig-steps", metavar="N", help="Steps of integrated gradients. [default: 5]"),
@@ -59,6 +58,7 @@ def command(
         prompts, relation, template, limit, shuffle_seed, top_k, prompt, answer, corrupt, wrong, first_token
     )
     from kcircuits.cli.setup import prepare
+    from kcircuits.discovery import method_of
     from kcircuits.planning import plan
 
     given: dict[str, Any] = {
@@ -67,7 +67,7 @@ def command(
     loaded, chosen = prepare(
         model,
         source,
-        with_partners=ablation == "corrupt" or metric == "logit-diff",
+        with_partners=options.with_partners(ablation, metric),
         memory=memory,
         threads=threads,
         dtype=dtype,
@@ -76,13 +76,10 @@ def command(
     )
     made = plan(
         loaded,
-        chosen.prompts,
-        method,
-        ablation=ablation,
-        metric=metric,
+        Task(chosen.prompts, ablation, metric),  # type: ignore[arg-type]  # None is resolved by the task
+        method_of(method, {name: value for name, value in given.items() if value is not None}),
         memory=memory,
         calibrate=not no_time,
-        **{name: value for name, value in given.items() if value is not None},
     )
     if as_json:
         json.dump(made.to_json(), sys.stdout, indent=2)
@@ -113,7 +110,7 @@ def _lines(plan: Plan) -> str:
         left = size_text(plan.available, up=False)
         lines.append(("too much", f"this machine has {left} left for what comes on top of the weights"))
     if plan.seconds is not None:
-        if_all = " if every edge had to be tested in the full model" if plan.method == "acdc" else ""
+        if_all = " if every edge had to be tested in the full model" if plan.time_at_most else ""
         lines.append(("time", f"about {duration(plan.seconds)}{if_all}"))
     return "\n".join(f"{name:>14}  {text}" for name, text in lines)
 

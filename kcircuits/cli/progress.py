@@ -12,7 +12,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Done(Protocol):
-    """How far long work has come, such as `kcircuits.discover.Progress`."""
+    """How far long work has come, such as `kcircuits.discovery.Progress`."""
 
     @property
     def share(self) -> float:

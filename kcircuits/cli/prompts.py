@@ -147,7 +147,7 @@ def _all_prompts(source: Source, model: Model, with_partners: bool, memory: str 
 
 def _of_relation(source: Source, model: Model, with_partners: bool, memory: str | None) -> Chosen:
     from kcircuits.data.relations import known_prompts, load_relation, relation_prompts
-    from kcircuits.evaluate import answer_ranks
+    from kcircuits.evaluation import answer_ranks
 
     if source.limit is not None and source.limit < 1:
         raise KCircuitsError(f"--limit must be at least 1, got {source.limit}")

@@ -58,14 +58,15 @@ def load(
     return loaded
 
 
-def read_reference(path: str | None, ablation: str, model: Model) -> tuple[Prompt, ...]:
+def read_reference(path: str | None, ablation: str | None, model: Model) -> tuple[Prompt, ...]:
     """The prompts that mean ablation averages over; none where the task's own are meant."""
     from kcircuits.data.prompts import read_prompts
 
     if path is None:
         return ()
-    if not ablation.startswith("mean"):
-        raise KCircuitsError(f"--reference-prompts is for mean ablation alone, got {ablation}")
+    if not (ablation or "").startswith("mean"):
+        got = ablation or "none: give --ablation mean"
+        raise KCircuitsError(f"--reference-prompts is for mean ablation alone, got {got}")
     spec = model.spec
     # Their answers are not asked for, so it does not matter which token of one is taken.
     return read_prompts(path, model.tokenizer, spec.vocab_size, spec.max_positions, allow_multi_token=True)

@@ -11,8 +11,7 @@ import typer
 from kcircuits.cli import options
 from kcircuits.cli.prompts import Source
 from kcircuits.errors import KCircuitsError
-from kcircuits.metrics import Metric
-from kcircuits.task import Ablation, Task
+from kcircuits.task import Task
 
 
 def command(
@@ -35,10 +34,8 @@ def command(
         str,
         typer.Option("--methods", metavar="A,B,…", help="Methods of discover, and `random`; with commas."),
     ] = "eap,eap-ig-inputs,random",
-    ablation: Annotated[
-        Ablation, typer.Option("--ablation", help="What an absent edge carries.")
-    ] = "corrupt",
-    metric: Annotated[Metric, typer.Option("--metric", help="What a circuit is judged by.")] = "nll",
+    ablation: options.ABLATION = None,
+    metric: options.METRIC = "nll",
     fractions: Annotated[
         str | None,
         typer.Option(
@@ -113,26 +110,29 @@ def command(
     loaded, chosen = prepare(
         model,
         source,
-        with_partners=ablation == "corrupt" or metric == "logit-diff",
+        with_partners=options.with_partners(ablation, metric),
         memory=memory,
         threads=threads,
         dtype=dtype,
         say=not (quiet or as_json),
     )
     reference = read_reference(reference_prompts, ablation, loaded)
-    check_methods(names, loaded.spec, Task(chosen.prompts, ablation, metric, reference))
+    task = Task(
+        chosen.prompts,
+        ablation,  # type: ignore[arg-type]  # None is resolved by the task
+        metric,
+        reference,
+        fold_value_biases=fold_value_biases,
+        keep_positions=keep_positions,
+    )
+    check_methods(names, loaded.spec, task)
     folder = check_output_folder(out)
 
     with shown_progress(not (quiet or as_json)) as progress:
         comparison = compare_sizes(
             loaded,
-            chosen.prompts,
+            task,
             names,
-            ablation=ablation,
-            metric=metric,
-            reference=reference,
-            fold_value_biases=fold_value_biases,
-            keep_positions=keep_positions,
             options=chosen_options,
             memory=memory,
             progress=progress,

@@ -12,8 +12,8 @@ import typer
 from kcircuits.cli import options
 
 if TYPE_CHECKING:
-    from kcircuits.sweep import SweepResult
-    from kcircuits.sweep.outlook import Outlook
+    from kcircuits.sweeps import SweepResult
+    from kcircuits.sweeps.outlook import Outlook
 
 _MOST_ROWS = 40
 
@@ -54,9 +54,9 @@ def command(
     or the disk is full.
     """
     from kcircuits.cli.sweep_progress import shown_sweep
-    from kcircuits.sweep import DiskFullError
-    from kcircuits.sweep import sweep as run_sweep
-    from kcircuits.sweep.outlook import outlook
+    from kcircuits.sweeps import DiskFullError
+    from kcircuits.sweeps import sweep as run_sweep
+    from kcircuits.sweeps.outlook import outlook
 
     # What was imported by now stays to the end; the collector, off until here, is needed by a sweep of days.
     gc.freeze()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from kcircuits.sweep import Update
+    from kcircuits.sweeps import Update
 
 
 @contextmanager

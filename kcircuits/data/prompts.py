@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from kcircuits.data.pairs_csv import csv_pairs, is_csv
 from kcircuits.data.records import parse_record
 from kcircuits.data.tokens import answer_id as token_of_answer
 from kcircuits.data.tokens import subject_span, tokenise_text
-from kcircuits.documents import naming, read_text
+from kcircuits.documents import naming, read_text, shown
 from kcircuits.errors import KCircuitsError
 from kcircuits.json_records import Record, parse_records
 
@@ -208,6 +208,65 @@ def read_prompts(
     if not prompts:
         raise KCircuitsError(f"{path} has no prompts; write one JSON object per line")
     return tuple(prompts)
+
+
+def made_prompts(
+    given: Sequence[Any],
+    tokenizer: Any | None,
+    vocab_size: int,
+    max_positions: int,
+    *,
+    allow_multi_token: bool = False,
+) -> tuple[Prompt, ...]:
+    """Prompts from Python values.
+
+    Parameters
+    ----------
+    given
+        One for each prompt: a tuple (clean, answer) or (clean, answer, corrupt) of texts; a dict with the
+        keys of a prompt file (`read_prompts`), text or ids; or a `Prompt`, which is checked against the
+        model.
+    tokenizer, vocab_size, max_positions, allow_multi_token
+        As for `read_prompts`.
+
+    Raises
+    ------
+    KCircuitsError
+        If there is none, or one cannot be used; the message says which and why.
+    """
+    if isinstance(given, str | Prompt | dict) or not isinstance(given, Iterable):
+        raise KCircuitsError(
+            f"prompts must be a list, got {shown(given)}: write model.prompts([(text, answer), …])"
+        )
+    made = []
+    for number, each in enumerate(given, start=1):
+        with naming(f"prompt {number}"):
+            if isinstance(each, Prompt):
+                check_fits(each, vocab_size, max_positions)
+                made.append(each)
+            else:
+                record = parse_record(_as_record(each))
+                made.append(_made(record, tokenizer, vocab_size, max_positions, allow_multi_token))
+    if not made:
+        raise KCircuitsError("there are no prompts")
+    return tuple(made)
+
+
+def _as_record(given: object) -> dict[str, Any]:
+    if isinstance(given, dict):
+        ids = {key: list(value) for key, value in given.items() if isinstance(value, tuple)}
+        return {**given, **ids}
+    if isinstance(given, str):
+        raise KCircuitsError(
+            f"{shown(given)} has no answer: write (text, answer), (text, answer, corrupt) or a dict with the "
+            "keys of a prompt file"
+        )
+    if isinstance(given, tuple | list) and len(given) in (2, 3):
+        return dict(zip(("clean", "answer", "corrupt"), given, strict=False))
+    raise KCircuitsError(
+        "must be (text, answer), (text, answer, corrupt) or a dict with the keys of a prompt file; got "
+        f"{shown(given)}"
+    )
 
 
 def batch(prompts: Sequence[Prompt]) -> PromptBatch:

@@ -52,7 +52,7 @@ class EditedModel:
     Examples
     --------
         with kcircuits.edit(model, requests, Rome(layer=9)) as edited:
-            circuit = kcircuits.discover(edited, prompts)
+            circuit = kcircuits.discover(edited, task, kcircuits.Acdc(threshold=0.1))
     """
 
     original: Model

@@ -13,7 +13,8 @@ from kcircuits.analysis.heads import read_heads
 from kcircuits.analysis.prompt_texts import text_of, texts_of
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
-from kcircuits.discover import discover
+from kcircuits.discovery import method_and_selection
+from kcircuits.discovery.run import discover
 from kcircuits.editing.edit import EditedModel
 from kcircuits.editing.edited_nodes import downstream, edited_nodes
 from kcircuits.editing.explanation import (
@@ -34,10 +35,14 @@ from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.needs import for_readings
+from kcircuits.task import Task
 
 LEAST_EDGES, SHARE_OF_EDGES = 200, 0.01
 MOST_HEADS, TOP = 8, 5
 """How many heads are read, and how many tokens that they write."""
+
+
+_OF_TASK = ("ablation", "metric")
 
 
 def explain_edit(
@@ -79,8 +84,11 @@ def explain_edit(
     old, new = _objects(original, request)
     before, after = (_curves(model, new, old, memory) for model in (original, edited))
     settings = {"method": method, **(options or default_options(original.spec.graph))}
+    asked = {name: value for name, value in settings.items() if name in _OF_TASK}
+    chosen = {name: value for name, value in settings.items() if name not in (*_OF_TASK, "method")}
+    how = method_and_selection(method, chosen)
     circuits = [
-        discover(model, [prompt], memory=memory, **settings)
+        discover(model, Task((prompt,), **({"ablation": "zero"} | asked)), *how, memory=memory)
         for model, prompt in ((original, old), (edited, new))
     ]
     nodes_edited = edited_nodes(edit.delta, original.spec)

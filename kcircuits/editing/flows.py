@@ -70,7 +70,7 @@ def node_flows(
     own = edited_nodes(edit.delta, original)
     nodes = [graph.senders[n] for n in np.flatnonzero(downstream(graph, own))]
     # A mean over one prompt, position by position, is what its senders give: here those of the original.
-    unedited = engine_of(original, Task((prompt,)), budget).senders()
+    unedited = engine_of(original, Task((prompt,), "zero"), budget).senders()
     engine = Engine(edited, task, unedited)
     masks = np.repeat(graph.valid[None], len(nodes) + 2, axis=0)
     masks[0, [graph.sender_index(node) for node in own]] = False

@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from kcircuits.analysis.overlap import jaccard
 from kcircuits.data.prompts import Prompt
-from kcircuits.discover import attribute
+from kcircuits.discovery import method_of
+from kcircuits.discovery.run import attribute
 from kcircuits.editing.delta import LowRank
 from kcircuits.editing.edit import EditedModel
 from kcircuits.editing.facts import asked, last_logits, old_prompt, subject_end
@@ -27,7 +28,7 @@ from kcircuits.editing.second_moment import SecondMoment
 from kcircuits.editing.stream import padded, to_mlp
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import Model
-from kcircuits.task import Ablation
+from kcircuits.task import Ablation, Task
 
 TOP_N = 200
 """Edges of the circuits that are compared."""
@@ -200,7 +201,8 @@ def _circuit_overlaps(
     edges = model.spec.graph.valid
     strongest = []
     for prompt in every:
-        scores = attribute(model, [prompt], method, ablation=ablation, reference=reference, memory=memory)
+        task = Task((prompt,), ablation, reference=reference)
+        scores = attribute(model, task, method_of(method, {}), memory=memory)
         order = np.argsort(-np.abs(scores.matrix[edges]), kind="stable")
         strongest.append(np.isin(np.arange(len(order)), order[:top_n]))
     overlaps: list[float] = jaccard(np.stack(strongest))[0, 1:].tolist()

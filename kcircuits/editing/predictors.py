@@ -10,8 +10,8 @@ import numpy as np
 
 from kcircuits.editing.neighbours import Neighbour
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate.intervals import Interval, bounds, percentile_interval, resampling_weights
-from kcircuits.evaluate.rank_correlation import rank_correlation
+from kcircuits.evaluation.intervals import Interval, bounds, percentile_interval, resampling_weights
+from kcircuits.evaluation.rank_correlation import rank_correlation
 
 PREDICTORS = ("key_cosine", "key_overlap", "circuit_overlap", "margin")
 OUTCOMES: dict[str, Callable[[Neighbour], float]] = {

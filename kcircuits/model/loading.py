@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from kcircuits.data.prompts import Prompt, made_prompts, tokenise
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.building import hugging_face_model, of_one_dtype
 from kcircuits.model.cache import digest_of
@@ -39,7 +41,7 @@ BITS = {"q8": 8, "q4": 4}
 KEPT = (*BITS, "stored")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A loaded model.
 
@@ -53,6 +55,79 @@ class Model:
     tokenizer: Any | None
     identity: dict[str, Any]
     account: ConfigAccount | None = None
+
+    def prompt(
+        self,
+        text: str,
+        answer: str,
+        corrupt: str | None = None,
+        wrong: str | None = None,
+        subject: str | None = None,
+        *,
+        allow_multi_token: bool = False,
+    ) -> Prompt:
+        """Tokenise one prompt for this model.
+
+        Parameters
+        ----------
+        text
+            The prompt; the answer is read after its last token.
+        answer
+            The right continuation, one token.
+        corrupt
+            A prompt of as many tokens, whose activations replace those of removed edges.
+        wrong
+            The wrong answer that the metric logit-diff compares with.
+        subject
+            The part of the text that the prompt is about.
+        allow_multi_token
+            Take the first token of an answer that has several, rather than raise.
+
+        Raises
+        ------
+        KCircuitsError
+            If anything of this cannot be used with the model; the message says what and why.
+        """
+        return tokenise(
+            self.tokenizer,
+            text,
+            answer,
+            vocab_size=self.spec.vocab_size,
+            max_positions=self.spec.max_positions,
+            corrupt=corrupt,
+            wrong=wrong,
+            subject=subject,
+            allow_multi_token=allow_multi_token,
+        )
+
+    def prompts(self, given: Sequence[Any], *, allow_multi_token: bool = False) -> tuple[Prompt, ...]:
+        """Tokenise prompts for this model.
+
+        Parameters
+        ----------
+        given
+            One for each prompt: a tuple (clean, answer) or (clean, answer, corrupt) of texts, or a dict with
+            the keys of a prompt file, text or ids.
+        allow_multi_token
+            Take the first token of an answer that has several, rather than raise.
+
+        Raises
+        ------
+        KCircuitsError
+            If there is none, or one cannot be used; the message says which and why.
+        """
+        spec = self.spec
+        return made_prompts(
+            given, self.tokenizer, spec.vocab_size, spec.max_positions, allow_multi_token=allow_multi_token
+        )
+
+    def __repr__(self) -> str:
+        spec, graph = self.spec, self.spec.graph
+        name = self.identity.get("name", "unnamed")
+        return (
+            f"Model({name!r}, {spec.family}: {graph.num_layers} layers, {graph.num_heads} heads, width "
+            f"{spec.width}, vocabulary {spec.vocab_size:,}; {graph.num_edges:,} edges)"
+        )
 
 
 def load_model(

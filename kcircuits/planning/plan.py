@@ -8,27 +8,19 @@ from time import perf_counter
 from typing import Any
 
 from kcircuits.data.prompts import Prompt
-from kcircuits.discover import SCORERS, method_of
-from kcircuits.discover.methods import METHODS
-from kcircuits.engine import CHUNK_LIMIT, Engine, acdc_chunk, check_all_fit
-from kcircuits.errors import KCircuitsError
+from kcircuits.discovery import Method
+from kcircuits.discovery.method import Work
+from kcircuits.discovery.run import check_experiment
+from kcircuits.engine import Engine
 from kcircuits.layouts import IN_MEMORY, placement_for_scores
 from kcircuits.memory import Layout, available, default_for, memory_bytes
-from kcircuits.metrics import Metric
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
-from kcircuits.needs import (
-    SEARCHES,
-    Sizes,
-    for_circuits,
-    for_method,
-    method_keeps_a_run,
-    placement_for_search,
-)
+from kcircuits.needs import Sizes, for_circuits, for_method, placement_for_search
 from kcircuits.planning import calibration
 from kcircuits.planning.memory import GradientWork, gradient_work, measuring_bytes, weights_bytes
 from kcircuits.portions import means_bytes, parts, portions
-from kcircuits.task import Ablation, Task
+from kcircuits.task import Task
 
 
 @dataclass(frozen=True)
@@ -48,9 +40,9 @@ class Plan:
     runs
         Of scoring methods: runs with gradients, over all prompts together; else 0.
     tests_at_most
-        Of "acdc" and "exact": tests if no whole receiver goes early; else 0.
+        Masked runs of single edges, if no whole receiver goes early; 0 for a method that runs none.
     steps
-        Of "edge-pruning": training steps at most; else 0.
+        Training steps at most; 0 for a method that does not train.
     senders
         The layout of the senders (`kcircuits.layouts`).
     blocks
@@ -72,8 +64,10 @@ class Plan:
     available
         Bytes that the machine has left now, where the model is on the CPU; else None.
     seconds
-        The search's time, or None if it was not asked for. For "acdc" that of testing every edge in the full
-        model, which is far more than a sparse circuit takes.
+        The search's time, or None if it was not asked for.
+    time_at_most
+        Whether that is the time of testing every edge in the full model, which is far more than a sparse
+        circuit takes.
     """
 
     method: str
@@ -99,6 +93,7 @@ class Plan:
     memory: int
     available: int | None
     seconds: float | None
+    time_at_most: bool
 
     @property
     def peak(self) -> int:
@@ -112,15 +107,11 @@ class Plan:
 
 def plan(
     model: Model,
-    prompts: Sequence[Prompt],
-    method: str = "acdc",
+    task: Task,
+    method: Method,
     *,
-    ablation: Ablation = "zero",
-    metric: Metric = "nll",
-    reference: Sequence[Prompt] = (),
     memory: int | str | None = None,
     calibrate: bool = True,
-    **options: Any,
 ) -> Plan:
     """Say what `kcircuits.discover` will take.
 
@@ -129,10 +120,9 @@ def plan(
 
     Parameters
     ----------
-    model, prompts, method, ablation, metric, reference, memory
-        As in `kcircuits.discover`.
-    options
-        The method's; what it decides by in the end (`threshold`, `top_n`) costs nothing and may be left out.
+    model, task, method, memory
+        As in `kcircuits.discover`; what a method decides by in the end (a threshold, a number of edges) costs
+        nothing.
     calibrate
         Whether to run those pieces.
 
@@ -141,55 +131,47 @@ def plan(
     KCircuitsError
         If the search would refuse the input.
     """
-    if method not in METHODS:
-        raise KCircuitsError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
-    chosen = method_of(method, _with_selection(method, options))
-    task = Task(tuple(prompts), ablation, metric, tuple(reference))
-    chosen.check(model.spec, task)
-    spec = model.spec
-    check_all_fit(spec, task.prompts)
-    settings, graph = chosen.settings, spec.graph
-    needs = [for_method(method, spec, task, settings), for_circuits(spec, task)]
+    spec = check_experiment(model, task, method)
+    graph = spec.graph
+    needs = [for_method(method, spec, task), for_circuits(spec, task)]
     need = max(needs, key=lambda each: each.least)
     budget = default_for(need) if memory is None else memory_bytes(memory)
     means = means_bytes(spec, task)
     left = max(1, budget - means)
-    kept = ablation != "zero"
+    kept = task.ablation != "zero"
     cut, placement = [task.prompts], IN_MEMORY
-    if method in SCORERS:
+    if method.scores_all_edges:
         whole: Sequence[tuple[Prompt, ...]] = [task.prompts]
-        if method in SEARCHES:
-            placement = placement_for_search(method, spec, task.prompts, kept)
-        else:
+        if method.has_gradients:
             placement = placement_for_scores(
                 spec,
                 task.prompts,
                 left,
                 kept,
-                settings["senders"],
-                another=method_keeps_a_run(method),
-                qk_fix=settings["qk_fix"],
+                method.settings["senders"],
+                another=method.keeps_a_run,
+                qk_fix=method.settings["qk_fix"],
             )
             whole = parts(task.prompts)
+        else:
+            placement = placement_for_search(method, spec, task.prompts, kept)
         cut = [
             portion for part in whole for portion in portions(spec, part, left, kept=kept, **vars(placement))
         ]
     largest = max(cut, key=lambda portion: sum(len(prompt.clean_ids) for prompt in portion))
     sizes = Sizes.of(spec, kept, largest, placement.layout)
-    work = _Work.of(method, settings, spec)
-    if method in SEARCHES:
-        limit = acdc_chunk(spec, sizes.prompts) if method == "acdc" else CHUNK_LIMIT
-        gradients = GradientWork(1, 1, True, SEARCHES[method](sizes, left, limit))
+    work = method.work(graph)
+    if method.has_gradients:
+        gradients = gradient_work(sizes, work.together, left, method.keeps_a_run)
     else:
-        steps = settings.get("ig_steps", work.runs)
-        gradients = gradient_work(sizes, steps, left, method_keeps_a_run(method))
+        gradients = GradientWork(1, 1, True, method.workspace(sizes, left))
     seconds = None
     if calibrate:
         portion = replace(task, prompts=largest, reference=task.reference or task.prompts)
-        one = _seconds(spec, portion, budget, settings, work, placement.layout, gradients.at_a_time)
+        one = _seconds(spec, portion, budget, method, work, placement.layout, gradients.at_a_time)
         seconds = one * len(task.prompts) / len(largest)
     return Plan(
-        method=method,
+        method=method.name,
         num_senders=len(graph.senders),
         num_receivers=len(graph.receivers),
         num_edges=graph.num_edges,
@@ -212,53 +194,16 @@ def plan(
         memory=budget,
         available=available() if need.on_cpu else None,
         seconds=seconds,
+        time_at_most=method.tests_fewer,
     )
-
-
-def _with_selection(method: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Options that are complete; what decides in the end costs nothing."""
-    if options.keys() & {"top_n", "threshold"}:
-        return options
-    return {**options, **({"threshold": 0.0} if method == "acdc" else {"top_n": 1})}
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What a search over one portion is made of: runs with gradients, masked runs, or training steps."""
-
-    runs: int = 0
-    tests: int = 0
-    steps: int = 0
-    begins_anywhere: bool = False  # runs that hold a node begin there
-
-    @classmethod
-    def of(cls, method: str, settings: dict[str, Any], spec: ModelSpec) -> _Work:
-        graph = spec.graph
-        match method:
-            case "eap" | "relp":
-                return cls(runs=1)
-            case "clean-corrupted":
-                return cls(runs=2)
-            case "eap-ig-inputs":
-                return cls(runs=settings["ig_steps"])
-            case "eap-ig-activations":
-                return cls(runs=settings["ig_steps"] * (2 * graph.num_layers + 1), begins_anywhere=True)
-            case "exact":
-                return cls(tests=graph.num_edges)
-            case "acdc":
-                whole = sum(shape.num_attention_receivers for shape in graph.layers)
-                return cls(tests=graph.num_edges + whole)
-            case "edge-pruning":
-                return cls(steps=settings["steps"])
-        return cls()
 
 
 def _seconds(
     spec: ModelSpec,
     task: Task,
     memory: int,
-    settings: dict[str, Any],
-    work: _Work,
+    method: Method,
+    work: Work,
     layout: Layout,
     at_a_time: int,
 ) -> float:
@@ -274,7 +219,7 @@ def _seconds(
     if not work.runs:
         return 2 * built
     one = calibration.seconds_of_run(engine, memory, at_a_time)
-    if settings.get("qk_fix"):
+    if method.settings.get("qk_fix"):
         passes = 2 if task.ablation == "corrupt" else 1
         one += calibration.seconds_of_correction(spec, built / passes)
     return built + one * work.runs * (0.5 if work.begins_anywhere else 1.0)

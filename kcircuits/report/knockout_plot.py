@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from kcircuits.analysis.knockout import Knockout
-from kcircuits.evaluate import RunMeasures
+from kcircuits.evaluation import RunMeasures
 from kcircuits.report.figures import BLUE, GREY, ORANGE, save_figure
 from kcircuits.report.text import printable
 

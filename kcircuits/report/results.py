@@ -9,8 +9,8 @@ from typing import Any
 
 from kcircuits.circuit import Circuit
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import Evaluation
-from kcircuits.evaluate.evaluation_json import evaluation_of, read_evaluation
+from kcircuits.evaluation import Evaluation
+from kcircuits.evaluation.evaluation_json import evaluation_of, read_evaluation
 from kcircuits.identity import check_same_weights
 from kcircuits.report.readings import (
     comparison_json,

@@ -52,7 +52,7 @@ class MethodCurve:
         What finding the circuits took: scoring, searching or training, not measuring. None for random
         circuits, which are drawn while they are measured.
     cpr, cmd
-        The areas under the curve and between it and 1 (`kcircuits.evaluate.SizeCurve`); None for methods
+        The areas under the curve and between it and 1 (`kcircuits.evaluation.SizeCurve`); None for methods
         that do not give a circuit at every size.
     """
 

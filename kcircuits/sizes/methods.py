@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from kcircuits.circuit import Circuit
-from kcircuits.data.prompts import Prompt
-from kcircuits.discover import METHODS, SCORERS, ProgressCallback, attribute, discover
-from kcircuits.evaluate import SizeCurve, random_curve, size_curve
+from kcircuits.discovery import METHODS, Method, ProgressCallback
+from kcircuits.discovery.run import attribute, discover
+from kcircuits.errors import KCircuitsWarning
+from kcircuits.evaluation import SizeCurve, random_curve, size_curve
 from kcircuits.metrics import faithfulness
 from kcircuits.model.loading import Model
 from kcircuits.selection import EmptySelectionError
 from kcircuits.sizes.comparison import MethodCurve, Point
-from kcircuits.sizes.options import THRESHOLD_SHARES, SizeOptions
+from kcircuits.sizes.options import SizeOptions
+from kcircuits.task import Task
 
 RANDOM = "random"
-NAMES = (*METHODS, RANDOM)
+
+
+def known_names() -> tuple[str, ...]:
+    """What can be compared: every method, and random circuits."""
+    return (*METHODS, RANDOM)
 
 
 @dataclass(frozen=True)
@@ -29,10 +36,8 @@ class Job:
 
     Parameters
     ----------
-    model, prompts
+    model, task
         As in `kcircuits.discover`.
-    how
-        The arguments of `discover` about ablation, metric and model.
     options
         At which sizes.
     memory
@@ -42,8 +47,7 @@ class Job:
     """
 
     model: Model
-    prompts: tuple[Prompt, ...]
-    how: dict[str, Any]
+    task: Task
     options: SizeOptions
     memory: int
     full: float
@@ -51,34 +55,15 @@ class Job:
 
     @property
     def measuring(self) -> dict[str, Any]:
-        """The arguments of curves; the rest they read from what they measure."""
-        return {
-            "fractions": self.options.fractions,
-            "reference": self.how["reference"],
-            "memory": self.memory,
-        }
+        """The arguments of curves."""
+        return {"fractions": self.options.fractions, "memory": self.memory}
 
-    @property
-    def thresholds(self) -> tuple[float, ...]:
-        """ACDC's, in units of the metric."""
-        if self.options.thresholds is not None:
-            return self.options.thresholds
-        return tuple(share * abs(self.empty - self.full) for share in THRESHOLD_SHARES)
-
-    def searches(self, name: str) -> list[dict[str, Any]]:
-        """The options of each run of a method."""
-        options = self.options
-        if name == "acdc":
-            return [{"threshold": threshold} for threshold in self.thresholds]
-        if name == "edge-pruning":
-            total = self.model.spec.graph.num_edges
-            # A graph can be so small that a share of it is less than one edge.
-            sizes = dict.fromkeys(max(1, int(share * total)) for share in options.pruning_fractions)
-            return [{"top_n": size, "steps": options.steps, "seed": options.seed} for size in sizes]
-        if name in SCORERS:
-            own = {field.name for field in fields(SCORERS[name])}  # type: ignore[arg-type]
-            return [{"ig_steps": options.ig_steps} if "ig_steps" in own else {}]
-        return [{}]
+    def searches(self, name: str) -> tuple[Method, ...]:
+        """A method for each of its runs; none for "random", which searches nothing."""
+        if name == RANDOM:
+            return ()
+        effect = abs(self.empty - self.full)
+        return METHODS[name].at_sizes(vars(self.options), self.model.spec.graph.num_edges, effect)
 
 
 def curve_of(job: Job, name: str, reports: Iterator[ProgressCallback]) -> MethodCurve:
@@ -86,24 +71,25 @@ def curve_of(job: Job, name: str, reports: Iterator[ProgressCallback]) -> Method
     if name == RANDOM:
         next(reports)  # says that they are at work; measuring has no progress of its own
         return _by_chance(job)
-    if name in SCORERS:
-        return _by_scores(job, name, next(reports))
+    searches = job.searches(name)
+    if METHODS[name].scores_all_edges:
+        return _by_scores(job, searches[0], next(reports))
     points, seconds = [], 0.0
-    for search in job.searches(name):
-        point, taken = _found(job, name, search, next(reports))
+    for search in searches:
+        point, taken = _found(job, search, next(reports))
         points.append(point)
         seconds += taken
     return MethodCurve(name, tuple(points), round(seconds, 3), None, None)
 
 
-def _found(job: Job, name: str, search: dict[str, Any], report: ProgressCallback) -> tuple[Point, float]:
+def _found(job: Job, method: Method, report: ProgressCallback) -> tuple[Point, float]:
     """The circuit of one search as a point, and the seconds of the search alone."""
-    threshold = search.get("threshold")
+    threshold = method.settings.get("threshold")
     start = perf_counter()
     try:
-        circuit = discover(
-            job.model, job.prompts, name, memory=job.memory, progress=report, **job.how, **search
-        )
+        with warnings.catch_warnings():  # the curve says how bad a circuit is
+            warnings.simplefilter("ignore", KCircuitsWarning)
+            circuit = discover(job.model, job.task, method, memory=job.memory, progress=report)
     except EmptySelectionError:  # no path through so few edges, which is a result like any other
         return Point(0, 0.0, threshold=threshold), perf_counter() - start
     value = faithfulness(job.full, circuit.metric["circuit"], job.empty)
@@ -111,22 +97,20 @@ def _found(job: Job, name: str, search: dict[str, Any], report: ProgressCallback
     return Point(len(circuit.edges), value, threshold=threshold), circuit.stats["seconds"]
 
 
-def _by_scores(job: Job, name: str, report: ProgressCallback) -> MethodCurve:
+def _by_scores(job: Job, method: Method, report: ProgressCallback) -> MethodCurve:
     start = perf_counter()
-    (options,) = job.searches(name)
-    scores = attribute(job.model, job.prompts, name, memory=job.memory, progress=report, **job.how, **options)
+    scores = attribute(job.model, job.task, method, memory=job.memory, progress=report)
     seconds = perf_counter() - start
-    curve = size_curve(scores, job.model, job.prompts, **job.measuring)
+    curve = size_curve(job.model, job.task, scores, **job.measuring)
     points = tuple(map(Point, curve.num_edges, _known(curve)))
-    return MethodCurve(name, points, round(seconds, 3), curve.cpr, curve.cmd)
+    return MethodCurve(method.name, points, round(seconds, 3), curve.cpr, curve.cmd)
 
 
 def _by_chance(job: Job) -> MethodCurve:
     graph, seed = job.model.spec.graph, job.options.seed
-    settings = {key: value for key, value in job.how.items() if key != "reference"}
-    nothing = Circuit(graph, job.model.identity, RANDOM, settings, {}, (), {})
+    nothing = Circuit(graph, job.model.identity, RANDOM, job.task.settings, {}, (), {})
     curves = [
-        random_curve(nothing, job.model, job.prompts, seeds=[each], **job.measuring)
+        random_curve(job.model, job.task, nothing, seeds=[each], **job.measuring)
         for each in range(seed, seed + job.options.random_circuits)
     ]
     mean = replace(curves[0], metric=np.mean([curve.metric for curve in curves], axis=0))

@@ -9,10 +9,7 @@ from typing import Any
 
 from kcircuits.documents import is_number, shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import MIB_FRACTIONS
-
-THRESHOLD_SHARES = (0.1, 0.03, 0.01, 0.003)
-"""ACDC's thresholds where none are given: shares of |m(∅) − m(M)|, what ablating everything does."""
+from kcircuits.evaluation import MIB_FRACTIONS
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,8 @@ class SizeOptions:
         Sizes of methods that score all edges and of random circuits, as shares of the graph's edges; at
         least two, rising, above 0 and at most 1.
     thresholds
-        Those of "acdc", in units of the metric, any number in any order; None takes `THRESHOLD_SHARES`.
+        Those of "acdc", in units of the metric, any number in any order; None takes shares of what ablating
+        every edge does (`kcircuits.discovery.acdc.THRESHOLD_SHARES`).
     pruning_fractions
         Sizes of "edge-pruning", which is trained anew for each.
     steps

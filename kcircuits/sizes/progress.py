@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kcircuits.discover import Progress, Steps
+from kcircuits.discovery import Progress, Steps
 
 
 @dataclass(frozen=True)

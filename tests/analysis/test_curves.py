@@ -12,8 +12,9 @@ import torch
 from kcircuits.analysis.bands import bootstrap_band
 from kcircuits.analysis.curves import MEASURES, Curves, layer_curves
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import evaluate
+from kcircuits.evaluation import evaluate
 from kcircuits.model.forward import forward_senders, unembed
+from kcircuits.task import Task
 from tests.analysis.models import PROMPTS, model_of, some_circuit
 from tests.circuits import circuit_of_mask, identity_for
 
@@ -51,7 +52,7 @@ def test_behind_all_layers_they_are_what_evaluate_measures(memory):
     model = model_of("llama_gqa")
     circuit = some_circuit(model)
     curves = layer_curves(model, PROMPTS, circuit, memory=memory)
-    measured = evaluate(circuit, model, PROMPTS, random_circuits=0)
+    measured = evaluate(model, Task.as_found(circuit, PROMPTS), circuit, random_circuits=0)
     for run, expected in (("full", measured.full), ("circuit", measured.circuit)):
         assert curves.runs[run].rank[:, -1].tolist() == list(expected.rank)
         np.testing.assert_allclose(curves.runs[run].probability[:, -1], expected.probability, rtol=1e-4)

@@ -39,7 +39,7 @@ def reference(spec: ModelSpec, prompt):
 @pytest.mark.parametrize("name", BUILDERS)
 def test_senders_and_output_biases_are_the_stream(name):
     spec = tiny_spec(name)
-    senders = Engine(spec, Task(PROMPTS)).senders()
+    senders = Engine(spec, Task(PROMPTS, "zero")).senders()
     biases = sum(
         (layer.attention.b_o for layer in spec.layers if layer.attention.b_o is not None),
         torch.zeros(spec.width),
@@ -109,7 +109,7 @@ def test_shares_of_all_nodes_and_constants_are_one(name):
 def test_attention_and_positions(memory):
     model = model_of("llama_gqa")
     found = read_heads(model, PROMPTS, nodes=["m1", "a1.h3", "input"], memory=memory)
-    engine = Engine(model.spec, Task(PROMPTS))
+    engine = Engine(model.spec, Task(PROMPTS, "zero"))
     pattern = engine.attention(1)[0][3]
     for n, prompt in enumerate(PROMPTS):
         length = len(prompt.clean_ids)

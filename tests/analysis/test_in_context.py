@@ -11,10 +11,11 @@ from kcircuits.analysis.ablations import ablate_heads
 from kcircuits.analysis.in_context import in_context_learning
 from kcircuits.data.few_shot import PARTS, few_shot_pairs
 from kcircuits.data.lre import parse_relation
-from kcircuits.discover import discover
+from kcircuits.discovery import Eap, discover
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import answer_ranks
+from kcircuits.evaluation import answer_ranks
+from kcircuits.selection import Selection
 from kcircuits.task import Task
 from tests.analysis.models import model_of
 from tests.data.tiny_tokenizers import word_tokenizer
@@ -49,7 +50,7 @@ def found(model, pairs):
 
 def test_added_heads_are_those_of_one_circuit_alone(model, pairs, found):
     zero, few = (
-        discover(model, [getattr(pair, name) for pair in pairs], "eap", ablation="mean", top_n=25)
+        discover(model, Task([getattr(pair, name) for pair in pairs], "mean"), Eap(), Selection(top_n=25))
         for name in ("zero_shot", "few_shot")
     )
     added = {node for node in set(few.nodes) - set(zero.nodes) if node.startswith("a")}
@@ -66,7 +67,7 @@ def test_added_heads_are_those_of_one_circuit_alone(model, pairs, found):
 @pytest.mark.parametrize("memory", [1, LARGE])
 def test_attention_by_part(model, pairs, found, memory):
     again = in_context_learning(model, pairs, method="eap", top_n=25, draws=3, memory=memory)
-    engine = Engine(model.spec, Task(tuple(pair.few_shot for pair in pairs)))
+    engine = Engine(model.spec, Task(tuple(pair.few_shot for pair in pairs), "zero"))
     assert [head.node for head in again.added] == [head.node for head in found.added]
     for head in again.added:
         layer, index = head.node[1:].split(".h")

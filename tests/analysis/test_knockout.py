@@ -14,7 +14,7 @@ from kcircuits.analysis.knockout import Knockout, knockout
 from kcircuits.analysis.text_windows import text_perplexity, windows_of
 from kcircuits.circuit import Circuit
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import evaluate
+from kcircuits.evaluation import evaluate
 from kcircuits.random_circuits import random_connected_mask
 from kcircuits.task import Task
 from tests.analysis.models import PROMPTS, model_of, some_circuit
@@ -40,7 +40,7 @@ def made() -> Knockout:
 
 
 def nll_of(mask: np.ndarray, prompts) -> list[float]:
-    task = Task(tuple(prompts))
+    task = Task(tuple(prompts), "zero")
     logits = reference_runs(MODEL.spec, task)(mask)
     answers = torch.tensor([prompt.answer_id for prompt in prompts])
     return (-logits.log_softmax(-1)[torch.arange(len(prompts)), answers]).tolist()
@@ -63,7 +63,7 @@ def test_runs_are_the_model_without_the_edges(made):
 
 
 def test_own_prompts_are_what_evaluate_measures(made):
-    expected = evaluate(CIRCUIT, MODEL, PROMPTS, metric="nll", random_circuits=0)
+    expected = evaluate(MODEL, Task.as_found(CIRCUIT, PROMPTS, metric="nll"), CIRCUIT, random_circuits=0)
     own = made.effects[0]
     for run, measured in ((own.full, expected.full), (own.knockout, expected.complement)):
         assert run.rank == measured.rank
@@ -74,7 +74,7 @@ def test_the_text(made):
     assert made.text is not None
     windows = windows_of(WORDED.tokenizer, TEXT, MODEL.spec, 100)
     masks = np.stack([GRAPH.valid, GRAPH.valid & ~CIRCUIT.mask()])
-    expected = text_perplexity(MODEL.spec, Task(windows.prompts), windows, masks, 2**30)
+    expected = text_perplexity(MODEL.spec, Task(windows.prompts, "zero"), windows, masks, 2**30)
     assert (made.text.full, made.text.knockout) == pytest.approx(expected, rel=1e-5)
     assert made.text.num_tokens == 7
     assert len(made.text.random) == 3

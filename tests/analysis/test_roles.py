@@ -16,7 +16,7 @@ from kcircuits.analysis.writes import source_writes
 from kcircuits.data.prompts import tokenise
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate.measure import measure_runs
+from kcircuits.evaluation.measure import measure_runs
 from kcircuits.task import Task
 from tests.analysis.models import PROMPTS, model_of, some_circuit
 from tests.analysis.planted import (
@@ -40,7 +40,7 @@ def test_writes_from_all_tokens_are_the_direct_logit(name):
     answers = [prompt.answer_id for prompt in PROMPTS]
     logit = direct_logits(spec, PROMPTS, answers, LARGE).logit
     heads = [s for s, node in enumerate(spec.graph.senders) if node.startswith("a")]
-    writes = source_writes(Unembedding.of(spec), Engine(spec, Task(PROMPTS)), PROMPTS)
+    writes = source_writes(Unembedding.of(spec), Engine(spec, Task(PROMPTS, "zero")), PROMPTS)
     for n, prompt in enumerate(PROMPTS):
         assert writes[n].shape == (len(heads), len(prompt.clean_ids))
         np.testing.assert_allclose(writes[n].sum(axis=1), logit[heads, n], atol=1e-4, rtol=1e-4)
@@ -89,13 +89,13 @@ def test_planted_ablations(planted):
     assert len(random) == 10
     # Of the relation head's layer the mover is the only other head.
     alone = measure_runs(
-        planted_spec(), Task(planted_prompts()), without(planted_spec().graph, [MOVER])[None], LARGE
+        planted_spec(), Task(planted_prompts(), "zero"), without(planted_spec().graph, [MOVER])[None], LARGE
     )[0]
     assert all(run.metric == pytest.approx(alone.metric, abs=1e-5) for run in random)
 
 
 def test_random_heads_are_of_the_same_layers_and_seeded():
-    spec, task = tiny_spec("llama"), Task(PROMPTS)
+    spec, task = tiny_spec("llama"), Task(PROMPTS, "zero")
     groups = {"some": ["a0.h1", "a2.h0", "a2.h3"], "none": []}
     full, (first,) = ablate_heads(spec, task, groups, draws=4, seed=1, memory=LARGE)
     _, (same,) = ablate_heads(spec, task, groups, draws=4, seed=1, memory=1)
@@ -127,7 +127,7 @@ def test_special_tokens_in_front_belong_to_no_relation():
     )
     model = replace(model_of(spec), tokenizer=tokenizer)
     (head, *_) = head_roles(model, [prompt], draws=1).heads
-    writes = source_writes(Unembedding.of(spec), Engine(spec, Task((prompt,))), [prompt])[0]
+    writes = source_writes(Unembedding.of(spec), Engine(spec, Task((prompt,), "zero")), [prompt])[0]
     names = [node for node in spec.graph.senders if node.startswith("a")]
     row = writes[names.index(head.node)]
     assert prompt.subject == (2, 3)

@@ -88,7 +88,7 @@ def test_the_full_model_s_is_the_usual_one():
     ids = torch.tensor([[*prompt.clean_ids, prompt.answer_id]])
     logits = forward(SPEC, ids, torch.ones_like(ids, dtype=torch.bool))[0, :-1]
     loss = torch.nn.functional.cross_entropy(logits, ids[0, 1:])
-    (got,) = text_perplexity(SPEC, Task(windows.prompts), windows, SPEC.graph.valid[None], 2**30)
+    (got,) = text_perplexity(SPEC, Task(windows.prompts, "zero"), windows, SPEC.graph.valid[None], 2**30)
     assert got == pytest.approx(math.exp(loss), rel=1e-4)
 
 
@@ -96,7 +96,7 @@ def test_a_perplexity_beyond_all_numbers(monkeypatch):
     monkeypatch.setattr(text_windows, "MOST_NATS", 1)
     windows = windows_of(BOS, text_of(*range(30)), SPEC, 100)
     with pytest.raises(KCircuitsError, match="perplexity of the text is beyond all numbers: exp of "):
-        text_perplexity(SPEC, Task(windows.prompts), windows, SPEC.graph.valid[None], 2**30)
+        text_perplexity(SPEC, Task(windows.prompts, "zero"), windows, SPEC.graph.valid[None], 2**30)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kcircuits.cli import main, run
-from kcircuits.discover.acdc import Acdc
+from kcircuits.discovery.acdc import Acdc
 from kcircuits.graph import Graph
 from tests.circuits import circuit_of, identity_for
 

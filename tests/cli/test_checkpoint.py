@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]  # where another process finds the pa
 # The command line with a checkpoint after every chunk, killed when it has written so many.
 KILLED = """
 import os, signal, sys
-from kcircuits.discover import checkpoint
+from kcircuits.discovery import checkpoint
 checkpoint.SECONDS_BETWEEN, checkpoint.SHARE = 0, 1e9
 keep, left = checkpoint.Checkpoint.keep, int(sys.argv.pop(1))
 

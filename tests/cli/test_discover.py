@@ -12,12 +12,14 @@ from kcircuits.cli import results
 from kcircuits.data.halves import split_halves
 from kcircuits.data.prompts import read_prompts, tokenise
 from kcircuits.data.relations import load_relation, relation_prompts
-from kcircuits.discover import SCORERS, attribute, discover
+from kcircuits.discovery import Acdc, Eap, attribute, discover, scoring_methods
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import answer_ranks
+from kcircuits.evaluation import answer_ranks
 from kcircuits.model.loading import load_model
 from kcircuits.report.drawing import dot_available
 from kcircuits.scores import Scores
+from kcircuits.task import Task
+from tests.experiments import experiment
 
 FILES = ["circuit.dot", "circuit.json", *(["circuit.svg"] if dot_available() else [])]
 
@@ -37,7 +39,7 @@ def test_prompts_from_a_file(kcircuits, worded, prompts_file, tmp_path):
     model = load_model(worded)
     prompts = read_prompts(prompts_file, None, model.spec.vocab_size, model.spec.max_positions)
     options = {"ablation": "corrupt", "metric": "logit-diff", "threshold": 0.1, "absolute": True}
-    expected = discover(model, prompts, **options)
+    expected = discover(model, *experiment(prompts, "acdc", **options))
     circuit = Circuit.load(tmp_path / "out" / "circuit.json")
     assert circuit.mask().tolist() == expected.mask().tolist()
     given = {"model": str(worded), "prompts": str(prompts_file)}
@@ -103,13 +105,13 @@ def test_one_prompt_as_text(kcircuits, worded, tmp_path):
         model.tokenizer, "In France they speak", "French", corrupt="In Spain they speak", wrong="Spanish",
         vocab_size=61, max_positions=64,
     )  # fmt: skip
-    expected = discover(model, [prompt], threshold=0.05, ablation="corrupt", metric="logit-diff")
+    expected = discover(model, Task([prompt], "corrupt", metric="logit-diff"), Acdc(threshold=0.05))
     assert Circuit.load(tmp_path / "circuit.json").mask().tolist() == expected.mask().tolist()
 
 
 @pytest.mark.parametrize("half", ["validation", "test"])
 def test_one_half(kcircuits, worded, prompts_file, tmp_path, half):
-    options = ["--half", half, "--split-seed", 1, "--threshold", 0.1, "--out", tmp_path]
+    options = ["--ablation", "zero", "--half", half, "--split-seed", 1, "--threshold", 0.1, "--out", tmp_path]
     done = kcircuits("discover", "--model", worded, "--prompts", prompts_file, *options)
     assert done.status == 0
     model = load_model(worded)
@@ -119,7 +121,10 @@ def test_one_half(kcircuits, worded, prompts_file, tmp_path, half):
     expected = f"{used} prompt{'s' if used > 1 else ''}; left out: {3 - used} in the other half\n"
     assert done.err == expected
     circuit = Circuit.load(tmp_path / "circuit.json")
-    assert circuit.mask().tolist() == discover(model, both[half], threshold=0.1).mask().tolist()
+    assert (
+        circuit.mask().tolist()
+        == discover(model, Task(both[half], "zero"), Acdc(threshold=0.1)).mask().tolist()
+    )
     assert (circuit.settings["half"], circuit.settings["split_seed"]) == (half, 1)
 
 
@@ -219,7 +224,7 @@ METHODS = {
 
 
 def test_no_method_is_forgotten():
-    assert METHODS.keys() == SCORERS.keys() | {"edge-pruning"}
+    assert METHODS.keys() == scoring_methods().keys() | {"edge-pruning"}
 
 
 def as_options(arguments):
@@ -244,7 +249,9 @@ def test_methods_that_score_all_edges(kcircuits, worded, prompts_file, tmp_path,
     assert done.status == 0
     model = load_model(worded)
     prompts = read_prompts(prompts_file, None, model.spec.vocab_size, model.spec.max_positions)
-    expected = discover(model, prompts, method, ablation="corrupt", **as_options(METHODS[method]))
+    expected = discover(
+        model, *experiment(prompts, method, ablation="corrupt", **as_options(METHODS[method]))
+    )
     circuit = Circuit.load(tmp_path / "out" / "circuit.json")
     settings = {name: value for name, value in circuit.settings.items() if name != "input"}
     assert (circuit.method, settings) == (method, expected.settings)
@@ -277,8 +284,8 @@ def test_narrow_weights(kcircuits, worded, prompts_file, tmp_path, dtype):
     prompts = read_prompts(prompts_file, None, model.spec.vocab_size, model.spec.max_positions)
     matrix = Scores.load(file).matrix
     assert matrix.dtype == "float32"
-    assert (matrix == attribute(model, prompts, "eap").matrix).all()
-    wide = attribute(load_model(worded), prompts, "eap").matrix
+    assert (matrix == attribute(model, Task(prompts, "corrupt"), Eap()).matrix).all()
+    wide = attribute(load_model(worded), Task(prompts, "corrupt"), Eap()).matrix
     assert 0 < abs(matrix - wide).max() < 0.2 * abs(wide).max()
 
 

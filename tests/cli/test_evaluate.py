@@ -10,8 +10,9 @@ import pytest
 from kcircuits.circuit import Circuit
 from kcircuits.data.halves import half_indices, split_halves
 from kcircuits.data.prompts import read_prompts
-from kcircuits.evaluate import evaluate, minimality, random_curve, roc, size_curve
+from kcircuits.evaluation import evaluate, minimality, random_curve, roc, size_curve
 from kcircuits.model.loading import load_model
+from kcircuits.task import Task
 
 
 @pytest.fixture
@@ -48,7 +49,13 @@ def test_json_is_the_evaluation(kcircuits, worded, prompts_file, circuit_file, t
     assert (done.status, done.err) == (0, "")
     model = load_model(worded)
     prompts = read_prompts(prompts_file, None, model.spec.vocab_size, model.spec.max_positions)
-    expected = evaluate(Circuit.load(circuit_file), model, prompts, random_circuits=2, seed=5).to_json()
+    expected = evaluate(
+        model,
+        Task.as_found(Circuit.load(circuit_file), prompts),
+        Circuit.load(circuit_file),
+        random_circuits=2,
+        seed=5,
+    ).to_json()
     expected["input"] = {"model": str(worded), "prompts": str(prompts_file)}
     assert done.json == expected
     assert expected["ablation"] == "corrupt"
@@ -114,7 +121,9 @@ def test_hit_k(measured):
 
 
 def test_minimality(measured, circuit_file, model, three_prompts):
-    expected = minimality(Circuit.load(circuit_file), model, three_prompts, seed=3).to_json()
+    expected = minimality(
+        model, Task.as_found(Circuit.load(circuit_file), three_prompts), Circuit.load(circuit_file), seed=3
+    ).to_json()
     assert measured("--minimality", "--seed", 3, "--json").json["minimality"] == expected
     assert f"changes kl by {expected['mean_effect']:+.4f} on average" in measured("--minimality").out
 
@@ -123,9 +132,9 @@ def test_halves(measured, circuit_file, model, three_prompts):
     document = measured("--halves", "--minimality", "--split-seed", 2, "--json").json
     assert document["split_seed"] == 2
     circuit = Circuit.load(circuit_file)
-    whole = evaluate(circuit, model, three_prompts, random_circuits=2)
+    whole = evaluate(model, Task.as_found(circuit, three_prompts), circuit, random_circuits=2)
     assert document["circuit"] == whole.to_json()["circuit"]
-    worth = minimality(circuit, model, three_prompts)
+    worth = minimality(model, Task.as_found(circuit, three_prompts), circuit)
     for name, prompts in zip(("validation", "test"), half_indices(3, 2), strict=True):
         half = document["halves"][name]
         assert half["minimality"] == worth.on(prompts).to_json()
@@ -141,7 +150,12 @@ def test_halves(measured, circuit_file, model, three_prompts):
 def test_one_half(measured, circuit_file, model, three_prompts, half):
     document = measured("--half", half, "--json").json
     prompts = split_halves(three_prompts, 0)[half == "test"]
-    expected = evaluate(Circuit.load(circuit_file), model, prompts, random_circuits=2).to_json()
+    expected = evaluate(
+        model,
+        Task.as_found(Circuit.load(circuit_file), prompts),
+        Circuit.load(circuit_file),
+        random_circuits=2,
+    ).to_json()
     del document["input"]
     assert document == expected | {"half": half, "split_seed": 0}
 
@@ -187,9 +201,9 @@ def test_scores(kcircuits, worded, prompts_file, circuit_file, model, three_prom
         prompts_file, "--random", 2, "--signed", "--reference", circuit_file,
     ]  # fmt: skip
     document = kcircuits(*arguments, "--json").json
-    curve = size_curve(scores, model, three_prompts, absolute=False).to_json()
+    curve = size_curve(model, Task.as_found(scores, three_prompts), scores, absolute=False).to_json()
     assert document["curve"] == curve | {
-        "random": random_curve(scores, model, three_prompts, seeds=range(2)).to_json()
+        "random": random_curve(model, Task.as_found(scores, three_prompts), scores, seeds=range(2)).to_json()
     }
     assert document["reference"]["scores"]["edge_auc"] == roc(scores.matrix, circuit).auc
     assert ("faithfulness" in document) == ("circuit" in document["reference"]) == with_circuit
@@ -228,8 +242,11 @@ def test_reference_prompts_are_what_mean_ablation_averages_over(
     prompts = read_prompts(prompts_file, None, *sizes)
     how = {"ablation": "mean", "reference": read_prompts(reference_file, None, *sizes)}
     circuit = Circuit.load(circuit_file)
-    expected = evaluate(circuit, model, prompts, random_circuits=0, **how)
+    expected = evaluate(model, Task.as_found(circuit, prompts, **how), circuit, random_circuits=0)
     assert done.json["circuit"]["metric"] == expected.circuit.mean_metric
-    assert done.json["minimality"] == minimality(circuit, model, prompts, **how).to_json()
-    without = evaluate(circuit, model, prompts, random_circuits=0, ablation="mean")
+    assert (
+        done.json["minimality"]
+        == minimality(model, Task.as_found(circuit, prompts, **how), circuit).to_json()
+    )
+    without = evaluate(model, Task.as_found(circuit, prompts, ablation="mean"), circuit, random_circuits=0)
     assert without.circuit.mean_metric != pytest.approx(expected.circuit.mean_metric, abs=1e-3)

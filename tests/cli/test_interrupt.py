@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kcircuits.discover.acdc import Acdc
+from kcircuits.discovery.acdc import Acdc
 from tests.models import build, llama, save
 
 ROOT = Path(__file__).resolve().parents[2]  # where another process finds the package, installed or not

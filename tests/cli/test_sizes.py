@@ -10,6 +10,7 @@ from kcircuits.data.prompts import read_prompts
 from kcircuits.model.loading import load_model
 from kcircuits.report.size_plot import sizes_svg
 from kcircuits.sizes import SizeComparison, SizeOptions, compare_sizes, methods
+from kcircuits.task import Task
 from tests.cli.test_bad_input import check
 
 SMALL = ["--fractions", "0.1,0.5,1", "--thresholds", "0.5,0.05", "--pruning-fractions", "0.5", "--steps", 8]
@@ -37,9 +38,8 @@ def test_files_are_the_comparison(sizes, worded, prompts_file, tmp_path):
     prompts = read_prompts(prompts_file, None, model.spec.vocab_size, model.spec.max_positions)
     expected = compare_sizes(
         model,
-        prompts,
+        Task(prompts, "corrupt", metric="logit-diff"),
         ["eap-ig-inputs", "acdc", "edge-pruning", "random"],
-        metric="logit-diff",
         options=SizeOptions((0.1, 0.5, 1.0), (0.5, 0.05), (0.5,), 8, 2, 2, 3),
     )
     assert [(curve.name, curve.points, curve.cpr, curve.cmd) for curve in written.curves] == [

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from kcircuits.sweep import DiskFullError
-from kcircuits.sweep.store import Store
+from kcircuits.sweeps import DiskFullError
+from kcircuits.sweeps.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,7 +70,7 @@ def test_failing_jobs(kcircuits, sweep_file, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("it broke")
 
-    monkeypatch.setattr("kcircuits.sweep.work.attribute", fail)
+    monkeypatch.setattr("kcircuits.sweeps.work.attribute", fail)
     done = kcircuits("sweep", sweep_file, "--out", tmp_path / "out", "--workers", 0)
     assert done.status == 1
     assert done.out.startswith("0 jobs done, 0 of them before; 2 failed\n")
@@ -84,7 +84,7 @@ def test_a_full_disk(kcircuits, sweep_file, tmp_path, monkeypatch):
     def full(*_, **__):
         raise DiskFullError("cannot write x: No space left on device")
 
-    monkeypatch.setattr("kcircuits.sweep.sweep", full)
+    monkeypatch.setattr("kcircuits.sweeps.sweep", full)
     done = kcircuits("sweep", sweep_file, "--out", tmp_path / "out")
     assert (done.status, done.out) == (1, "")
     assert done.err == (

@@ -17,10 +17,10 @@ from kcircuits.analysis.curves import layer_curves
 from kcircuits.analysis.hallucination import hallucinations
 from kcircuits.analysis.heads import read_heads
 from kcircuits.analysis.roles import head_roles
-from kcircuits.discover import attribute, discover
+from kcircuits.discovery import attribute, discover
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import evaluate
+from kcircuits.evaluation import evaluate
 from kcircuits.model.devices import devices_of, placed
 from kcircuits.model.families import spec_of
 from kcircuits.model.loading import Model
@@ -28,6 +28,7 @@ from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task
 from tests.circuits import identity_for
 from tests.devices.fake import load_fake_device
+from tests.experiments import experiment
 from tests.models import BUILDERS, build, tiny_spec
 from tests.tasks import random_prompts_of
 
@@ -97,7 +98,7 @@ def test_scores(name, how, layout):
 def test_methods(method, ablation):
     one = tiny_spec("gpt2")
     together, apart = (
-        attribute(Model(spec, None, identity_for(one.graph)), PROMPTS, method, ablation=ablation)
+        attribute(Model(spec, None, identity_for(one.graph)), *experiment(PROMPTS, method, ablation=ablation))
         for spec in (one, spread("gpt2", "elsewhere"))
     )
     close(torch.tensor(apart.matrix), torch.tensor(together.matrix))
@@ -122,9 +123,12 @@ def test_discover_and_evaluate(metric):
     identity = identity_for(one.graph)
     models = [Model(spec, None, identity) for spec in (one, spread("llama_gqa", "elsewhere"))]
     how = {"ablation": "corrupt", "metric": metric, "top_n": 60}
-    circuits = [discover(model, PROMPTS, "eap-ig-inputs", **how) for model in models]
+    circuits = [discover(model, *experiment(PROMPTS, "eap-ig-inputs", **how)) for model in models]
     assert (circuits[0].mask() == circuits[1].mask()).all()
-    found = [evaluate(circuits[0], model, PROMPTS, random_circuits=2) for model in models]
+    found = [
+        evaluate(model, Task.as_found(circuits[0], PROMPTS), circuits[0], random_circuits=2)
+        for model in models
+    ]
     assert found[1].faithfulness == pytest.approx(found[0].faithfulness, abs=1e-3)
     assert found[1].circuit.rank == pytest.approx(found[0].circuit.rank)
 
@@ -155,7 +159,7 @@ def test_readings(name, how):
 def test_what_needs_one_device_says_so(method, options):
     model = Model(spread("llama", "elsewhere"), None, {})
     with pytest.raises(KCircuitsError, match=f"{method} needs all weights on one device.* fake:1, fake:0"):
-        discover(model, PROMPTS, method, **options)
+        discover(model, *experiment(PROMPTS, method, **options))
 
 
 def test_a_hugging_face_model_with_its_layers_apart():

@@ -11,8 +11,8 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from kcircuits.discover import Progress
-from kcircuits.discover.acdc import Acdc
+from kcircuits.discovery import Progress
+from kcircuits.discovery.acdc import Acdc
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.spec import ModelSpec
@@ -125,7 +125,7 @@ def check(engine: Engine, naive: Naive, *, memory: int, chunk_limit: int) -> Non
 
 
 def test_chunks_of_one_waste_nothing():
-    engine = Engine(tiny_spec("llama"), Task(random_prompts_of([5])))
+    engine = Engine(tiny_spec("llama"), Task(random_prompts_of([5]), "zero"))
     result = engine.acdc(0.05, absolute=False, memory=LARGE, chunk_limit=1, progress=None)
     assert result.evaluations == result.tests == result.chunks
 
@@ -133,7 +133,7 @@ def test_chunks_of_one_waste_nothing():
 def test_progress_counts_up_to_the_end():
     spec = tiny_spec("llama_gqa")
     seen: list[Progress] = []
-    found = Acdc(0.05).search_with(Engine(spec, Task(random_prompts_of([5]))), LARGE, seen.append)
+    found = Acdc(0.05).search_with(Engine(spec, Task(random_prompts_of([5]), "zero")), LARGE, seen.append)
     assert [done.layer for done in seen] == sorted((done.layer for done in seen), reverse=True)
     assert seen[0].layer == seen[0].num_layers == 3
     for before, after in pairwise(seen):
@@ -149,7 +149,7 @@ def test_an_exception_in_the_callback_ends_the_search(error):
     def stop(_):
         raise error
 
-    engine = Engine(tiny_spec("llama"), Task(random_prompts_of([5])))
+    engine = Engine(tiny_spec("llama"), Task(random_prompts_of([5]), "zero"))
     with pytest.raises(error if isinstance(error, type) else type(error)):
         Acdc(0.05).search_with(engine, LARGE, stop)
     assert Acdc(0.05).search_with(engine, LARGE, None).edges  # the engine is as good as before
@@ -164,7 +164,7 @@ def test_thresholds_that_make_no_sense(threshold):
 def test_a_threshold_of_zero_keeps_what_has_no_effect():
     """At the only position of a prompt, queries and keys change nothing: the metric does not rise by < 0."""
     spec = tiny_spec("llama")
-    engine = Engine(spec, Task(random_prompts_of([1])))
+    engine = Engine(spec, Task(random_prompts_of([1]), "zero"))
     kept = {edge.receiver for edge in Acdc(0).search_with(engine, LARGE, None).edges}
     assert any(receiver.endswith("<q>") for receiver in kept)
     removed = {edge.receiver for edge in Acdc(1e-4).search_with(engine, LARGE, None).edges}

@@ -12,14 +12,16 @@ import torch
 from torch import Tensor
 
 from kcircuits.circuit import Circuit
-from kcircuits.discover import checkpoint as module
-from kcircuits.discover import discover
-from kcircuits.discover.acdc import Acdc
-from kcircuits.discover.checkpoint import Checkpoint
+from kcircuits.discovery import Eap, discover
+from kcircuits.discovery import checkpoint as module
+from kcircuits.discovery.acdc import Acdc
+from kcircuits.discovery.checkpoint import Checkpoint
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import Model, load_model
+from kcircuits.selection import Selection
 from kcircuits.task import Task
+from tests.experiments import experiment
 from tests.models import as_dtype, quantised_spec, tiny_spec
 from tests.tasks import random_prompts_of
 
@@ -99,7 +101,7 @@ def test_stopped_after_every_chunk(name, ablation, metric, threshold):
 
 @pytest.mark.parametrize("chunk_limit", [1, 5])
 def test_stopped_within_any_chunk_size(chunk_limit):
-    engine = Engine(tiny_spec("llama_gqa"), Task(PROMPTS))
+    engine = Engine(tiny_spec("llama_gqa"), Task(PROMPTS, "zero"))
     undisturbed = search(engine, 0.01, chunk_limit, progress=None)
     assert stopped_again_and_again(engine, 0.01, chunk_limit, 3)[0] == undisturbed
 
@@ -132,7 +134,7 @@ def test_an_engine_made_anew_goes_on_from_any_snapshot():
 
 def test_a_snapshot_leaves_out_what_nobody_reads():
     """Its size follows the circuit that is left, not the model."""
-    engine = Engine(tiny_spec("llama"), Task(PROMPTS))
+    engine = Engine(tiny_spec("llama"), Task(PROMPTS, "zero"))
     kept = InMemory(always=True)
     edges = search(engine, 1e6, 32, progress=None, checkpoint=kept)["edges"]
     assert edges == []
@@ -152,7 +154,7 @@ def test_a_snapshot_leaves_out_what_nobody_reads():
     ],
 )
 def test_a_snapshot_that_makes_no_sense_is_refused(change):
-    engine = Engine(tiny_spec("llama"), Task(PROMPTS))
+    engine = Engine(tiny_spec("llama"), Task(PROMPTS, "zero"))
     kept = InMemory(always=True)
     search(engine, 0.01, 32, progress=None, checkpoint=kept)
     assert kept.snapshot is not None
@@ -172,23 +174,28 @@ def without_seconds(circuit: Circuit) -> dict[str, Any]:
     return vars(replace(circuit, stats=stats))
 
 
-def interrupted(model: Model, path: Any, tests: int, **options: Any) -> None:
+def interrupted(model: Model, path: Any, tests: int, memory: int | None = None) -> None:
     def stop(done: Any) -> None:
         if done.tests >= tests:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        discover(model, PROMPTS, threshold=0.01, checkpoint=path, progress=stop, **options)
+        task, method = Task(PROMPTS, "zero"), Acdc(threshold=0.01)
+        discover(model, task, method, memory=memory, checkpoint=path, progress=stop)
 
 
 def test_an_interrupted_search_goes_on(model, tmp_path):
     path = tmp_path / "search.ckpt"
-    undisturbed = discover(model, PROMPTS, threshold=0.01)
+    undisturbed = discover(model, Task(PROMPTS, "zero"), Acdc(threshold=0.01))
     for tests in (20, 60, 100):
         interrupted(model, path, tests)
     seen: list[int] = []
     resumed = discover(
-        model, PROMPTS, threshold=0.01, checkpoint=path, progress=lambda done: seen.append(done.tests)
+        model,
+        Task(PROMPTS, "zero"),
+        Acdc(threshold=0.01),
+        checkpoint=path,
+        progress=lambda done: seen.append(done.tests),
     )
     assert seen[0] > 100
     assert without_seconds(resumed) == without_seconds(undisturbed)
@@ -199,13 +206,15 @@ def test_a_search_goes_on_with_the_memory_that_it_had(model, tmp_path, monkeypat
     """The default follows what is available, and decides which hypotheses are evaluated together."""
     path = tmp_path / "search.ckpt"
     monkeypatch.setattr("kcircuits.memory.available", lambda: 4)
-    tight = discover(model, PROMPTS, threshold=0.01)
+    tight = discover(model, Task(PROMPTS, "zero"), Acdc(threshold=0.01))
     interrupted(model, path, 100)
     monkeypatch.setattr("kcircuits.memory.available", lambda: 2**30)
-    assert discover(model, PROMPTS, threshold=0.01).stats["chunks"] < tight.stats["chunks"]
-    assert without_seconds(discover(model, PROMPTS, threshold=0.01, checkpoint=path)) == without_seconds(
-        tight
+    assert (
+        discover(model, Task(PROMPTS, "zero"), Acdc(threshold=0.01)).stats["chunks"] < tight.stats["chunks"]
     )
+    assert without_seconds(
+        discover(model, Task(PROMPTS, "zero"), Acdc(threshold=0.01), checkpoint=path)
+    ) == without_seconds(tight)
 
 
 OTHER_PROMPTS = random_prompts_of([5, 3], seed=1)
@@ -228,7 +237,8 @@ def test_the_checkpoint_of_another_search(model, tmp_path, changes, named):
     before = path.read_bytes()
     options = {"prompts": PROMPTS, "threshold": 0.01, "memory": MEMORY} | changes
     with pytest.raises(KCircuitsError, match="checkpoint of another search: " + named):
-        discover(model, checkpoint=path, progress=refuse, **options)
+        memory = options.pop("memory")
+        discover(model, *experiment(**options), memory=memory, checkpoint=path, progress=refuse)
     assert path.read_bytes() == before
 
 
@@ -236,10 +246,12 @@ def test_the_checkpoint_of_another_model(model, tiny_folder, tmp_path):
     path = tmp_path / "search.ckpt"
     interrupted(model, path, 20)
     with pytest.raises(KCircuitsError, match="another search: model is "):
-        discover(load_model(tiny_folder("gpt2")), PROMPTS, threshold=0.01, checkpoint=path)
+        discover(
+            load_model(tiny_folder("gpt2")), Task(PROMPTS, "zero"), Acdc(threshold=0.01), checkpoint=path
+        )
     with pytest.raises(KCircuitsError, match="another search: dtype is 'float32' there and "):
         double = replace(model, spec=as_dtype(model.spec, torch.float64))
-        discover(double, PROMPTS, threshold=0.01, checkpoint=path)
+        discover(double, Task(PROMPTS, "zero"), Acdc(threshold=0.01), checkpoint=path)
 
 
 def test_other_threads_would_round_otherwise(model, tmp_path):
@@ -248,7 +260,7 @@ def test_other_threads_would_round_otherwise(model, tmp_path):
     torch.set_num_threads(2)
     try:
         with pytest.raises(KCircuitsError, match="threads is 1 there and 2 here"):
-            discover(model, PROMPTS, threshold=0.01, checkpoint=path)
+            discover(model, Task(PROMPTS, "zero"), Acdc(threshold=0.01), checkpoint=path)
     finally:
         torch.set_num_threads(1)
 
@@ -276,19 +288,25 @@ def test_a_damaged_checkpoint(model, tmp_path, damage):
             }[damage]
         )
     with pytest.raises(KCircuitsError, match=r"search\.ckpt"):
-        discover(model, PROMPTS, threshold=0.01, checkpoint=path, progress=refuse)
+        discover(model, Task(PROMPTS, "zero"), Acdc(threshold=0.01), checkpoint=path, progress=refuse)
 
 
 def test_what_is_refused_before_the_search(model, tmp_path):
     with pytest.raises(KCircuitsError, match="a checkpoint is for acdc alone, got one for eap"):
-        discover(model, PROMPTS, "eap", top_n=5, ablation="corrupt", checkpoint=tmp_path / "c")
+        discover(model, Task(PROMPTS, "corrupt"), Eap(), Selection(top_n=5), checkpoint=tmp_path / "c")
     with pytest.raises(KCircuitsError, match="there is no folder"):
-        discover(model, PROMPTS, threshold=0.01, checkpoint=tmp_path / "no" / "c", progress=refuse)
+        discover(
+            model,
+            Task(PROMPTS, "zero"),
+            Acdc(threshold=0.01),
+            checkpoint=tmp_path / "no" / "c",
+            progress=refuse,
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_quick_search_writes_nothing(model, tmp_path):
-    discover(model, PROMPTS, threshold=1.0, checkpoint=tmp_path / "c")
+    discover(model, Task(PROMPTS, "zero"), Acdc(threshold=1.0), checkpoint=tmp_path / "c")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -297,7 +315,7 @@ def test_writing_takes_a_small_share_of_the_time(tmp_path, monkeypatch, seconds,
     """At most once a second, and more rarely where writing takes long."""
     now = 0.0
 
-    def write(path: object, content: bytes, **_: object) -> None:
+    def write(path: object, content: bytes, at_once: bool = False) -> None:
         nonlocal now
         now += seconds
 
@@ -319,17 +337,17 @@ def test_a_checkpoint_is_found_where_it_was_written(model, tmp_path, monkeypatch
     monkeypatch.setattr(module, "SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(module, "SHARE", 1e9)
     path = tmp_path / "c"
-    circuit = discover(model, PROMPTS, threshold=0.01, checkpoint=path)
+    circuit = discover(model, Task(PROMPTS, "zero"), Acdc(threshold=0.01), checkpoint=path)
     checkpoint = Checkpoint(path)
     assert checkpoint.snapshot is not None
     assert 0 < checkpoint.seconds <= circuit.stats["seconds"] + 0.001
     # The last one is of the end, and from there nothing is left to do.
-    again = discover(model, PROMPTS, threshold=0.01, checkpoint=path, progress=refuse)
+    again = discover(model, Task(PROMPTS, "zero"), Acdc(threshold=0.01), checkpoint=path, progress=refuse)
     assert without_seconds(again) == without_seconds(circuit)
     assert again.stats["seconds"] > checkpoint.seconds
 
 
 def test_the_checkpoint_counts_nothing_as_a_setting(model, tmp_path):
-    circuit = discover(model, PROMPTS, threshold=0.01, checkpoint=tmp_path / "c")
-    assert circuit.settings == discover(model, PROMPTS, threshold=0.01).settings
+    circuit = discover(model, Task(PROMPTS, "zero"), Acdc(threshold=0.01), checkpoint=tmp_path / "c")
+    assert circuit.settings == discover(model, Task(PROMPTS, "zero"), Acdc(threshold=0.01)).settings
     assert "checkpoint" not in Acdc(0.01).settings

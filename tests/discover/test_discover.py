@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import kcircuits
 from kcircuits.circuit import Circuit
-from kcircuits.discover import METHODS, StaleMetricError, attribute, discover, method_of, run
-from kcircuits.discover.acdc import Acdc
+from kcircuits.discovery import METHODS, Eap, StaleMetricError, attribute, discover, method_of
+from kcircuits.discovery.acdc import Acdc
 from kcircuits.engine import Engine
-from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import evaluate
+from kcircuits.errors import KCircuitsError, KCircuitsWarning
+from kcircuits.evaluation import evaluate
 from kcircuits.model.loading import Model, load_model
+from kcircuits.selection import Selection
 from kcircuits.task import Task
+from tests.experiments import experiment
 from tests.models import tiny_spec
 from tests.tasks import random_prompts_of
 
@@ -37,11 +37,8 @@ ROOT = Path(__file__).resolve().parents[2]  # where another process finds the pa
 def test_what_a_circuit_records(model, tmp_path):
     circuit = discover(
         model,
-        PROMPTS,
-        threshold=0.05,
-        ablation="corrupt",
-        metric="logit-diff",
-        absolute=True,
+        Task(PROMPTS, "corrupt", metric="logit-diff"),
+        Acdc(threshold=0.05, absolute=True),
         memory="1GiB",
     )
     assert circuit.method == "acdc"
@@ -61,16 +58,16 @@ def test_what_a_circuit_records(model, tmp_path):
 
 
 def test_metric_is_that_of_fresh_runs(model):
-    circuit = discover(model, PROMPTS, threshold=0.05, metric="kl")
+    circuit = discover(model, Task(PROMPTS, "zero", metric="kl"), Acdc(threshold=0.05))
     graph = circuit.graph
     masks = np.stack([graph.valid, circuit.mask(), np.zeros_like(graph.valid)])
-    values = Engine(model.spec, Task(PROMPTS, metric="kl")).measure(masks, 2**30)
+    values = Engine(model.spec, Task(PROMPTS, "zero", metric="kl")).measure(masks, 2**30)
     assert circuit.metric == dict(zip(("full", "circuit", "empty"), values, strict=True))
 
 
 def test_folding_value_biases_changes_zero_ablation_only(model):
     def found(**options):
-        return discover(model, PROMPTS, threshold=0.05, **options)
+        return discover(model, *experiment(PROMPTS, "acdc", threshold=0.05, **options))
 
     plain, folded = found(), found(fold_value_biases=True)
     assert folded.settings["fold_value_biases"] is True
@@ -81,7 +78,7 @@ def test_folding_value_biases_changes_zero_ablation_only(model):
 
 
 def test_everything_can_go(model):
-    circuit = discover(model, PROMPTS, threshold=1e6)
+    circuit = discover(model, Task(PROMPTS, "zero"), Acdc(threshold=1e6))
     assert circuit.edges == ()
     assert circuit.metric["circuit"] == circuit.metric["empty"]
 
@@ -95,7 +92,7 @@ def test_a_search_that_contradicts_itself_is_an_error(model, monkeypatch):
 
     monkeypatch.setattr(Acdc, "search", lie)
     with pytest.raises(StaleMetricError, match=r"ended with the metric .* a fresh run of its circuit gives"):
-        discover(model, PROMPTS, threshold=0.05)
+        discover(model, Task(PROMPTS, "zero"), Acdc(threshold=0.05))
 
 
 @pytest.mark.parametrize(
@@ -123,12 +120,12 @@ def test_a_search_that_contradicts_itself_is_an_error(model, monkeypatch):
 def test_bad_input_is_refused_before_the_search(model, monkeypatch, changes, message):
     monkeypatch.setattr(Acdc, "search", lambda *_: pytest.fail("the search has begun"))
     with pytest.raises(KCircuitsError, match=message):
-        discover(model, **({"prompts": PROMPTS, "threshold": 0.1} | changes))
+        memory = changes.pop("memory", None)
+        discover(model, *experiment(**({"prompts": PROMPTS, "threshold": 0.1} | changes)), memory=memory)
 
 
-def test_a_missing_option():
-    with pytest.raises(KCircuitsError, match="acdc needs a threshold"):
-        method_of("acdc", {})
+def test_options_that_are_left_out():
+    assert method_of("acdc", {}) == Acdc(threshold=0.01, absolute=False)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -136,24 +133,21 @@ def test_methods_go_by_their_own_names(name):
     assert METHODS[name].name == name
 
 
-def test_the_package_is_the_function():
-    assert inspect.signature(kcircuits.discover) == inspect.signature(run.discover)
-    assert kcircuits.discover.method_of is method_of
-
-
-@pytest.mark.parametrize(
-    "first", ["", "import kcircuits.discover.acdc", "from kcircuits.discover import Found"]
-)
-def test_the_package_can_be_called_whatever_was_imported_before(first):
-    code = f"{first}\nimport kcircuits\nassert callable(kcircuits.discover) and callable(kcircuits.evaluate)"
+@pytest.mark.parametrize("first", ["", "import kcircuits.discovery.acdc", "import kcircuits.evaluation.run"])
+def test_functions_are_functions_whatever_was_imported_before(first):
+    code = (
+        f"{first}\nimport inspect, kcircuits\n"
+        "assert all(map(inspect.isfunction, (kcircuits.discover, kcircuits.evaluate, kcircuits.sweep)))"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_the_correction_of_queries_needs_a_query_of_its_own():
     model = Model(tiny_spec("olmo2"), None, {})
-    for call in (partial(attribute, qk_fix=True), partial(discover, qk_fix=True, top_n=5)):
+    task, method = Task(PROMPTS, "corrupt"), Eap(qk_fix=True)
+    for call in (partial(attribute), partial(discover, selection=Selection(top_n=5))):
         with pytest.raises(KCircuitsError, match="qk_fix is not defined for olmo2"):
-            call(model, PROMPTS, "eap", ablation="corrupt")
+            call(model, task, method)
 
 
 @pytest.mark.parametrize("place", ["", "missing/scores.safetensors"])
@@ -161,10 +155,9 @@ def test_a_place_for_scores_is_checked_before_the_search(model, tmp_path, place)
     with pytest.raises(KCircuitsError, match="cannot write"):
         discover(
             model,
-            PROMPTS,
-            "eap",
-            ablation="corrupt",
-            top_n=20,
+            Task(PROMPTS, "corrupt"),
+            Eap(),
+            Selection(top_n=20),
             scores=tmp_path / place,
             progress=lambda _: pytest.fail("the search has begun"),
         )
@@ -173,14 +166,25 @@ def test_a_place_for_scores_is_checked_before_the_search(model, tmp_path, place)
 def test_acdc_refuses_corrupt_prompts_that_change_nothing(model):
     same = [replace(prompt, corrupt_ids=prompt.clean_ids) for prompt in PROMPTS]
     with pytest.raises(KCircuitsError, match="every corrupt prompt is the same"):
-        discover(model, same, threshold=0.1, ablation="corrupt")
+        discover(model, Task(same, "corrupt"), Acdc(threshold=0.1))
 
 
 def test_a_circuit_of_reference_prompts_is_not_measured_without_them(model):
     reference = random_prompts_of([6, 5], seed=9)
-    circuit = discover(model, PROMPTS, "eap", ablation="mean", reference=reference, top_n=60)
+    circuit = discover(model, Task(PROMPTS, "mean", reference=reference), Eap(), Selection(top_n=60))
     assert circuit.settings["num_reference"] == 2
     with pytest.raises(KCircuitsError, match="was found with reference prompts"):
-        evaluate(circuit, model, PROMPTS)
-    found = evaluate(circuit, model, PROMPTS, reference=reference, random_circuits=0)
+        evaluate(model, Task.as_found(circuit, PROMPTS), circuit)
+    found = evaluate(model, Task.as_found(circuit, PROMPTS, reference=reference), circuit, random_circuits=0)
     assert found.circuit.mean_metric == pytest.approx(circuit.metric["circuit"], abs=1e-4)
+
+
+def test_a_circuit_that_is_worse_than_nothing_is_said_to_be_so(model, monkeypatch):
+    worse = {"full": 1.0, "circuit": 3.0, "empty": 2.0}
+    monkeypatch.setattr("kcircuits.discovery.run.measure", lambda *_: list(worse.values()))
+    with pytest.warns(KCircuitsWarning, match="nll is 3, worse than 2 without any edge: try corrupt"):
+        circuit = discover(model, Task(PROMPTS, "zero"), Eap(), Selection(top_n=60))
+    assert circuit.metric == worse
+    for given in (PROMPTS, "text"):
+        with pytest.raises(KCircuitsError, match=r"write kcircuits.Task\(model.prompts"):
+            discover(model, given, Eap())

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kcircuits.discover import Steps, discover, edge_pruning
-from kcircuits.discover.edge_pruning import EdgePruning
+from kcircuits.discovery import Steps, discover, gate_training
+from kcircuits.discovery.edge_pruning import EdgePruning
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import load_model
@@ -84,8 +84,8 @@ def test_the_number_of_open_gates_falls_to_the_goal():
 
 
 def test_training_ends_early_when_nothing_gets_better(monkeypatch):
-    monkeypatch.setattr(edge_pruning, "PATIENCE", 3)
-    monkeypatch.setattr(edge_pruning, "WARM_UP", 0.2)
+    monkeypatch.setattr(gate_training, "PATIENCE", 3)
+    monkeypatch.setattr(gate_training, "WARM_UP", 0.2)
     steps = found(steps=60).stats["steps"]
     assert 0.2 * 60 + 3 <= steps < 60
 
@@ -101,7 +101,9 @@ def test_an_exception_of_the_progress_function_ends_the_training():
 def test_discover_records_it_and_writes_the_probabilities(tiny_folder, tmp_path):
     file = tmp_path / "scores.safetensors"
     model = load_model(tiny_folder("gpt2"))
-    circuit = discover(model, PROMPTS, "edge-pruning", top_n=120, steps=20, scores=file, metric="kl")
+    circuit = discover(
+        model, Task(PROMPTS, "zero", metric="kl"), EdgePruning(top_n=120, steps=20), scores=file
+    )
     assert circuit.stats.keys() == {"steps", "seconds"}
     own = {"top_n": 120, "steps": 20, "learning_rate": 0.3, "seed": 0}
     assert circuit.settings.items() >= (own | {"ablation": "zero", "metric": "kl"}).items()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kcircuits.discover import Steps, exact_scores
-from kcircuits.discover.acdc import Acdc
+from kcircuits.discovery import Steps, exact_scores
+from kcircuits.discovery.acdc import Acdc
 from kcircuits.engine import Engine
 from kcircuits.task import Task
 from tests.discover.naive import Naive

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kcircuits.discover import gates
+from kcircuits.discovery import gates
 
 
 def drawn(log_alpha: torch.Tensor, seed: int = 0) -> torch.Tensor:

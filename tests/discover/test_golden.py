@@ -9,8 +9,9 @@ import pytest
 
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
-from kcircuits.discover import discover
+from kcircuits.discovery import Acdc, discover
 from kcircuits.model.loading import Model, load_model
+from kcircuits.task import Task
 from tests.golden import GOLDEN, acdc_golden
 
 MODELS = ["gpt2", "llama", "llama_gqa"]
@@ -40,10 +41,8 @@ def test_circuit(models, name, case):
     prompt = Prompt(tuple(golden["clean_ids"]), golden["answer_id"], tuple(golden["corrupt_ids"]))
     circuit = discover(
         models[name],
-        [prompt],
-        threshold=case["threshold"],
-        ablation=case["ablation"],
-        fold_value_biases=case["fold_value_biases"],
+        Task([prompt], case["ablation"], fold_value_biases=case["fold_value_biases"]),
+        Acdc(threshold=case["threshold"]),
     )
     assert scores(circuit).keys() == effects(case).keys()
     assert scores(circuit) == pytest.approx(effects(case), abs=5e-4)
@@ -58,7 +57,7 @@ def test_circuit(models, name, case):
 def test_circuit_of_a_real_model():
     (golden,) = acdc_golden("smollm2")
     prompt = Prompt(tuple(golden["clean_ids"]), golden["answer_id"])
-    circuit = discover(load_model("demo"), [prompt], threshold=golden["threshold"])
+    circuit = discover(load_model("demo"), Task([prompt], "zero"), Acdc(threshold=golden["threshold"]))
     ours, theirs = scores(circuit), effects(golden)
     common = ours.keys() & theirs.keys()
     assert len(common) >= 0.98 * len(ours.keys() | theirs.keys())

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from kcircuits.circuit import Circuit, Edge
-from kcircuits.discover import attribute
-from kcircuits.evaluate import Evaluation, evaluate
+from kcircuits.discovery import attribute
+from kcircuits.evaluation import Evaluation, evaluate
 from kcircuits.graph import Graph
 from kcircuits.model.loading import Model, load_model
 from kcircuits.selection import Selection, select
-from kcircuits.task import Ablation
+from kcircuits.task import Ablation, Task
+from tests.experiments import experiment
 from tests.golden import GOLDEN, eap_golden
 from tests.golden.scores import golden_prompts, golden_scores, ungrouped
 from tests.models import as_dtype
@@ -50,7 +51,9 @@ def ungrouped_models(models) -> dict[str, Model]:
 def scores_of(model: Model, name: str, which: str) -> np.ndarray:
     method, options = MATRICES[which]
     options = {"ablation": "corrupt", "metric": "logit-diff"} | options
-    return attribute(model, golden_prompts(name), method, keep_positions=True, **options).matrix
+    return attribute(
+        model, *experiment(golden_prompts(name), method, default="corrupt", keep_positions=True, **options)
+    ).matrix
 
 
 @pytest.mark.parametrize(
@@ -128,8 +131,8 @@ def measured(model: Model, name: str, edges: str, ablation: Ablation) -> Evaluat
         edges=tuple(Edge(sender, receiver, 0.0) for sender, _, receiver in parts),
         stats={},
     )
-    how = {"ablation": ablation, "metric": "logit-diff", "random_circuits": 0}
-    return evaluate(circuit, model, golden_prompts(name), **how)
+    task = Task(golden_prompts(name), ablation, "logit-diff", keep_positions=True)
+    return evaluate(model, task, circuit, random_circuits=0)
 
 
 @pytest.mark.slow

@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from kcircuits import portions
-from kcircuits.discover import attribute, discover
-from kcircuits.discover.parts import joined_scores, parts_of, scores_of_part
+from kcircuits.discovery import Acdc, Eap, EapIg, attribute, discover
+from kcircuits.discovery.parts import joined_scores, parts_of, scores_of_part
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import Model
 from kcircuits.scores import Scores
+from kcircuits.selection import Selection
 from kcircuits.task import Task
 from tests.circuits import identity_for
+from tests.experiments import experiment
 from tests.models import as_dtype, tiny_spec
 from tests.tasks import random_prompts_of
 
@@ -40,7 +42,9 @@ def of_workers(model: Model, workers: int, method: str, **options: Any) -> Score
     """Every worker takes each n-th part; what they have done comes in any order."""
     numbers = range(len(parts_of(PROMPTS)))
     done = [
-        scores_of_part(model, PROMPTS, number, method, memory=MEMORY, **options)
+        scores_of_part(
+            model, *experiment(PROMPTS, method, default="corrupt", **options), part=number, memory=MEMORY
+        )
         for worker in range(workers)
         for number in numbers[worker::workers]
     ]
@@ -80,7 +84,7 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize("name", ["gpt2", "llama_gqa"])
 def test_any_number_of_workers_gives_the_same_bits(name, method, options):
     model = tiny(name)
-    alone = attribute(model, PROMPTS, method, memory=MEMORY, **options)
+    alone = attribute(model, *experiment(PROMPTS, method, default="corrupt", **options), memory=MEMORY)
     for workers in (1, 2, 3, 5):
         joined = of_workers(model, workers, method, **options)
         assert (joined.matrix == alone.matrix).all()
@@ -90,7 +94,7 @@ def test_any_number_of_workers_gives_the_same_bits(name, method, options):
 def test_the_bits_are_those_of_discover(tmp_path):
     model = tiny("llama_gqa")
     path = tmp_path / "scores.safetensors"
-    discover(model, PROMPTS, "eap", ablation="corrupt", top_n=20, scores=path, memory=MEMORY)
+    discover(model, Task(PROMPTS, "corrupt"), Eap(), Selection(top_n=20), scores=path, memory=MEMORY)
     assert (Scores.load(path).matrix == of_workers(model, 3, "eap").matrix).all()
 
 
@@ -113,33 +117,35 @@ def test_the_mean_is_that_of_one_engine(name, dtype, tolerance):
 def test_a_part_is_scored_as_if_it_were_alone():
     model = tiny("gpt2")
     part = parts_of(PROMPTS)[1]
-    ours = scores_of_part(model, PROMPTS, 1, "eap", memory=MEMORY)
-    assert (ours.matrix == attribute(model, part, "eap", memory=MEMORY).matrix).all()
+    ours = scores_of_part(model, Task(PROMPTS, "corrupt"), Eap(), 1, memory=MEMORY)
+    assert (ours.matrix == attribute(model, Task(part, "corrupt"), Eap(), memory=MEMORY).matrix).all()
 
 
 def test_parts_survive_files(tmp_path):
     model = tiny("gpt2")
     for number in range(8):
-        scores_of_part(model, PROMPTS, number, "eap", memory=MEMORY).save(tmp_path / f"{number}.safetensors")
+        scores_of_part(model, Task(PROMPTS, "corrupt"), Eap(), number, memory=MEMORY).save(
+            tmp_path / f"{number}.safetensors"
+        )
     read = [Scores.load(path) for path in tmp_path.iterdir()]
     joined = joined_scores(read)
-    assert (joined.matrix == attribute(model, PROMPTS, "eap", memory=MEMORY).matrix).all()
+    assert (joined.matrix == attribute(model, Task(PROMPTS, "corrupt"), Eap(), memory=MEMORY).matrix).all()
     assert "part" not in joined.settings
 
 
 def test_parts_that_do_not_fit_come_in_portions():
     """The same for all, as long as they have the same memory."""
     model = tiny("llama_gqa")
-    done = [scores_of_part(model, PROMPTS, number, memory=1) for number in range(8)]
-    tight = attribute(model, PROMPTS, memory=1)
+    done = [scores_of_part(model, Task(PROMPTS, "corrupt"), Eap(), number, memory=1) for number in range(8)]
+    tight = attribute(model, Task(PROMPTS, "corrupt"), Eap(), memory=1)
     assert (joined_scores(done).matrix == tight.matrix).all()
-    roomy = attribute(model, PROMPTS, memory=MEMORY)
+    roomy = attribute(model, Task(PROMPTS, "corrupt"), Eap(), memory=MEMORY)
     np.testing.assert_allclose(tight.matrix, roomy.matrix, rtol=0, atol=1e-6)
 
 
 def test_progress_counts_the_part():
     seen = []
-    scores_of_part(tiny("gpt2"), PROMPTS, 0, "eap-ig-inputs", memory=MEMORY, progress=seen.append)
+    scores_of_part(tiny("gpt2"), Task(PROMPTS, "corrupt"), EapIg(), 0, memory=MEMORY, progress=seen.append)
     assert (seen[-1].done, seen[-1].total) == (10, 10)
 
 
@@ -147,7 +153,10 @@ def test_progress_counts_the_part():
 def done() -> list[Scores]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(portions, "PART_TOKENS", 9)
-        return [scores_of_part(tiny("gpt2"), PROMPTS, number, memory=MEMORY) for number in range(8)]
+        return [
+            scores_of_part(tiny("gpt2"), Task(PROMPTS, "corrupt"), Eap(), number, memory=MEMORY)
+            for number in range(8)
+        ]
 
 
 def test_what_cannot_be_joined(done):
@@ -158,7 +167,7 @@ def test_what_cannot_be_joined(done):
     with pytest.raises(KCircuitsError, match="part 3 are there twice"):
         joined_scores([*done, done[3]])
     with pytest.raises(KCircuitsError, match="not the scores of a part"):
-        joined_scores([attribute(tiny("gpt2"), PROMPTS, memory=MEMORY)])
+        joined_scores([attribute(tiny("gpt2"), Task(PROMPTS, "corrupt"), Eap(), memory=MEMORY)])
     odd = done[0].settings["part"] | {"number": 8}
     with pytest.raises(KCircuitsError, match="not the scores of a part"):
         joined_scores([replace(done[0], settings=done[0].settings | {"part": odd}), *done[1:]])
@@ -176,7 +185,9 @@ def test_what_cannot_be_joined(done):
 )
 def test_parts_of_different_searches(done, changes, named):
     given = {"model": tiny("gpt2"), "prompts": PROMPTS, "method": "eap", "memory": MEMORY} | changes
-    stranger = scores_of_part(part=len(parts_of(given["prompts"])) - 1, **given)
+    model, memory = given.pop("model"), given.pop("memory")
+    part = len(parts_of(given["prompts"])) - 1
+    stranger = scores_of_part(model, *experiment(default="corrupt", **given), part=part, memory=memory)
     with pytest.raises(KCircuitsError, match=named):
         joined_scores([*done[:7], stranger])
 
@@ -185,9 +196,9 @@ def test_what_is_refused():
     model = tiny("gpt2")
     for part in (-1, 8, True, "0"):
         with pytest.raises(KCircuitsError, match="part must be a whole number from 0 to 7"):
-            scores_of_part(model, PROMPTS, part, memory=MEMORY)
+            scores_of_part(model, Task(PROMPTS, "corrupt"), Eap(), part, memory=MEMORY)
     for method in ("ifr", "exact"):
         with pytest.raises(KCircuitsError, match="parts are for gradient methods"):
-            scores_of_part(model, PROMPTS, 0, method, memory=MEMORY)
+            scores_of_part(model, *experiment(PROMPTS, method, default="corrupt"), part=0, memory=MEMORY)
     with pytest.raises(KCircuitsError, match="acdc does not score all edges"):
-        scores_of_part(model, PROMPTS, 0, "acdc", memory=MEMORY)
+        scores_of_part(model, Task(PROMPTS, "corrupt"), Acdc(), 0, memory=MEMORY)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kcircuits.discover import METHODS, attribute, discover
-from kcircuits.evaluate import evaluate
+from kcircuits.discovery import METHODS, EdgePruning, attribute, discover
+from kcircuits.evaluation import evaluate
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.model.transforms import with_folded_value_biases
+from kcircuits.task import Task
+from tests.experiments import experiment
 from tests.models import dequantised, quantised_spec
 from tests.tasks import random_prompts_of
 
@@ -35,18 +37,18 @@ def pair(request) -> tuple[Model, Model]:
 def test_scores(pair, method):
     ablation = {"ifr": "zero"}.get(method, "corrupt")
     prompts = random_prompts_of([5, 3])
-    ours, expected = (attribute(model, prompts, method, ablation=ablation).matrix for model in pair)
+    ours, expected = (
+        attribute(model, *experiment(prompts, method, ablation=ablation)).matrix for model in pair
+    )
     np.testing.assert_allclose(ours, expected, atol=2e-5 * np.abs(expected).max(), rtol=1e-3)
 
 
 def test_edge_pruning_and_evaluation(pair):
     prompts = random_prompts_of([5, 3])
-    found = [
-        discover(model, prompts, "edge-pruning", ablation="corrupt", top_n=40, steps=20) for model in pair
-    ]
+    found = [discover(model, Task(prompts, "corrupt"), EdgePruning(top_n=40, steps=20)) for model in pair]
     assert (found[0].mask() == found[1].mask()).all()
     ours, expected = (
-        evaluate(circuit, model, prompts, random_circuits=2)
+        evaluate(model, Task.as_found(circuit, prompts), circuit, random_circuits=2)
         for circuit, model in zip(found, pair, strict=True)
     )
     assert ours.faithfulness == pytest.approx(expected.faithfulness, abs=1e-3)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from kcircuits.data.prompts import Prompt
-from kcircuits.discover import discover
+from kcircuits.discovery import discover
 from kcircuits.model.loading import load_model
 from kcircuits.profile import profiled
+from tests.experiments import experiment
 from tests.golden import GOLDEN, acdc_golden
 
 # Hypotheses evaluated for all cases of these models, in how many batches, and the operations of all products.
@@ -23,7 +24,7 @@ def search_all() -> tuple[int, int]:
         prompt = Prompt(tuple(golden["clean_ids"]), golden["answer_id"], tuple(golden["corrupt_ids"]))
         for case in golden["cases"]:
             options = {option: case[option] for option in ("threshold", "ablation", "fold_value_biases")}
-            stats.append(discover(model, [prompt], **options).stats)
+            stats.append(discover(model, *experiment([prompt], "acdc", **options)).stats)
     return sum(int(one["evaluations"]) for one in stats), sum(int(one["chunks"]) for one in stats)
 
 

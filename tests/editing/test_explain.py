@@ -10,7 +10,7 @@ import torch
 
 from kcircuits.analysis.heads import read_heads
 from kcircuits.circuit import Circuit
-from kcircuits.discover import discover
+from kcircuits.discovery import discover
 from kcircuits.editing.edit import edit
 from kcircuits.editing.explain import explain_edit
 from kcircuits.editing.explanation import KINDS, NamesChange, first_rise
@@ -21,6 +21,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import forward
 from tests.editing.conftest import model_named, request
 from tests.editing.test_edit import TUNING, VALUE
+from tests.experiments import experiment
 
 OPTIONS = {"method": "eap", "top_n": 100, "greedy": True}
 ROME = Rome(layer=1, value=VALUE)
@@ -136,8 +137,8 @@ def test_circuits_are_compared_by_name(model):
     made = made_of(model)
     found = explain_edit(made, **OPTIONS)
     options = {name: value for name, value in OPTIONS.items() if name != "method"}
-    before = discover(model, [prompt_of(model, "France")], "eap", **options)
-    after = discover(made.model, [prompt_of(made.model, "Norway")], "eap", **options)
+    before = discover(model, *experiment([prompt_of(model, "France")], "eap", **options))
+    after = discover(made.model, *experiment([prompt_of(made.model, "Norway")], "eap", **options))
     assert {*found.edges.lost, *found.edges.kept} == names_of(before)
     assert {*found.edges.added, *found.edges.kept} == names_of(after)
     assert {*found.nodes.lost, *found.nodes.kept} == set(before.nodes)

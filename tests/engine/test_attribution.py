@@ -147,7 +147,7 @@ def without(mask: np.ndarray, edge: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("chunk_limit", [1, 3])
 def test_exact_does_not_depend_on_chunks(chunk_limit):
     spec = tiny_spec("llama_gqa")
-    engine = Engine(spec, Task(random_prompts_of([4, 3])))
+    engine = Engine(spec, Task(random_prompts_of([4, 3]), "zero"))
     wanted = spec.graph.valid
     together = engine.exact_scores(wanted, memory=LARGE, progress=None)
     told: list[tuple[int, int]] = []
@@ -160,7 +160,7 @@ def test_exact_does_not_depend_on_chunks(chunk_limit):
 
 
 def test_an_exception_of_the_progress_function_ends_the_work():
-    engine = Engine(tiny_spec("llama"), Task(random_prompts_of([4])))
+    engine = Engine(tiny_spec("llama"), Task(random_prompts_of([4]), "zero"))
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -198,7 +198,7 @@ def test_flow_shares(name):
     spec = tiny_spec(name)
     graph = spec.graph
     prompts = random_prompts_of([4, 2])
-    shares = Engine(spec, Task(prompts)).flow_scores()
+    shares = Engine(spec, Task(prompts, "zero")).flow_scores()
     expected = torch.zeros(len(graph.senders), len(graph.receivers))
     for prompt in prompts:
         ids = torch.tensor([prompt.clean_ids])

@@ -54,7 +54,7 @@ def test_masked_runs_equal_the_reference(name, ablation, data):
 @pytest.mark.parametrize("name", ["gpt2", "llama_gqa"])
 def test_metrics_equal_the_reference(name, metric):
     spec = tiny_spec(name)
-    task = Task(random_prompts_of([5, 2, 4]), metric=metric)
+    task = Task(random_prompts_of([5, 2, 4]), "zero", metric=metric)
     rng = np.random.default_rng(0)
     edges = np.stack([spec.graph.valid & (rng.random(spec.graph.valid.shape) < 0.5) for _ in range(5)])
     engine, run = Engine(spec, task), reference_runs(spec, task)
@@ -68,13 +68,13 @@ def test_metrics_equal_the_reference(name, metric):
 
 def test_kl_of_the_full_model_to_itself_is_zero():
     spec = tiny_spec("llama")
-    engine = Engine(spec, Task(random_prompts_of([4, 3]), metric="kl"))
+    engine = Engine(spec, Task(random_prompts_of([4, 3]), "zero", metric="kl"))
     assert engine.metric(engine.full_rows()[None])[0].tolist() == pytest.approx([0, 0], abs=1e-5)
 
 
 def test_full_rows_are_those_of_the_full_mask():
     spec = tiny_spec("gpt2")
-    engine = Engine(spec, Task(random_prompts_of([4, 3])))
+    engine = Engine(spec, Task(random_prompts_of([4, 3]), "zero"))
     rows = engine.masked_rows(spec.graph.valid[None], LARGE)[0]
     torch.testing.assert_close(engine.full_rows(), rows, atol=1e-5, rtol=1e-5)
     assert rows.shape == (2, spec.width)
@@ -82,7 +82,7 @@ def test_full_rows_are_those_of_the_full_mask():
 
 def test_the_empty_circuit_of_zero_ablation_is_what_the_biases_leave():
     spec = tiny_spec("gpt2")
-    engine = Engine(spec, Task(random_prompts_of([4])))
+    engine = Engine(spec, Task(random_prompts_of([4]), "zero"))
     rows = engine.masked_rows(np.zeros_like(spec.graph.valid)[None], LARGE)[0]
     constant = sum(layer.attention.b_o for layer in spec.layers)
     torch.testing.assert_close(rows[0], normalise(spec.final_norm, constant), atol=1e-5, rtol=1e-5)
@@ -90,7 +90,7 @@ def test_the_empty_circuit_of_zero_ablation_is_what_the_biases_leave():
 
 def test_no_circuits():
     spec = tiny_spec("llama")
-    engine = Engine(spec, Task(random_prompts_of([4])))
+    engine = Engine(spec, Task(random_prompts_of([4]), "zero"))
     assert engine.masked_rows(np.zeros((0, *spec.graph.valid.shape), dtype=bool), LARGE).shape[0] == 0
 
 
@@ -105,16 +105,16 @@ def test_padding_does_not_change_a_prompt():
 
 def test_what_the_task_does_not_need_may_be_missing():
     first, second = random_prompts_of([4, 4])
-    Engine(tiny_spec("llama"), Task((first, replace(second, corrupt_ids=None, wrong_id=None))))
+    Engine(tiny_spec("llama"), Task((first, replace(second, corrupt_ids=None, wrong_id=None)), "zero"))
 
 
 def test_prompts_that_do_not_fit_the_model():
     spec = tiny_spec("llama")
     fine = random_prompts_of([4])[0]
     with pytest.raises(KCircuitsError, match=r"prompt 2: id 61 is not in the model's vocabulary"):
-        Engine(spec, Task((fine, replace(fine, answer_id=61))))
+        Engine(spec, Task((fine, replace(fine, answer_id=61)), "zero"))
     with pytest.raises(KCircuitsError, match=r"prompt 1: the prompt has 65 tokens.*64 positions"):
-        Engine(spec, Task(random_prompts_of([65])))
+        Engine(spec, Task(random_prompts_of([65]), "zero"))
 
 
 @pytest.mark.parametrize("ablation", ["zero", "corrupt", "mean", "mean-positional"])

@@ -108,7 +108,7 @@ def test_portions_add_up():
 
 
 def test_what_needs_all_senders_says_so():
-    engine = Engine(tiny_spec("llama"), Task(PROMPTS), layout="recomputed")
+    engine = Engine(tiny_spec("llama"), Task(PROMPTS, "zero"), layout="recomputed")
     with pytest.raises(RuntimeError, match="needs all senders in memory"):
         engine.acdc(0.1, absolute=False, memory=LARGE, progress=None)
     with pytest.raises(RuntimeError, match="needs all senders in memory"):
@@ -117,7 +117,7 @@ def test_what_needs_all_senders_says_so():
 
 def test_no_host_beside_the_cpu():
     with pytest.raises(ValueError, match="the model is on the CPU"):
-        Engine(tiny_spec("llama"), Task(PROMPTS), layout="host")
+        Engine(tiny_spec("llama"), Task(PROMPTS, "zero"), layout="host")
 
 
 def with_own_bias(spec: ModelSpec, layer: int) -> tuple[ModelSpec, Tensor]:
@@ -132,8 +132,8 @@ def test_constants_are_whole_after_a_failure():
     """What a session makes when it is first asked for is made anew after an error, not added to."""
     spec, bias = with_own_bias(tiny_spec("gpt2"), layer=1)
     masks = spec.graph.valid[None]
-    expected = Engine(spec, Task(PROMPTS), layout="recomputed").masked_rows(masks, LARGE)
-    engine = Engine(spec, Task(PROMPTS), layout="recomputed")
+    expected = Engine(spec, Task(PROMPTS, "zero"), layout="recomputed").masked_rows(masks, LARGE)
+    engine = Engine(spec, Task(PROMPTS, "zero"), layout="recomputed")
     bias.resize_(spec.width - 1)  # found when that of layer 0 has been added already
     with pytest.raises(RuntimeError):
         engine.masked_rows(masks, LARGE)

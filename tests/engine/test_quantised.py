@@ -71,7 +71,7 @@ def test_a_vocabulary_of_several_parts():
         replace(prompt, answer_id=answer)
         for prompt, answer in zip(random_prompts_of([3, 2, 4, 3]), [5, 32_767, 32_768, 39_999], strict=True)
     )
-    task = Task(prompts)
+    task = Task(prompts, "zero")
     rows = torch.randn(2, 4, width)
     expected = Engine(dequantised(spec), task).metric(rows)
     torch.testing.assert_close(Engine(spec, task).metric(rows), expected, atol=1e-5, rtol=1e-5)

@@ -92,8 +92,8 @@ def test_senders_are_those_of_the_reference(name, ablation):
 def test_senders_of_a_model_whose_positions_stay():
     """Positions are part of what `input` sends, whether an ablation takes them away or not."""
     spec = tiny_spec("gpt2")
-    kept = Engine(with_kept_positions(spec), Task(PROMPTS)).senders()
-    torch.testing.assert_close(kept, Engine(spec, Task(PROMPTS)).senders(), atol=1e-6, rtol=1e-6)
+    kept = Engine(with_kept_positions(spec), Task(PROMPTS, "zero")).senders()
+    torch.testing.assert_close(kept, Engine(spec, Task(PROMPTS, "zero")).senders(), atol=1e-6, rtol=1e-6)
 
 
 def mixed(spec: ModelSpec, layer: int, pattern: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -112,7 +112,7 @@ def mixed(spec: ModelSpec, layer: int, pattern: torch.Tensor, values: torch.Tens
 @pytest.mark.parametrize("name", BUILDERS)
 def test_patterns_and_values_make_the_heads_outputs(name):
     spec = tiny_spec(name)
-    engine = Engine(spec, Task(PROMPTS))
+    engine = Engine(spec, Task(PROMPTS, "zero"))
     senders = engine.senders()
     for layer in range(len(spec.layers)):
         pattern, values = engine.attention(layer)
@@ -130,6 +130,6 @@ def test_patterns_and_values_make_the_heads_outputs(name):
 
 
 def test_there_are_no_other_layers():
-    engine = Engine(tiny_spec("llama"), Task((Prompt((1, 2), 3),)))
+    engine = Engine(tiny_spec("llama"), Task((Prompt((1, 2), 3),), "zero"))
     with pytest.raises(ValueError, match="layer: expected 0 to 2, got 3"):
         engine.attention(3)

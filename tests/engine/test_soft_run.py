@@ -46,6 +46,6 @@ def test_weights_of_0_and_1_are_a_masked_run():
 
 
 def test_bad_weights():
-    engine = Engine(tiny_spec("llama"), Task(random_prompts_of([4])))
+    engine = Engine(tiny_spec("llama"), Task(random_prompts_of([4]), "zero"))
     with pytest.raises(ValueError, match=r"weights: expected floating \[16, 40\], got Bool"):
         engine.soft_run(torch.from_numpy(engine.graph.valid))

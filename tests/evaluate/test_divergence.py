@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kcircuits.evaluate import divergence as module
-from kcircuits.evaluate.divergence import divergence
-from kcircuits.evaluate.readout import read_answers
+from kcircuits.evaluation import divergence as module
+from kcircuits.evaluation.divergence import divergence
+from kcircuits.evaluation.readout import read_answers
 from tests.models import VOCABULARY, tiny_spec
 
 

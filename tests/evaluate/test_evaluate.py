@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from kcircuits.circuit import Circuit, Edge
-from kcircuits.discover import discover
+from kcircuits.discovery import Acdc, discover
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import RunMeasures, answer_ranks, evaluate
+from kcircuits.evaluation import RunMeasures, answer_ranks, evaluate
 from kcircuits.metrics import faithfulness
 from kcircuits.model.loading import Model, load_model
 from kcircuits.random_circuits import random_connected_mask
@@ -30,7 +30,7 @@ def model(tiny_folder) -> Model:
 
 @pytest.fixture(scope="module")
 def circuit(model) -> Circuit:
-    return discover(model, PROMPTS[:2], threshold=0.1, metric="kl", ablation="corrupt")
+    return discover(model, Task(PROMPTS[:2], "corrupt", metric="kl"), Acdc(threshold=0.1))
 
 
 def expected(model: Model, task: Task, mask: np.ndarray) -> RunMeasures:
@@ -51,7 +51,9 @@ def check(run: RunMeasures, reference: RunMeasures) -> None:
 
 @pytest.mark.parametrize("memory", [1, "1GiB"], ids=["a prompt at a time", "together"])
 def test_every_run(model, circuit, memory):
-    result = evaluate(circuit, model, PROMPTS, random_circuits=3, seed=7, memory=memory)
+    result = evaluate(
+        model, Task.as_found(circuit, PROMPTS), circuit, random_circuits=3, seed=7, memory=memory
+    )
     task, graph = Task(PROMPTS, "corrupt", "kl"), circuit.graph
     check(result.full, expected(model, task, graph.valid))
     check(result.circuit, expected(model, task, circuit.mask()))
@@ -64,38 +66,45 @@ def test_every_run(model, circuit, memory):
 
 
 def test_on_its_own_prompts_it_says_what_discovery_said(model, circuit):
-    result = evaluate(circuit, model, PROMPTS[:2], random_circuits=0)
+    result = evaluate(model, Task.as_found(circuit, PROMPTS[:2]), circuit, random_circuits=0)
     measured = {name: getattr(result, name).mean_metric for name in ("full", "circuit", "empty")}
     assert measured == pytest.approx(circuit.metric, abs=1e-5)
     assert result.faithfulness == pytest.approx(faithfulness(**circuit.metric), abs=1e-4)
 
 
 def test_settings_come_from_the_circuit_unless_given(model, circuit):
-    own = evaluate(circuit, model, PROMPTS, random_circuits=0)
+    own = evaluate(model, Task.as_found(circuit, PROMPTS), circuit, random_circuits=0)
     assert (own.ablation, own.metric, own.fold_value_biases) == ("corrupt", "kl", False)
-    given = evaluate(circuit, model, PROMPTS, ablation="zero", metric="nll", random_circuits=0)
+    given = evaluate(
+        model, Task.as_found(circuit, PROMPTS, ablation="zero", metric="nll"), circuit, random_circuits=0
+    )
     assert (given.ablation, given.metric) == ("zero", "nll")
-    check(given.circuit, expected(model, Task(PROMPTS), circuit.mask()))
+    check(given.circuit, expected(model, Task(PROMPTS, "zero"), circuit.mask()))
 
 
 def test_folded_value_biases_stay_folded(tiny_folder):
     biased = load_model(tiny_folder("gpt2"))
-    found = discover(biased, PROMPTS, threshold=0.1, fold_value_biases=True)
-    assert evaluate(found, biased, PROMPTS).empty.mean_metric == pytest.approx(found.metric["empty"])
+    found = discover(biased, Task(PROMPTS, "zero", fold_value_biases=True), Acdc(threshold=0.1))
+    assert evaluate(biased, Task.as_found(found, PROMPTS), found).empty.mean_metric == pytest.approx(
+        found.metric["empty"]
+    )
 
 
 def test_a_circuit_without_edges_has_no_random_ones(model, circuit):
     nothing = replace(circuit, edges=())
-    result = evaluate(nothing, model, PROMPTS)
+    result = evaluate(model, Task.as_found(nothing, PROMPTS), nothing)
     assert result.random == ()
     assert result.circuit == result.empty
     assert result.faithfulness == 0
 
 
 def test_the_full_circuit_is_the_full_model(model, circuit):
-    everything = discover(model, PROMPTS, threshold=0)
+    everything = discover(model, Task(PROMPTS, "zero"), Acdc(threshold=0))
     whole = evaluate(
-        replace(everything, edges=_all_edges(circuit)), model, PROMPTS, random_circuits=2, ablation="zero"
+        model,
+        Task.as_found(replace(everything, edges=_all_edges(circuit)), PROMPTS, ablation="zero"),
+        replace(everything, edges=_all_edges(circuit)),
+        random_circuits=2,
     )
     assert whole.faithfulness == pytest.approx(1)
     assert whole.random_faithfulness == pytest.approx([1, 1], abs=1e-4)
@@ -108,13 +117,13 @@ def _all_edges(circuit):
 
 
 def test_the_complement_of_nothing_is_everything(model, circuit):
-    result = evaluate(replace(circuit, edges=()), model, PROMPTS)
+    result = evaluate(model, Task.as_found(replace(circuit, edges=()), PROMPTS), replace(circuit, edges=()))
     assert result.complement == result.full
     assert result.completeness == pytest.approx(1)
 
 
 def test_kl_is_the_metric_kl(model, circuit):
-    result = evaluate(circuit, model, PROMPTS, random_circuits=2, metric="kl")
+    result = evaluate(model, Task.as_found(circuit, PROMPTS, metric="kl"), circuit, random_circuits=2)
     for run in (result.full, result.circuit, result.complement, result.empty, *result.random):
         assert run.kl == pytest.approx(run.metric, abs=1e-5)
     assert result.full.kl == pytest.approx((0, 0, 0, 0), abs=1e-6)
@@ -123,14 +132,14 @@ def test_kl_is_the_metric_kl(model, circuit):
 def test_without_edges_and_constants_nothing_is_predicted(tiny_folder):
     """Zero ablation of everything leaves equal logits where a model has no biases."""
     model = load_model(tiny_folder("llama"))
-    found = discover(model, PROMPTS, threshold=0.1)
-    empty = evaluate(found, model, PROMPTS, random_circuits=0).empty
+    found = discover(model, Task(PROMPTS, "zero"), Acdc(threshold=0.1))
+    empty = evaluate(model, Task.as_found(found, PROMPTS), found, random_circuits=0).empty
     assert empty.rank == ((model.spec.vocab_size + 1) / 2,) * 4
     assert (empty.accuracy, empty.hit_at_10) == (0, 0)
 
 
 def test_json(model, circuit):
-    result = evaluate(circuit, model, PROMPTS, hit_k=20)
+    result = evaluate(model, Task.as_found(circuit, PROMPTS), circuit, hit_k=20)
     document = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert document == result.to_json()
     assert document["num_prompts"] == len(document["full"]["per_prompt"]["rank"]) == 4
@@ -144,15 +153,17 @@ def test_json(model, circuit):
 
 
 def test_of_one_prompt_there_are_no_intervals(model, circuit):
-    document = evaluate(circuit, model, PROMPTS[:1], random_circuits=0).to_json()
+    document = evaluate(model, Task.as_found(circuit, PROMPTS[:1]), circuit, random_circuits=0).to_json()
     assert document["circuit"]["intervals"] is None
     assert document["faithfulness_interval"] is document["completeness_interval"] is None
     assert document["p_value"] is None
 
 
 def test_some_of_the_prompts_are_an_evaluation_of_their_own(model, circuit):
-    whole = evaluate(circuit, model, PROMPTS, random_circuits=2).on([1, 3]).to_json()
-    alone = evaluate(circuit, model, (PROMPTS[1], PROMPTS[3]), random_circuits=2).to_json()
+    whole = evaluate(model, Task.as_found(circuit, PROMPTS), circuit, random_circuits=2).on([1, 3]).to_json()
+    alone = evaluate(
+        model, Task.as_found(circuit, (PROMPTS[1], PROMPTS[3])), circuit, random_circuits=2
+    ).to_json()
     assert whole.keys() == alone.keys()
     assert whole["circuit"]["per_prompt"]["rank"] == alone["circuit"]["per_prompt"]["rank"]
     for name in ("faithfulness", "completeness", "faithfulness_interval", "random_faithfulness"):
@@ -161,26 +172,30 @@ def test_some_of_the_prompts_are_an_evaluation_of_their_own(model, circuit):
 
 def test_bad_input(model, circuit, tiny_folder):
     with pytest.raises(KCircuitsError, match="the circuit was found in the model 'llama_gqa'"):
-        evaluate(circuit, load_model(tiny_folder("llama")), PROMPTS)
+        evaluate(load_model(tiny_folder("llama")), Task.as_found(circuit, PROMPTS), circuit)
     with pytest.raises(KCircuitsError, match="there are no prompts"):
-        evaluate(circuit, model, [])
+        evaluate(model, Task.as_found(circuit, []), circuit)
     with pytest.raises(KCircuitsError, match="random_circuits must be a whole number, at least 0; got -1"):
-        evaluate(circuit, model, PROMPTS, random_circuits=-1)
+        evaluate(model, Task.as_found(circuit, PROMPTS), circuit, random_circuits=-1)
     with pytest.raises(KCircuitsError, match="hit_k must be a whole number, at least 1; got 0"):
-        evaluate(circuit, model, PROMPTS, hit_k=0)
+        evaluate(model, Task.as_found(circuit, PROMPTS), circuit, hit_k=0)
     with pytest.raises(KCircuitsError, match=r"ablation must be one of .*; got 'noise'"):
-        evaluate(replace(circuit, settings={"ablation": "noise"}), model, PROMPTS)
+        evaluate(
+            model,
+            Task.as_found(replace(circuit, settings={"ablation": "noise"}), PROMPTS),
+            replace(circuit, settings={"ablation": "noise"}),
+        )
 
 
 def test_numbers_that_overflow_are_refused(model, circuit, monkeypatch):
     monkeypatch.setattr("kcircuits.engine.Engine.metric", lambda _, rows: rows.sum(dim=-1) * math.nan)
     with pytest.raises(KCircuitsError, match="the metric kl of a masked run is not finite"):
-        evaluate(circuit, model, PROMPTS)
+        evaluate(model, Task.as_found(circuit, PROMPTS), circuit)
 
 
 @pytest.mark.parametrize("memory", [1, "1GiB"])
 def test_answer_ranks(model, memory):
-    known = expected(model, Task(PROMPTS), model.spec.graph.valid)
+    known = expected(model, Task(PROMPTS, "zero"), model.spec.graph.valid)
     assert answer_ranks(model, PROMPTS, memory) == known.rank
     assert answer_ranks(model, [], memory) == ()
 

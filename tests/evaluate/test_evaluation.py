@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcircuits.evaluate import Evaluation, RunMeasures
-from kcircuits.evaluate.intervals import resampling_weights
+from kcircuits.evaluation import Evaluation, RunMeasures
+from kcircuits.evaluation.intervals import resampling_weights
 
 
 def run_of(metric: list[float], rank: list[float] | None = None) -> RunMeasures:

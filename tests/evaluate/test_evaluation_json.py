@@ -8,7 +8,7 @@ import json
 import pytest
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate.evaluation_json import evaluation_of, read_evaluation
+from kcircuits.evaluation.evaluation_json import evaluation_of, read_evaluation
 from tests.report.results import evaluation
 
 

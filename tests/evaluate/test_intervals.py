@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcircuits.evaluate.intervals import (
+from kcircuits.evaluation.intervals import (
     RESAMPLES,
     bounds,
     percentile_interval,

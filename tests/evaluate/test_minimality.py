@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kcircuits.discover import discover
+from kcircuits.discovery import Acdc, discover
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import Minimality, measure, minimality
-from kcircuits.evaluate.intervals import wilson_interval
+from kcircuits.evaluation import Minimality, measure, minimality
+from kcircuits.evaluation.intervals import wilson_interval
 from kcircuits.model.loading import load_model
 from kcircuits.task import Task
 from tests.tasks import random_prompts_of, reference_metric, reference_runs
@@ -26,14 +26,14 @@ def model(tiny_folder):
 
 @pytest.fixture(scope="module")
 def circuit(model):
-    return discover(model, PROMPTS, threshold=0.3, metric="kl", ablation="corrupt")
+    return discover(model, Task(PROMPTS, "corrupt", metric="kl"), Acdc(threshold=0.3))
 
 
 @pytest.mark.parametrize("memory", [1, "1GiB"])
 @pytest.mark.parametrize("mask_bytes", [1, 2**28])
 def test_every_edge(monkeypatch, model, circuit, memory, mask_bytes):
     monkeypatch.setattr(measure, "MASK_BYTES", mask_bytes)
-    result = minimality(circuit, model, PROMPTS, memory=memory)
+    result = minimality(model, Task.as_found(circuit, PROMPTS), circuit, memory=memory)
     task = Task(PROMPTS, "corrupt", "kl")
     run, metric = reference_runs(model.spec, task), reference_metric(model.spec, task)
     assert result.edges == tuple(f"{edge.sender}->{edge.receiver}" for edge in circuit.edges)
@@ -46,15 +46,19 @@ def test_every_edge(monkeypatch, model, circuit, memory, mask_bytes):
 
 
 def test_a_sample_of_edges(model, circuit):
-    whole = minimality(circuit, model, PROMPTS)
+    whole = minimality(model, Task.as_found(circuit, PROMPTS), circuit)
     size = len(circuit.edges) // 2
-    sample = minimality(circuit, model, PROMPTS, limit=size, seed=4)
+    sample = minimality(model, Task.as_found(circuit, PROMPTS), circuit, limit=size, seed=4)
     assert sample.num_edges == len(circuit.edges)
     assert len(set(sample.edges)) == size
     effects = dict(zip(whole.edges, whole.effects, strict=True))
     assert sample.effects == pytest.approx([effects[edge] for edge in sample.edges], abs=1e-6)
-    assert sample.edges == minimality(circuit, model, PROMPTS, limit=size, seed=4).edges
-    assert sample.edges != minimality(circuit, model, PROMPTS, limit=size, seed=5).edges
+    assert (
+        sample.edges == minimality(model, Task.as_found(circuit, PROMPTS), circuit, limit=size, seed=4).edges
+    )
+    assert (
+        sample.edges != minimality(model, Task.as_found(circuit, PROMPTS), circuit, limit=size, seed=5).edges
+    )
 
 
 def result_of(effects: list[float], empty: float = 101.0) -> Minimality:
@@ -95,8 +99,8 @@ def test_json():
 
 def test_bad_input(model, circuit, tiny_folder):
     with pytest.raises(KCircuitsError, match="limit must be a whole number, at least 1; got 0"):
-        minimality(circuit, model, PROMPTS, limit=0)
+        minimality(model, Task.as_found(circuit, PROMPTS), circuit, limit=0)
     with pytest.raises(KCircuitsError, match="needs a circuit with edges"):
-        minimality(replace(circuit, edges=()), model, PROMPTS)
+        minimality(model, Task.as_found(replace(circuit, edges=()), PROMPTS), replace(circuit, edges=()))
     with pytest.raises(KCircuitsError, match="use the model that it was found in"):
-        minimality(circuit, load_model(tiny_folder("llama")), PROMPTS)
+        minimality(load_model(tiny_folder("llama")), Task.as_found(circuit, PROMPTS), circuit)

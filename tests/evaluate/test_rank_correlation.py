@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcircuits.evaluate.rank_correlation import rank_correlation
+from kcircuits.evaluation.rank_correlation import rank_correlation
 
 # Few different values, so that many are equal.
 VALUES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=12)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kcircuits.evaluate.readout import read_answers
+from kcircuits.evaluation.readout import read_answers
 from kcircuits.ops import vocab_readout
 from tests.models import VOCABULARY, tiny_spec
 
@@ -67,7 +67,7 @@ def test_the_vocabulary_is_read_once(monkeypatch):
         calls.append(len(rows))
         return vocab_readout(rows, *args, **kwargs)
 
-    monkeypatch.setattr("kcircuits.evaluate.readout.vocab_readout", counted)
+    monkeypatch.setattr("kcircuits.evaluation.readout.vocab_readout", counted)
     spec = tiny_spec("llama")
     read_answers(spec, torch.randn(2, 3, spec.width), torch.arange(3))
     assert calls == [6]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import roc
+from kcircuits.evaluation import roc
 from kcircuits.graph import Graph
 from tests.circuits import circuit_of, circuit_of_mask, graphs, identity_for, masks
 

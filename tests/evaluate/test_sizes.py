@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import MIB_FRACTIONS, SizeCurve, random_curve, size_curve
+from kcircuits.evaluation import MIB_FRACTIONS, SizeCurve, random_curve, size_curve
 from kcircuits.graph import Graph
 from kcircuits.metrics import faithfulness
 from kcircuits.model.loading import Model, load_model
@@ -79,7 +79,7 @@ def reference(model: Model, task: Task, mask: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("memory", [1, "1GiB"])
 def test_every_size(model, selecting, memory):
     scores = scores_of(model, ablation="corrupt", metric="logit-diff")
-    curve = size_curve(scores, model, PROMPTS, fractions=FRACTIONS, memory=memory)
+    curve = size_curve(model, Task.as_found(scores, PROMPTS), scores, fractions=FRACTIONS, memory=memory)
     task, graph = Task(PROMPTS, "corrupt", "logit-diff"), scores.graph
     sizes = [int(fraction * graph.num_edges) for fraction in FRACTIONS]
     assert sizes[0] == 0  # a graph so small that the smallest circuit is empty
@@ -96,11 +96,15 @@ def test_every_size(model, selecting, memory):
 
 def test_how_edges_are_selected_and_measured_can_be_said(model, selecting):
     scores = scores_of(model)
-    own = size_curve(scores, model, PROMPTS, fractions=FRACTIONS, absolute=False, greedy=True)
+    own = size_curve(
+        model, Task.as_found(scores, PROMPTS), scores, fractions=FRACTIONS, absolute=False, greedy=True
+    )
     assert selecting[0]["absolute"] is False
     assert selecting[0]["greedy"] is True
-    assert own.full == pytest.approx(reference(model, Task(PROMPTS), scores.graph.valid), abs=1e-4)
-    given_kl = size_curve(scores, model, PROMPTS, fractions=FRACTIONS, ablation="corrupt", metric="kl")
+    assert own.full == pytest.approx(reference(model, Task(PROMPTS, "zero"), scores.graph.valid), abs=1e-4)
+    given_kl = size_curve(
+        model, Task.as_found(scores, PROMPTS, ablation="corrupt", metric="kl"), scores, fractions=FRACTIONS
+    )
     zero = np.zeros_like(scores.graph.valid)
     assert given_kl.empty == pytest.approx(reference(model, Task(PROMPTS, "corrupt", "kl"), zero), abs=1e-4)
 
@@ -108,7 +112,11 @@ def test_how_edges_are_selected_and_measured_can_be_said(model, selecting):
 def test_random_circuits_of_the_same_sizes(model):
     graph, task = model.spec.graph, Task(PROMPTS, "corrupt", "kl")
     curve = random_curve(
-        scores_of(model, ablation="corrupt", metric="kl"), model, PROMPTS, seeds=[3, 8], fractions=FRACTIONS
+        model,
+        Task.as_found(scores_of(model, ablation="corrupt", metric="kl"), PROMPTS),
+        scores_of(model, ablation="corrupt", metric="kl"),
+        seeds=[3, 8],
+        fractions=FRACTIONS,
     )
     sizes = [int(fraction * graph.num_edges) for fraction in FRACTIONS]
     assert curve.num_edges == tuple(sizes)
@@ -172,16 +180,18 @@ def test_json():
 )
 def test_bad_fractions(model, selecting, fractions):
     with pytest.raises(KCircuitsError, match="fractions must be at least two, rising, above 0 and at most 1"):
-        size_curve(scores_of(model), model, PROMPTS, fractions=fractions)
+        size_curve(model, Task.as_found(scores_of(model), PROMPTS), scores_of(model), fractions=fractions)
 
 
 def test_bad_input(model, selecting, tiny_folder):
     with pytest.raises(KCircuitsError, match="use the model that it was found in"):
-        size_curve(scores_of(model), load_model(tiny_folder("llama")), PROMPTS)
+        size_curve(
+            load_model(tiny_folder("llama")), Task.as_found(scores_of(model), PROMPTS), scores_of(model)
+        )
     with pytest.raises(KCircuitsError, match="at least one seed"):
-        random_curve(scores_of(model), model, PROMPTS, seeds=[])
+        random_curve(model, Task.as_found(scores_of(model), PROMPTS), scores_of(model), seeds=[])
     with pytest.raises(KCircuitsError, match="each of seeds must be a whole number, at least 0; got -1"):
-        random_curve(scores_of(model), model, PROMPTS, seeds=[-1])
+        random_curve(model, Task.as_found(scores_of(model), PROMPTS), scores_of(model), seeds=[-1])
 
 
 def test_with_real_scores_and_selection(model):
@@ -191,7 +201,7 @@ def test_with_real_scores_and_selection(model):
     scores = scores_module.Scores(
         graph=given.graph, model=given.model, method="eap", settings=given.settings, matrix=given.matrix
     )
-    curve = size_curve(scores, model, PROMPTS, fractions=FRACTIONS)
+    curve = size_curve(model, Task.as_found(scores, PROMPTS), scores, fractions=FRACTIONS)
     sizes = [int(fraction * given.graph.num_edges) for fraction in FRACTIONS]
     masks = selection.select_sizes(given.graph, given.matrix, sizes)
     assert curve.num_edges == tuple(int(mask.sum()) for mask in masks)

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from kcircuits.data.prompts import Prompt
-from kcircuits.discover import attribute
+from kcircuits.discovery import EapIg, attribute
 from kcircuits.model.forward import forward, masked_forward
 from kcircuits.model.loading import Model, load_model
+from kcircuits.task import Task
 from tests.golden import acdc_golden
 
 HASHES = ("weights_hash", "configuration")
@@ -120,7 +121,8 @@ threading.Thread(target=watch, daemon=True).start()
 model = kcircuits.load_model("demo", dtype={dtype!r})
 loading = peak - before
 peak = used()
-kcircuits.attribute(model, (Prompt((5, 5477, 300), 504, (5, 8378, 300), 2000),), "eap-ig-inputs")
+task = kcircuits.Task([Prompt((5, 5477, 300), 504, (5, 8378, 300), 2000)])
+kcircuits.attribute(model, task, kcircuits.EapIg())
 print(weights_bytes(model.spec) / 2**20, loading, peak - before)
 """
     root = Path(__file__).resolve().parents[2]
@@ -147,5 +149,5 @@ def test_the_files_own_bits_are_the_same_numbers(demo, golden):
     mask = torch.ones_like(tokens, dtype=torch.bool)
     assert torch.equal(forward(stored.spec, tokens, mask), forward(demo.spec, tokens, mask))
     prompts = (Prompt(tuple(golden["clean_ids"]), golden["answer_id"], (5, *golden["clean_ids"][1:])),)
-    ours, expected = (attribute(model, prompts, "eap-ig-inputs").matrix for model in (stored, demo))
+    ours, expected = (attribute(model, Task(prompts, "corrupt"), EapIg()).matrix for model in (stored, demo))
     np.testing.assert_allclose(ours, expected, atol=1e-5 * np.abs(expected).max())

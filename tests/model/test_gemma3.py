@@ -53,7 +53,8 @@ def test_the_files_own_bits_are_the_same_numbers(file, gemma):
         limit=2,
     ).prompts
     ours, expected = (
-        kcircuits.attribute(model, prompts, "eap-ig-inputs").matrix for model in (stored, gemma)
+        kcircuits.attribute(model, kcircuits.Task(prompts, "corrupt"), kcircuits.EapIg()).matrix
+        for model in (stored, gemma)
     )
     np.testing.assert_allclose(ours, expected, atol=1e-5 * np.abs(expected).max())
 
@@ -83,8 +84,11 @@ def test_a_small_circuit_carries_the_answer(gemma):
         limit=4,
     ).prompts
     circuit = kcircuits.discover(
-        gemma, prompts, "eap-ig-inputs", ablation="corrupt", metric="logit-diff", top_n=300
+        gemma,
+        kcircuits.Task(prompts, "corrupt", metric="logit-diff"),
+        kcircuits.EapIg(),
+        kcircuits.Selection(top_n=300),
     )
-    found = kcircuits.evaluate(circuit, gemma, prompts, random_circuits=3)
+    found = kcircuits.evaluate(gemma, kcircuits.Task.as_found(circuit, prompts), circuit, random_circuits=3)
     assert found.faithfulness is not None and found.faithfulness > 0.8
     assert max(f for f in found.random_faithfulness if f is not None) < 0.3

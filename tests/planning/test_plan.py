@@ -7,19 +7,22 @@ import gc
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
 import pytest
 import torch
 
-from kcircuits.discover import METHODS, attribute, discover
+from kcircuits.discovery import METHODS, Eap, EapIg, EdgePruning, attribute, discover
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.families import spec_of
 from kcircuits.model.loading import Model
 from kcircuits.planning import plan
 from kcircuits.planning.memory import Sizes, weights_bytes
+from kcircuits.task import Task
 from tests.circuits import identity_for
+from tests.experiments import experiment
 from tests.models import build, llama, tiny_spec
 from tests.tasks import random_prompts_of
 
@@ -45,10 +48,8 @@ def model() -> Model:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_a_plan(method):
     spec = tiny_spec("llama_gqa")
-    made = plan(
-        Model(spec, None, {}), random_prompts_of([5, 3]), method, ablation="corrupt", memory="64MiB",
-        **OPTIONS.get(method, {}),
-    )  # fmt: skip
+    asked = experiment(random_prompts_of([5, 3]), method, ablation="corrupt", **OPTIONS.get(method, {}))
+    made = plan(Model(spec, None, {}), *asked[:2], memory="64MiB")
     assert (made.num_edges, made.num_senders, made.num_receivers) == (spec.graph.num_edges, 16, 28)
     assert (made.num_prompts, made.num_tokens, made.portions) == (2, 8, 1)
     assert sum(map(bool, (made.runs, made.tests_at_most, made.steps))) == (method != "ifr")
@@ -71,12 +72,16 @@ def test_more_prompts_than_fit_come_in_portions():
     prompts = random_prompts_of([6] * 20)
     one = Sizes.of(spec, True, prompts[:1])
     made = plan(
-        Model(spec, None, {}), prompts, "eap", ablation="corrupt", memory=8 * one.engine, calibrate=False
+        Model(spec, None, {}), Task(prompts, "corrupt"), Eap(), memory=8 * one.engine, calibrate=False
     )
     assert made.portions == made.runs == 5
     assert made.seconds is None
     whole = plan(
-        Model(spec, None, {}), prompts, "edge-pruning", memory=8 * one.engine, calibrate=False, top_n=9
+        Model(spec, None, {}),
+        Task(prompts, "zero"),
+        EdgePruning(top_n=9),
+        memory=8 * one.engine,
+        calibrate=False,
     )
     assert whole.portions == 1
 
@@ -86,13 +91,13 @@ def test_the_peak_is_about_what_was_planned(model, method):
     """Within a third here, where the interpreter's own few megabytes count; the benchmark has large cases."""
     prompts = random_prompts_of([16] * 16)
     options = OPTIONS.get(method, {"top_n": 400})
-    how = {"ablation": "corrupt", "memory": "512MiB" if method == "edge-pruning" else "256MiB"}
-    planned = plan(model, prompts, method, calibrate=False, **how, **options)
-    run = lambda: discover(model, prompts, method, **how, **options)  # noqa: E731
-    if method != "edge-pruning":
-        run = lambda: attribute(model, prompts, method, **how)  # noqa: E731
+    memory = "512MiB" if method == "edge-pruning" else "256MiB"
+    task, made, *_ = experiment(prompts, method, ablation="corrupt", **options)
+    planned = plan(model, task, made, memory=memory, calibrate=False)
+    run = lambda: attribute(model, task, made, memory=memory)  # noqa: E731
     if method == "edge-pruning":
-        options["top_n"] = model.spec.graph.num_edges
+        whole = replace(made, top_n=model.spec.graph.num_edges)
+        run = lambda: discover(model, task, whole, memory=memory)  # noqa: E731
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
@@ -104,18 +109,19 @@ def test_the_peak_is_about_what_was_planned(model, method):
 
 PEAK = """
 from tests.planning.test_plan import deep_model, status
-from kcircuits.discover import attribute
+from kcircuits.discovery import attribute
 from kcircuits.planning import plan
 from tests.tasks import random_prompts_of
 model, prompts = deep_model(), random_prompts_of([160])
-how = {{"ablation": "corrupt", "memory": "{memory}", "senders": "{senders}"}}
-attribute(model, random_prompts_of([8]), "eap")  # what the first run loads stays
-planned = plan(model, prompts, "eap", calibrate=False, **how)
+from kcircuits import Eap, Task
+task, method = Task(prompts, "corrupt"), Eap(senders="{senders}")
+attribute(model, Task(random_prompts_of([8]), "corrupt"), Eap())  # what the first run loads stays
+planned = plan(model, task, method, calibrate=False, memory="{memory}")
 import ctypes, pathlib
 ctypes.CDLL(None).malloc_trim(0)
 pathlib.Path("/proc/self/clear_refs").write_text("5")
 before = status("VmRSS")
-attribute(model, prompts, "eap", **how)
+attribute(model, task, method, memory="{memory}")
 print(planned.senders, planned.blocks, (status("VmHWM") - before) / (planned.engine + planned.workspace))
 """
 
@@ -151,9 +157,9 @@ def test_the_time_is_about_what_was_planned(model):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        planned = plan(model, prompts, "eap-ig-inputs", ablation="corrupt", ig_steps=20)
+        planned = plan(model, Task(prompts, "corrupt"), EapIg(steps=20))
         start = perf_counter()
-        attribute(model, prompts, "eap-ig-inputs", ig_steps=20)
+        attribute(model, Task(prompts, "corrupt"), EapIg(steps=20))
         taken = perf_counter() - start
     finally:
         torch.set_num_threads(threads)
@@ -171,4 +177,9 @@ def test_the_time_is_about_what_was_planned(model):
 )
 def test_bad_input(method, changes, message):
     with pytest.raises(KCircuitsError, match=message):
-        plan(Model(tiny_spec("llama"), None, {}), random_prompts_of([4]), method, **changes)
+        memory = changes.pop("memory", None)
+        plan(
+            Model(tiny_spec("llama"), None, {}),
+            *experiment(random_prompts_of([4]), method, **changes),
+            memory=memory,
+        )

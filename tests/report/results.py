@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kcircuits.circuit import Circuit
-from kcircuits.evaluate import Evaluation, RunMeasures
+from kcircuits.evaluation import Evaluation, RunMeasures
 from kcircuits.graph import Graph
 from kcircuits.sizes import MethodCurve, Point, SizeComparison
 from tests.circuits import circuit_of, identity_for

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from kcircuits.analysis.knockout import Knockout, PromptsEffect, TextEffect
-from kcircuits.evaluate import RunMeasures
+from kcircuits.evaluation import RunMeasures
 from kcircuits.report.figures import drawn
 from kcircuits.report.knockout_plot import _draw, draw_knockout
 from tests.circuits import identity_for

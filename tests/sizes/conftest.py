@@ -6,6 +6,7 @@ import pytest
 
 from kcircuits.model.loading import Model, load_model
 from kcircuits.sizes import SizeComparison, SizeOptions, compare_sizes
+from kcircuits.task import Task
 from tests.tasks import random_prompts_of
 
 PROMPTS = random_prompts_of([4, 3, 5], seed=21)
@@ -28,4 +29,4 @@ def model(tiny_folder) -> Model:
 
 @pytest.fixture(scope="session")
 def comparison(model) -> SizeComparison:
-    return compare_sizes(model, PROMPTS, METHODS, options=OPTIONS)
+    return compare_sizes(model, Task(PROMPTS, "corrupt"), METHODS, options=OPTIONS)

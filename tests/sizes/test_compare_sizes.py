@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from kcircuits.discover import attribute, discover
+from kcircuits.discovery import EdgePruning, attribute, discover
+from kcircuits.discovery.acdc import THRESHOLD_SHARES
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import evaluate, random_curve, size_curve
+from kcircuits.evaluation import evaluate, random_curve, size_curve
 from kcircuits.metrics import faithfulness
 from kcircuits.sizes import MethodProgress, SizeOptions, compare_sizes, methods
-from kcircuits.sizes.options import THRESHOLD_SHARES
+from kcircuits.task import Task
 from tests.circuits import circuit_of
+from tests.experiments import experiment
 from tests.sizes.conftest import METHODS, OPTIONS, PROMPTS
 from tests.tasks import random_prompts_of
 
@@ -33,8 +35,8 @@ def test_curves_come_in_the_order_asked_for(comparison):
 
 @pytest.mark.parametrize(("name", "own"), [("eap", {}), ("eap-ig-inputs", {"ig_steps": 2})])
 def test_methods_that_score_are_size_curves(model, comparison, name, own):
-    scores = attribute(model, PROMPTS, name, **HOW, **own)
-    expected = size_curve(scores, model, PROMPTS, fractions=OPTIONS.fractions)
+    scores = attribute(model, *experiment(PROMPTS, name, default="corrupt", **HOW, **own))
+    expected = size_curve(model, Task.as_found(scores, PROMPTS), scores, fractions=OPTIONS.fractions)
     curve = curve_of(comparison, name)
     assert numbers(curve) == (list(expected.num_edges), list(expected.faithfulness))
     assert (curve.cpr, curve.cmd) == (expected.cpr, expected.cmd)
@@ -45,13 +47,17 @@ def test_random_is_the_mean_over_seeds_with_its_range(model, comparison):
     graph = model.spec.graph
     nothing = circuit_of(graph, model=model.identity, settings=HOW)
     seeds = [4, 5, 6]
-    expected = random_curve(nothing, model, PROMPTS, seeds=seeds, fractions=OPTIONS.fractions)
+    expected = random_curve(
+        model, Task.as_found(nothing, PROMPTS), nothing, seeds=seeds, fractions=OPTIONS.fractions
+    )
     curve = curve_of(comparison, "random")
     assert numbers(curve)[0] == list(expected.num_edges)
     assert numbers(curve)[1] == pytest.approx(expected.faithfulness, abs=1e-6)
     assert curve.cpr == pytest.approx(expected.cpr, abs=1e-6)
     singles = [
-        random_curve(nothing, model, PROMPTS, seeds=[seed], fractions=OPTIONS.fractions).faithfulness
+        random_curve(
+            model, Task.as_found(nothing, PROMPTS), nothing, seeds=[seed], fractions=OPTIONS.fractions
+        ).faithfulness
         for seed in seeds
     ]
     for point, values in zip(curve.points, zip(*singles, strict=True), strict=True):
@@ -74,16 +80,16 @@ def test_each_search_is_a_point(model, comparison, name, searches):
         if "fraction" in search:
             total = model.spec.graph.num_edges
             options = {"top_n": int(search["fraction"] * total), "steps": 15, "seed": 4}
-        circuit = discover(model, PROMPTS, name, **HOW, **options)
+        circuit = discover(model, *experiment(PROMPTS, name, **HOW, **options))
         assert point.num_edges == len(circuit.edges)
         assert point.threshold == search.get("threshold")
-        measured = evaluate(circuit, model, PROMPTS, random_circuits=0)
+        measured = evaluate(model, Task.as_found(circuit, PROMPTS), circuit, random_circuits=0)
         assert point.faithfulness == pytest.approx(measured.faithfulness, abs=1e-4)
     assert curve.cpr is curve.cmd is None
 
 
 def test_thresholds_follow_the_range_of_the_metric(model):
-    comparison = compare_sizes(model, PROMPTS, ["acdc"], ablation="zero")
+    comparison = compare_sizes(model, Task(PROMPTS, "zero"), ["acdc"])
     span = abs(comparison.empty - comparison.full)
     points = comparison.curves[0].points
     assert [point.threshold for point in points] == pytest.approx([x * span for x in THRESHOLD_SHARES])
@@ -92,8 +98,8 @@ def test_thresholds_follow_the_range_of_the_metric(model):
 def test_a_size_through_which_no_path_leads_is_an_empty_circuit(model):
     options = replace(OPTIONS, pruning_fractions=(0.005,), steps=1)  # less than one edge, so one is asked for
     with pytest.raises(KCircuitsError, match="nothing is left"):
-        discover(model, PROMPTS, "edge-pruning", ablation="corrupt", top_n=1, steps=1, seed=4)
-    (curve,) = compare_sizes(model, PROMPTS, ["edge-pruning"], options=options).curves
+        discover(model, Task(PROMPTS, "corrupt"), EdgePruning(top_n=1, steps=1, seed=4))
+    (curve,) = compare_sizes(model, Task(PROMPTS, "corrupt"), ["edge-pruning"], options=options).curves
     assert numbers(curve) == ([0], [0.0])
 
 
@@ -105,12 +111,16 @@ def test_how_it_is_measured(model, tiny_folder, fold):
     how = {"ablation": "mean", "metric": "logit-diff", "fold_value_biases": fold, "keep_positions": True}
     reference = PROMPTS[:1]
     options = SizeOptions(fractions=(0.1, 1.0), random_circuits=2)
-    made = compare_sizes(gpt2, PROMPTS, ["eap", "random"], **how, reference=reference, options=options)
-    scores = attribute(gpt2, PROMPTS, "eap", **how, reference=reference)
-    expected = size_curve(scores, gpt2, PROMPTS, fractions=(0.1, 1.0), reference=reference)
+    made = compare_sizes(gpt2, Task(PROMPTS, reference=reference, **how), ["eap", "random"], options=options)
+    scores = attribute(gpt2, *experiment(PROMPTS, "eap", default="corrupt", reference=reference, **how))
+    expected = size_curve(
+        gpt2, Task.as_found(scores, PROMPTS, reference=reference), scores, fractions=(0.1, 1.0)
+    )
     assert numbers(made.curves[0])[1] == list(expected.faithfulness)
     assert (made.full, made.empty) == pytest.approx((expected.full.mean(), expected.empty.mean()), abs=1e-5)
-    chance = random_curve(scores, gpt2, PROMPTS, seeds=[0, 1], fractions=(0.1, 1.0), reference=reference)
+    chance = random_curve(
+        gpt2, Task.as_found(scores, PROMPTS, reference=reference), scores, seeds=[0, 1], fractions=(0.1, 1.0)
+    )
     assert numbers(made.curves[1])[1] == pytest.approx(chance.faithfulness, abs=1e-6)
     assert made.settings["fold_value_biases"] is fold
     assert made.settings["num_prompts"] == 3
@@ -119,7 +129,9 @@ def test_how_it_is_measured(model, tiny_folder, fold):
 
 def test_progress_rises_to_the_end(model):
     seen: list[MethodProgress] = []
-    compare_sizes(model, PROMPTS, ["random", "acdc", "eap"], options=OPTIONS, progress=seen.append)
+    compare_sizes(
+        model, Task(PROMPTS, "corrupt"), ["random", "acdc", "eap"], options=OPTIONS, progress=seen.append
+    )
     shares = [done.share for done in seen]
     assert shares[0] == 0
     assert shares == sorted(shares)
@@ -143,16 +155,17 @@ def test_progress_rises_to_the_end(model):
 def test_bad_input(model, monkeypatch, names, how, message):
     monkeypatch.setattr(methods, "random_curve", lambda *_, **__: pytest.fail("work has begun"))
     with pytest.raises(KCircuitsError, match=message):
-        compare_sizes(model, PROMPTS, names, **how)
+        memory = how.pop("memory", None)
+        compare_sizes(model, Task(PROMPTS, **({"ablation": "corrupt"} | how)), names, memory=memory)
 
 
 def test_without_a_range_there_is_nothing_to_compare(model):
     one_token = random_prompts_of([1])  # its mean is what is there already
     with pytest.raises(KCircuitsError, match="ablating every edge leaves the metric kl at"):
-        compare_sizes(model, one_token, ["random", "acdc"], ablation="mean", metric="kl")
+        compare_sizes(model, Task(one_token, "mean", metric="kl"), ["random", "acdc"])
     same = [replace(prompt, corrupt_ids=prompt.clean_ids) for prompt in PROMPTS]
     with pytest.raises(KCircuitsError, match="every corrupt prompt is the same as its clean prompt"):
-        compare_sizes(model, same, ["random", "acdc"])
+        compare_sizes(model, Task(same, "corrupt"), ["random", "acdc"])
 
 
 @pytest.mark.parametrize(

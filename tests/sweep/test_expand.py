@@ -10,10 +10,10 @@ import pytest
 from kcircuits.data.relations import load_relation, relation_prompts
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import load_model
-from kcircuits.sweep.expand import Expanded, expand
-from kcircuits.sweep.grid import parse_grid
-from kcircuits.sweep.store import Store
-from kcircuits.sweep.yaml_file import read_yaml
+from kcircuits.sweeps.expand import Expanded, expand
+from kcircuits.sweeps.grid import parse_grid
+from kcircuits.sweeps.store import Store
+from kcircuits.sweeps.yaml_file import read_yaml
 from tests.sweep.conftest import RELATION
 
 
@@ -58,14 +58,14 @@ def test_prompts_are_those_of_the_relation(written, place):
         limit=2,
         corrupt=True,
     )
-    assert job.search.prompts == job.prompts == made.prompts
+    assert job.search.task.prompts == job.prompts == made.prompts
 
 
 def test_halves(written):
     entry = {"relation": "relation.json", "top_k": 0, "half": "validation", "measure_half": "test"}
     job = next(iter(expanded(written(prompts=[entry])).jobs.values()))
-    assert len(job.search.prompts) == len(job.prompts) == 2
-    assert not set(job.search.prompts) & set(job.prompts)
+    assert len(job.search.task.prompts) == len(job.prompts) == 2
+    assert not set(job.search.task.prompts) & set(job.prompts)
 
 
 @pytest.mark.parametrize("analyses", [None, ["heads"]])
@@ -78,10 +78,10 @@ def test_a_seed_that_changes_nothing_makes_no_job(written, analyses):
 def test_a_seed_of_the_method(written):
     methods = [{"method": "edge-pruning", "top_n": 40, "steps": 3}]
     jobs = list(expanded(written(methods=methods, seeds=[0, 1], analyses=None)).jobs.values())
-    assert [job.search.options["seed"] for job in jobs] == [0, 1] == [job.labels["seed"] for job in jobs]
+    assert [job.search.method.seed for job in jobs] == [0, 1] == [job.labels["seed"] for job in jobs]
     methods = [{"method": "edge-pruning", "top_n": 40, "steps": 3, "seed": [5, 6]}]
     jobs = list(expanded(written(methods=methods, seeds=[0, 1], analyses=None)).jobs.values())
-    assert [job.search.options["seed"] for job in jobs] == [5, 6]
+    assert [job.search.method.seed for job in jobs] == [5, 6]
 
 
 def test_equal_jobs_are_one_wherever_they_come_from(written, place):
@@ -117,7 +117,7 @@ def test_ranks_are_kept(written, place, monkeypatch):
     expanded(path)
     assert not (place / "out").exists()
     before = expanded(path, keep=True)
-    monkeypatch.setattr("kcircuits.sweep.prompts.answer_ranks", None)
+    monkeypatch.setattr("kcircuits.sweeps.prompts.answer_ranks", None)
     after = expanded(path, keep=True)
     assert after.jobs.keys() == before.jobs.keys() != set()
     assert not list((place / "out" / "jobs").glob("*"))

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from kcircuits.sweep import DiskFullError
-from kcircuits.sweep.run import sweep
+from kcircuits.sweeps import DiskFullError
+from kcircuits.sweeps.run import sweep
 from tests.models import build, llama, save
 from tests.sweep.test_processes import many
 from tests.tasks import random_prompts_of
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMITED = """
 import json, re, resource, sys
 from pathlib import Path
-from kcircuits.sweep import sweep
+from kcircuits.sweeps import sweep
 
 seen = []
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.sweep.grid import Grid, parse_grid
-from kcircuits.sweep.yaml_file import read_yaml
+from kcircuits.sweeps.grid import Grid, parse_grid
+from kcircuits.sweeps.yaml_file import read_yaml
 
 
 def parsed(path) -> Grid:
@@ -82,7 +82,7 @@ BAD = [
     ({"prompts": [ENTRY | {"half": "first"}]}, "prompts[0].half: must be one of validation, test"),
     ({"prompts": [ENTRY | {"split_seed": 1}]}, "needs a 'half' or a 'measure_half'"),
     ({"methods": [{"threshold": 1}]}, "methods[0]: 'method' must be one of acdc, edge-pruning"),
-    ({"methods": [{"method": "acdc"}]}, "methods[0]: acdc needs a threshold"),
+    ({"methods": [{"method": "eap"}]}, "methods[0]: eap needs a top_n or a threshold"),
     ({"methods": [{"method": "acdc", "threshold": -1}]}, "methods[0]: threshold must be a finite number"),
     ({"methods": [{"method": "eap", "top_n": 3, "threshold": 1}]}, "methods[0]: give a top-n or a threshold"),
     ({"methods": [{"method": "eap", "top_m": 3}]}, "methods[0]: eap has no option 'top_m'"),

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from kcircuits.model.loading import load_model
-from kcircuits.sweep import keys
-from kcircuits.sweep.keys import digest_of_prompts, key_of, model_content
+from kcircuits.sweeps import keys
+from kcircuits.sweeps.keys import digest_of_prompts, key_of, model_content
 from tests.tasks import random_prompts_of
 
 

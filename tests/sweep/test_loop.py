@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from kcircuits.sweep import loop
-from kcircuits.sweep.loop import DiskFullError, Loop
-from kcircuits.sweep.pool import Event, Failed, Finished, Order, Started
-from kcircuits.sweep.store import Store
+from kcircuits.sweeps import loop
+from kcircuits.sweeps.loop import DiskFullError, Loop
+from kcircuits.sweeps.pool import Event, Failed, Finished, Order, Started
+from kcircuits.sweeps.store import Store
 from tests.sweep.test_expand import expanded
 
 

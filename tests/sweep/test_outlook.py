@@ -9,10 +9,10 @@ import torch
 
 from kcircuits.model.loading import load_model
 from kcircuits.planning.memory import weights_bytes
-from kcircuits.sweep.forecast import PROCESS, private_weights, shared_weights
-from kcircuits.sweep.outlook import outlook
-from kcircuits.sweep.run import sweep
-from kcircuits.sweep.store import Store
+from kcircuits.sweeps.forecast import PROCESS, private_weights, shared_weights
+from kcircuits.sweeps.outlook import outlook
+from kcircuits.sweeps.run import sweep
+from kcircuits.sweeps.store import Store
 from tests.sweep.conftest import RELATION
 
 

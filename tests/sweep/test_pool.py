@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.sweep.pool import reason_of
+from kcircuits.sweeps.pool import reason_of
 
 
 def raised(error: Exception, cause: Exception | None = None) -> Exception:

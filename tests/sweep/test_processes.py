@@ -12,8 +12,8 @@ from time import monotonic, sleep
 import pytest
 
 from kcircuits.scores import Scores
-from kcircuits.sweep import loop
-from kcircuits.sweep.run import sweep
+from kcircuits.sweeps import loop
+from kcircuits.sweeps.run import sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = list(range(6))

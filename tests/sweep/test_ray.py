@@ -15,10 +15,10 @@ from time import monotonic, sleep
 import pytest
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.sweep import ray_cluster
-from kcircuits.sweep.pool import Finished, Moved, Started
-from kcircuits.sweep.run import sweep
-from kcircuits.sweep.store import Store
+from kcircuits.sweeps import ray_cluster
+from kcircuits.sweeps.pool import Finished, Moved, Started
+from kcircuits.sweeps.run import sweep
+from kcircuits.sweeps.store import Store
 from tests.sweep.test_processes import alive, many
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +104,7 @@ def test_a_killed_actor(tiny_files, tmp_path, monkeypatch, cluster, undisturbed)
 
 @needs_ray
 def test_nodes_that_cannot_be_used(tiny_files, tmp_path, monkeypatch, cluster):
-    from kcircuits.sweep import ray_pool
+    from kcircuits.sweeps import ray_pool
 
     monkeypatch.chdir(tiny_files)
     updates = []
@@ -126,10 +126,10 @@ def test_nodes_that_cannot_be_used(tiny_files, tmp_path, monkeypatch, cluster):
 
 def test_what_an_actor_says(tiny_files, tmp_path, monkeypatch):
     """The actor's class itself, without a cluster: events as they happen, the end last, the result there."""
-    from kcircuits.sweep import ray_worker
-    from kcircuits.sweep.expand import expand
-    from kcircuits.sweep.pool import Order
-    from kcircuits.sweep.run import read_sweep
+    from kcircuits.sweeps import ray_worker
+    from kcircuits.sweeps.expand import expand
+    from kcircuits.sweeps.pool import Order
+    from kcircuits.sweeps.run import read_sweep
 
     monkeypatch.chdir(tiny_files)
     monkeypatch.setattr(ray_worker.signal, "signal", lambda *_: None)  # of this process, which stays

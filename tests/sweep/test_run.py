@@ -10,9 +10,9 @@ import pytest
 
 import kcircuits
 from kcircuits.errors import KCircuitsError
-from kcircuits.sweep import DiskFullError, run
-from kcircuits.sweep.run import sweep
-from kcircuits.sweep.summary import SUMMARY, TIMINGS
+from kcircuits.sweeps import DiskFullError, run
+from kcircuits.sweeps.run import sweep
+from kcircuits.sweeps.summary import SUMMARY, TIMINGS
 from tests.sweep.conftest import RELATION, SWEEP
 
 
@@ -71,8 +71,8 @@ def test_a_dict_and_the_names_of_the_package(place, out, monkeypatch):
     monkeypatch.chdir(place)
     result = kcircuits.sweep(SWEEP, "out", workers=0)
     assert result.done == 4
-    with pytest.raises(KCircuitsError, match=r"sweep: methods\[0\]: acdc needs a threshold"):
-        kcircuits.sweep(SWEEP | {"methods": [{"method": "acdc"}]}, out)
+    with pytest.raises(KCircuitsError, match=r"sweep: methods\[0\]: eap needs a top_n or a threshold"):
+        kcircuits.sweep(SWEEP | {"methods": [{"method": "eap"}]}, out)
     with pytest.raises(KCircuitsError, match="workers must be"):
         kcircuits.sweep(SWEEP, out, workers=-1)
     assert not out.exists()
@@ -103,7 +103,7 @@ def test_failing_jobs(written, place, out, monkeypatch):
         raise KCircuitsError("no scores today")
 
     with monkeypatch.context() as patch:
-        patch.setattr("kcircuits.sweep.work.attribute", fail)
+        patch.setattr("kcircuits.sweeps.work.attribute", fail)
         result = sweep(path, out, workers=0)
     assert (result.done, result.failed) == (2, 6)
     rows = [row for row in result.rows if row["status"] == "failed"]

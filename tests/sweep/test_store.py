@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.sweep.store import Store
+from kcircuits.sweeps.store import Store
 
 KEY = "ab" * 32
 

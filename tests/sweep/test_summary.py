@@ -6,8 +6,8 @@ import json
 
 import pyarrow.parquet as pq
 
-from kcircuits.sweep.store import Store
-from kcircuits.sweep.summary import write_tables
+from kcircuits.sweeps.store import Store
+from kcircuits.sweeps.summary import write_tables
 
 ONE, TWO, THREE = ("ab" * 32, "cd" * 32, "ef" * 32)
 

@@ -11,13 +11,15 @@ from kcircuits.analysis.curves import layer_curves
 from kcircuits.analysis.heads import read_heads
 from kcircuits.analysis.roles import head_roles
 from kcircuits.circuit import Circuit
-from kcircuits.discover import attribute, checkpoint, discover
+from kcircuits.discovery import Eap, attribute, checkpoint, discover
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluate import evaluate
+from kcircuits.evaluation import evaluate
 from kcircuits.scores import Scores
-from kcircuits.sweep.expand import load_choice
-from kcircuits.sweep.store import Store
-from kcircuits.sweep.work import do_job, do_part
+from kcircuits.sweeps.expand import load_choice
+from kcircuits.sweeps.store import Store
+from kcircuits.sweeps.work import do_job, do_part
+from kcircuits.task import Task
+from tests.experiments import experiment
 from tests.sweep.test_expand import expanded
 
 METHODS = [
@@ -50,15 +52,15 @@ def test_the_same_as_by_hand(written, store, method):
     options = {key: value for key, value in method.items() if key != "method"}
     if method["method"] == "edge-pruning":
         options["seed"] = 3
-    prompts = job.search.prompts
-    circuit = discover(model, prompts, method["method"], ablation="corrupt", **options)
+    prompts = job.search.task.prompts
+    circuit = discover(model, *experiment(prompts, method["method"], ablation="corrupt", **options))
     found = Circuit.load(folder / "circuit.json")
     assert found.edges == circuit.edges and found.metric == circuit.metric
     assert found.settings == circuit.settings and found.model == circuit.model
     assert seen[-1].share > 0
 
     documents = {
-        "evaluation": evaluate(circuit, model, prompts, random_circuits=2, seed=3),
+        "evaluation": evaluate(model, Task.as_found(circuit, prompts), circuit, random_circuits=2, seed=3),
         "curves": layer_curves(model, prompts, circuit, seed=3),
         "heads": read_heads(model, prompts, circuit, strongest=3),
         "roles": head_roles(model, prompts, circuit, draws=2, seed=3),
@@ -75,7 +77,7 @@ def test_the_same_as_by_hand(written, store, method):
 def test_scores_are_computed_once(written, store, monkeypatch):
     jobs, model = jobs_of(written(methods=[{"method": "eap", "top_n": [20, 60]}], seeds=[0, 1]))
     do_job(jobs[0], model, store, jobs[0].memory, 1, None)
-    monkeypatch.setattr("kcircuits.sweep.work.attribute", None)
+    monkeypatch.setattr("kcircuits.sweeps.work.attribute", None)
     for job in jobs[1:]:
         do_job(job, model, store, job.memory, 1, None)
     assert store.jobs.keys() == sorted(job.key for job in jobs)
@@ -106,7 +108,7 @@ def test_scores_of_parts_are_added_up(written, long_prompts, store, there):
     do_job(job, model, store, job.memory, 1, heard.append)
     assert store.parts.keys() == sorted(job.search.shared_keys)
     kept = Scores.load(store.out / "parts" / job.search.scores_key / "scores.safetensors")
-    whole = attribute(model, job.search.prompts, "eap", ablation="corrupt", memory=job.memory)
+    whole = attribute(model, Task(job.search.task.prompts, "corrupt"), Eap(), memory=job.memory)
     assert (kept.matrix == whole.matrix).all() and kept.settings == whole.settings
     shares = [done.share for done in heard if getattr(done, "unit", "") == "runs"]
     assert shares == sorted(shares)

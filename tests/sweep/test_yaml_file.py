@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.sweep.yaml_file import MOST_BYTES, read_yaml
+from kcircuits.sweeps.yaml_file import MOST_BYTES, read_yaml
 
 
 def refusal(tmp_path, text: str | bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from kcircuits.evaluate import Evaluation
+from kcircuits.evaluation import Evaluation
 from kcircuits.report.html import Html, section, table, tag
 from kcircuits.report.sections.numbers import interval, number
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kcircuits.evaluate import Interval
+from kcircuits.evaluation import Interval
 
 NOTHING = "–"
 

@@ -23,7 +23,7 @@ from kcircuits.editing.explanation import (
 from kcircuits.editing.measures import EditMeasures
 from kcircuits.editing.report import EditReport
 from kcircuits.editing.request import EditRequest
-from kcircuits.evaluate import RunMeasures
+from kcircuits.evaluation import RunMeasures
 
 
 def hallucination(circuit: Circuit, num_errors: int = 2, text: str = " French") -> dict[str, Any]:

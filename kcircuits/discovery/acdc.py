@@ -1,0 +1,153 @@
+"""Exact ACDC (arXiv 2304.14997): edges go, from the output back, while the metric rises by less than τ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kcircuits.discovery.method import Found, Search, Work
+from kcircuits.errors import KCircuitsError
+from kcircuits.option_fields import option
+
+if TYPE_CHECKING:
+    from kcircuits.discovery.checkpoint import Checkpoint
+    from kcircuits.discovery.progress import ProgressCallback
+    from kcircuits.engine import Engine
+    from kcircuits.graph import Graph
+    from kcircuits.model.spec import ModelSpec
+    from kcircuits.needs import Sizes
+    from kcircuits.task import Task
+
+THRESHOLD_SHARES = (0.1, 0.03, 0.01, 0.003)
+"""Thresholds of a comparison of sizes where none are given: shares of what ablating every edge does."""
+
+
+@dataclass(frozen=True)
+class Acdc(Search):
+    """ACDC, with the decisions of the sequential algorithm (DESIGN: ACDC, exactly).
+
+    Starting from all edges, receivers are settled from `logits` back to the first layer. An edge is removed
+    for good if removing it makes the metric rise by less than the threshold; before the edges of a head's
+    query, key or value are tested one by one, all of them are tested at once. The engine evaluates many
+    hypotheses in one batch and keeps only those results that the sequential algorithm would have seen, so
+    the result does not depend on the memory or on the size of batches (up to rounding).
+
+    Parameters
+    ----------
+    threshold
+        τ, at least 0 and finite, in units of the metric.
+    absolute
+        Remove an edge if the metric changes, rather than rises, by less than the threshold.
+    """
+
+    name: ClassVar[str] = "acdc"
+    summary: ClassVar[str] = (
+        "Tests edges one after the other, from the logits back, and removes those without effect."
+    )
+    writes_scores: ClassVar[bool] = False
+    resumes: ClassVar[bool] = True
+    takes_all_prompts: ClassVar[bool] = True
+    tests_fewer: ClassVar[bool] = True
+
+    threshold: float = option(
+        0.01, help="Keep an edge whose removal raises the metric by at least this.", metavar="T"
+    )
+    absolute: bool = option(
+        False, help="Keep edges that change the metric in either direction.", flag="--absolute/--signed"
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.threshold, bool) or not isinstance(self.threshold, float | int):
+            raise KCircuitsError(f"threshold must be a number, got {self.threshold!r}")
+        if not (math.isfinite(self.threshold) and self.threshold >= 0):
+            raise KCircuitsError(f"threshold must be a finite number, at least 0; got {self.threshold}")
+        object.__setattr__(self, "threshold", float(self.threshold))
+
+    def work(self, graph: Graph) -> Work:
+        """A test for every edge and every receiver of a head."""
+        whole = sum(shape.num_attention_receivers for shape in graph.layers)
+        return Work(tests=graph.num_edges + whole)
+
+    def workspace(self, sizes: Sizes, memory: int, largest_chunk: int | None = None) -> int:
+        """The present run, its gradients, and a chunk of hypotheses."""
+        from kcircuits.engine import acdc_chunk
+        from kcircuits.needs import acdc_workspace
+
+        return acdc_workspace(sizes, memory, largest_chunk or acdc_chunk(sizes.spec, sizes.prompts))
+
+    @classmethod
+    def at_sizes(cls, options: Mapping[str, Any], num_edges: int, effect: float) -> tuple[Acdc, ...]:
+        """One search for each threshold."""
+        thresholds = options["thresholds"]
+        if thresholds is None:
+            thresholds = tuple(share * effect for share in THRESHOLD_SHARES)
+        return tuple(cls(threshold=threshold) for threshold in thresholds)
+
+    def check(self, spec: ModelSpec, task: Task) -> None:
+        """Refuse a task in which ablation changes nothing."""
+        from kcircuits.discovery.by_scores import check_differences
+        from kcircuits.model.devices import check_together
+
+        check_together(spec, self.name)
+        check_differences(task)
+
+    def search(
+        self,
+        spec: ModelSpec,
+        task: Task,
+        memory: int,
+        progress: ProgressCallback | None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Found:
+        """Run the search; the score of an edge is its effect when it was tested, m(without) − m(with).
+
+        With a checkpoint that has begun, go on from it, and write it about every second and when `progress`
+        or Ctrl-C ends the search.
+        """
+        from kcircuits.engine import engine_of
+
+        return self.search_with(engine_of(spec, task, memory), memory, progress, checkpoint)
+
+    def search_with(
+        self,
+        engine: Engine,
+        memory: int,
+        progress: ProgressCallback | None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Found:
+        """The same on an engine that is there."""
+        from kcircuits.circuit import Edge
+        from kcircuits.discovery.progress import Progress
+
+        graph = engine.graph
+
+        def report(done: Any) -> None:
+            if progress is not None:
+                progress(
+                    Progress(
+                        layer=done.layer,
+                        num_layers=graph.num_layers,
+                        num_edges=graph.num_edges,
+                        edges_settled=done.edges_settled,
+                        edges_removed=done.edges_removed,
+                        tests=done.tests,
+                    )
+                )
+
+        with checkpoint.searching() if checkpoint else nullcontext():
+            result = engine.acdc(
+                self.threshold,
+                absolute=self.absolute,
+                memory=memory,
+                progress=report,
+                checkpoint=checkpoint,
+            )
+        edges = tuple(
+            Edge(graph.senders[edge.sender], graph.receivers[edge.receiver], edge.effect)
+            for edge in result.edges
+        )
+        stats = {"tests": result.tests, "evaluations": result.evaluations, "chunks": result.chunks}
+        return Found(edges, result.circuit_metric, stats)

@@ -1,0 +1,151 @@
+"""What an evaluation says, prompt by prompt and in summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from kcircuits.evaluation.intervals import (
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    bounds,
+    percentile_interval,
+    resampling_weights,
+)
+from kcircuits.evaluation.measures import RunMeasures
+from kcircuits.metrics import Metric, faithfulness
+from kcircuits.task import Ablation
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A circuit measured beside others, all on the same prompts and with the same ablation.
+
+    Parameters
+    ----------
+    model
+        Identity of the model.
+    ablation, metric, fold_value_biases
+        How it was measured.
+    num_edges, num_graph_edges, num_nodes
+        Size of the circuit, and of the full graph.
+    seed
+        Seed of the first random circuit; the next has the next seed. The bootstrap has the same seed.
+    hit_k
+        The k of Hit@k.
+    full, circuit, complement, empty
+        The full model, the circuit, the full model without the circuit's edges, and no edges at all.
+    random
+        Random connected circuits of the circuit's size (`kcircuits.random_circuits`); none for a circuit
+        without edges.
+    """
+
+    model: dict[str, Any]
+    ablation: Ablation
+    metric: Metric
+    fold_value_biases: bool
+    num_edges: int
+    num_graph_edges: int
+    num_nodes: int
+    seed: int
+    hit_k: int
+    full: RunMeasures
+    circuit: RunMeasures
+    complement: RunMeasures
+    empty: RunMeasures
+    random: tuple[RunMeasures, ...]
+
+    @property
+    def num_prompts(self) -> int:
+        """Number of prompts."""
+        return len(self.full.metric)
+
+    @property
+    def faithfulness(self) -> float | None:
+        """Faithfulness of the circuit (`kcircuits.metrics.faithfulness`)."""
+        return self._faithfulness_of(self.circuit)
+
+    @property
+    def faithfulness_interval(self) -> Interval | None:
+        """Bootstrap interval of the faithfulness over prompts."""
+        return self._interval_of(self.circuit)
+
+    @property
+    def completeness(self) -> float | None:
+        """Faithfulness of what the circuit leaves out; the less, the more complete the circuit is."""
+        return self._faithfulness_of(self.complement)
+
+    @property
+    def completeness_interval(self) -> Interval | None:
+        """Bootstrap interval of the completeness over prompts."""
+        return self._interval_of(self.complement)
+
+    @property
+    def random_faithfulness(self) -> tuple[float | None, ...]:
+        """Faithfulness of the random circuits."""
+        return tuple(self._faithfulness_of(run) for run in self.random)
+
+    @property
+    def p_value(self) -> float | None:
+        """(1 + number of random circuits that are as faithful or more) / (1 + number of random circuits).
+
+        How likely a random circuit of the size does as well, estimated without ever being 0. None without
+        random circuits or without a faithfulness.
+        """
+        own = self.faithfulness
+        others = [value for value in self.random_faithfulness if value is not None]
+        if own is None or not others:
+            return None
+        return (1 + sum(value >= own for value in others)) / (1 + len(others))
+
+    def on(self, prompts: Sequence[int]) -> Evaluation:
+        """The same evaluation on some of its prompts, given by their indices."""
+        runs = {name: getattr(self, name).on(prompts) for name in ("full", "circuit", "complement", "empty")}
+        return replace(self, **runs, random=tuple(run.on(prompts) for run in self.random))
+
+    @cached_property
+    def weights(self) -> np.ndarray | None:
+        """How much each prompt weighs in each bootstrap resample (`intervals.resampling_weights`)."""
+        return resampling_weights(self.num_prompts, self.seed)
+
+    def _faithfulness_of(self, run: RunMeasures) -> float | None:
+        return faithfulness(self.full.mean_metric, run.mean_metric, self.empty.mean_metric)
+
+    def _interval_of(self, run: RunMeasures) -> Interval | None:
+        """Over the resamples in which there is a faithfulness; the runs of one resample share its prompts."""
+        if self.weights is None or self._faithfulness_of(run) is None:
+            return None
+        means = [self.weights @ np.array(each.metric) for each in (self.full, run, self.empty)]
+        resampled = [faithfulness(*values) for values in zip(*means, strict=True)]
+        known = [value for value in resampled if value is not None]
+        return percentile_interval(np.array(known)) if known else None
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values; `random` is a list in the order of the seeds."""
+        named = {name: getattr(self, name) for name in ("full", "circuit", "complement", "empty")}
+        return {
+            "model": self.model,
+            "ablation": self.ablation,
+            "metric": self.metric,
+            "fold_value_biases": self.fold_value_biases,
+            "num_prompts": self.num_prompts,
+            "num_edges": self.num_edges,
+            "num_graph_edges": self.num_graph_edges,
+            "num_nodes": self.num_nodes,
+            "seed": self.seed,
+            "hit_k": self.hit_k,
+            "bootstrap": {"level": LEVEL, "resamples": RESAMPLES},
+            "faithfulness": self.faithfulness,
+            "faithfulness_interval": bounds(self.faithfulness_interval),
+            "completeness": self.completeness,
+            "completeness_interval": bounds(self.completeness_interval),
+            "random_faithfulness": list(self.random_faithfulness),
+            "p_value": self.p_value,
+            **{name: run.to_json(self.weights, self.hit_k) for name, run in named.items()},
+            "random": [run.to_json(self.weights, self.hit_k) for run in self.random],
+        }

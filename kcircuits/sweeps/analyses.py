@@ -1,0 +1,151 @@
+"""What is read off every circuit of a sweep, each with its options and the file that it gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kcircuits.analysis.curves import layer_curves
+from kcircuits.analysis.heads import TOP, read_heads
+from kcircuits.analysis.roles import head_roles
+from kcircuits.circuit import Circuit
+from kcircuits.data.prompts import Prompt
+from kcircuits.documents import is_count, or_none
+from kcircuits.evaluation import evaluate
+from kcircuits.files import write_atomically
+from kcircuits.model.loading import Model
+from kcircuits.task import Task
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option's default, the check of its value, and what it must be."""
+
+    default: Any
+    good: Callable[[object], bool]
+    expected: str
+
+
+@dataclass(frozen=True)
+class Given:
+    """What an analysis has to work with; `options` are complete, `seed` is None where it uses none."""
+
+    model: Model
+    prompts: Sequence[Prompt]
+    circuit: Circuit
+    options: dict[str, Any]
+    seed: int
+    memory: int
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """An analysis.
+
+    Parameters
+    ----------
+    run
+        Does it and writes FOLDER/NAME.json; returns columns of the summary.
+    options
+        By name.
+    seeded
+        Whether the seed makes a difference.
+    of_edges
+        Whether there is nothing to read where a circuit has no edges.
+    needs_subjects
+        Whether every prompt needs a subject.
+    """
+
+    run: Callable[[Given, Path], dict[str, Any]]
+    options: dict[str, Option]
+    seeded: bool
+    of_edges: bool = False
+    needs_subjects: bool = False
+
+
+def _evaluate(given: Given, folder: Path) -> dict[str, Any]:
+    found = evaluate(
+        given.model,
+        Task.as_found(given.circuit, given.prompts),
+        given.circuit,
+        random_circuits=given.options["random"],
+        seed=given.seed,
+        hit_k=given.options["hit_k"],
+        memory=given.memory,
+    )
+    document = found.to_json()
+    write_atomically(folder / "evaluation.json", json.dumps(document, indent=2, allow_nan=False) + "\n")
+    by_chance = [value for value in found.random_faithfulness if value is not None]
+    return {
+        "hit_at_10": found.circuit.hit_at_10,
+        "full_hit_at_10": found.full.hit_at_10,
+        "faithfulness": found.faithfulness,
+        "completeness": found.completeness,
+        "random_faithfulness": sum(by_chance) / len(by_chance) if by_chance else None,
+        "p_value": found.p_value,
+    }
+
+
+def _curves(given: Given, folder: Path) -> dict[str, Any]:
+    found = layer_curves(given.model, given.prompts, given.circuit, seed=given.seed, memory=given.memory)
+    found.save(folder / "curves.json")
+    return {}
+
+
+def _heads(given: Given, folder: Path) -> dict[str, Any]:
+    found = read_heads(given.model, given.prompts, given.circuit, memory=given.memory, **given.options)
+    found.save(folder / "heads.json")
+    return {}
+
+
+def _roles(given: Given, folder: Path) -> dict[str, Any]:
+    found = head_roles(
+        given.model,
+        given.prompts,
+        given.circuit,
+        strongest=given.options["strongest"],
+        draws=given.options["random"],
+        seed=given.seed,
+        memory=given.memory,
+    )
+    found.save(folder / "roles.json")
+    return {}
+
+
+def _from_one(value: object) -> bool:
+    return is_count(value) and value != 0
+
+
+_ONE = "a whole number from 1 on"
+_STRONGEST = Option(None, or_none(_from_one), _ONE)
+ANALYSES: dict[str, Analysis] = {
+    "evaluate": Analysis(
+        _evaluate,
+        {
+            "random": Option(10, is_count, "a whole number from 0 on"),
+            "hit_k": Option(10, _from_one, _ONE),
+        },
+        seeded=True,
+    ),
+    "curves": Analysis(_curves, {}, seeded=True),
+    "heads": Analysis(
+        _heads,
+        {
+            "strongest": _STRONGEST,
+            "top": Option(TOP, _from_one, _ONE),
+            "all_positions": Option(False, lambda value: type(value) is bool, "true or false"),
+        },
+        seeded=False,
+        of_edges=True,
+    ),
+    "roles": Analysis(
+        _roles,
+        {"strongest": _STRONGEST, "random": Option(10, _from_one, _ONE)},
+        seeded=True,
+        of_edges=True,
+        needs_subjects=True,
+    ),
+}

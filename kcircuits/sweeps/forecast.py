@@ -1,0 +1,134 @@
+"""What jobs will take: memory of a process from sizes alone, and seconds from jobs that are done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kcircuits.model.devices import tensors_of
+from kcircuits.model.loading import Model
+from kcircuits.model.spec import ModelSpec
+from kcircuits.planning import Plan, plan
+from kcircuits.planning.memory import weights_bytes
+from kcircuits.sweeps.job import Job, Search
+
+PROCESS = 350 * 2**20
+"""Bytes that a process has of its own before it has a model: Python, torch and what they load."""
+
+
+@dataclass
+class Forecast:
+    """Plans of searches; circuits of other sizes for the same prompts have the same one."""
+
+    plans: dict[Any, Plan] = field(default_factory=dict)
+
+    def needs(self, model: Model, search: Search, digest: str, memory: int) -> int:
+        """Bytes beside the weights that a search takes; raises KCircuitsError if the method refuses it.
+
+        What is read off the circuit comes when this is gone, and needs no more than measuring it.
+        """
+        found = self._plan(model, search, digest, memory)
+        return found.peak - found.weights
+
+    def _plan(self, model: Model, search: Search, digest: str, memory: int) -> Plan:
+        options = {
+            name: value
+            for name, value in search.method.settings.items()
+            if name not in ("threshold", "top_n")
+        }
+        task = search.task
+        key = (
+            model.identity["weights_hash"],
+            digest,
+            search.method.name,
+            str(options),
+            task.ablation,
+            task.metric,
+        )
+        if key not in self.plans:
+            self.plans[key] = _planned(model, search, memory, calibrate=False)
+        return self.plans[key]
+
+
+def private_weights(spec: ModelSpec) -> int:
+    """Bytes of the weights that every process has for itself: those that are no pages of a mapped file.
+
+    Weights that are used as they are stored are pages of the model's file, which all processes share. Others
+    were converted when they were loaded.
+    """
+    mapped = _mapped_files()
+    private = {}
+    for tensor in tensors_of(spec):
+        storage = tensor.untyped_storage()
+        start = storage.data_ptr()
+        if not any(first <= start < last for first, last in mapped):
+            private[start] = storage.nbytes()
+    return sum(private.values())
+
+
+def shared_weights(spec: ModelSpec) -> int:
+    """Bytes of the weights that all processes share."""
+    return weights_bytes(spec) - private_weights(spec)
+
+
+def _mapped_files() -> list[tuple[int, int]]:
+    """Where safetensors files are mapped into this process's memory; none where the system does not say."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return []
+    spans = [line.split(maxsplit=1)[0].split("-") for line in lines if line.endswith(".safetensors")]
+    return [(int(first, 16), int(last, 16)) for first, last in spans]
+
+
+@dataclass
+class Times:
+    """Seconds that jobs will take.
+
+    A job takes what those of the same weights and method took that are done, in proportion to the prompts.
+    Where there is none, its search is planned, which measures small pieces of it; what is read off the
+    circuit is then left out. For a method that tests fewer edges than it plans (`Method.tests_fewer`) that is
+    an upper bound.
+    """
+
+    rates: dict[tuple[str, str], float] = field(default_factory=dict)
+    planned: set[tuple[str, str]] = field(default_factory=set)
+
+    @classmethod
+    def of_done(cls, done: Iterable[tuple[Job, float]]) -> Times:
+        """From jobs that are done, each with its seconds."""
+        seen: dict[tuple[str, str], list[float]] = {}
+        for job, seconds in done:
+            seen.setdefault(_kind(job), []).append(seconds / len(job.search.task.prompts))
+        return cls({kind: sum(rates) / len(rates) for kind, rates in seen.items()})
+
+    def knows(self, job: Job) -> bool:
+        """Whether something is known of jobs of this kind."""
+        return _kind(job) in self.rates
+
+    def plan(self, job: Job, model: Model) -> None:
+        """Plan the job's search, for all of its kind."""
+        search = job.search
+        made = _planned(model, search, job.memory, calibrate=True)
+        assert made.seconds is not None
+        self.rates[_kind(job)] = made.seconds / len(search.task.prompts)
+        self.planned.add(_kind(job))
+
+    def of(self, job: Job, made: set[str]) -> float:
+        """Seconds of a job; `made` are parts that other jobs make, to which this one's are added."""
+        is_planned = _kind(job) in self.planned
+        part = job.search.scores_key or job.search.key
+        there = is_planned and part in made
+        made.add(part)
+        return 0.0 if there else self.rates[_kind(job)] * len(job.search.task.prompts)
+
+
+def _planned(model: Model, search: Search, memory: int, *, calibrate: bool) -> Plan:
+    """The plan of a search; calibrated, it measures small pieces and says how long all will take."""
+    return plan(model, search.task, search.method, memory=memory, calibrate=calibrate)
+
+
+def _kind(job: Job) -> tuple[str, str]:
+    return job.weights, job.search.method.name

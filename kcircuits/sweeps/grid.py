@@ -1,0 +1,340 @@
+"""What a sweep file asks for: the axes of the grid, every key of them checked, before any model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, get_args
+
+from kcircuits.data.halves import Half
+from kcircuits.data.relations import bundled_relations, load_relation
+from kcircuits.discovery import METHODS, method_and_selection
+from kcircuits.documents import is_count, is_text, or_none, shown
+from kcircuits.errors import KCircuitsError
+from kcircuits.memory import memory_bytes
+from kcircuits.metrics import Metric
+from kcircuits.sweeps.analyses import ANALYSES
+from kcircuits.sweeps.yaml_file import Document, Place
+from kcircuits.task import Ablation
+
+MEMORY = "1GiB"
+"""Of one job, unless the file says otherwise. Not a share of what is free, as elsewhere: how much is
+evaluated together moves the last digits, and a sweep that goes on tomorrow should get today's numbers."""
+
+DTYPES = ("float32", "bfloat16", "float16", "q8", "q4", "stored")
+DEVICES = ("cpu", "cuda")
+CHANGES = ("fold_value_biases", "keep_positions")
+"""Options of `kcircuits.discover` for any method."""
+
+TOP_K = 10
+_MOST_JOBS = 1_000_000
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model, by its path or "demo", in what its weights are kept, and where."""
+
+    source: str
+    dtype: str
+    device: str
+    place: Place = field(compare=False)
+
+
+@dataclass(frozen=True)
+class PromptChoice:
+    """Prompts from a relation (a bundled name or a file) or from a file of JSON lines.
+
+    `half` is searched on, `measure_half` analysed; None is all prompts, and for `measure_half` the same ones.
+    """
+
+    kind: str
+    source: str
+    name: str
+    template: int
+    limit: int | None
+    shuffle_seed: int | None
+    top_k: int
+    first_token: bool
+    half: Half | None
+    measure_half: Half | None
+    split_seed: int
+    place: Place
+
+
+@dataclass(frozen=True)
+class MethodChoice:
+    """A method of discovery with its options, and those of `CHANGES`."""
+
+    name: str
+    options: dict[str, Any]
+    changes: dict[str, bool]
+    place: Place
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All axes; `analyses` has the options of those that are asked for, complete."""
+
+    models: tuple[ModelChoice, ...]
+    prompts: tuple[PromptChoice, ...]
+    methods: tuple[MethodChoice, ...]
+    ablations: tuple[Ablation, ...]
+    metrics: tuple[Metric, ...]
+    seeds: tuple[int, ...]
+    analyses: dict[str, dict[str, Any]]
+    memory: int
+
+
+Check = Callable[[object], bool]
+_WHOLE = "a whole number from 0 on"
+_PROMPT_KEYS: dict[str, tuple[Check, str]] = {
+    "relation": (is_text, "a bundled relation's name, or a file"),
+    "prompts": (is_text, "a file of prompts"),
+    "template": (is_count, _WHOLE),
+    "limit": (lambda value: is_count(value) and value != 0, "a whole number from 1 on"),
+    "shuffle_seed": (or_none(is_count), _WHOLE),
+    "top_k": (is_count, _WHOLE),
+    "first_token": (lambda value: type(value) is bool, "true or false"),
+    "half": (lambda value: value in get_args(Half), f"one of {', '.join(get_args(Half))}"),
+    "measure_half": (lambda value: value in get_args(Half), f"one of {', '.join(get_args(Half))}"),
+    "split_seed": (is_count, _WHOLE),
+}
+_OF_RELATIONS = ("template", "limit", "shuffle_seed", "top_k")
+
+
+def parse_grid(document: Document, base: Path) -> Grid:
+    """Check a sweep's document; relative paths in it are relative to `base`.
+
+    Raises
+    ------
+    KCircuitsError
+        If a key is unknown or missing, a value is not what it must be, a relation or a file is not there, or
+        a method does not have such an option. The message names the key and shows its line.
+    """
+    top = document.value
+    if not isinstance(top, dict):
+        raise document.error(
+            (), f"a sweep must be a mapping with the keys models, prompts, methods; got {shown(top)}"
+        )
+    known = ("models", "prompts", "methods", "ablations", "metrics", "seeds", "analyses", "memory")
+    _check_known(document, (), top, known)
+    for key in ("models", "prompts", "methods"):
+        if key not in top:
+            raise document.error((), f"the key {key!r} is missing")
+    models = tuple(_models(document, base))
+    prompts = tuple(_prompts(document, base))
+    methods = tuple(_methods(document))
+    seeds = _values(document, "seeds", [0], is_count, _WHOLE)
+    ablations = _names(document, "ablations", ["zero"], get_args(Ablation))
+    metrics = _names(document, "metrics", ["nll"], get_args(Metric))
+    count = len(models) * len(prompts) * len(methods) * len(ablations) * len(metrics) * len(seeds)
+    if count > _MOST_JOBS:
+        raise document.error((), f"{count:,} jobs; a sweep may have {_MOST_JOBS:,}: cut it into several")
+    return Grid(models, prompts, methods, ablations, metrics, seeds, _analyses(document), _memory(document))
+
+
+def _models(document: Document, base: Path) -> Iterator[ModelChoice]:
+    for index, entry in enumerate(_entries(document, "models")):
+        place = ("models", index)
+        given = {"model": entry} if isinstance(entry, str) else entry
+        for one in _spanned(document, place, given, ("model", "dtype", "device")):
+            source, dtype = one.get("model"), one.get("dtype", "float32")
+            if not isinstance(source, str) or not source:
+                raise document.error(
+                    place, f"'model' must be a folder, a .gguf file or demo, got {shown(source)}"
+                )
+            if dtype not in DTYPES:
+                raise document.error(
+                    (*place, "dtype"), f"must be one of {', '.join(DTYPES)}; got {shown(dtype)}"
+                )
+            device = one.get("device", "cpu")
+            if device not in DEVICES:
+                raise document.error(
+                    (*place, "device"), f"must be one of {', '.join(DEVICES)}; got {shown(device)}"
+                )
+            path = source if source == "demo" else str(_path(source, base))
+            yield ModelChoice(path, dtype, device, place)
+
+
+def _prompts(document: Document, base: Path) -> Iterator[PromptChoice]:
+    for index, entry in enumerate(_entries(document, "prompts")):
+        place = ("prompts", index)
+        for one in _spanned(document, place, entry, tuple(_PROMPT_KEYS)):
+            for key, value in one.items():
+                good, expected = _PROMPT_KEYS[key]
+                if not good(value):
+                    raise document.error(
+                        (*place, key), f"must be {expected}, got {shown(value)}{_hint(value)}"
+                    )
+            kinds = [kind for kind in ("relation", "prompts") if kind in one]
+            if len(kinds) != 1:
+                got = " and ".join(kinds) or "neither"
+                raise document.error(place, f"give 'relation' or 'prompts', one of them; got {got}")
+            for key in _OF_RELATIONS if kinds == ["prompts"] else ():
+                if key in one:
+                    raise document.error((*place, key), "is for relations alone")
+            if "split_seed" in one and not one.keys() & {"half", "measure_half"}:
+                raise document.error((*place, "split_seed"), "needs a 'half' or a 'measure_half'")
+            for source in _sources(document, (*place, kinds[0]), kinds[0], one[kinds[0]], base):
+                yield PromptChoice(
+                    kind=kinds[0],
+                    source=source,
+                    name=_name_of(document, (*place, kinds[0]), kinds[0], source),
+                    template=one.get("template", 0),
+                    limit=one.get("limit"),
+                    shuffle_seed=one.get("shuffle_seed"),
+                    top_k=one.get("top_k", TOP_K),
+                    first_token=one.get("first_token", False),
+                    half=one.get("half"),
+                    measure_half=one.get("measure_half"),
+                    split_seed=one.get("split_seed", 0),
+                    place=place,
+                )
+
+
+def _sources(document: Document, place: Place, kind: str, given: str, base: Path) -> list[str]:
+    """A bundled relation's name, or a file's path; a pattern with `*` gives all files that match it."""
+    if kind == "relation" and given in bundled_relations():
+        return [given]
+    if "*" not in given:
+        return [str(_path(given, base))]
+    pattern = Path(given).expanduser()
+    root = Path(pattern.anchor) if pattern.is_absolute() else base
+    try:
+        found = sorted(
+            str(path) for path in root.glob(str(pattern.relative_to(pattern.anchor))) if path.is_file()
+        )
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise document.error(place, f"not a pattern of files: {error}") from error
+    if not found:
+        raise document.error(place, f"no file matches {shown(given)}")
+    return found
+
+
+def _name_of(document: Document, place: Place, kind: str, source: str) -> str:
+    try:
+        if kind == "relation":
+            relation = load_relation(source)
+            return source if source in bundled_relations() else relation.name
+        if not Path(source).is_file():
+            raise KCircuitsError(f"{source} is not a file")
+    except KCircuitsError as error:
+        raise document.error(place, str(error)) from error
+    return Path(source).stem
+
+
+def _methods(document: Document) -> Iterator[MethodChoice]:
+    for index, entry in enumerate(_entries(document, "methods")):
+        place = ("methods", index)
+        for one in _spanned(document, place, entry, None):
+            name = one.pop("method", None)
+            if name not in METHODS:
+                raise document.error(
+                    place, f"'method' must be one of {', '.join(METHODS)}; got {shown(name)}"
+                )
+            changes = {change: one.pop(change, False) for change in CHANGES}
+            for change, value in changes.items():
+                if type(value) is not bool:
+                    raise document.error((*place, change), f"must be true or false, got {shown(value)}")
+            for key, value in one.items():
+                if _hint(value):
+                    raise document.error((*place, key), f"must be no text, got {shown(value)}{_hint(value)}")
+            try:
+                method_and_selection(name, one)
+            except KCircuitsError as error:
+                raise document.error(place, str(error)) from error
+            yield MethodChoice(name, one, changes, place)
+
+
+def _analyses(document: Document) -> dict[str, dict[str, Any]]:
+    given = document.value.get("analyses") or {}
+    if isinstance(given, list):
+        given = dict.fromkeys(map(str, given))
+    if not isinstance(given, dict):
+        raise document.error(("analyses",), f"must be a list or a mapping, got {shown(given)}")
+    _check_known(document, ("analyses",), given, tuple(ANALYSES))
+    complete = {}
+    for name, analysis in ANALYSES.items():
+        if name not in given:
+            continue
+        chosen = given[name] or {}
+        place = ("analyses", name)
+        if not isinstance(chosen, dict):
+            raise document.error(place, f"must be a mapping of its options, got {shown(chosen)}")
+        _check_known(document, place, chosen, tuple(analysis.options))
+        complete[name] = {key: option.default for key, option in analysis.options.items()} | chosen
+        for key, value in chosen.items():
+            if not analysis.options[key].good(value):
+                expected = analysis.options[key].expected
+                raise document.error((*place, key), f"must be {expected}, got {shown(value)}{_hint(value)}")
+    return complete
+
+
+def _memory(document: Document) -> int:
+    try:
+        return memory_bytes(document.value.get("memory") or MEMORY)
+    except KCircuitsError as error:
+        raise document.error(("memory",), str(error)) from error
+
+
+def _entries(document: Document, key: str) -> list[Any]:
+    entries = document.value[key]
+    if not isinstance(entries, list) or not entries:
+        raise document.error((key,), f"must be a list with at least one entry, got {shown(entries)}")
+    return entries
+
+
+def _spanned(
+    document: Document, place: Place, entry: object, known: tuple[str, ...] | None
+) -> Iterator[dict[str, Any]]:
+    """Every combination of an entry's values, of which each may be a list of several."""
+    if not isinstance(entry, dict) or not entry:
+        raise document.error(place, f"must be a mapping, got {shown(entry)}")
+    _check_known(document, place, entry, known or tuple(key for key in entry if isinstance(key, str)))
+    axes = []
+    for key, value in entry.items():
+        if isinstance(value, list) and not value:
+            raise document.error((*place, key), "an empty list leaves no job")
+        axes.append(value if isinstance(value, list) else [value])
+    for values in product(*axes):
+        yield dict(zip(entry, values, strict=True))
+
+
+def _values(document: Document, key: str, default: list[Any], good: Check, expected: str) -> tuple[Any, ...]:
+    given = document.value.get(key, default)
+    values = given if isinstance(given, list) else [given]
+    if not values:
+        raise document.error((key,), "an empty list leaves no job")
+    for index, value in enumerate(values):
+        if not good(value):
+            raise document.error((key, index), f"must be {expected}, got {shown(value)}")
+    return tuple(dict.fromkeys(values))
+
+
+def _names(document: Document, key: str, default: list[str], known: tuple[str, ...]) -> tuple[Any, ...]:
+    return _values(document, key, default, lambda value: value in known, f"one of {', '.join(known)}")
+
+
+def _check_known(document: Document, place: Place, given: dict[Any, Any], known: tuple[str, ...]) -> None:
+    for key in given:
+        if key not in known:
+            step = key if isinstance(key, str) else shown(key)
+            raise document.error((*place, step), f"no such key; there are {', '.join(known)}")
+
+
+def _path(given: str, base: Path) -> Path:
+    path = Path(given).expanduser()
+    return path if path.is_absolute() else base / path
+
+
+def _hint(value: object) -> str:
+    """What to do about a number that YAML takes for text, as it does where 1e-3 has no point."""
+    if not isinstance(value, str):
+        return ""
+    try:
+        float(value)
+    except ValueError:
+        return ""
+    return ", which YAML takes for text: write 0.001 or 1.0e-3 for 1e-3, and no quotes"

@@ -1,0 +1,119 @@
+"""What a sweep would do: which jobs are there, which are left, and what these will take. Writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kcircuits.discovery import METHODS
+from kcircuits.memory import available
+from kcircuits.sweeps.expand import expand
+from kcircuits.sweeps.forecast import PROCESS, Times
+from kcircuits.sweeps.pool import Models
+from kcircuits.sweeps.run import read_sweep
+from kcircuits.sweeps.store import TIMING, Store
+
+
+@dataclass(frozen=True)
+class JobOutlook:
+    """One job: "done", "left", "failed" the last time (and left), or "refused", with the reason.
+
+    `peak` is the bytes of a process that does it, its model's weights included; `seconds` is what it will
+    take; both 0 where there is nothing to do.
+    """
+
+    key: str
+    title: str
+    status: Literal["done", "left", "failed", "refused"]
+    reason: str = ""
+    peak: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """All jobs in the order of the grid.
+
+    `at_most`: their seconds are no more than an upper bound. `at_once`: so many processes for the largest of
+    them fit into the memory that is available now; at least 1, as one always runs.
+    """
+
+    jobs: tuple[JobOutlook, ...]
+    at_most: bool
+    at_once: int
+
+    @property
+    def seconds(self) -> float:
+        """Of all jobs that are left, one after the other."""
+        return sum(job.seconds for job in self.jobs)
+
+    @property
+    def peak(self) -> int:
+        """Bytes of the largest process."""
+        return max((job.peak for job in self.jobs), default=0)
+
+    def count(self, *statuses: str) -> int:
+        """How many jobs have one of these."""
+        return sum(job.status in statuses for job in self.jobs)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return {
+            "jobs": [vars(job) for job in self.jobs],
+            "done": self.count("done"),
+            "left": self.count("left", "failed"),
+            "refused": self.count("refused"),
+            "peak": self.peak,
+            "at_once": self.at_once,
+            "seconds": self.seconds,
+            "seconds_at_most": self.at_most,
+        }
+
+
+def outlook(source: str | Path | Mapping[str, Any], out: str | Path) -> Outlook:
+    """Say what `kcircuits.sweep` would do.
+
+    Models are loaded and prompts chosen, as the sweep itself would; where nothing alike is done yet, small
+    pieces of the searches are run for the time. Nothing is written. Raises KCircuitsError as `sweep` does.
+    """
+    document, grid = read_sweep(source)
+    store = Store(Path(out))
+    expanded = expand(grid, document, store.parts, keep=False)
+    there = {key: store.jobs.get(key) for key in expanded.jobs}
+    failures = store.failures()
+    times = Times.of_done(
+        (expanded.jobs[key], json.loads((folder / TIMING).read_text())["seconds"])
+        for key, folder in there.items()
+        if folder is not None
+    )
+    models = Models()
+    found, made = [], set(store.parts.keys())
+    for key, job in expanded.jobs.items():
+        if there[key] is not None:
+            found.append(JobOutlook(key, job.title, "done"))
+            continue
+        if not times.knows(job):
+            times.plan(job, models.get(job.model))
+        weights = expanded.shared[job.model] + expanded.private[job.model]
+        found.append(
+            JobOutlook(
+                key,
+                job.title,
+                "failed" if key in failures else "left",
+                str(failures[key].get("error", "")) if key in failures else "",
+                PROCESS + weights + job.needs,
+                times.of(job, made),
+            )
+        )
+    found += [
+        JobOutlook(key, each.labels["relation"], "refused", each.error)
+        for key, each in expanded.refused.items()
+    ]
+    at_most = any(METHODS[method].tests_fewer for _, method in times.planned)
+    shared = max(expanded.shared.values())
+    peak = max((job.peak for job in found), default=0)
+    at_once = max(1, (available() - shared) // max(1, peak - shared))
+    return Outlook(tuple(found), at_most, at_once)

@@ -1,0 +1,131 @@
+"""Jobs done by several processes of this machine.
+
+Every process is started anew (spawn), so that none inherits threads in the middle of something, and keeps its
+model. Weights that are used as they are stored are pages of the model's file, which the processes share.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from kcircuits.memory import available
+from kcircuits.sweeps.grid import ModelChoice
+from kcircuits.sweeps.pool import Event, Failed, Finished, Listener, Order
+from kcircuits.sweeps.worker import work
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    pipe: Connection
+    order: Order | None = None
+    model: ModelChoice | None = None
+
+
+class Processes:
+    """At most `size` processes with so many threads each, which are started when there is work for them."""
+
+    def __init__(self, out: Path, size: int, threads: int) -> None:
+        self._out, self._size, self._threads = out, size, threads
+        self._workers: list[_Worker] = []
+        self._number = 0
+        self._memory = available()
+
+    @property
+    def free(self) -> int:
+        """Processes that do nothing, started or not."""
+        return self._size - sum(worker.order is not None for worker in self._workers)
+
+    @property
+    def memory(self) -> int | None:
+        """What this machine had left before the first one started."""
+        return self._memory
+
+    def submit(self, order: Order) -> None:
+        """Give it to an idle process, best to one that has the model."""
+        worker = self._idle(order.job.model) or self._started()
+        worker.order, worker.model = order, order.job.model
+        with suppress(OSError):  # it has died since; `wait` says so
+            worker.pipe.send(order)
+
+    def wait(self, listener: Listener) -> None:
+        """Pass on what the processes say; the end of a pipe is the end of its process."""
+        by_pipe = {worker.pipe: worker for worker in self._workers if worker.order is not None}
+        for pipe in wait(list(by_pipe), timeout=1.0):
+            assert isinstance(pipe, Connection)
+            self._hear(by_pipe[pipe], listener)
+
+    def close(self) -> None:
+        """Kill all processes; a result that was being made stays in the scratch folder, to be swept away."""
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.pipe.close()
+        self._workers.clear()
+
+    def _idle(self, model: ModelChoice) -> _Worker | None:
+        idle = [worker for worker in self._workers if worker.order is None]
+        having = next((worker for worker in idle if worker.model == model), None)
+        if having is not None or len(self._workers) < self._size:
+            return having
+        return idle[0]
+
+    def _started(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        self._number += 1
+        name = f"worker {self._number}"
+        process = context.Process(
+            target=work, args=(theirs, self._out, self._threads, name), name=name, daemon=True
+        )
+        with _threads_of_children(self._threads):
+            process.start()
+        theirs.close()  # so that the pipe ends with the process
+        worker = _Worker(process, ours)
+        self._workers.append(worker)
+        return worker
+
+    def _hear(self, worker: _Worker, listener: Listener) -> None:
+        try:
+            while worker.order is not None and worker.pipe.poll():
+                event: Event = worker.pipe.recv()
+                if isinstance(event, Finished | Failed):
+                    worker.order = None
+                listener(event)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            self._bury(worker, listener)
+
+    def _bury(self, worker: _Worker, listener: Listener) -> None:
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
+        self._workers.remove(worker)
+        if worker.order is not None:
+            code = worker.process.exitcode or 0
+            how = f"by signal {-code}" if code < 0 else f"with status {code}"
+            listener(Failed(worker.order.key, "died", f"the process that did it ended {how}"))
+
+
+@contextmanager
+def _threads_of_children(threads: int) -> Iterator[None]:
+    """Have OpenMP's threads of processes that are started meanwhile be so many, from the first import on."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,76 @@
+"""What runs on a Ray cluster's nodes: an actor that does jobs, and a look at whether a node can have one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from socket import gethostname
+from threading import Thread
+from typing import Any
+
+import torch
+
+from kcircuits.model.loading import Model
+from kcircuits.model.packing import unpacked
+from kcircuits.sweeps.expand import load_choice
+from kcircuits.sweeps.grid import ModelChoice
+from kcircuits.sweeps.keys import ALGORITHMS
+from kcircuits.sweeps.pool import Event, Failed, Finished, Models, Order, carry_out
+from kcircuits.sweeps.store import Store
+
+
+class Worker:
+    """Does jobs of one model, one after the other, with so many threads.
+
+    `weights` holds a reference to a `Packed` model in the object store; empty: the model is loaded from its
+    files. The reference is in a list because Ray would fetch a bare one before the worker is made.
+    """
+
+    def __init__(self, out: Path, threads: int, name: str, weights: list[Any]) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to interpret
+        self._store, self._threads = Store(out), threads
+        self._name = f"{name} on {gethostname()}"
+        self._weights = weights
+        self._models = Models(self._load)
+
+    def process(self) -> int:
+        """The number of the actor's process on its node."""
+        return os.getpid()
+
+    def do(self, order: Order) -> Iterator[Event]:
+        """Do an order's job; what happens is yielded as it happens, `Finished` or `Failed` last.
+
+        The job runs in a thread, as what it tells comes from deep within it.
+        """
+        said: SimpleQueue[Event | BaseException] = SimpleQueue()
+
+        def run() -> None:
+            torch.set_num_threads(self._threads)  # OpenMP keeps the number for each thread
+            try:
+                carry_out(order, self._models, self._store, self._name, said.put)
+            except BaseException as error:
+                said.put(error)
+
+        Thread(target=run, daemon=True).start()
+        while True:
+            event = said.get()
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+            if isinstance(event, Finished | Failed):
+                return
+
+    def _load(self, choice: ModelChoice) -> Model:
+        if not self._weights:
+            return load_choice(choice)
+        import ray
+
+        return unpacked(ray.get(self._weights[0]))
+
+
+def look(token: Path) -> tuple[bool, int]:
+    """Whether this node sees a folder that was just made elsewhere, and the version of its algorithms."""
+    return token.is_dir(), ALGORITHMS

@@ -1,0 +1,201 @@
+"""A whole sweep: read, made into jobs, done, and summed up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kcircuits.errors import KCircuitsError
+from kcircuits.evaluation.prepare import check_whole
+from kcircuits.sweeps.expand import Expanded, expand
+from kcircuits.sweeps.grid import Grid, parse_grid
+from kcircuits.sweeps.loop import DiskFullError, Listening, Loop
+from kcircuits.sweeps.pool import Pool, ThisProcess, reason_of
+from kcircuits.sweeps.processes import Processes
+from kcircuits.sweeps.store import Store
+from kcircuits.sweeps.summary import DONE, FAILED, write_tables
+from kcircuits.sweeps.yaml_file import Document, read_yaml
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+PoolMaker = Callable[[Path], Pool]
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep came to.
+
+    Parameters
+    ----------
+    out
+        Its output folder; a job's result is in `out / "jobs" / key`.
+    rows
+        A row for each of its jobs, sorted by key: the columns of summary.parquet.
+    reused
+        How many of them were there already.
+    """
+
+    out: Path
+    rows: tuple[dict[str, Any], ...]
+    reused: int
+
+    @property
+    def done(self) -> int:
+        """Jobs that have a result."""
+        return sum(row["status"] == DONE for row in self.rows)
+
+    @property
+    def failed(self) -> int:
+        """Jobs that have none; their rows say why."""
+        return sum(row["status"] == FAILED for row in self.rows)
+
+    def table(self) -> DataFrame:
+        """The rows as a table."""
+        from pandas import DataFrame
+
+        return DataFrame(list(self.rows))
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        counts = {"done": self.done, "failed": self.failed, "reused": self.reused}
+        return {"out": str(self.out), **counts, "jobs": list(self.rows)}
+
+
+def sweep(
+    source: str | Path | Mapping[str, Any],
+    out: str | Path,
+    *,
+    workers: int = 1,
+    threads: int | None = None,
+    ray: str | None = None,
+    progress: Listening | None = None,
+) -> SweepResult:
+    """Do every job of a grid that is not done yet, and write tables of all results.
+
+    A job is a circuit of one model for some prompts, with what is read off it. Its result is kept under a
+    hash of everything that determines it, so a sweep may be stopped and started again, changed, or joined by
+    another one into the same folder: what is there is not done again (docs/sweeps.md).
+
+    Parameters
+    ----------
+    source
+        A YAML file, relative to which its paths are; or the same as a dict.
+    out
+        The output folder.
+    workers
+        Processes that do jobs side by side; 0 does them in this one.
+    threads
+        Of each process; by default the machine's cores divided by the processes.
+    ray
+        Instead of processes, actors of a Ray cluster, `workers` of them at most: "local" for one of this
+        machine that begins and ends with the sweep, HOST:PORT of a cluster's head, or "auto" for the one that
+        this machine is part of.
+    progress
+        Called with an `Update` whenever a job has begun, come further, or ended.
+
+    Returns
+    -------
+    SweepResult
+        Jobs that failed are in it, too; they are tried again by the next sweep.
+
+    Raises
+    ------
+    KCircuitsError
+        If anything of the input cannot be used, another sweep uses the folder, or a Ray cluster cannot be
+        used; before any job begins.
+    DiskFullError
+        If the disk is full; what is finished is kept, and the sweep can be started again.
+    """
+    check_whole("workers", workers)
+    if threads is not None:
+        check_whole("threads", threads, least=1)
+    document, grid = read_sweep(source)
+    each = threads or max(1, _cores() // max(1, workers))
+    listening = progress or (lambda update: None)
+    if ray is not None:
+        check_whole("workers", workers, least=1)
+        return _sweep_on_ray(ray, workers, each, document, grid, Path(out), listening)
+
+    def make(folder: Path) -> Pool:
+        if workers == 0:
+            return ThisProcess(folder, threads)
+        return Processes(folder, workers, each)
+
+    return run_on(make, document, grid, Path(out), listening)
+
+
+def _sweep_on_ray(
+    address: str, size: int, threads: int, document: Document, grid: Grid, out: Path, listening: Listening
+) -> SweepResult:
+    from kcircuits.sweeps.ray_cluster import connected
+    from kcircuits.sweeps.ray_pool import RayPool
+
+    gpu = any(choice.device == "cuda" for choice in grid.models)
+    with connected(address, size * threads) as ray:
+        return run_on(
+            lambda folder: RayPool(ray, folder, size, threads, gpu=gpu), document, grid, out, listening
+        )
+
+
+def read_sweep(source: str | Path | Mapping[str, Any]) -> tuple[Document, Grid]:
+    """The document of a sweep and its grid, checked. Raises KCircuitsError if it cannot be used."""
+    if isinstance(source, Mapping):
+        document, base = Document(dict(source), "sweep"), Path.cwd()
+    else:
+        document, base = read_yaml(source), Path(source).resolve().parent
+    return document, parse_grid(document, base)
+
+
+def run_on(make: PoolMaker, document: Document, grid: Grid, out: Path, listening: Listening) -> SweepResult:
+    """`sweep` on any back end; `make` gets the output folder and makes the pool."""
+    store = Store(out)
+    is_new = not out.exists()
+    try:
+        with store.locked():
+            store.clean()
+            try:
+                expanded = expand(grid, document, store.parts, keep=True)
+            except KCircuitsError:
+                if is_new:  # bad input leaves nothing behind
+                    shutil.rmtree(out, ignore_errors=True)
+                raise
+            return _do(make(out), store, expanded, listening)
+    except (OSError, KCircuitsError) as error:
+        if reason_of(error) == "disk":
+            raise DiskFullError(str(error)) from error
+        raise
+
+
+def _do(pool: Pool, store: Store, expanded: Expanded, listening: Listening) -> SweepResult:
+    left = []
+    for key, job in expanded.jobs.items():
+        if store.jobs.get(key) is None:
+            left.append(job)
+        else:
+            store.forgive(key)
+    for key, refused in expanded.refused.items():
+        store.fail(key, {"error": refused.error, "labels": refused.labels})
+    reused = len(expanded.jobs) - len(left)
+    loop = Loop(pool, store, expanded, done=reused, failed=len(expanded.refused), listening=listening)
+    try:
+        loop.run(left)
+    except KeyboardInterrupt:
+        pool.close()
+        write_tables(store)
+        raise
+    finally:
+        pool.close()
+    own = expanded.jobs.keys() | expanded.refused.keys()
+    return SweepResult(store.out, tuple(row for row in write_tables(store) if row["key"] in own), reused)
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1

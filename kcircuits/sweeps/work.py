@@ -1,0 +1,212 @@
+"""Doing one job: the circuit, made or found again, and what is read off it, into a finished result."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from kcircuits.circuit import Circuit
+from kcircuits.discovery import Progress, Steps
+from kcircuits.discovery.checkpoint import CheckpointError
+from kcircuits.discovery.parts import PartsError, joined_scores, parts_of, scores_of_part
+from kcircuits.discovery.run import attribute, discover, select_circuit
+from kcircuits.errors import KCircuitsError
+from kcircuits.files import write_atomically
+from kcircuits.model.loading import Model
+from kcircuits.scores import Scores
+from kcircuits.sweeps.analyses import ANALYSES, Given
+from kcircuits.sweeps.job import Job, Search
+from kcircuits.sweeps.store import TIMING, Store
+
+Heard = Callable[[Progress | Steps], None]
+SCORES = "scores.safetensors"
+
+
+def do_job(job: Job, model: Model, store: Store, memory: int, attempt: int, heard: Heard | None) -> float:
+    """Do a job and put its result on the shelf.
+
+    Parameters
+    ----------
+    job, model, store
+        The job, its model, and where results go.
+    memory
+        Bytes for what is evaluated together: the job's, or less where that was too much.
+    attempt
+        Which attempt this is, from 1 on; recorded beside the time.
+    heard
+        Gets the search's progress.
+
+    Returns
+    -------
+    float
+        Seconds.
+
+    Raises
+    ------
+    KCircuitsError
+        If the model is not the one that the job was made for, or the search or an analysis refuses.
+    OSError
+        If the result cannot be written.
+    """
+    start = perf_counter()
+    _check_weights(job, model)
+    circuit = _circuit(job.search, model, store, memory, heard)
+
+    def fill(folder: Path) -> None:
+        circuit.save(folder / "circuit.json")
+        row = job.labels | {
+            "key": job.key,
+            **{f"metric_{name}": value for name, value in circuit.metric.items()},
+            "edges": len(circuit.edges),
+            "graph_edges": circuit.graph.num_edges,
+            "nodes": len(circuit.nodes),
+        }
+        for name, options in job.analyses.items():
+            analysis = ANALYSES[name]
+            if circuit.edges or not analysis.of_edges:
+                given = Given(model, job.prompts, circuit, options, job.seed, memory)
+                row |= analysis.run(given, folder)
+        _write(folder / "row.json", row)
+        time = {
+            "seconds": round(perf_counter() - start, 3),
+            "search_seconds": circuit.stats["seconds"],
+            "attempts": attempt,
+            "memory": memory,
+            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+        _write(folder / TIMING, time)
+
+    store.jobs.put(job.key, fill)
+    shutil.rmtree(store.scratch_of(job.search.key), ignore_errors=True)
+    return perf_counter() - start
+
+
+def do_part(job: Job, part: int, model: Model, store: Store, memory: int, heard: Heard | None) -> float:
+    """Score one part of a job's prompts, for the job to find; otherwise as `do_job`."""
+    start = perf_counter()
+    _check_weights(job, model)
+    _part(job.search, part, model, store, memory, heard)
+    return perf_counter() - start
+
+
+def _check_weights(job: Job, model: Model) -> None:
+    if model.identity["weights_hash"] != job.weights:
+        raise KCircuitsError(
+            f"the weights of {job.model.source} have changed since the sweep began: start it again"
+        )
+
+
+def _circuit(search: Search, model: Model, store: Store, memory: int, heard: Heard | None) -> Circuit:
+    """The circuit of a search: one that was found before, or a new one, which is kept for other jobs."""
+    kept = store.parts.get(search.key)
+    if kept is None:
+        circuit = _found(search, model, store, memory, heard)
+        kept = store.parts.put(search.key, lambda folder: circuit.save(folder / "circuit.json"))
+    return Circuit.load(kept / "circuit.json")
+
+
+def _found(search: Search, model: Model, store: Store, memory: int, heard: Heard | None) -> Circuit:
+    if search.scores_key is None:
+        return _searched(search, model, store, memory, heard)
+    kept = store.parts.get(search.scores_key) or _scored(search, model, store, memory, heard)
+    scores = Scores.load(kept / SCORES)
+    assert search.selection is not None
+    return select_circuit(model, search.task, scores, search.selection, memory=memory, seconds=_seconds(kept))
+
+
+def _searched(search: Search, model: Model, store: Store, memory: int, heard: Heard | None) -> Circuit:
+    """The circuit of a method that does not score; one that resumes goes on where an attempt was killed."""
+
+    def found(checkpoint: Path | None = None) -> Circuit:
+        return discover(
+            model, search.task, search.method, memory=memory, progress=heard, checkpoint=checkpoint
+        )
+
+    if not search.method.resumes:
+        return found()
+    checkpoint = store.scratch_of(search.key) / f"{search.method.name}.checkpoint"
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return found(checkpoint)
+    except CheckpointError:  # damaged, or of another memory or number of threads
+        checkpoint.unlink()
+        return found(checkpoint)
+
+
+def _scored(search: Search, model: Model, store: Store, memory: int, heard: Heard | None) -> Path:
+    """Where the scores of all edges are; those of parts of the prompts that are there already are used."""
+    assert search.scores_key is not None
+    if search.score_parts < 2:
+        start = perf_counter()
+        scores = attribute(model, search.task, search.method, memory=memory, progress=heard)
+        return _put_scores(store, search.scores_key, scores, perf_counter() - start)
+    try:
+        scores, seconds = _joined(search, model, store, memory, heard)
+    except PartsError:  # some are of other processors, numbers of threads or versions, which may change bits
+        _remove_parts(search, store, memory)
+        scores, seconds = _joined(search, model, store, memory, heard)
+    kept = _put_scores(store, search.scores_key, scores, seconds)
+    _remove_parts(search, store, memory)
+    return kept
+
+
+def _joined(
+    search: Search, model: Model, store: Store, memory: int, heard: Heard | None
+) -> tuple[Scores, float]:
+    """The scores of all parts added up, and the seconds that all of them took."""
+    sizes = [len(prompts) for prompts in parts_of(search.task.prompts)]
+    places = [
+        _part(search, part, model, store, memory, _within(sizes, part, heard)) for part in range(len(sizes))
+    ]
+    return joined_scores([Scores.load(place / SCORES) for place in places]), sum(map(_seconds, places))
+
+
+def _remove_parts(search: Search, store: Store, memory: int) -> None:
+    for part in range(search.score_parts):
+        shutil.rmtree(store.parts.folder / search.part_key(part, memory), ignore_errors=True)
+
+
+def _part(search: Search, part: int, model: Model, store: Store, memory: int, heard: Heard | None) -> Path:
+    """Where the scores of one part of the prompts are."""
+    key = search.part_key(part, memory)
+    kept = store.parts.get(key)
+    if kept is not None:
+        return kept
+    start = perf_counter()
+    scores = scores_of_part(model, search.task, search.method, part, memory=memory, progress=heard)
+    return _put_scores(store, key, scores, perf_counter() - start)
+
+
+def _put_scores(store: Store, key: str, scores: Scores, seconds: float) -> Path:
+    def fill(folder: Path) -> None:
+        scores.save(folder / SCORES)
+        _write(folder / TIMING, {"seconds": round(seconds, 3)})
+
+    return store.parts.put(key, fill)
+
+
+def _seconds(folder: Path) -> float:
+    return float(json.loads((folder / TIMING).read_text())["seconds"])
+
+
+def _within(sizes: list[int], part: int, heard: Heard | None) -> Heard | None:
+    """A listener to one part's progress that tells how far all parts, of so many prompts, are."""
+    if heard is None:
+        return None
+    before = sum(sizes[:part])
+
+    def tell(done: Progress | Steps) -> None:
+        assert isinstance(done, Steps)
+        runs = done.total // sizes[part]
+        heard(Steps(before * runs + done.done, sum(sizes) * runs, done.unit))
+
+    return tell
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    write_atomically(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
