@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from kcircuits.analysis.checks import LISTED, checked_document, square
-from kcircuits.analysis.prompt_texts import name_of
 from kcircuits.analysis.two_hop import TwoHop
 from kcircuits.display.result import Panels, Result
-from kcircuits.display.text import printable
+from kcircuits.display.text import name_of, printable
 from kcircuits.documents import (
     Keys,
     anything,

@@ -9,8 +9,9 @@ import numpy as np
 
 from kcircuits.analysis.bands import Band, bootstrap_band
 from kcircuits.analysis.checks import LISTED, MOST_PROMPTS, checked_document, numbers
-from kcircuits.analysis.prompt_texts import PromptText, count_of, name_of
+from kcircuits.analysis.prompt_texts import PromptText
 from kcircuits.display.result import ByContent, Panels, Result
+from kcircuits.display.text import count_of, name_of
 from kcircuits.documents import Keys, anything, check_keys, is_count, is_object, list_of, or_none
 from kcircuits.errors import KCircuitsError
 

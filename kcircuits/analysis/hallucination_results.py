@@ -9,8 +9,9 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kcircuits.analysis.checks import LISTED, MOST_PROMPTS, answer_curve, checked_document
-from kcircuits.analysis.prompt_texts import PromptText, count_of, name_of
+from kcircuits.analysis.prompt_texts import PromptText
 from kcircuits.display.result import Panels, Result
+from kcircuits.display.text import count_of, name_of
 from kcircuits.documents import Keys, anything, check_keys, is_count, is_number, is_object, is_text, list_of
 from kcircuits.errors import KCircuitsError
 

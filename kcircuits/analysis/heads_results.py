@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from kcircuits.analysis.checks import LISTED, MOST_PROMPTS, checked_document, numbers
-from kcircuits.analysis.prompt_texts import PromptText, count_of, name_of
+from kcircuits.analysis.prompt_texts import PromptText
 from kcircuits.circuit import Edge
 from kcircuits.display.result import Panels, Result
+from kcircuits.display.text import count_of, name_of
 from kcircuits.documents import (
     Keys,
     anything,

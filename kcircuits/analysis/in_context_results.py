@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kcircuits.analysis.ablations import HeadAblation, RunMeans
 from kcircuits.analysis.checks import LISTED, checked_document
-from kcircuits.analysis.prompt_texts import count_of, name_of
 from kcircuits.circuit import Circuit
 from kcircuits.data.few_shot import PARTS, Part
 from kcircuits.display.result import Panels, Result
+from kcircuits.display.text import count_of, name_of
 from kcircuits.documents import Keys, anything, check_keys, is_count, is_number, is_object, is_text, list_of
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from kcircuits.analysis.checks import LISTED, checked_document
-from kcircuits.analysis.prompt_texts import count_of, name_of
 from kcircuits.display.result import Panels, Result
+from kcircuits.display.text import count_of, name_of
 from kcircuits.documents import Keys, anything, check_keys, is_count, is_number, is_object, is_text, list_of
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate.evaluation_json import check_run

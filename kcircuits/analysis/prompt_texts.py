@@ -8,7 +8,6 @@ from typing import Any
 
 from kcircuits.analysis.checks import TOKENS, check_span, is_span
 from kcircuits.data.prompts import Prompt
-from kcircuits.display.text import printable
 from kcircuits.documents import Keys, check_keys, is_text, or_none
 from kcircuits.model.loading import Model
 
@@ -44,22 +43,6 @@ class PromptText:
         span = found["subject"]
         check_span(what, span, len(found["tokens"]))
         return cls(tuple(found["tokens"]), found["answer"], found.get("wrong"), span and (span[0], span[1]))
-
-
-def name_of(model: dict[str, Any]) -> str:
-    """What a model's identity calls it, fit for a line of text."""
-    return printable(model.get("name", "a model without a name"), 40)
-
-
-def count_of(number: int, what: str) -> str:
-    """A number with the word for it.
-
-    Examples
-    --------
-    >>> count_of(1, "prompt"), count_of(1200, "prompt")
-    ('1 prompt', '1,200 prompts')
-    """
-    return f"{number:,} {what}{'s' if number != 1 else ''}"
 
 
 def texts_of(model: Model, prompts: Sequence[Prompt]) -> tuple[PromptText, ...]:

@@ -9,8 +9,8 @@ import numpy as np
 
 from kcircuits.analysis.ablations import HeadAblation, RunMeans
 from kcircuits.analysis.checks import LISTED, MOST_PROMPTS, checked_document
-from kcircuits.analysis.prompt_texts import count_of, name_of
 from kcircuits.display.result import Panels, Result
+from kcircuits.display.text import count_of, name_of
 from kcircuits.documents import Keys, anything, check_keys, is_number, is_object, is_text, list_of
 from kcircuits.errors import KCircuitsError
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 LONGEST_TEXT = 200
 
 
@@ -22,3 +24,19 @@ def printable(text: object, longest: int = LONGEST_TEXT) -> str:
     if len(shown) > longest:
         shown = shown[: longest - 1] + "…"
     return "".join(char if char.isprintable() else " " for char in shown)
+
+
+def name_of(model: dict[str, Any]) -> str:
+    """What a model's identity calls it, fit for a line of text."""
+    return printable(model.get("name", "a model without a name"), 40)
+
+
+def count_of(number: int, what: str) -> str:
+    """A number with the word for it.
+
+    Examples
+    --------
+    >>> count_of(1, "prompt"), count_of(1200, "prompt")
+    ('1 prompt', '1,200 prompts')
+    """
+    return f"{number:,} {what}{'s' if number != 1 else ''}"

@@ -8,9 +8,9 @@ from math import fsum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kcircuits.analysis.checks import LISTED, checked_document, numbers
-from kcircuits.analysis.prompt_texts import PromptText, name_of
+from kcircuits.analysis.prompt_texts import PromptText
 from kcircuits.display.result import Panels, Result
-from kcircuits.display.text import printable
+from kcircuits.display.text import name_of, printable
 from kcircuits.documents import Keys, anything, check_keys, is_object, is_text, list_of, shown
 from kcircuits.editing.changes import KINDS, BeforeAfter, HeadChange, Kind, NamesChange, NodeChange
 from kcircuits.errors import KCircuitsError

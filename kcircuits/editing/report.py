@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from kcircuits.analysis.checks import LISTED, checked_document, numbers
-from kcircuits.analysis.prompt_texts import count_of, name_of
 from kcircuits.display.result import Panels, Result
-from kcircuits.display.text import printable
+from kcircuits.display.text import count_of, name_of, printable
 from kcircuits.documents import Keys, anything, check_keys, is_number, is_object, is_text, list_of, or_none
 from kcircuits.editing.measures import EditMeasures, mean_measures
 from kcircuits.editing.records.reading import LeftOut
