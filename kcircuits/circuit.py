@@ -9,20 +9,22 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from kcircuits import circuit_json
-from kcircuits.documents import is_number, shown
+from kcircuits.display.result import Panels, Result
+from kcircuits.display.text import printable
+from kcircuits.documents import dump_json, is_number, naming, shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import write_atomically
 from kcircuits.graph import Graph, kind_of
 from kcircuits.identity import called, check_same_weights, graph_of
 from kcircuits.paths import on_paths
 
 if TYPE_CHECKING:
     from networkx import MultiDiGraph
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,11 @@ class Edge:
     score: float
 
 
-@dataclass(frozen=True)
-class Circuit:
+@dataclass(frozen=True, repr=False)
+class Circuit(Result):
     """A set of edges of a model's graph, with where it came from.
+
+    Two circuits are equal if all of their fields are; a circuit can be a member of a set and a key.
 
     Parameters
     ----------
@@ -70,6 +74,8 @@ class Circuit:
     >>> circuit.pruned().nodes
     ('input', 'm0', 'logits')
     """
+
+    WHAT: ClassVar[str] = "circuit"
 
     graph: Graph
     model: dict[str, Any]
@@ -172,32 +178,87 @@ class Circuit:
         """
         check_same_weights("the circuit was", self.model, identity)
 
-    def save(self, path: str | Path) -> None:
-        """Write circuit.json, atomically.
+    def __hash__(self) -> int:
+        return self._hash
 
-        Raises KCircuitsError if the place cannot be written or the settings are not JSON values.
-        """
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.graph, self.method, self.edges))
+
+    def describe(self) -> str:
+        """Two lines: the size and the method, then the metric or the strongest edges."""
+        name = printable(self.model.get("name", "a model without a name"), 40)
+        size = f"{len(self.edges):,} of {self.graph.num_edges:,} edges, {len(self.nodes):,} nodes"
+        metric = ", ".join(f"{key} {value:.4g}" for key, value in self.metric.items())
+        strongest = sorted(self.edges, key=lambda edge: -abs(edge.score))[:3]
+        edges = ", ".join(f"{edge.sender}->{edge.receiver} {edge.score:+.3g}" for edge in strongest)
+        parts = [f"{self.settings.get('metric', 'metric')}: {metric}"] if metric else []
+        parts += [f"strongest: {edges}"] if edges else ["no edges"]
+        return (
+            f"Circuit of {name} by {printable(self.method, 30)}: {size}\n{printable('; '.join(parts), 150)}"
+        )
+
+    def table(self) -> DataFrame:
+        """A row for every edge; `kcircuits.edge_table.edge_table` says which columns."""
+        from kcircuits.edge_table import edge_table
+
+        return edge_table(self.edges)
+
+    def panels(self) -> Panels:
+        """The picture that `kcircuits.circuit_drawing.to_dot` describes."""
+        from kcircuits.circuit_drawing import draw_into
+
+        return {"picture": draw_into}
+
+    def _repr_svg_(self) -> str | None:
+        """The picture for notebooks; of a large circuit the strongest edges. None without graphviz' `dot`."""
+        from kcircuits.circuit_drawing import circuit_svg, dot_available
+
+        return circuit_svg(self) if dot_available() else None
+
+    def _repr_html_(self) -> str | None:
+        """The table for notebooks, in place of the picture where `dot` is not installed."""
+        from kcircuits.circuit_drawing import dot_available
+
+        return None if dot_available() else super()._repr_html_()
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of circuit.json."""
         edges = [{"src": edge.sender, "dst": edge.receiver, "score": edge.score} for edge in self.edges]
-        document = {**vars(self), "edges": edges, "nodes": list(self.nodes)}
-        write_atomically(path, circuit_json.to_text(document))
+        return circuit_json.ordered({**vars(self), "edges": edges, "nodes": list(self.nodes)})
+
+    def to_text(self) -> str:
+        """The text of circuit.json, a line for each key and edge.
+
+        Raises KCircuitsError if the settings are not JSON values.
+        """
+        return circuit_json.to_text(self.to_json())
+
+    @classmethod
+    def from_json(cls, document: object) -> Circuit:
+        """The circuit of a document; its list of nodes is for other programs, the edges alone count.
+
+        Raises KCircuitsError if it is not a circuit, comes from a newer version, or does not fit its own
+        model's graph.
+        """
+        return cls._of(*circuit_json.parse(dump_json(document, "document", cls.WHAT)))
 
     @classmethod
     def load(cls, path: str | Path) -> Circuit:
-        """Read a circuit.json; its list of nodes is for other programs, the edges alone count.
+        """Read a circuit.json, as `from_json` does; a file larger than its model's graph is refused unread.
 
-        Raises
-        ------
-        KCircuitsError
-            If the file cannot be read, is not a circuit, comes from a newer version, or does not fit its
-            own model's graph.
+        Raises KCircuitsError if the file cannot be read or is anything else. The message starts with
+        the path.
         """
         document, listed = circuit_json.read(path)
+        with naming(path):
+            return cls._of(document, listed)
+
+    @classmethod
+    def _of(cls, document: dict[str, Any], listed: circuit_json.Edges) -> Circuit:
         edges = tuple(map(Edge, listed.senders, listed.receivers, listed.scores))
         rest = {key: document[key] for key in ("model", "method", "settings", "metric", "stats")}
-        try:
-            return cls(graph=graph_of(document["model"]), edges=edges, **rest)
-        except KCircuitsError as error:
-            raise KCircuitsError(f"{path}: {error}") from error
+        return cls(graph=graph_of(document["model"]), edges=edges, **rest)
 
     def to_networkx(self) -> MultiDiGraph:
         """The circuit as a graph of nodes, with one edge per receiver that a sender feeds.

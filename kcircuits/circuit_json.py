@@ -39,6 +39,11 @@ def most_bytes(num_edges: int) -> int:
     return 64 * 2**20 + 1000 * num_edges
 
 
+def ordered(document: dict[str, Any]) -> dict[str, Any]:
+    """The keys of the format alone, in its order."""
+    return {"format": FORMAT} | {key: document[key] for key in _TYPES}
+
+
 def to_text(document: dict[str, Any]) -> str:
     """Format a document as JSON text with one line per key and per edge.
 
@@ -86,10 +91,17 @@ def read(path: str | Path) -> tuple[dict[str, Any], Edges]:
         model's graph: that is found before they fill the memory. The message starts with the path.
     """
     try:
-        text = read_text(path, _WHAT, _most_bytes(path))
-        return _read(JsonCursor(text, _WHAT))
+        return parse(read_text(path, _WHAT, _most_bytes(path)))
     except KCircuitsError as error:
         raise KCircuitsError(f"{path}: {error}") from error
+
+
+def parse(text: str) -> tuple[dict[str, Any], Edges]:
+    """The document and the edges of a circuit.json's text, checked as `read` says.
+
+    Raises KCircuitsError if it is anything else.
+    """
+    return _read(JsonCursor(text, _WHAT))
 
 
 def _most_bytes(path: str | Path) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from kcircuits import scores_file
 from kcircuits.circuit import Circuit, Edge
+from kcircuits.display.result import Panels, Shown
+from kcircuits.display.text import printable
 from kcircuits.documents import shown
 from kcircuits.edge_table import edge_table
 from kcircuits.errors import KCircuitsError
@@ -29,9 +32,12 @@ def edges_of(graph: Graph, mask: np.ndarray, matrix: np.ndarray) -> tuple[Edge, 
     return tuple(Edge(senders[s], receivers[r], score) for (s, r), score in scored)
 
 
-@dataclass(frozen=True, eq=False)
-class Scores:
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores(Shown):
     """One number per edge of a model's graph, with where it came from.
+
+    Kept as a .safetensors file rather than as JSON. Two are equal if all of their fields are; scores can be
+    members of a set and keys.
 
     Parameters
     ----------
@@ -72,6 +78,31 @@ class Scores:
             raise KCircuitsError(f"the model's graph is {own}, that of the scores is {self.graph}")
         object.__setattr__(self, "matrix", _checked(self.graph, self.matrix))
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.graph, self.method, (self.matrix + 0).tobytes()))  # + 0: there are two zeros
+
+    def describe(self) -> str:
+        """Two lines: the method and the number of edges, then the strongest edges."""
+        name = printable(self.model.get("name", "a model without a name"), 40)
+        order = np.argsort(-np.abs(self.matrix), axis=None, kind="stable")[:3]
+        places = (np.unravel_index(index, self.matrix.shape) for index in order)
+        senders, receivers = self.graph.senders, self.graph.receivers
+        edges = ", ".join(
+            f"{senders[s]}->{receivers[r]} {self.matrix[s, r]:+.3g}" for s, r in places if self.matrix[s, r]
+        )
+        title = f"Scores of {self.graph.num_edges:,} edges of {name} by {printable(self.method, 30)}"
+        return f"{title}\nstrongest: {edges or 'all are 0'}"
+
+    def panels(self) -> Panels:
+        """ "nodes": the score of every head and MLP (`of_senders`), layers from the bottom up."""
+        from kcircuits.scores_plot import PANELS
+
+        return PANELS
+
     def of_senders(self) -> np.ndarray:
         """Node scores: the sum of each sender's scores over receivers, float32 [S].
 
@@ -103,7 +134,7 @@ class Scores:
             )
         return edges_of(self.graph, mask, self.matrix)
 
-    def to_pandas(self) -> DataFrame:
+    def table(self) -> DataFrame:
         """One row per edge of the graph; `kcircuits.edge_table.edge_table` says which columns."""
         return edge_table(self.edges(self.graph.valid))
 

@@ -111,7 +111,7 @@ def test_edges_of_something_else(scores, mask, message):
 
 
 def test_pandas(scores):
-    table = scores.to_pandas()
+    table = scores.table()
     assert len(table) == TINY.num_edges
     row = table[(table.sender == "a0.h1") & (table.receiver == "a1.h0<v>")].iloc[0]
     assert row.score == scores.matrix[TINY.sender_index("a0.h1"), TINY.receiver_index("a1.h0<v>")]

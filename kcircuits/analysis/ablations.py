@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
+from kcircuits.analysis.checks import LISTED, numbers
+from kcircuits.documents import Keys, check_keys, is_number, is_text, list_of
 from kcircuits.evaluation.measure import measure_runs
 from kcircuits.evaluation.measures import HIT_RANK, RunMeasures
 from kcircuits.graph import Graph, layer_of
@@ -18,6 +20,29 @@ from kcircuits.task import Task
 
 DRAWS = 10
 """Random sets of heads that an ablation is compared with."""
+
+
+@dataclass(frozen=True)
+class RunMeans:
+    """What is told of a run: means over prompts of the metric, of Hit@10, and of the answer's being first."""
+
+    metric: float
+    hit: float
+    accuracy: float
+
+    @classmethod
+    def of(cls, run: RunMeasures) -> RunMeans:
+        """The means of a run."""
+        return cls(run.mean_metric, run.hit_at(HIT_RANK), run.accuracy)
+
+    @classmethod
+    def from_json(cls, what: str, run: object) -> RunMeans:
+        """The means that an object holds, such as an ablation; raises KCircuitsError if it has them not."""
+        found = check_keys(what, run, dict.fromkeys(MEASURES, (is_number, "a number")))
+        return cls(**{name: found[name] for name in MEASURES})
+
+
+MEASURES = tuple(field.name for field in fields(RunMeans))
 
 
 @dataclass(frozen=True)
@@ -30,42 +55,67 @@ class HeadAblation:
         What the heads are.
     heads
         Their names.
-    run
-        The run without them.
+    means
+        Of the run without them.
     random
-        Runs without as many random heads of the same layers.
+        Of the runs without as many random heads of the same layers: the least, the mean and the greatest of
+        every measure.
     """
+
+    name: str
+    heads: tuple[str, ...]
+    means: RunMeans
+    random: dict[str, tuple[float, float, float]]
+
+    @classmethod
+    def from_json(cls, what: str, ablation: object) -> HeadAblation:
+        """The ablation that an object of `to_json` holds.
+
+        Raises KCircuitsError if it is anything else; `what` names it.
+        """
+        means = RunMeans.from_json(what, ablation)
+        found = check_keys(what, ablation, _ABLATION)
+        random = {measure: found[f"random_{measure}"] for measure in MEASURES}
+        return cls(
+            found["role"],
+            tuple(found["heads"]),
+            means,
+            {measure: (low, mean, high) for measure, (low, mean, high) in random.items()},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Means over prompts; of the random draws the least, the mean and the greatest."""
+        document: dict[str, Any] = {"role": self.name, "heads": list(self.heads), **asdict(self.means)}
+        return document | {f"random_{name}": list(values) for name, values in self.random.items()}
+
+
+_ABLATION: Keys = {
+    "role": (is_text, "a string"),
+    "heads": (list_of(is_text, LISTED), "a list of heads"),
+    **{f"random_{name}": (numbers(3), "three numbers (low, mean, high)") for name in MEASURES},
+}
+
+
+@dataclass(frozen=True)
+class AblatedRuns:
+    """The runs behind a `HeadAblation`: without some heads, and without as many random ones."""
 
     name: str
     heads: tuple[str, ...]
     run: RunMeasures
     random: tuple[RunMeasures, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Means over prompts; of the random draws the least, the mean and the greatest."""
-        document: dict[str, Any] = {"role": self.name, "heads": list(self.heads), **means_of(self.run)}
-        random = [means_of(run) for run in self.random]
-        for name in _MEASURES:
-            values = [run[name] for run in random]
-            document[f"random_{name}"] = [min(values), fmean(values), max(values)]
-        return document
-
-
-_MEASURES: dict[str, Callable[[RunMeasures], float]] = {
-    "metric": lambda run: run.mean_metric,
-    "hit": lambda run: run.hit_at(HIT_RANK),
-    "accuracy": lambda run: run.accuracy,
-}
-
-
-def means_of(run: RunMeasures) -> dict[str, float]:
-    """What is told of a run: its mean "metric", "hit" (Hit@10) and "accuracy"."""
-    return {name: of(run) for name, of in _MEASURES.items()}
+    def means(self) -> HeadAblation:
+        """Means over prompts."""
+        drawn = [RunMeans.of(each) for each in self.random]
+        columns = {measure: [getattr(each, measure) for each in drawn] for measure in MEASURES}
+        spread = {measure: (min(of), fmean(of), max(of)) for measure, of in columns.items()}
+        return HeadAblation(self.name, self.heads, RunMeans.of(self.run), spread)
 
 
 def ablate_heads(
     spec: ModelSpec, task: Task, groups: Mapping[str, Sequence[str]], *, draws: int, seed: int, memory: int
-) -> tuple[RunMeasures, list[HeadAblation]]:
+) -> tuple[RunMeasures, list[AblatedRuns]]:
     """Run the full model without groups of heads, and without random ones.
 
     A head is ablated by cutting all edges that leave it. Random heads are drawn from the same layers, as many
@@ -96,7 +146,7 @@ def ablate_heads(
     found = []
     for place, (name, heads) in enumerate(named.items()):
         own, *random = runs[place * (draws + 1) : (place + 1) * (draws + 1)]
-        found.append(HeadAblation(name, heads, own, tuple(random)))
+        found.append(AblatedRuns(name, heads, own, tuple(random)))
     return full, found
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from kcircuits.display.result import ByContent
 from kcircuits.evaluation.intervals import LEVEL, resampling_weights
 
 
-@dataclass(frozen=True)
-class Band:
+@dataclass(frozen=True, eq=False)
+class Band(ByContent):
     """A mean over prompts and its percentile bootstrap interval (95 %), each float64 [points].
 
     One prompt says nothing of the spread: both ends are the mean itself.

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from kcircuits.analysis.compare_results import ALL, MOST_CIRCUITS, Compared, Comparison
 from kcircuits.analysis.overlap import (
     edge_members,
     jaccard,
@@ -19,128 +14,11 @@ from kcircuits.analysis.overlap import (
     score_entropy,
     shared_backbone,
 )
-from kcircuits.analysis.two_hop import TwoHop, two_hop
+from kcircuits.analysis.two_hop import two_hop
 from kcircuits.circuit import Circuit
 from kcircuits.documents import is_number, shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import write_atomically
 from kcircuits.identity import called, same_weights
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-FORMAT = "kcircuits-comparison/1"
-MOST_CIRCUITS = 200
-ALL = "all"
-"""The one domain where none are given."""
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One of the circuits.
-
-    `entropy` is of its scores, in nats (`kcircuits.analysis.overlap.score_entropy`).
-    """
-
-    name: str
-    domain: str
-    num_edges: int
-    num_nodes: int
-    entropy: float | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """C circuits of one model.
-
-    Parameters
-    ----------
-    model
-        Identity of the model.
-    circuits
-        Names and sizes, [C].
-    node_overlap, edge_overlap
-        Jaccard index |Na ∩ Nb| / |Na ∪ Nb| of nodes (`Circuit.nodes`) and edges, float64 [C, C].
-    reverse_overlap
-        |Na ∩ Nb| / |Nb| of nodes, a the row and b the column: the share of b that a has, float64 [C, C].
-    frequency
-        For every domain and layer, float64 [L, 2]: the share of the domain's circuits in which a head of the
-        layer takes part, mean over its heads, and in which its MLP does.
-    least
-        The least share of circuits that a node of the backbone is in.
-    backbone
-        Heads and MLPs in that share of the circuits, with their own, the greatest first.
-    two_hop
-        Whether one circuit contains two others, if that was asked for.
-    """
-
-    model: dict[str, Any]
-    circuits: tuple[Compared, ...]
-    node_overlap: np.ndarray
-    edge_overlap: np.ndarray
-    reverse_overlap: np.ndarray
-    frequency: dict[str, np.ndarray]
-    least: float
-    backbone: tuple[tuple[str, float], ...]
-    two_hop: TwoHop | None
-
-    def table(self) -> DataFrame:
-        """A row for every ordered pair of circuits."""
-        from pandas import DataFrame
-
-        names = [circuit.name for circuit in self.circuits]
-        matrices = ("node_overlap", "edge_overlap", "reverse_overlap")
-        return DataFrame(
-            {"first": first, "second": second} | {matrix: getattr(self, matrix)[a, b] for matrix in matrices}
-            for a, first in enumerate(names)
-            for b, second in enumerate(names)
-        )
-
-    def frequency_table(self) -> DataFrame:
-        """A row for every domain and layer."""
-        from pandas import DataFrame
-
-        return DataFrame(
-            {"domain": domain, **row} for domain, rows in self._frequencies().items() for row in rows
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of comparison.json."""
-        circuits = [
-            {
-                "name": circuit.name,
-                "domain": circuit.domain,
-                "edges": circuit.num_edges,
-                "nodes": circuit.num_nodes,
-                "entropy": circuit.entropy,
-            }
-            for circuit in self.circuits
-        ]
-        return {
-            "format": FORMAT,
-            "model": self.model,
-            "settings": {"backbone": self.least},
-            "circuits": circuits,
-            "node_overlap": self.node_overlap.tolist(),
-            "edge_overlap": self.edge_overlap.tolist(),
-            "reverse_overlap": self.reverse_overlap.tolist(),
-            "frequency": self._frequencies(),
-            "backbone": [{"node": node, "share": share} for node, share in self.backbone],
-            "two_hop": self.two_hop and self.two_hop.to_json(),
-        }
-
-    def save(self, path: str | Path) -> None:
-        """Write comparison.json, atomically. Raises KCircuitsError if the place cannot be written."""
-        write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
-
-    def _frequencies(self) -> dict[str, list[dict[str, float]]]:
-        return {
-            domain: [
-                {"layer": layer, "heads": float(heads), "mlp": float(mlp)}
-                for layer, (heads, mlp) in enumerate(rows)
-            ]
-            for domain, rows in self.frequency.items()
-        }
 
 
 def compare(

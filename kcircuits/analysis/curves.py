@@ -2,135 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from kcircuits.analysis.bands import Band, bootstrap_band
+from kcircuits.analysis.curves_results import Curves, RunCurves
 from kcircuits.analysis.layers import LayerReadout, Place, read_layers
 from kcircuits.analysis.prepare import engines_with_prompts, task_for
-from kcircuits.analysis.prompt_texts import PromptText, texts_of
+from kcircuits.analysis.prompt_texts import texts_of
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
 from kcircuits.evaluation.prepare import check_whole
-from kcircuits.files import write_atomically
 from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
 from kcircuits.needs import for_circuits
 from kcircuits.task import Ablation
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-FORMAT = "kcircuits-curves/1"
-MEASURES = ("rank", "probability", "subject_best_rank", "subject_last_probability")
-
-
-@dataclass(frozen=True)
-class RunCurves:
-    """What one run makes of N prompts behind 0 … L layers, each float64 [N, L + 1].
-
-    Parameters
-    ----------
-    rank, probability
-        Of the answer, at the last position; rank 1 is the most likely token.
-    subject_best_rank
-        The answer's best rank over the subject's tokens; NaN for prompts without a subject.
-    subject_last_probability
-        Its probability at the subject's last token; NaN likewise.
-    """
-
-    rank: np.ndarray
-    probability: np.ndarray
-    subject_best_rank: np.ndarray
-    subject_last_probability: np.ndarray
-
-    def of_prompt(self, index: int) -> dict[str, list[float] | None]:
-        """One prompt's values as JSON has them, None where it has no subject."""
-        rows = {name: values[index] for name, values in vars(self).items()}
-        return {name: None if np.isnan(row).any() else row.tolist() for name, row in rows.items()}
-
-
-@dataclass(frozen=True)
-class Curves:
-    """The curves of some prompts.
-
-    Parameters
-    ----------
-    model
-        Identity of the model.
-    settings
-        How they were measured; `seed` is of the bootstrap.
-    prompts
-        The prompts' texts, [N].
-    runs
-        "full", the whole model; and "circuit", where there is one.
-    """
-
-    model: dict[str, Any]
-    settings: dict[str, Any]
-    prompts: tuple[PromptText, ...]
-    runs: dict[str, RunCurves]
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """0 … L; 0 is the input, l the stream behind layer l − 1."""
-        return tuple(range(self.runs["full"].rank.shape[1]))
-
-    def summary(self, run: str) -> dict[str, Band | None]:
-        """Every measure's mean over prompts (of ranks the geometric mean) with its bootstrap interval.
-
-        The subject's are over the prompts that have one; None where none has.
-        """
-        bands: dict[str, Band | None] = {}
-        for name in MEASURES:
-            values = getattr(self.runs[run], name)
-            known = values[~np.isnan(values).any(axis=1)]
-            geometric = name.endswith("rank")
-            bands[name] = (
-                bootstrap_band(known, self.settings["seed"], geometric=geometric) if len(known) else None
-            )
-        return bands
-
-    def table(self) -> DataFrame:
-        """A row for every run, prompt and layer."""
-        from pandas import DataFrame
-
-        rows = [
-            {"run": run, "prompt": n, "answer": prompt.answer, "layer": layer}
-            | {name: getattr(values, name)[n, layer] for name in MEASURES}
-            for run, values in self.runs.items()
-            for n, prompt in enumerate(self.prompts)
-            for layer in self.layers
-        ]
-        return DataFrame(rows)
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of curves.json."""
-        summaries = {run: self.summary(run) for run in self.runs}
-        return {
-            "format": FORMAT,
-            "model": self.model,
-            "settings": self.settings,
-            "layers": list(self.layers),
-            "circuit": "circuit" in self.runs,
-            "prompts": [
-                prompt.to_json() | {"runs": {run: values.of_prompt(n) for run, values in self.runs.items()}}
-                for n, prompt in enumerate(self.prompts)
-            ],
-            "summary": {
-                run: {name: band and band.to_json() for name, band in bands.items()}
-                for run, bands in summaries.items()
-            },
-        }
-
-    def save(self, path: str | Path) -> None:
-        """Write curves.json, atomically. Raises KCircuitsError if the place cannot be written."""
-        write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
 
 
 def layer_curves(

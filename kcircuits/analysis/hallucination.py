@@ -9,7 +9,13 @@ import numpy as np
 import torch
 
 from kcircuits.analysis.direct import direct_logits
-from kcircuits.analysis.hallucination_results import AnswerCurve, Decision, Hallucination, Hallucinations
+from kcircuits.analysis.hallucination_results import (
+    AnswerCurve,
+    Decision,
+    Hallucination,
+    Hallucinations,
+    recurring_nodes,
+)
 from kcircuits.analysis.layers import Place, read_layers
 from kcircuits.analysis.prepare import engines_with_prompts
 from kcircuits.analysis.prompt_texts import texts_of
@@ -64,7 +70,7 @@ def hallucinations(
             "one; give others (of a relation, --top-k 0 takes all facts)"
         )
     settings = {"num_prompts": len(given), "num_errors": len(found)}
-    return Hallucinations(model.identity, settings, tuple(found))
+    return Hallucinations(model.identity, settings, tuple(found), recurring_nodes(found))
 
 
 def _most_likely(spec: ModelSpec, prompts: Sequence[Prompt], memory: int) -> list[int]:

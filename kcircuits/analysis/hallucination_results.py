@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from kcircuits.analysis.checks import LISTED, MOST_PROMPTS, answer_curve, checked_document
 from kcircuits.analysis.prompt_texts import PromptText
-from kcircuits.files import write_atomically
+from kcircuits.display.result import Panels, Result
+from kcircuits.display.text import count_of, name_of
+from kcircuits.documents import Keys, anything, check_keys, is_count, is_number, is_object, is_text, list_of
+from kcircuits.errors import KCircuitsError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 FORMAT = "kcircuits-hallucination/1"
 DECIDING = 10
+RUNS = ("right", "wrong")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,15 @@ class AnswerCurve:
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
         return {"rank": list(self.rank), "probability": list(self.probability)}
+
+    @classmethod
+    def from_json(cls, what: str, curve: object, length: int) -> AnswerCurve:
+        """The curve that an object of `to_json` holds, of so many values.
+
+        Raises KCircuitsError if it is anything else; `what` names it.
+        """
+        found = check_keys(what, curve, answer_curve(length))
+        return cls(tuple(found["rank"]), tuple(found["probability"]))
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,33 @@ class Hallucination:
             "nodes": [vars(node) for node in self.nodes],
         }
 
+    @classmethod
+    def from_json(cls, what: str, error: object, num_layers: int) -> Hallucination:
+        """The error that an object of `to_json` holds, of curves with so many values.
+
+        Raises KCircuitsError if it is anything else; `what` names it.
+        """
+        text = PromptText.from_json(what, error)
+        found = check_keys(what, error, _ERROR)
+        right, wrong = (
+            AnswerCurve.from_json(f"{what}, run {run!r}", found["runs"].get(run), num_layers) for run in RUNS
+        )
+        for key in ("overtakes", "best_layer"):
+            if found[key] >= num_layers:
+                raise KCircuitsError(f"{what}: {key!r} is {found[key]}, which is none of the layers")
+        nodes = [
+            check_keys(f"{what}, node {place}", node, _NODE) for place, node in enumerate(found["nodes"])
+        ]
+        return cls(
+            text=text,
+            right=right,
+            wrong=wrong,
+            overtakes=found["overtakes"],
+            best_layer=found["best_layer"],
+            difference=found["difference"],
+            nodes=tuple(Decision(**{key: node[key] for key in _NODE}) for node in nodes),
+        )
+
 
 @dataclass(frozen=True)
 class Recurring:
@@ -106,27 +146,42 @@ class Recurring:
     share: float
 
 
-@dataclass(frozen=True)
-class Hallucinations:
-    """The errors of a model on some prompts; `settings` say how many prompts it got right."""
+def recurring_nodes(errors: Sequence[Hallucination]) -> tuple[Recurring, ...]:
+    """All nodes of some errors, at least one, those first that are among the strongest of most errors."""
+    total = fmean(error.difference for error in errors)
+    differences: dict[str, list[float]] = defaultdict(list)
+    counts: Counter[str] = Counter()
+    for error in errors:
+        counts.update(node.node for node in error.nodes[:DECIDING] if node.share > 0)
+        for node in error.nodes:
+            differences[node.node].append(node.difference)
+    means = {node: fmean(values) for node, values in differences.items()}
+    found = [Recurring(node, counts[node], mean, mean / total) for node, mean in means.items()]
+    return tuple(sorted(found, key=lambda node: (-node.errors, -node.difference)))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Hallucinations(Result):
+    """The errors of a model on some prompts.
+
+    Parameters
+    ----------
+    model
+        Identity of the model.
+    settings
+        How many prompts there were, "num_prompts", and on how many it errs, "num_errors".
+    errors
+        At least one. Where this was read from a file, each has the `DECIDING` nodes at either end alone.
+    recurring
+        What `recurring_nodes` makes of all nodes of the errors.
+    """
+
+    WHAT: ClassVar[str] = "file of errors"
 
     model: dict[str, Any]
     settings: dict[str, Any]
     errors: tuple[Hallucination, ...]
-
-    @property
-    def recurring(self) -> tuple[Recurring, ...]:
-        """All nodes, those first that are among the strongest of most errors."""
-        total = fmean(error.difference for error in self.errors)
-        differences: dict[str, list[float]] = defaultdict(list)
-        counts: Counter[str] = Counter()
-        for error in self.errors:
-            counts.update(node.node for node in error.nodes[:DECIDING] if node.share > 0)
-            for node in error.nodes:
-                differences[node.node].append(node.difference)
-        means = {node: fmean(values) for node, values in differences.items()}
-        found = [Recurring(node, counts[node], mean, mean / total) for node, mean in means.items()]
-        return tuple(sorted(found, key=lambda node: (-node.errors, -node.difference)))
+    recurring: tuple[Recurring, ...]
 
     def table(self) -> DataFrame:
         """A row for every error and node."""
@@ -155,10 +210,67 @@ class Hallucinations:
             "recurring": [vars(node) for node in self.recurring],
         }
 
-    def save(self, path: str | Path) -> None:
-        """Write hallucination.json, atomically. Raises KCircuitsError if the place cannot be written."""
-        write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
+    @classmethod
+    def from_json(cls, document: object) -> Hallucinations:
+        """The errors of a document of `to_json`; raises KCircuitsError if it is anything else."""
+        given = checked_document(document, cls.WHAT, FORMAT, _DOCUMENT)
+        check_keys("settings", given["settings"], _SETTINGS)
+        if not given["prompts"]:
+            raise KCircuitsError(f"{cls.WHAT}: 'prompts' is empty, so there is no error in it")
+        length = len(given["layers"])
+        recurring = [
+            check_keys(f"recurring, {place}", node, _RECURRING)
+            for place, node in enumerate(given["recurring"])
+        ]
+        return cls(
+            given["model"],
+            given["settings"],
+            tuple(
+                Hallucination.from_json(f"prompt {index}", error, length)
+                for index, error in enumerate(given["prompts"])
+            ),
+            tuple(Recurring(**{key: node[key] for key in _RECURRING}) for node in recurring),
+        )
+
+    def describe(self) -> str:
+        """Two lines: how many errors, then the nodes that recur in most."""
+        prompts = count_of(self.settings["num_prompts"], "prompt")
+        nodes = ", ".join(f"{node.node} {node.difference:+.3g}" for node in self.recurring[:4])
+        layer = median(error.overtakes for error in self.errors)
+        return (
+            f"Errors of {name_of(self.model)}: {len(self.errors):,} of {prompts}; the wrong answer leads "
+            f"after {layer:g} layers\nnodes that decide: {nodes}"
+        )
+
+    def panels(self) -> Panels:
+        """ "ranks": both answers over layers; "nodes": what decides between them."""
+        from kcircuits.analysis.hallucination_plot import PANELS
+
+        return PANELS
 
 
 def _both_ends(nodes: tuple[Decision, ...]) -> tuple[Decision, ...]:
     return nodes if len(nodes) <= 2 * DECIDING else nodes[:DECIDING] + nodes[-DECIDING:]
+
+
+_NUMBER = (is_number, "a number")
+_TEXT = (is_text, "a string")
+_COUNT = (is_count, "a whole number from 0 on")
+_DOCUMENT: Keys = {
+    "model": (is_object, "an object"),
+    "settings": (is_object, "an object"),
+    "layers": (list_of(is_count, LISTED), "a list of layers"),
+    "prompts": (list_of(anything, MOST_PROMPTS), f"a list of at most {MOST_PROMPTS}"),
+    "recurring": (list_of(anything, LISTED), "a list"),
+}
+_SETTINGS: Keys = {"num_prompts": _COUNT, "num_errors": _COUNT}
+_ERROR: Keys = {
+    "wrong": _TEXT,
+    "runs": (is_object, "an object"),
+    "overtakes": _COUNT,
+    "best_layer": _COUNT,
+    "difference": _NUMBER,
+    "nodes": (list_of(anything, LISTED), "a list"),
+}
+_NODE: Keys = {"node": _TEXT, "difference": _NUMBER, "share": _NUMBER}
+_RECURRING: Keys = {"node": _TEXT, "errors": _COUNT, "difference": _NUMBER, "share": _NUMBER}

@@ -2,100 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from kcircuits.analysis.direct import Unembedding, direct_logits
-from kcircuits.analysis.node_reader import NodeReader, NodeReading
+from kcircuits.analysis.heads_results import HeadReadings
+from kcircuits.analysis.node_reader import NodeReader
 from kcircuits.analysis.prepare import plain_engines, task_for
-from kcircuits.analysis.prompt_texts import PromptText, texts_of
+from kcircuits.analysis.prompt_texts import texts_of
 from kcircuits.circuit import Circuit, Edge
 from kcircuits.data.prompts import Prompt
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.prepare import check_whole
-from kcircuits.files import write_atomically
 from kcircuits.graph import Graph
 from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
 from kcircuits.needs import for_readings
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-FORMAT = "kcircuits-heads/1"
 STRONGEST = 20
 TOP = 10
-
-
-@dataclass(frozen=True)
-class HeadReadings:
-    """Nodes read on some prompts.
-
-    Parameters
-    ----------
-    model, settings
-        Identity of the model, and how they were read.
-    prompts
-        The prompts' texts, [N].
-    graph
-        The model's graph.
-    direct
-        What every sender adds to the answer's logit at the last position, float64 [S, N].
-    readings
-        Of each prompt: the chosen nodes at its positions, by falling |logit|.
-    into
-        The edges into the node that was asked for, the strongest first.
-    """
-
-    model: dict[str, Any]
-    settings: dict[str, Any]
-    prompts: tuple[PromptText, ...]
-    graph: Graph
-    direct: np.ndarray
-    readings: tuple[tuple[NodeReading, ...], ...]
-    into: tuple[Edge, ...]
-
-    def table(self) -> DataFrame:
-        """A row for every prompt, node and position."""
-        from pandas import DataFrame
-
-        return DataFrame(
-            {"prompt": n, "answer": text.answer, **vars(reading)}
-            for n, (text, readings) in enumerate(zip(self.prompts, self.readings, strict=True))
-            for reading in readings
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of heads.json."""
-        document: dict[str, Any] = {
-            "format": FORMAT,
-            "model": self.model,
-            "settings": self.settings,
-            "prompts": [
-                {
-                    "tokens": list(text.tokens),
-                    "answer": text.answer,
-                    "subject": text.subject and list(text.subject),
-                    "nodes": [reading.to_json() for reading in readings],
-                }
-                for text, readings in zip(self.prompts, self.readings, strict=True)
-            ],
-        }
-        if "into" in self.settings:
-            document["into"] = [
-                {"src": edge.sender, "dst": edge.receiver, "score": edge.score} for edge in self.into
-            ]
-        return document
-
-    def save(self, path: str | Path) -> None:
-        """Write heads.json, atomically. Raises KCircuitsError if the place cannot be written."""
-        write_atomically(path, json.dumps(self.to_json(), allow_nan=False) + "\n")
 
 
 def read_heads(

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from kcircuits.analysis.ablations import DRAWS, ablate_heads
-from kcircuits.analysis.in_context_results import AddedHead, InContext
+from kcircuits.analysis.ablations import DRAWS, RunMeans, ablate_heads
+from kcircuits.analysis.in_context_results import AddedHead, CircuitNodes, InContext
 from kcircuits.analysis.prepare import plain_engines
 from kcircuits.circuit import Circuit
 from kcircuits.data.few_shot import PARTS, FewShotPair
@@ -93,10 +93,9 @@ def in_context_learning(
     runs, ablations = {}, {}
     for name, prompts in asked.items():
         task = Task(prompts, ablation)
-        runs[name], found = ablate_heads(
-            model.spec, task, {"added": added}, draws=draws, seed=seed, memory=budget
-        )
-        ablations[name] = found[0] if found else None
+        full, found = ablate_heads(model.spec, task, {"added": added}, draws=draws, seed=seed, memory=budget)
+        runs[name] = RunMeans.of(full)
+        ablations[name] = found[0].means() if found else None
     looks = _attention(model.spec, pairs, added, budget)
     return InContext(
         model=model.identity,
@@ -108,13 +107,14 @@ def in_context_learning(
             "draws": draws,
             "seed": seed,
         },
-        circuits=circuits,
+        nodes={name: CircuitNodes(len(circuit.edges), circuit.nodes) for name, circuit in circuits.items()},
         runs=runs,
         added=tuple(
             AddedHead(node, _strength(circuits["few-shot"], node), dict(zip(PARTS, look, strict=True)))
             for node, look in zip(added, looks.tolist(), strict=True)
         ),
         ablations=ablations,
+        circuits=circuits,
     )
 
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from kcircuits.analysis.knockout_results import OWN, TEXT, Knockout, PromptsEffect, TextEffect
 from kcircuits.analysis.text_windows import WINDOW, streams_at_once, text_perplexity, windows_of
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import check_all_fit
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluation.intervals import resampling_weights
 from kcircuits.evaluation.measure import measure_runs
-from kcircuits.evaluation.measures import HIT_RANK, RunMeasures
+from kcircuits.evaluation.measures import HIT_RANK
 from kcircuits.evaluation.prepare import check_whole, spec_and_task
-from kcircuits.files import write_atomically
 from kcircuits.graph import Graph
 from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
@@ -27,100 +24,6 @@ from kcircuits.model.spec import ModelSpec
 from kcircuits.needs import for_circuits
 from kcircuits.random_circuits import random_connected_mask
 from kcircuits.task import Ablation, Task
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-FORMAT = "kcircuits-knockout/1"
-OWN, TEXT = "own", "text"
-"""What the circuit's own prompts and the text are called."""
-
-
-@dataclass(frozen=True)
-class PromptsEffect:
-    """What the runs make of one set of prompts: the full model, and it without the edges.
-
-    `random`: without the edges of random circuits.
-    """
-
-    name: str
-    full: RunMeasures
-    knockout: RunMeasures
-    random: tuple[RunMeasures, ...]
-
-
-@dataclass(frozen=True)
-class TextEffect:
-    """Perplexities of a text in the same runs, over `num_tokens` predicted tokens."""
-
-    num_tokens: int
-    full: float
-    knockout: float
-    random: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Knockout:
-    """A model without some edges.
-
-    Parameters
-    ----------
-    model
-        Identity of the model.
-    settings
-        How it was measured: "ablation", "hit_k", "seed"; the circuit's "num_circuit_edges", and how many of
-        them are removed, "num_removed_edges".
-    effects
-        On the circuit's own prompts, then on others.
-    text
-        On a running text, if there was one.
-    """
-
-    model: dict[str, Any]
-    settings: dict[str, Any]
-    effects: tuple[PromptsEffect, ...]
-    text: TextEffect | None
-
-    def table(self) -> DataFrame:
-        """A row for every set of prompts, or the text, and run: "full", "knockout", "random 1", …"""
-        from pandas import DataFrame
-
-        rows: list[dict[str, Any]] = []
-        for effect in self.effects:
-            for run, measures in _named(effect.full, effect.knockout, effect.random):
-                means = measures.means(self.settings["hit_k"])
-                rows.append({"prompts": effect.name, "run": run, "nll": means.pop("metric"), **means})
-        if self.text is not None:
-            for run, value in _named(self.text.full, self.text.knockout, self.text.random):
-                rows.append({"prompts": TEXT, "run": run, "perplexity": value})
-        return DataFrame(rows)
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of knockout.json."""
-        hit_k, seed = self.settings["hit_k"], self.settings["seed"]
-        effects = []
-        for effect in self.effects:
-            weights = resampling_weights(len(effect.full.metric), seed)
-            effects.append(
-                {
-                    "prompts": effect.name,
-                    "num_prompts": len(effect.full.metric),
-                    "full": effect.full.to_json(weights, hit_k),
-                    "knockout": effect.knockout.to_json(weights, hit_k),
-                    "random": [run.to_json(weights, hit_k) for run in effect.random],
-                }
-            )
-        return {
-            "format": FORMAT,
-            "model": self.model,
-            "settings": self.settings,
-            "effects": effects,
-            "text": None if self.text is None else vars(self.text) | {"random": list(self.text.random)},
-        }
-
-    def save(self, path: str | Path) -> None:
-        """Write knockout.json, atomically. Raises KCircuitsError if the place cannot be written."""
-        write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
 
 
 def knockout(
@@ -248,12 +151,3 @@ def _without(graph: Graph, removed: np.ndarray, count: int, seed: int) -> np.nda
     num_edges = int(removed.sum())
     drawn = [random_connected_mask(graph, num_edges, np.random.default_rng(seed + i)) for i in range(count)]
     return np.stack([graph.valid, *(graph.valid & ~each for each in (removed, *drawn))])
-
-
-R = TypeVar("R")
-
-
-def _named(full: R, without: R, random: Sequence[R]) -> Iterator[tuple[str, R]]:
-    yield "full", full
-    yield "knockout", without
-    yield from ((f"random {number}", run) for number, run in enumerate(random, start=1))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from kcircuits.analysis.direct import Unembedding
+from kcircuits.analysis.heads_results import NodeReading
 from kcircuits.analysis.nodes import read_nodes
 from kcircuits.analysis.prepare import check_finite
 from kcircuits.analysis.prompt_texts import text_of
@@ -17,44 +18,6 @@ from kcircuits.engine import Engine
 from kcircuits.graph import head_of
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
-
-
-@dataclass(frozen=True)
-class NodeReading:
-    """What one node writes at one position, read as if it were the whole stream, at that stream's scale.
-
-    Parameters
-    ----------
-    node, position
-        Which.
-    logit
-        What it adds to the answer's logit, above the mean over the vocabulary: negative where the node
-        suppresses the answer.
-    share
-        Of the answer's logit above the mean; shares of all nodes and of the constants add up to 1.
-    rank
-        Of the answer in what the node writes; 1 is what it raises most.
-    top
-        The tokens that it raises most, and by how much above the mean.
-    attention
-        Of a head: how much it looks at each token from this position; None for others.
-    """
-
-    node: str
-    position: int
-    logit: float
-    share: float
-    rank: int
-    top: tuple[tuple[str, float], ...]
-    attention: tuple[float, ...] | None
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return {
-            **vars(self),
-            "top": [list(pair) for pair in self.top],
-            "attention": self.attention and list(self.attention),
-        }
 
 
 @dataclass(frozen=True)

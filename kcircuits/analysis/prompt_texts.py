@@ -6,8 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kcircuits.analysis.checks import TOKENS, check_span, is_span
 from kcircuits.data.prompts import Prompt
+from kcircuits.documents import Keys, check_keys, is_text, or_none
 from kcircuits.model.loading import Model
+
+_PROMPT: Keys = {
+    "tokens": TOKENS,
+    "answer": (is_text, "a string"),
+    "subject": (or_none(is_span), "two rising token positions or null"),
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,19 @@ class PromptText:
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
         return {**asdict(self), "tokens": list(self.tokens), "subject": self.subject and list(self.subject)}
+
+    @classmethod
+    def from_json(cls, what: str, prompt: object) -> PromptText:
+        """The prompt that an object of `to_json` holds; `wrong` may be missing.
+
+        Raises KCircuitsError if it is anything else; `what` names it.
+        """
+        found = check_keys(what, prompt, _PROMPT)
+        if "wrong" in found:
+            check_keys(what, found, {"wrong": (or_none(is_text), "a string or null")})
+        span = found["subject"]
+        check_span(what, span, len(found["tokens"]))
+        return cls(tuple(found["tokens"]), found["answer"], found.get("wrong"), span and (span[0], span[1]))
 
 
 def texts_of(model: Model, prompts: Sequence[Prompt]) -> tuple[PromptText, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kcircuits.analysis.ablations import DRAWS, ablate_heads
+from kcircuits.analysis.ablations import DRAWS, RunMeans, ablate_heads
 from kcircuits.analysis.bands import bootstrap_band
 from kcircuits.analysis.direct import Unembedding, direct_logits
 from kcircuits.analysis.prepare import plain_engines, task_for
@@ -93,8 +93,8 @@ def head_roles(
         settings=settings,
         heads=tuple(heads),
         mlps=_mlps(spec, task.prompts, nodes, seed, budget),
-        full=full,
-        ablations=tuple(ablations),
+        full=RunMeans.of(full),
+        ablations=tuple(each.means() for each in ablations),
     )
 
 

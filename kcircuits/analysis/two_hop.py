@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from kcircuits.analysis.checks import LISTED
 from kcircuits.analysis.overlap import nodes_of_mask
 from kcircuits.circuit import Circuit
+from kcircuits.documents import Check, Keys, check_keys, is_number, is_object, is_text, list_of
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
 from kcircuits.random_circuits import random_connected_mask
+
+LEVELS = ("nodes", "edges")
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,20 @@ class TwoHop:
         own = getattr(self.of_both, level)
         return (1 + sum(getattr(each, level) >= own for each in self.random)) / (1 + len(self.random))
 
+    @classmethod
+    def from_json(cls, what: str, hops: object) -> TwoHop:
+        """What an object of `to_json` holds; p-values follow from the rest and are not looked at.
+
+        Raises KCircuitsError if it is anything else; `what` names it.
+        """
+        found = check_keys(what, hops, _HOPS)
+        every = [*found["of_parts"], found["of_both"], *found["random"]]
+        for index, each in enumerate(every):
+            check_keys(f"{what}, what is contained, {index}", each, _CONTAINED)
+        first, second, both, *random = (Contained(each["nodes"], each["edges"]) for each in every)
+        parts = found["parts"]
+        return cls((parts[0], parts[1]), found["whole"], (first, second), both, tuple(random))
+
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
         named = dict(zip(self.parts, self.of_parts, strict=True))
@@ -63,8 +81,22 @@ class TwoHop:
             "of_parts": [vars(named[part]) for part in self.parts],
             "of_both": vars(self.of_both),
             "random": [vars(each) for each in self.random],
-            "p_value": {level: self.p_value(level) for level in ("nodes", "edges")},
+            "p_value": {level: self.p_value(level) for level in LEVELS},
         }
+
+
+def _two(good: Check) -> Check:
+    return lambda value: isinstance(value, list) and len(value) == 2 and all(map(good, value))
+
+
+_HOPS: Keys = {
+    "parts": (_two(is_text), "two names"),
+    "whole": (is_text, "a string"),
+    "of_parts": (_two(is_object), "two objects"),
+    "of_both": (is_object, "an object"),
+    "random": (list_of(is_object, LISTED), "a list of objects"),
+}
+_CONTAINED: Keys = dict.fromkeys(LEVELS, (is_number, "a number"))
 
 
 def two_hop(

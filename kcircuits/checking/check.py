@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from kcircuits.checking.comparison import (
     TOLERANCE,
     Comparison,
+    Difference,
     compare_ids,
     compare_logits,
     of_spec,
     of_transformers,
 )
+from kcircuits.display.result import Panels, Result
+from kcircuits.display.text import printable
+from kcircuits.documents import Keys, check_keys, is_object, is_text, list_of, or_none
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.gguf.conversion import account_of, converted
 from kcircuits.model.gguf.file import GgufAccount
 from kcircuits.model.loading import Model, load_model, source_path
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 TEXTS = (
     "The official language of France is",
@@ -38,14 +45,16 @@ SAME_WEIGHTS = "Transformers, on the weights as they were read"
 _EXACT = ("F32", "F16", "BF16", "F64")
 
 
-@dataclass(frozen=True)
-class ModelCheck:
+@dataclass(frozen=True, eq=False, repr=False)
+class ModelCheck(Result):
     """How a model is read.
 
     `kind` says what the source is. `sizes`: the model's, by name. `used`: names of the keys of the header or
     the configuration that were used. `ignored`: name -> why it changes no number. `comparison` is None where
     nothing was compared.
     """
+
+    WHAT: ClassVar[str] = "check of a model"
 
     source: str
     kind: str
@@ -69,6 +78,53 @@ class ModelCheck:
         """Whether the reading of a GGUF file was not checked, as nothing else was given to compare with."""
         compared = self.comparison
         return self.kind.startswith("GGUF") and compared is not None and compared.other == SAME_WEIGHTS
+
+    @classmethod
+    def from_json(cls, document: object) -> ModelCheck:
+        """The check of a document of `to_json`; raises KCircuitsError if it is anything else."""
+        given = check_keys(cls.WHAT, document, _DOCUMENT)
+        compared = given["comparison"]
+        return cls(
+            given["source"],
+            given["kind"],
+            given["sizes"],
+            tuple(given["used"]),
+            given["ignored"],
+            None if compared is None else Comparison.from_json("comparison", compared),
+        )
+
+    def describe(self) -> str:
+        """Two lines: what was read, then whether the logits agree."""
+        ignored = f"{len(self.used):,} keys used, {len(self.ignored):,} ignored"
+        verdict = "nothing was compared"
+        if self.comparison is not None:
+            agrees = "agree" if self.agrees else "DIFFER"
+            verdict = (
+                f"log-probabilities {agrees}: by {self.comparison.largest:.2g} at most from "
+                f"{printable(self.comparison.other, 60)}"
+            )
+        return f"Check of {printable(self.source, 60)} ({printable(self.kind, 40)}): {ignored}\n{verdict}"
+
+    def table(self) -> DataFrame:
+        """A row for every prompt whose logits were compared."""
+        from pandas import DataFrame
+
+        differences = () if self.comparison is None else self.comparison.differences
+        return DataFrame([asdict(each) for each in differences], columns=[f.name for f in fields(Difference)])
+
+    def panels(self) -> Panels:
+        """ "differences": the largest difference of two log-probabilities in every prompt."""
+        from kcircuits.checking.check_plot import PANELS
+
+        return PANELS
+
+
+_DOCUMENT: Keys = {
+    **dict.fromkeys(("source", "kind"), (is_text, "a string")),
+    **dict.fromkeys(("sizes", "ignored"), (is_object, "an object")),
+    "used": (list_of(is_text, 100_000), "a list of names"),
+    "comparison": (or_none(is_object), "an object or null"),
+}
 
 
 def check_model(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kcircuits.data.prompts import Prompt
+from kcircuits.documents import Keys, anything, check_keys, is_count, is_number, is_text, list_of, or_none
 from kcircuits.engine import engine_of
 from kcircuits.errors import KCircuitsError
 from kcircuits.memory import budget_for
@@ -58,6 +59,23 @@ class Comparison:
     differences: tuple[Difference, ...]
     other_ids: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
 
+    @classmethod
+    def from_json(cls, what: str, document: object) -> Comparison:
+        """The comparison that an object with its fields holds; raises KCircuitsError if it is none."""
+        given = check_keys(what, document, _COMPARISON)
+        if not given["differences"]:
+            raise KCircuitsError(f"{what}: 'differences' is empty, so nothing was compared")
+        found = [
+            check_keys(f"{what}, difference {n}", each, _DIFFERENCE)
+            for n, each in enumerate(given["differences"])
+        ]
+        return cls(
+            given["other"],
+            given["same_weights"],
+            tuple(Difference(**{key: each[key] for key in _DIFFERENCE}) for each in found),
+            tuple((text, tuple(ours), tuple(theirs)) for text, ours, theirs in given["other_ids"]),
+        )
+
     @property
     def largest(self) -> float:
         """The largest difference of two log-probabilities in any prompt; infinite where one is no number."""
@@ -68,6 +86,30 @@ class Comparison:
         """Whether ids agree, and logits too where the weights are the same; logits must be finite anyway."""
         limit = TOLERANCE if self.same_weights else math.inf
         return not self.other_ids and self.largest <= limit and math.isfinite(self.largest)
+
+
+def _is_other_ids(value: object) -> bool:
+    """True for a text with two lists of ids."""
+    ids = list_of(is_count, 1_000_000)
+    return isinstance(value, list) and len(value) == 3 and is_text(value[0]) and all(map(ids, value[1:]))
+
+
+def _is_bool(value: object) -> bool:
+    return type(value) is bool
+
+
+_COMPARISON: Keys = {
+    "other": (is_text, "a string"),
+    "same_weights": (_is_bool, "true or false"),
+    "differences": (list_of(anything, 10_000), "a list"),
+    "other_ids": (list_of(_is_other_ids, 10_000), "a list of texts with two lists of ids"),
+}
+_DIFFERENCE: Keys = {
+    "text": (or_none(is_text), "a string or null"),
+    "num_tokens": (is_count, "a whole number from 0 on"),
+    **dict.fromkeys(("largest", "divergence"), (is_number, "a number")),
+    "same_best": (_is_bool, "true or false"),
+}
 
 
 def of_spec(spec: ModelSpec, memory: int | str | None) -> NextToken:

@@ -29,7 +29,7 @@ def hallucination(asked: Asked) -> None:
     """
     loaded = asked.load()
     from kcircuits.analysis.hallucination import hallucinations
-    from kcircuits.report.hallucination_plot import draw_hallucinations
+    from kcircuits.analysis.hallucination_plot import draw_hallucinations
 
     found = hallucinations(loaded.model, loaded.prompts, memory=asked.memory)
     asked.finish("hallucination", asked.recorded(found), loaded, draw_hallucinations, _show_errors)
@@ -37,7 +37,7 @@ def hallucination(asked: Asked) -> None:
 
 def _show_errors(found: Hallucinations) -> None:
     from kcircuits.cli.console import print_rows
-    from kcircuits.report.text import printable
+    from kcircuits.display.text import printable
 
     print_rows(
         f"errors: {len(found.errors)} of {found.settings['num_prompts']} prompts",
@@ -105,8 +105,8 @@ def in_context(
     check_limit(asked.source.limit)
     loaded = asked.load_model()
     from kcircuits.analysis.in_context import in_context_learning
+    from kcircuits.analysis.in_context_plot import draw_in_context
     from kcircuits.data.few_shot import few_shot_pairs
-    from kcircuits.report.in_context_plot import draw_in_context
 
     pairs = few_shot_pairs(
         relation,
@@ -133,7 +133,6 @@ def in_context(
 
 
 def _show_added(found: InContext) -> None:
-    from kcircuits.analysis.ablations import means_of
     from kcircuits.cli.console import print_rows
     from kcircuits.data.few_shot import PARTS
 
@@ -147,11 +146,10 @@ def _show_added(found: InContext) -> None:
     )
     rows = []
     for name, run in found.runs.items():
-        cells = [name, f"{means_of(run)['accuracy']:.1%}"]
+        cells = [name, f"{run.accuracy:.1%}"]
         if (ablation := found.ablations[name]) is not None:
-            means = ablation.to_json()
-            low, mean, high = means["random_accuracy"]
-            cells += [f"{means['accuracy']:.1%}", f"{mean:.1%} ({low:.1%} to {high:.1%})"]
+            low, mean, high = ablation.random["accuracy"]
+            cells += [f"{ablation.means.accuracy:.1%}", f"{mean:.1%} ({low:.1%} to {high:.1%})"]
         rows.append([*cells, *[""] * (4 - len(cells))])
     head = ("questions", "full model", "without added heads", "without random heads")
     settings = found.settings

@@ -16,7 +16,7 @@ from kcircuits.cli import options
 from kcircuits.cli.readings import Picture
 
 if TYPE_CHECKING:
-    from kcircuits.analysis.compare import Comparison
+    from kcircuits.analysis.compare_results import Comparison
     from kcircuits.analysis.two_hop import TwoHop
 
 _MOST_PAIRS = 20
@@ -74,7 +74,7 @@ def command(
     )
     written: list[Path] = []
     if out is not None:
-        from kcircuits.report.compare_plot import draw_comparison
+        from kcircuits.analysis.compare_plot import draw_comparison
 
         folder = check_output_folder(out)
         written = [folder / "comparison.json", folder / f"comparison.{picture}"]
@@ -104,7 +104,7 @@ def _by_folder(paths: list[str]) -> list[str]:
 
 def _show(comparison: Comparison) -> None:
     from kcircuits.cli.console import WIDTH, print_rows
-    from kcircuits.report.text import printable
+    from kcircuits.display.text import printable
 
     circuits = comparison.circuits
     names = [printable(circuit.name, 30) for circuit in circuits]
@@ -157,7 +157,7 @@ def _backbone(comparison: Comparison) -> str:
 
 def _show_hops(hops: TwoHop) -> None:
     from kcircuits.cli.console import print_rows
-    from kcircuits.report.text import printable
+    from kcircuits.display.text import printable
 
     parts = [f"of {printable(part, 40)}" for part in hops.parts]
     rows = [

@@ -91,11 +91,11 @@ def _identity(model: str) -> dict[str, Any]:
 
 
 def _write(found: Found, target: str, to: To) -> None:
+    from kcircuits.circuit_drawing import draw, to_dot
     from kcircuits.files import write_atomically
     from kcircuits.interop.eap_ig import write_eap_ig
     from kcircuits.interop.graphml import write_graphml
     from kcircuits.interop.table import write_csv
-    from kcircuits.report.drawing import draw, to_dot
 
     if to == "circuit":
         found.circuit.save(target)

@@ -21,7 +21,7 @@ def explained(edit: EditedModel, top_n: int | None) -> Explanation:
 
 def save_explanation(explanation: Explanation, folder: Path) -> list[Path]:
     """Write explain.json and explain.svg."""
-    from kcircuits.report.explain_plot import draw_explanation
+    from kcircuits.editing.explanation_plot import draw_explanation
 
     written = [folder / "explain.json", folder / "explain.svg"]
     explanation.save(written[0])

@@ -11,8 +11,7 @@ import typer
 from kcircuits.cli.readings import Asked, reads
 
 if TYPE_CHECKING:
-    from kcircuits.analysis.heads import HeadReadings
-    from kcircuits.analysis.node_reader import NodeReading
+    from kcircuits.analysis.heads_results import HeadReadings, NodeReading
 
 _MOST_ROWS = 20
 _MOST_EDGES = 20
@@ -50,7 +49,7 @@ def command(
     """Read heads and MLPs: what they write to the answer, which tokens they raise, where heads look."""
     loaded = asked.load()
     from kcircuits.analysis.heads import read_heads
-    from kcircuits.report.heads_plot import draw_heads
+    from kcircuits.analysis.heads_plot import draw_heads
 
     found = read_heads(
         loaded.model,
@@ -70,12 +69,7 @@ def command(
 def _show(heads: HeadReadings) -> None:
     from kcircuits.cli.console import print_rows
 
-    by_node: dict[str, list[NodeReading]] = {}
-    for text, readings in zip(heads.prompts, heads.readings, strict=True):
-        for each in readings:
-            if each.position == len(text.tokens) - 1:
-                by_node.setdefault(each.node, []).append(each)
-    order = sorted(by_node.values(), key=lambda of: -abs(fmean(each.logit for each in of)))
+    order = list(heads.at_the_end().values())
     print_rows(
         f"at the last position, means over prompts: {len(heads.prompts)}; {len(order)} nodes were read",
         ("node", "logit", "share", "best rank", "tokens raised most"),

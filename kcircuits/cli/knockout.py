@@ -14,7 +14,7 @@ from kcircuits.cli.readings import Asked, Loaded, reads
 from kcircuits.errors import KCircuitsError
 
 if TYPE_CHECKING:
-    from kcircuits.analysis.knockout import Knockout
+    from kcircuits.analysis.knockout_results import Knockout
     from kcircuits.data.prompts import Prompt
 
 
@@ -68,7 +68,7 @@ def command(
         loaded = replace(loaded, folder=check_output_folder(asked.out))
     assert loaded.circuit is not None
     from kcircuits.analysis.knockout import knockout
-    from kcircuits.report.knockout_plot import draw_knockout
+    from kcircuits.analysis.knockout_plot import draw_knockout
 
     found = knockout(
         loaded.circuit,
@@ -120,7 +120,7 @@ def _others(asked: Asked, loaded: Loaded, names: Sequence[str]) -> dict[str, tup
 
 def _show(found: Knockout) -> None:
     from kcircuits.cli.console import print_rows
-    from kcircuits.report.text import printable
+    from kcircuits.display.text import printable
 
     settings, hit_k = found.settings, found.settings["hit_k"]
     measures = {

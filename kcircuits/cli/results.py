@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from kcircuits.circuit import Circuit
+from kcircuits.circuit_drawing import dot_available, draw, to_dot
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically, written_together
-from kcircuits.report.drawing import dot_available, draw, to_dot
 
 
 def drawable() -> bool:

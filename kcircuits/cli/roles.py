@@ -37,7 +37,7 @@ def command(
     """Tell heads that carry the subject's attribute from those that carry the relation's."""
     loaded = asked.load(ablates=True)
     from kcircuits.analysis.roles import head_roles
-    from kcircuits.report.roles_plot import draw_roles
+    from kcircuits.analysis.roles_plot import draw_roles
 
     found = head_roles(
         loaded.model,
@@ -54,7 +54,6 @@ def command(
 
 
 def _show(roles: Roles) -> None:
-    from kcircuits.analysis.ablations import means_of
     from kcircuits.cli.console import print_rows
 
     documents = [head.to_json() for head in roles.heads]
@@ -81,19 +80,19 @@ def _show(roles: Roles) -> None:
             for mlp in roles.mlps[:_MOST_ROWS]
         ],
     )
-    full = means_of(roles.full)
-    rows = [("nothing", "", f"{full['metric']:.4f}", f"{full['accuracy']:.1%}", "", "")]
+    full = roles.full
+    rows = [("nothing", "", f"{full.metric:.4f}", f"{full.accuracy:.1%}", "", "")]
     for ablation in roles.ablations:
-        means = ablation.to_json()
-        low, mean, high = means["random_metric"]
+        means = ablation.means
+        low, mean, high = ablation.random["metric"]
         rows.append(
             (
                 f"{ablation.name} heads",
                 str(len(ablation.heads)),
-                f"{means['metric']:.4f}",
-                f"{means['accuracy']:.1%}",
+                f"{means.metric:.4f}",
+                f"{means.accuracy:.1%}",
                 f"{mean:.4f} ({low:.4f} to {high:.4f})",
-                f"{means['random_accuracy'][1]:.1%}",
+                f"{ablation.random['accuracy'][1]:.1%}",
             )
         )
     head = ("without", "heads", "nll", "accuracy", "without random heads: nll", "accuracy")

@@ -98,8 +98,8 @@ def command(
     from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.cli.sizes_table import print_table
     from kcircuits.files import check_output_folder, written_together
-    from kcircuits.report.size_plot import draw_sizes
     from kcircuits.sizes import SizeOptions, check_methods, compare_sizes
+    from kcircuits.sizes.size_plot import draw_sizes
 
     sizes = {"fractions": fractions, "thresholds": thresholds, "pruning_fractions": pruning_fractions}
     given = {name: _numbers(name, text) for name, text in sizes.items() if text is not None}

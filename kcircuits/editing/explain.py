@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from kcircuits.analysis.curves import RunCurves, layer_curves
+from kcircuits.analysis.curves import layer_curves
+from kcircuits.analysis.curves_results import RunCurves
 from kcircuits.analysis.direct import direct_logits
 from kcircuits.analysis.hallucination_results import AnswerCurve
 from kcircuits.analysis.heads import read_heads
@@ -15,17 +16,10 @@ from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
 from kcircuits.discovery import method_and_selection
 from kcircuits.discovery.run import discover
+from kcircuits.editing.changes import BeforeAfter, HeadChange, Kind, NamesChange, NodeChange, ObjectCurves
 from kcircuits.editing.edit import EditedModel
 from kcircuits.editing.edited_nodes import downstream, edited_nodes
-from kcircuits.editing.explanation import (
-    BeforeAfter,
-    Explanation,
-    HeadChange,
-    Kind,
-    NamesChange,
-    NodeChange,
-    ObjectCurves,
-)
+from kcircuits.editing.explanation import Explanation
 from kcircuits.editing.facts import fact_prompt, old_prompt, subject_end
 from kcircuits.editing.flows import Flows, node_flows
 from kcircuits.editing.request import EditRequest

@@ -2,118 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import fsum
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from kcircuits.analysis.hallucination_results import AnswerCurve
+from kcircuits.analysis.checks import LISTED, checked_document, numbers
 from kcircuits.analysis.prompt_texts import PromptText
-from kcircuits.files import write_atomically
+from kcircuits.display.result import Panels, Result
+from kcircuits.display.text import name_of, printable
+from kcircuits.documents import Keys, anything, check_keys, is_object, is_text, list_of, shown
+from kcircuits.editing.changes import KINDS, BeforeAfter, HeadChange, Kind, NamesChange, NodeChange
+from kcircuits.errors import KCircuitsError
+from kcircuits.identity import graph_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from kcircuits.analysis.node_reader import NodeReading
-
 FORMAT = "kcircuits-explanation/1"
 RISEN = 10
-Kind = Literal["edited", "later heads", "later MLPs", "untouched", "constants"]
-KINDS: tuple[Kind, ...] = ("edited", "later heads", "later MLPs", "untouched", "constants")
 
 
-@dataclass(frozen=True)
-class ObjectCurves:
-    """An object behind 0 … L layers of one model: at the last position, and at the subject's last token."""
-
-    last: AnswerCurve
-    subject: AnswerCurve
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return {"last": self.last.to_json(), "subject": self.subject.to_json()}
-
-
-@dataclass(frozen=True)
-class BeforeAfter:
-    """An object's curves in the original model and in the edited one."""
-
-    before: ObjectCurves
-    after: ObjectCurves
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return {"before": self.before.to_json(), "after": self.after.to_json()}
-
-
-@dataclass(frozen=True)
-class NodeChange:
-    """By how much an edit changes what a node writes directly to logit(new) − logit(old).
-
-    Parameters
-    ----------
-    node
-        A sender's name; "constants" for the attentions' output biases, which are no node's.
-    kind
-        "edited" where the edit changed its matrix; "later heads" and "later MLPs" where it reads what edited
-        nodes write; "untouched" nodes write the same as before and change by the final norm's scale alone,
-        as the constants do.
-    change
-        After − before.
-    flow
-        By how much less logit(new) − logit(old) changes where the node writes what it writes in the original
-        (`kcircuits.editing.flows`; behind a soft cap, if there is one).
-    """
-
-    node: str
-    kind: Kind
-    change: float
-    flow: float
-
-
-@dataclass(frozen=True)
-class HeadChange:
-    """What a head does at the last position, in the original model and in the edited one.
-
-    Logits, shares and ranks are those of the new object.
-    """
-
-    before: NodeReading
-    after: NodeReading
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return {"before": self.before.to_json(), "after": self.after.to_json()}
-
-
-@dataclass(frozen=True)
-class NamesChange:
-    """Names that a circuit has after the edit and had not, had and has not, and has in both."""
-
-    added: tuple[str, ...]
-    lost: tuple[str, ...]
-    kept: tuple[str, ...]
-
-    @classmethod
-    def of(cls, before: Sequence[str], after: Sequence[str]) -> NamesChange:
-        """Compare names, kept in their order.
-
-        Examples
-        --------
-        >>> NamesChange.of(["m0", "m1"], ["m1", "m2"])
-        NamesChange(added=('m2',), lost=('m0',), kept=('m1',))
-        """
-        return cls(_without(after, before), _without(before, after), tuple(n for n in before if n in after))
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return {name: list(names) for name, names in asdict(self).items()}
-
-
-@dataclass(frozen=True)
-class Explanation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation(Result):
     """What one edit changed.
 
     Parameters
@@ -138,6 +49,8 @@ class Explanation:
         What of the circuit came, went and stayed: that of the old object in the original model, and that of
         the new object in the edited one.
     """
+
+    WHAT: ClassVar[str] = "file of what an edit changed"
 
     model: dict[str, Any]
     edited: dict[str, Any]
@@ -215,9 +128,64 @@ class Explanation:
             "circuit": {"nodes": self.nodes.to_json(), "edges": self.edges.to_json()},
         }
 
-    def save(self, path: str | Path) -> None:
-        """Write explain.json, atomically. Raises KCircuitsError if the place cannot be written."""
-        write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
+    @classmethod
+    def from_json(cls, document: object) -> Explanation:
+        """The explanation of a document of `to_json`; rises and shares follow from the rest.
+
+        Raises KCircuitsError if it is anything else, or a node is none of its model's.
+        """
+        given = checked_document(document, cls.WHAT, FORMAT, _DOCUMENT)
+        graph = graph_of(given["model"])
+        prompt = PromptText.from_json("prompt", given["prompt"])
+        check_keys("prompt", given["prompt"], {"wrong": (is_text, "a string")})
+        length = graph.num_layers + 1
+        new, old = (
+            BeforeAfter.from_json(f"curves of {name!r}", given["curves"].get(name), length)
+            for name in ("new", "old")
+        )
+        circuit = check_keys("circuit", given["circuit"], {"nodes": _OBJECT, "edges": _OBJECT})
+        nodes, edges = (
+            NamesChange.from_json(f"circuit, {level!r}", circuit[level]) for level in ("nodes", "edges")
+        )
+        known = {*graph.senders, "logits"}
+        for name in (*given["edited_nodes"], *nodes.added, *nodes.lost, *nodes.kept):
+            if name not in known:
+                raise KCircuitsError(f"{shown(name)} is no node of {graph}")
+        before, after = given["logits"]
+        return cls(
+            model=given["model"],
+            edited=given["edited"],
+            settings=given["settings"],
+            prompt=prompt,
+            edited_nodes=tuple(given["edited_nodes"]),
+            new=new,
+            old=old,
+            logits=(before, after),
+            changes=tuple(
+                NodeChange.from_json(f"changes, {n}", each) for n, each in enumerate(given["changes"])
+            ),
+            heads=tuple(
+                HeadChange.from_json(f"heads, {n}", each, len(prompt.tokens))
+                for n, each in enumerate(given["heads"])
+            ),
+            nodes=nodes,
+            edges=edges,
+        )
+
+    def describe(self) -> str:
+        """Two lines: the edit, then what it changes and through which kinds of node."""
+        before, after = self.logits
+        new, old = self.prompt.answer.strip(), (self.prompt.wrong or "").strip()
+        shares = ", ".join(f"{kind} {share:+.0%}" for kind, share in (self.shares or {}).items())
+        text = printable("".join(self.prompt.tokens), 60)
+        title = f"Edit of {name_of(self.model)}: {text} → {printable(new, 20)}, not {printable(old, 20)}"
+        return f"{title}\nlogit(new) − logit(old) {before:+.3g} → {after:+.3g}; {shares or 'no change'}"
+
+    def panels(self) -> Panels:
+        """ "subject" and "last": ranks of both objects there; "nodes": whose writing changes most."""
+        from kcircuits.editing.explanation_plot import PANELS
+
+        return PANELS
 
 
 def first_rise(before: Sequence[float], after: Sequence[float]) -> int | None:
@@ -242,6 +210,12 @@ def first_rise(before: Sequence[float], after: Sequence[float]) -> int | None:
     return next((layer for layer, (old, new) in enumerate(pairs) if new < RISEN <= old), None)
 
 
-def _without(names: Sequence[str], others: Collection[str]) -> tuple[str, ...]:
-    known = set(others)
-    return tuple(name for name in names if name not in known)
+_OBJECT = (is_object, "an object")
+_LIST = (list_of(anything, LISTED), "a list")
+_DOCUMENT: Keys = {
+    **dict.fromkeys(("model", "edited", "settings", "prompt", "curves", "circuit"), _OBJECT),
+    "edited_nodes": (list_of(is_text, LISTED), "a list of names"),
+    "logits": (numbers(2), "two numbers, before and after"),
+    "changes": _LIST,
+    "heads": _LIST,
+}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from kcircuits.analysis.checks import LISTED, checked_document, numbers
+from kcircuits.display.result import Panels, Result
+from kcircuits.display.text import count_of, name_of, printable
+from kcircuits.documents import Keys, anything, check_keys, is_number, is_object, is_text, list_of, or_none
 from kcircuits.editing.measures import EditMeasures, mean_measures
 from kcircuits.editing.records.reading import LeftOut
 from kcircuits.editing.request import EditRequest
-from kcircuits.files import write_atomically
+from kcircuits.errors import KCircuitsError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -21,8 +23,8 @@ FORMAT = "kcircuits-edits/1"
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class EditReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class EditReport(Result):
     """Edits and their measures.
 
     Parameters
@@ -47,6 +49,8 @@ class EditReport:
     left_out
         What of the file of edits is not among them.
     """
+
+    WHAT: ClassVar[str] = "file of edits"
 
     model: dict[str, Any]
     settings: dict[str, Any]
@@ -111,9 +115,48 @@ class EditReport:
             ],
         }
 
-    def save(self, path: str | Path) -> None:
-        """Write edits.json, atomically."""
-        write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
+    @classmethod
+    def from_json(cls, document: object) -> EditReport:
+        """The report of a document of `to_json`; means follow from the measures and are not looked at.
+
+        The requests have the texts that the document has: no paraphrases, neighbours and other questions.
+        Raises KCircuitsError if it is anything else.
+        """
+        given = checked_document(document, cls.WHAT, FORMAT, _DOCUMENT)
+        check_keys("settings", given["settings"], {"method": _TEXT})
+        edits = [_checked_edit(f"edit {n}", edit) for n, edit in enumerate(given["edits"])]
+        pair, left_out = given["perplexity"], given.get("left_out", [])
+        for n, each in enumerate(left_out):
+            check_keys(f"left_out, {n}", each, _LEFT_OUT)
+        return cls(
+            model=given["model"],
+            settings=given["settings"],
+            requests=tuple(EditRequest(*(edit[key] for key in _REQUEST)) for edit in edits),
+            measures=tuple(_measures_of(edit["measures"]) for edit in edits),
+            failed={n: edit["failed"] for n, edit in enumerate(edits) if edit["failed"] is not None},
+            perplexity=None if pair is None else (pair[0], pair[1]),
+            before=_known([_measures_of(edit.get("before")) for edit in edits]),
+            margins=_known(
+                [None if (margin := edit.get("margin")) is None else (margin[0], margin[1]) for edit in edits]
+            ),
+            left_out=tuple(LeftOut(**{key: each[key] for key in _LEFT_OUT}) for each in left_out),
+        )
+
+    def describe(self) -> str:
+        """Two lines: how many edits were made by which method, then the means of the measures."""
+        done = len(self.requests) - len(self.failed)
+        method = printable(self.settings.get("method", "an unknown method"), 30)
+        means = ", ".join(f"{name} {value:.3g}" for name, value in self.means.items() if value is not None)
+        edits = count_of(len(self.requests), "edit")
+        return (
+            f"Report of {done:,} of {edits} of {name_of(self.model)} by {method}\n{means or 'none succeeded'}"
+        )
+
+    def panels(self) -> Panels:
+        """ "means": every measure that is a share, before the edit where it was measured, and after."""
+        from kcircuits.editing.report_plot import PANELS
+
+        return PANELS
 
 
 def summary(
@@ -136,3 +179,48 @@ def _shown(name: str, value: float | None) -> str:
 
 def _at(values: Sequence[T | None], number: int) -> T | None:
     return values[number] if number < len(values) else None
+
+
+def _known(values: Sequence[T | None]) -> tuple[T | None, ...]:
+    """The values, or none at all where nothing was measured."""
+    return tuple(values) if any(value is not None for value in values) else ()
+
+
+def _measures_of(measures: dict[str, Any] | None) -> EditMeasures | None:
+    return None if measures is None else EditMeasures(**{name: measures[name] for name in MEASURES})
+
+
+def _checked_edit(what: str, edit: object) -> dict[str, Any]:
+    found = check_keys(what, edit, _EDIT)
+    if (found["measures"] is None) == (found["failed"] is None):
+        raise KCircuitsError(f"{what} must have either 'measures' or the reason why it 'failed'")
+    for key in ("measures", "before"):
+        if found.get(key) is not None:
+            check_keys(f"{what}, {key!r}", found[key], dict.fromkeys(MEASURES, _NUMBER_OR_NONE))
+    if "margin" in found:
+        check_keys(what, found, {"margin": (or_none(numbers(2)), "two numbers or null")})
+    return found
+
+
+MEASURES = tuple(field.name for field in fields(EditMeasures))
+_REQUEST = ("subject", "prompt", "target", "target_true")
+_TEXT = (is_text, "a string")
+_TEXT_OR_NONE = (or_none(is_text), "a string or null")
+_OBJECT = (is_object, "an object")
+_NUMBER_OR_NONE = (or_none(is_number), "a number or null")
+_DOCUMENT: Keys = {
+    "model": _OBJECT,
+    "settings": _OBJECT,
+    "perplexity": (or_none(numbers(2)), "two numbers, before and after, or null"),
+    "edits": (list_of(anything, LISTED), "a list"),
+}
+_EDIT: Keys = {
+    **dict.fromkeys(("subject", "prompt", "target"), _TEXT),
+    "target_true": _TEXT_OR_NONE,
+    "failed": _TEXT_OR_NONE,
+    "measures": (or_none(is_object), "an object or null"),
+}
+_LEFT_OUT: Keys = {
+    **dict.fromkeys(("where", "reason", "message"), _TEXT),
+    "whole": (lambda value: type(value) is bool, "true or false"),
+}

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from kcircuits.display.result import Panels, Result
+from kcircuits.display.text import printable
+from kcircuits.evaluation import evaluation_json
 from kcircuits.evaluation.intervals import (
     LEVEL,
     RESAMPLES,
@@ -21,9 +24,12 @@ from kcircuits.evaluation.measures import RunMeasures
 from kcircuits.metrics import Metric, faithfulness
 from kcircuits.task import Ablation
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
-@dataclass(frozen=True)
-class Evaluation:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Result):
     """A circuit measured beside others, all on the same prompts and with the same ablation.
 
     Parameters
@@ -44,6 +50,9 @@ class Evaluation:
         Random connected circuits of the circuit's size (`kcircuits.random_circuits`); none for a circuit
         without edges.
     """
+
+    WHAT: ClassVar[str] = evaluation_json.WHAT
+    INDENT: ClassVar[int | None] = 2
 
     model: dict[str, Any]
     ablation: Ablation
@@ -103,6 +112,45 @@ class Evaluation:
             return None
         return (1 + sum(value >= own for value in others)) / (1 + len(others))
 
+    def describe(self) -> str:
+        """Two lines: what was measured how, then faithfulness, completeness and the p-value."""
+        name = printable(self.model.get("name", "a model without a name"), 40)
+        size = f"a circuit of {self.num_edges:,} of {self.num_graph_edges:,} edges of {name}"
+        values = {
+            "faithfulness": self.faithfulness,
+            "completeness": self.completeness,
+            "p": self.p_value,
+            self.metric: self.circuit.mean_metric,
+        }
+        shown = ", ".join(f"{key} {value:.4g}" for key, value in values.items() if value is not None)
+        how = f"{self.num_prompts:,} prompts, {self.ablation} ablation"
+        return f"Evaluation of {size} on {how}\n{shown} (full model {self.full.mean_metric:.4g})"
+
+    def table(self) -> DataFrame:
+        """A row for every run, means over prompts, with the faithfulness.
+
+        Runs are "full", "circuit", "complement", "empty", "random 1", …; columns are those of
+        `RunMeasures.means` and "faithfulness".
+        """
+        from pandas import DataFrame
+
+        rows = [
+            {"run": name, "faithfulness": self._faithfulness_of(run), **run.means(self.hit_k)}
+            for name, run in self.runs().items()
+        ]
+        return DataFrame(rows)
+
+    def runs(self) -> dict[str, RunMeasures]:
+        """All runs by name: "full", "circuit", "complement", "empty", "random 1", …"""
+        named = {name: getattr(self, name) for name in ("full", "circuit", "complement", "empty")}
+        return named | {f"random {number}": run for number, run in enumerate(self.random, start=1)}
+
+    def panels(self) -> Panels:
+        """ "faithfulness": of the circuit, of what it leaves out, and of the random circuits."""
+        from kcircuits.evaluation.evaluation_plot import PANELS
+
+        return PANELS
+
     def on(self, prompts: Sequence[int]) -> Evaluation:
         """The same evaluation on some of its prompts, given by their indices."""
         runs = {name: getattr(self, name).on(prompts) for name in ("full", "circuit", "complement", "empty")}
@@ -124,6 +172,14 @@ class Evaluation:
         resampled = [faithfulness(*values) for values in zip(*means, strict=True)]
         known = [value for value in resampled if value is not None]
         return percentile_interval(np.array(known)) if known else None
+
+    @classmethod
+    def from_json(cls, document: object) -> Evaluation:
+        """The evaluation of a circuit in a document of `to_json` or of `kcircuits evaluate`.
+
+        Raises KCircuitsError if the document is anything else.
+        """
+        return cls(**evaluation_json.fields_of(evaluation_json.checked(document)))
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values; `random` is a list in the order of the seeds."""

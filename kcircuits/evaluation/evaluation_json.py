@@ -8,12 +8,11 @@ from typing import Any, get_args
 
 from kcircuits.documents import is_number, read_document, shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluation.evaluation import Evaluation
 from kcircuits.evaluation.measures import RunMeasures
 from kcircuits.metrics import Metric
 from kcircuits.task import Ablation
 
-_WHAT = "evaluation"
+WHAT = "evaluation"
 _RUNS = ("full", "circuit", "complement", "empty")
 _MEASURES = tuple(field.name for field in fields(RunMeasures))
 _COUNTS = {"num_edges": 0, "num_graph_edges": 1, "num_nodes": 0, "seed": 0, "hit_k": 1}
@@ -27,46 +26,48 @@ def read_evaluation(path: str | Path) -> dict[str, Any]:
     -------
     dict
         The document. It has either no evaluation of a circuit (only scores were measured) or all keys that
-        `evaluation_of` needs, each of its type; every number is finite.
+        `Evaluation.from_json` needs, each of its type; every number is finite.
 
     Raises
     ------
     KCircuitsError
         If the file cannot be read or is anything else than this. The message starts with the path.
     """
-    return read_document(path, _WHAT, _checked)
+    return read_document(path, WHAT, _checked)
 
 
 def _checked(document: object) -> dict[str, Any]:
-    if not isinstance(document, dict):
-        raise KCircuitsError(f"not an {_WHAT}: expected a JSON object, got {shown(document)}")
-    if "curve" not in document or "circuit" in document:
-        _check(document)
-    return document
+    if isinstance(document, dict) and "curve" in document and "circuit" not in document:
+        return document
+    return checked(document)
 
 
-def evaluation_of(document: dict[str, Any]) -> Evaluation | None:
-    """The evaluation of a circuit in a document of `read_evaluation`; None where only scores were measured.
+def fields_of(document: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an evaluation in a document that `checked` has passed.
 
     Means, intervals and faithfulness follow from the prompts' values; the file's own are not looked at.
     """
-    if "circuit" not in document:
-        return None
     runs: dict[str, Any] = {name: _run_of(document[name]) for name in _RUNS}
     rest = {key: document[key] for key in ("model", "ablation", "metric", "fold_value_biases", *_COUNTS)}
-    return Evaluation(**rest, **runs, random=tuple(map(_run_of, document["random"])))
+    return rest | runs | {"random": tuple(map(_run_of, document["random"]))}
 
 
 def _run_of(run: dict[str, Any]) -> RunMeasures:
-    return RunMeasures(**{name: tuple(map(float, run["per_prompt"][name])) for name in _MEASURES})
+    return RunMeasures.from_json(run)
+
+
+def checked(document: object) -> dict[str, Any]:
+    """The document, with all that `fields_of` needs; raises KCircuitsError if it is anything else."""
+    if not isinstance(document, dict):
+        raise KCircuitsError(f"not an {WHAT}: expected a JSON object, got {shown(document)}")
+    _check(document)
+    return document
 
 
 def _check(document: dict[str, Any]) -> None:
     def wanted(key: str, good: bool, expected: str) -> None:
         if not good:
-            raise KCircuitsError(
-                f"not an {_WHAT}: {key!r} must be {expected}, got {shown(document.get(key))}"
-            )
+            raise KCircuitsError(f"not an {WHAT}: {key!r} must be {expected}, got {shown(document.get(key))}")
 
     wanted("model", isinstance(document.get("model"), dict), "an object")
     ablations, metrics = get_args(Ablation), get_args(Metric)
@@ -82,24 +83,20 @@ def _check(document: dict[str, Any]) -> None:
     runs = {**named, **{f"random {index}": run for index, run in enumerate(random or [])}}
     count = None
     for name, run in runs.items():
-        count = _check_run(name, run, count)
+        count = check_run(f"the run {name!r}", run, count)
 
 
-def _check_run(name: str, run: object, count: int | None) -> int:
-    """Check one run, on as many prompts as the runs before it; returns how many these are."""
+def check_run(what: str, run: object, count: int | None) -> int:
+    """Check one run (`RunMeasures.to_json`), on as many prompts as those before it; returns how many."""
     values = run.get("per_prompt") if isinstance(run, dict) else None
     if not isinstance(values, dict):
-        raise KCircuitsError(f"the run {name!r} must have 'per_prompt' values, got {shown(run)}")
+        raise KCircuitsError(f"{what} must have 'per_prompt' values, got {shown(run)}")
     for measure in _MEASURES:
         given = values.get(measure)
         if not isinstance(given, list) or not given or not all(map(is_number, given)):
-            raise KCircuitsError(
-                f"the run {name!r}: {measure!r} must be a list of numbers, got {shown(given)}"
-            )
+            raise KCircuitsError(f"{what}: {measure!r} must be a list of numbers, got {shown(given)}")
         if count is not None and len(given) != count:
-            raise KCircuitsError(
-                f"the run {name!r}: {measure!r} has {len(given)} prompts, and others have {count}"
-            )
+            raise KCircuitsError(f"{what}: {measure!r} has {len(given)} prompts, and others have {count}")
         count = len(given)
     assert count is not None  # there are measures
     return count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from statistics import fmean
 from typing import Any
 
@@ -101,6 +101,11 @@ class RunMeasures:
             "kl": self.kl,
         }
         return {name: percentile_interval(weights @ np.array(values)) for name, values in observed.items()}
+
+    @classmethod
+    def from_json(cls, run: dict[str, Any]) -> RunMeasures:
+        """The run of a checked object of `to_json`: the prompts' values, which all else follows from."""
+        return cls(**{field.name: tuple(map(float, run["per_prompt"][field.name])) for field in fields(cls)})
 
     def to_json(self, weights: np.ndarray | None, hit_k: int) -> dict[str, Any]:
         """Means first, then their intervals, then the values of every prompt."""

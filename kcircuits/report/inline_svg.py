@@ -5,8 +5,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
-from kcircuits.report.html import Html
-from kcircuits.report.text import printable
+from kcircuits.display.html import Html
+from kcircuits.display.text import printable
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _LINK = "{http://www.w3.org/1999/xlink}"

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kcircuits.analysis.compare_results import Comparison
+from kcircuits.analysis.curves_results import Curves
+from kcircuits.analysis.hallucination_results import Hallucinations
+from kcircuits.analysis.heads_results import HeadReadings
+from kcircuits.analysis.in_context_results import InContext
+from kcircuits.analysis.knockout_results import Knockout
+from kcircuits.analysis.role_results import Roles
 from kcircuits.circuit import Circuit
+from kcircuits.display.result import Result
+from kcircuits.editing.explanation import Explanation
+from kcircuits.editing.report import EditReport
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import Evaluation
-from kcircuits.evaluation.evaluation_json import evaluation_of, read_evaluation
+from kcircuits.evaluation.evaluation_json import read_evaluation
 from kcircuits.identity import check_same_weights
-from kcircuits.report.readings import (
-    comparison_json,
-    curves_json,
-    edits_json,
-    explain_json,
-    hallucination_json,
-    heads_json,
-    icl_json,
-    knockout_json,
-    roles_json,
-)
 from kcircuits.sizes import SizeComparison
 
 
@@ -41,22 +39,22 @@ class Results:
     sizes
         Methods over sizes.
     curves, heads, roles, comparison, hallucination, icl, knockout, explain, edits
-        The documents of the files of these names, whose form was checked.
+        The readings in the files of these names.
     """
 
     circuit: Circuit | None
     evaluation: Evaluation | None = None
     evaluated: dict[str, Any] | None = None
     sizes: SizeComparison | None = None
-    curves: dict[str, Any] | None = None
-    heads: dict[str, Any] | None = None
-    roles: dict[str, Any] | None = None
-    comparison: dict[str, Any] | None = None
-    hallucination: dict[str, Any] | None = None
-    icl: dict[str, Any] | None = None
-    knockout: dict[str, Any] | None = None
-    explain: dict[str, Any] | None = None
-    edits: dict[str, Any] | None = None
+    curves: Curves | None = None
+    heads: HeadReadings | None = None
+    roles: Roles | None = None
+    comparison: Comparison | None = None
+    hallucination: Hallucinations | None = None
+    icl: InContext | None = None
+    knockout: Knockout | None = None
+    explain: Explanation | None = None
+    edits: EditReport | None = None
 
     @property
     def model(self) -> dict[str, Any]:
@@ -73,23 +71,23 @@ class Results:
         if self.sizes is not None:
             found.append(("sizes", "the comparison of sizes was", self.sizes.model))
         for name, (_, subject) in _READINGS.items():
-            document = getattr(self, name)
-            if document is not None:
-                found.append((name, subject, document["model"]))
+            reading = getattr(self, name)
+            if reading is not None:
+                found.append((name, subject, reading.model))
         return found
 
 
-# By the name of the file: how it is read, and what it is in a message.
-_READINGS: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
-    "curves": (curves_json.read, "the curves were"),
-    "heads": (heads_json.read, "the heads were"),
-    "roles": (roles_json.read, "the roles were"),
-    "comparison": (comparison_json.read, "the circuits side by side were"),
-    "hallucination": (hallucination_json.read, "the errors were"),
-    "icl": (icl_json.read, "what examples change was"),
-    "knockout": (knockout_json.read, "the effects of the knockout were"),
-    "explain": (explain_json.read, "what the edit changed was"),
-    "edits": (edits_json.read, "the measures of edits were"),
+# By the name of the file: what it holds, and what that is in a message.
+_READINGS: dict[str, tuple[type[Result], str]] = {
+    "curves": (Curves, "the curves were"),
+    "heads": (HeadReadings, "the heads were"),
+    "roles": (Roles, "the roles were"),
+    "comparison": (Comparison, "the circuits side by side were"),
+    "hallucination": (Hallucinations, "the errors were"),
+    "icl": (InContext, "what examples change was"),
+    "knockout": (Knockout, "the effects of the knockout were"),
+    "explain": (Explanation, "what the edit changed was"),
+    "edits": (EditReport, "the measures of edits were"),
 }
 FILES = tuple(f"{name}.json" for name in ("circuit", "evaluation", "sizes", *_READINGS))
 
@@ -110,17 +108,18 @@ def load_results(folder: str | Path) -> Results:
     evaluation, evaluated = None, None
     if "evaluation.json" in there:
         evaluated = read_evaluation(folder / "evaluation.json")
-        evaluation = evaluation_of(evaluated)
+        evaluation = Evaluation.from_json(evaluated) if "circuit" in evaluated else None
+    readings: dict[str, Any] = {
+        name: kind.load(folder / f"{name}.json")
+        for name, (kind, _) in _READINGS.items()
+        if f"{name}.json" in there
+    }
     results = Results(
         circuit,
         evaluation,
         evaluated,
         SizeComparison.load(folder / "sizes.json") if "sizes.json" in there else None,
-        **{
-            name: read(folder / f"{name}.json")
-            for name, (read, _) in _READINGS.items()
-            if f"{name}.json" in there
-        },
+        **readings,
     )
     _check_belong(folder, results)
     return results

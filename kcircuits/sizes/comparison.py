@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from kcircuits.display.result import Panels, Result
+from kcircuits.display.text import printable
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import write_atomically
 from kcircuits.identity import graph_of
 from kcircuits.sizes import sizes_json
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 LEVELS = (0.5, 0.9)
 """Of the faithfulness: how many edges does a method need for each?"""
@@ -74,8 +77,8 @@ class MethodCurve:
         return min((point.num_edges for point in self.points if point.faithfulness >= level), default=None)
 
 
-@dataclass(frozen=True)
-class SizeComparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class SizeComparison(Result):
     """Several methods on the same prompts, measured in the same way.
 
     Parameters
@@ -90,6 +93,8 @@ class SizeComparison:
         One per method, in the order in which they were asked for.
     """
 
+    WHAT: ClassVar[str] = sizes_json.WHAT
+
     model: dict[str, Any]
     settings: dict[str, Any]
     full: float
@@ -100,6 +105,39 @@ class SizeComparison:
     def num_graph_edges(self) -> int:
         """Edges of the model's graph."""
         return graph_of(self.model).num_edges
+
+    def describe(self) -> str:
+        """The methods, and how many edges each needs for a faithfulness of 0.9."""
+        name = printable(self.model.get("name", "a model without a name"), 40)
+        needed = [(curve.name, curve.fewest_edges(LEVELS[-1])) for curve in self.curves]
+        text = ", ".join(f"{method} {'–' if edges is None else f'{edges:,}'}" for method, edges in needed)
+        title = f"Comparison of {len(self.curves)} methods over circuit sizes in {name}"
+        return f"{title}\nedges for a faithfulness of {LEVELS[-1]:g}: {printable(text, 150)}"
+
+    def table(self) -> DataFrame:
+        """A row for every circuit (or size of random circuits): method, edges, faithfulness, threshold."""
+        from pandas import DataFrame
+
+        total = self.num_graph_edges
+        return DataFrame(
+            {
+                "method": curve.name,
+                "num_edges": point.num_edges,
+                "fraction": point.num_edges / total,
+                "faithfulness": point.faithfulness,
+                "low": None if point.spread is None else point.spread[0],
+                "high": None if point.spread is None else point.spread[1],
+                "threshold": point.threshold,
+            }
+            for curve in self.curves
+            for point in curve.points
+        )
+
+    def panels(self) -> Panels:
+        """ "faithfulness": a line per method over the share of the edges."""
+        from kcircuits.sizes.size_plot import PANELS
+
+        return PANELS
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values; each point has its share of the graph's edges, "fraction", too."""
@@ -119,24 +157,14 @@ class SizeComparison:
             ],
         }
 
-    def save(self, path: str | Path) -> None:
-        """Write sizes.json, atomically.
-
-        Raises KCircuitsError if the place cannot be written or the settings are not JSON values.
-        """
-        write_atomically(path, sizes_json.to_text(self.to_json()))
-
     @classmethod
-    def load(cls, path: str | Path) -> SizeComparison:
-        """Read what `save` wrote.
+    def from_json(cls, document: object) -> SizeComparison:
+        """The comparison that a document of `to_json` holds.
 
-        Raises
-        ------
-        KCircuitsError
-            If the file cannot be read, is no comparison, comes from a newer version, or does not fit its own
-            model's graph. The message starts with the path.
+        Raises KCircuitsError if it is no comparison, comes from a newer version, or does not fit its own
+        model's graph.
         """
-        document = sizes_json.read(path)
+        given = sizes_json.checked(document)
         curves = tuple(
             MethodCurve(
                 points=tuple(
@@ -150,22 +178,19 @@ class SizeComparison:
                 ),
                 **{key: method[key] for key in ("name", "seconds", "cpr", "cmd")},
             )
-            for method in document["methods"]
+            for method in given["methods"]
         )
-        metric = document["metric"]
-        loaded = cls(document["model"], document["settings"], metric["full"], metric["empty"], curves)
-        try:
-            most = loaded.num_graph_edges
-        except KCircuitsError as error:
-            raise KCircuitsError(f"{path}: {error}") from error
+        metric = given["metric"]
+        made = cls(given["model"], given["settings"], metric["full"], metric["empty"], curves)
+        most = made.num_graph_edges
         for curve in curves:
             for point in curve.points:
                 if point.num_edges > most:
                     raise KCircuitsError(
-                        f"{path}: {curve.name!r} has a circuit of {point.num_edges:,} edges, and the model's "
+                        f"{curve.name!r} has a circuit of {point.num_edges:,} edges, and the model's "
                         f"graph has {most:,}"
                     )
-        return loaded
+        return made
 
 
 def _point(point: Point, num_graph_edges: int) -> dict[str, Any]:

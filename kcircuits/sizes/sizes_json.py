@@ -1,9 +1,7 @@
-"""The text of sizes.json: written readably, read with distrust."""
+"""The form of sizes.json."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from kcircuits.documents import (
@@ -16,48 +14,26 @@ from kcircuits.documents import (
     is_object,
     list_of,
     or_none,
-    read_document,
     shown,
 )
 from kcircuits.errors import KCircuitsError
 
 FORMAT = "kcircuits-sizes/1"
-_WHAT = "comparison of sizes"
+WHAT = "comparison of sizes"
 _LONGEST_NAME = 60
 _MOST_METHODS = 100
 _MOST_POINTS = 10_000
 
 
-def to_text(document: dict[str, Any]) -> str:
-    """Format a document as JSON text; raises KCircuitsError if a value is not JSON."""
-    try:
-        return json.dumps(document, indent=1, allow_nan=False) + "\n"
-    except (TypeError, ValueError, RecursionError) as error:
-        raise KCircuitsError(f"the {_WHAT} cannot be written as JSON: {error}") from error
+def checked(document: object) -> dict[str, Any]:
+    """The document, with every key that `kcircuits.sizes.SizeComparison` needs and its type.
 
-
-def read(path: str | Path) -> dict[str, Any]:
-    """Read a sizes.json and check its form.
-
-    Returns
-    -------
-    dict
-        The document; every key that `kcircuits.sizes.SizeComparison` needs is there with its type, and every
-        number is finite. Keys that this version does not know are ignored.
-
-    Raises
-    ------
-    KCircuitsError
-        If the file cannot be read or is anything else than this. The message starts with the path.
+    Keys that this version does not know are ignored. Raises KCircuitsError if it is anything else.
     """
-    return read_document(path, _WHAT, _check)
-
-
-def _check(document: object) -> dict[str, Any]:
     if not isinstance(document, dict):
-        raise KCircuitsError(f"not a {_WHAT}: expected a JSON object, got {shown(document)}")
-    check_format(document.get("format"), FORMAT, _WHAT)
-    check_keys(_WHAT, document, _DOCUMENT)
+        raise KCircuitsError(f"not a {WHAT}: expected a JSON object, got {shown(document)}")
+    check_format(document.get("format"), FORMAT, WHAT)
+    check_keys(WHAT, document, _DOCUMENT)
     check_keys("metric", document["metric"], _METRIC)
     for index, method in enumerate(document["methods"]):
         check_keys(f"method {index}", method, _METHOD)

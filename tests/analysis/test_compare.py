@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import kcircuits
-from kcircuits.analysis.compare import Comparison, compare
+from kcircuits.analysis.compare import compare
+from kcircuits.analysis.compare_results import Comparison
 from kcircuits.circuit import Circuit, edge_jaccard, node_jaccard
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph

@@ -87,16 +87,18 @@ def test_what_added_heads_are_worth(model, pairs, found):
     heads = [head.node for head in found.added]
     for name in ("zero-shot", "few-shot"):
         prompts = tuple(getattr(pair, name.replace("-", "_")) for pair in pairs)
-        assert [rank <= 1 for rank in found.runs[name].rank] == [r <= 1 for r in answer_ranks(model, prompts)]
+        ranks = answer_ranks(model, prompts)
+        assert found.runs[name].accuracy == sum(rank <= 1 for rank in ranks) / len(ranks)
+        assert found.runs[name].hit == sum(rank <= 10 for rank in ranks) / len(ranks)
         _, (expected,) = ablate_heads(
             model.spec, Task(prompts, "mean"), {"added": heads}, draws=3, seed=0, memory=LARGE
         )
         ablation = found.ablations[name]
         assert ablation.heads == tuple(heads)
-        assert ablation.run.metric == pytest.approx(expected.run.metric, abs=1e-5)
-        assert [run.metric for run in ablation.random] == [
-            pytest.approx(run.metric, abs=1e-5) for run in expected.random
-        ]
+        assert ablation.means.metric == pytest.approx(expected.run.mean_metric, abs=1e-5)
+        drawn = [run.mean_metric for run in expected.random]
+        spread = [min(drawn), sum(drawn) / len(drawn), max(drawn)]
+        assert ablation.random["metric"] == pytest.approx(spread, abs=1e-5)
 
 
 def test_no_head_is_added(model, pairs):

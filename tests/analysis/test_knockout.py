@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import kcircuits
-from kcircuits.analysis.knockout import Knockout, knockout
+from kcircuits.analysis.knockout import knockout
+from kcircuits.analysis.knockout_results import Knockout
 from kcircuits.analysis.text_windows import text_perplexity, windows_of
 from kcircuits.circuit import Circuit
 from kcircuits.errors import KCircuitsError

@@ -10,12 +10,12 @@ import networkx as nx
 import pytest
 
 from kcircuits.circuit import Circuit
+from kcircuits.circuit_drawing import to_dot
 from kcircuits.graph import Graph
 from kcircuits.interop.eap_ig import read_eap_ig
 from kcircuits.interop.edge_lists import read_edge_list
 from kcircuits.model import loading
 from kcircuits.model.loading import load_model
-from kcircuits.report.drawing import to_dot
 from tests.circuits import circuit_of, identity_for
 from tests.golden import GOLDEN
 

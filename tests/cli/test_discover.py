@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kcircuits.circuit import Circuit
+from kcircuits.circuit_drawing import dot_available
 from kcircuits.cli import results
 from kcircuits.data.halves import split_halves
 from kcircuits.data.prompts import read_prompts, tokenise
@@ -16,7 +17,6 @@ from kcircuits.discovery import Acdc, Eap, attribute, discover, scoring_methods
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import answer_ranks
 from kcircuits.model.loading import load_model
-from kcircuits.report.drawing import dot_available
 from kcircuits.scores import Scores
 from kcircuits.task import Task
 from tests.experiments import experiment

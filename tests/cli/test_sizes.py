@@ -8,8 +8,8 @@ import pytest
 
 from kcircuits.data.prompts import read_prompts
 from kcircuits.model.loading import load_model
-from kcircuits.report.size_plot import sizes_svg
 from kcircuits.sizes import SizeComparison, SizeOptions, compare_sizes, methods
+from kcircuits.sizes.size_plot import sizes_svg
 from kcircuits.task import Task
 from tests.cli.test_bad_input import check
 

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluation.evaluation_json import evaluation_of, read_evaluation
+from kcircuits.evaluation import Evaluation
+from kcircuits.evaluation.evaluation_json import read_evaluation
 from tests.report.results import evaluation
 
 
@@ -19,13 +20,13 @@ def path(tmp_path):
 
 def test_round_trip(path):
     path.write_text(json.dumps(evaluation().to_json()))
-    assert evaluation_of(read_evaluation(path)) == evaluation()
+    assert Evaluation.load(path) == evaluation()
 
 
 def test_what_follows_is_not_believed(path):
     document = evaluation().to_json() | {"faithfulness": 17.0, "p_value": 0.0}
     path.write_text(json.dumps(document))
-    assert evaluation_of(read_evaluation(path)).faithfulness == evaluation().faithfulness
+    assert Evaluation.load(path).faithfulness == evaluation().faithfulness
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def _circuit(path: Path) -> None:
 
 
 def _scores(path: Path) -> None:
-    Scores.load(path).to_pandas()
+    Scores.load(path).table()
 
 
 def _model(path: Path) -> None:

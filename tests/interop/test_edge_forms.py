@@ -193,7 +193,7 @@ def test_this_project_s_own_tables_come_back(tmp_path, graph):
 
 def test_the_table_of_all_scores_comes_back(tmp_path):
     scores = scores_for(GROUPED, np.random.default_rng(0))
-    scores.to_pandas().to_csv(tmp_path / "scores.csv", index=False)
+    scores.table().to_csv(tmp_path / "scores.csv", index=False)
     again = read_edge_list(tmp_path / "scores.csv", scores.model)
     assert again.edges == scores.edges(GROUPED.valid)
 

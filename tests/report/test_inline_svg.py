@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from kcircuits.report.drawing import circuit_svg, dot_available
+from kcircuits.circuit_drawing import circuit_svg, dot_available
 from kcircuits.report.inline_svg import inline_svg
-from kcircuits.report.size_plot import sizes_svg
+from kcircuits.sizes.size_plot import sizes_svg
 from tests.report.results import circuit, comparison
 
 OPEN = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'

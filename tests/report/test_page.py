@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from kcircuits.circuit_drawing import dot_available
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
-from kcircuits.report.drawing import dot_available
 from kcircuits.report.page import report_page, write_report
 from kcircuits.report.results import Results, load_results
 from tests.circuits import circuit_of, identity_for

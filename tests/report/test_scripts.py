@@ -11,6 +11,7 @@ from importlib.resources import files
 
 import pytest
 
+from kcircuits.analysis.heads_results import HeadReadings
 from kcircuits.report.page.data import data_block
 from kcircuits.report.page.scripts import OWN, VENDORED, policy, scripts
 from kcircuits.report.results import Results
@@ -101,7 +102,8 @@ EVIL = [
 @pytest.mark.parametrize("text", EVIL)
 def test_data_cannot_end_its_block(text):
     made = circuit()
-    block = data_block(Results(made, None, {}, None, heads=heads(made, text=text)), None)
+    read = HeadReadings.from_json(heads(made, text=text))
+    block = data_block(Results(made, None, {}, None, heads=read), None)
     inside = block.removeprefix('<script type="application/json" id="data">').removesuffix("</script>")
     assert not set(inside) & set("<>&")
     assert inside.isascii()

@@ -8,9 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from kcircuits.circuit import Circuit
+from kcircuits.display.html import Html, joined, section, tag
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
-from kcircuits.report.html import Html, joined, section, tag
 from kcircuits.report.page.data import data_block
 from kcircuits.report.page.scripts import policy, script_elements, scripts
 from kcircuits.report.results import Results, load_results

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from kcircuits.analysis.compare_results import Comparison
 from kcircuits.circuit import Circuit
+from kcircuits.display.html import Html
+from kcircuits.display.result import Result
+from kcircuits.display.text import printable
+from kcircuits.editing.explanation import Explanation
 from kcircuits.graph import layer_of
 from kcircuits.report.graph_data import graph_data
-from kcircuits.report.html import Html
 from kcircuits.report.results import Results
-from kcircuits.report.text import printable
 from kcircuits.sizes import SizeComparison
 
 _LINE_ENDS = str.maketrans({"\n": "⏎", "\r": "⏎", "\t": "⇥"})
@@ -28,7 +31,7 @@ def data_block(results: Results, other: Circuit | None) -> Html:
 
 
 def _data(results: Results, other: Circuit | None) -> dict[str, Any]:
-    roles = {} if results.roles is None else {each["node"]: each["role"] for each in results.roles["heads"]}
+    roles = {} if results.roles is None else {head.node: head.role for head in results.roles.heads}
     circuit, sizes = results.circuit, results.sizes
     return {
         "circuit": None if circuit is None else graph_data(circuit, other, roles),
@@ -36,13 +39,16 @@ def _data(results: Results, other: Circuit | None) -> dict[str, Any]:
         "curves": _parts(results.curves, ("layers", "prompts", "summary")),
         "heads": _parts(results.heads, ("prompts",)),
         "hallucination": _parts(results.hallucination, ("layers", "prompts")),
-        "frequency": None if results.comparison is None else _frequency(results.comparison["frequency"]),
+        "frequency": None if results.comparison is None else _frequency(results.comparison),
         "edit": None if results.explain is None else _edit(results.explain),
     }
 
 
-def _parts(document: dict[str, Any] | None, keys: tuple[str, ...]) -> dict[str, Any] | None:
-    return None if document is None else {key: document[key] for key in keys}
+def _parts(reading: Result | None, keys: tuple[str, ...]) -> dict[str, Any] | None:
+    if reading is None:
+        return None
+    document = reading.to_json()
+    return {key: document[key] for key in keys}
 
 
 def _sizes(comparison: SizeComparison, method: str) -> list[dict[str, Any]]:
@@ -59,18 +65,21 @@ def _sizes(comparison: SizeComparison, method: str) -> list[dict[str, Any]]:
     ]
 
 
-def _frequency(domains: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]] | None:
+def _frequency(comparison: Comparison) -> list[dict[str, Any]] | None:
     """The domains as a list, whose order is theirs, with a number per layer."""
     return [
-        {"name": name, **{kind: [row[kind] for row in rows] for kind in ("heads", "mlp")}}
-        for name, rows in domains.items()
+        {"name": name, "heads": rows[:, 0].tolist(), "mlp": rows[:, 1].tolist()}
+        for name, rows in comparison.frequency.items()
     ] or None
 
 
-def _edit(found: dict[str, Any]) -> dict[str, Any]:
-    layers = sorted({layer for node in found["edited_nodes"] if (layer := layer_of(node)) is not None})
-    behind = len(found["curves"]["new"]["before"]["last"]["rank"])
-    return {"layers": list(range(behind)), "edited_layers": layers, "curves": found["curves"]}
+def _edit(found: Explanation) -> dict[str, Any]:
+    layers = sorted({layer for node in found.edited_nodes if (layer := layer_of(node)) is not None})
+    return {
+        "layers": list(range(len(found.new.before.last.rank))),
+        "edited_layers": layers,
+        "curves": {"new": found.new.to_json(), "old": found.old.to_json()},
+    }
 
 
 def _shown(value: Any) -> Any:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from importlib.resources import files
 
-from kcircuits.report.html import Html, joined
+from kcircuits.display.html import Html, joined
 
 # Each needs those before it.
 VENDORED = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kcircuits.report.html import Html, tag
+from kcircuits.display.html import Html, tag
 
 
 @dataclass(frozen=True)

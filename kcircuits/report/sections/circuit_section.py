@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from kcircuits.circuit import Circuit
+from kcircuits.circuit_drawing import circuit_svg, dot_available
+from kcircuits.display.html import Html, definitions, joined, scrolling, section, table, tag
 from kcircuits.graph import kind_of
-from kcircuits.report.drawing import circuit_svg, dot_available
 from kcircuits.report.graph_data import KINDS, MOST_EDGES
-from kcircuits.report.html import Html, definitions, joined, scrolling, section, table, tag
 from kcircuits.report.inline_svg import inline_svg
 from kcircuits.report.results import Results
 from kcircuits.report.sections.numbers import number
@@ -58,7 +58,7 @@ def _interactive(circuit: Circuit, results: Results, other: Circuit | None) -> H
         compared=other is not None,
         has_sizes=results.sizes is not None
         and any(point.num_edges for curve in results.sizes.curves for point in curve.points),
-        has_readings=results.heads is not None and bool(results.heads["prompts"]),
+        has_readings=results.heads is not None and bool(results.heads.prompts),
     )
     if len(circuit.edges) <= MOST_EDGES:
         return picture

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from kcircuits.analysis.curves_results import Curves
+from kcircuits.display.html import Html, section, tag
 
-from kcircuits.report.html import Html, section, tag
 
-
-def curves_section(curves: dict[str, Any]) -> Html:
+def curves_section(curves: Curves) -> Html:
     """The section about the answer behind every layer."""
-    count = len(curves["prompts"])
+    count = len(curves.prompts)
     text = (
         f"The final norm and the unembedding after every layer, on {count:,} "
         f"prompt{'s' if count != 1 else ''}: rank (1 is the most likely token) and probability of the answer "
         "at the last position"
     )
-    text += ", in the full model and in the circuit alone." if curves["circuit"] else "."
+    text += ", in the full model and in the circuit alone." if "circuit" in curves.runs else "."
     if count > 1:
         text += " The means have bootstrap intervals as bands; that of ranks is geometric."
     return section("curves", "Where the answer appears", tag("p", text), tag("div", id="curves-charts"))

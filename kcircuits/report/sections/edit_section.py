@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from math import fsum
-from typing import Any
+from collections.abc import Sequence
 
+from kcircuits.display.html import Html, section, table, tag
+from kcircuits.editing.changes import CHANGES, WHEN, HeadChange, NamesChange
+from kcircuits.editing.explanation import Explanation
 from kcircuits.graph import Graph
 from kcircuits.identity import graph_of
-from kcircuits.report.html import Html, section, table, tag
-from kcircuits.report.readings.explain_json import CHANGES, WHEN
 from kcircuits.report.sections.matrix import matrix
 from kcircuits.report.sections.node_map import node_map
 from kcircuits.report.sections.numbers import NOTHING, number, percent
@@ -17,14 +17,14 @@ from kcircuits.report.sections.prompts import prompt_text
 LISTED_EDGES = 200
 
 
-def edit_section(found: dict[str, Any]) -> Html:
+def edit_section(found: Explanation) -> Html:
     """The section about one edit; a script draws the curves."""
-    prompt = found["prompt"]
-    new, old = prompt["answer"].strip(), prompt["wrong"].strip()
+    prompt = found.prompt
+    new, old = prompt.answer.strip(), (prompt.wrong or "").strip()
     text = (
-        f"{prompt_text(prompt['tokens'])} → {new}, not {old}. The first token of each object, read behind "
+        f"{prompt_text(prompt.tokens)} → {new}, not {old}. The first token of each object, read behind "
         "every layer at the subject's last token and at the last position; the upright lines mark the edited "
-        f"layers ({', '.join(found['edited_nodes'])})."
+        f"layers ({', '.join(found.edited_nodes)})."
     )
     return section(
         "edit",
@@ -32,13 +32,13 @@ def edit_section(found: dict[str, Any]) -> Html:
         tag("p", text),
         table("The signature of the edit", ("what", "value"), _signature(found)),
         tag("div", id="edit-charts"),
-        *_circuit(found["circuit"], graph_of(found["model"])),
+        *_circuit(found),
         *_writing(found),
-        *_heads(found["heads"], prompt["tokens"], new),
+        *_heads(found.heads, prompt.tokens, new),
     )
 
 
-def _heads(heads: list[dict[str, Any]], tokens: list[str], new: str) -> list[Html]:
+def _heads(heads: Sequence[HeadChange], tokens: Sequence[str], new: str) -> list[Html]:
     """What the heads that change most write and attend to, before and after."""
     if not heads:
         return []
@@ -47,20 +47,18 @@ def _heads(heads: list[dict[str, Any]], tokens: list[str], new: str) -> list[Htm
         "position, the object's rank in what they write, the tokens that they write most, and where they "
         "attend from there."
     )
+    readings = [(when, getattr(each, when)) for each in heads for when in WHEN]
     rows = [
         (
-            each[when]["node"],
+            reading.node,
             when,
-            number(each[when]["logit"], "+.3f"),
-            number(each[when]["rank"], ",.0f"),
-            ", ".join(token.strip() or repr(token) for token, _ in each[when]["top"]),
+            number(reading.logit, "+.3f"),
+            number(reading.rank, ",.0f"),
+            ", ".join(token.strip() or repr(token) for token, _ in reading.top),
         )
-        for each in heads
-        for when in WHEN
+        for when, reading in readings
     ]
-    attention = [
-        (f"{each[when]['node']}, {when}", each[when]["attention"]) for each in heads for when in WHEN
-    ]
+    attention = [(f"{reading.node}, {when}", reading.attention) for when, reading in readings]
     return [
         tag("h3", "Heads before and after"),
         tag("p", text),
@@ -69,12 +67,12 @@ def _heads(heads: list[dict[str, Any]], tokens: list[str], new: str) -> list[Htm
     ]
 
 
-def _signature(found: dict[str, Any]) -> list[tuple[str, str]]:
-    before, after = found["logits"]
-    lead = found["subject_lead"]
+def _signature(found: Explanation) -> list[tuple[str, str]]:
+    before, after = found.logits
+    lead = found.subject_lead
     return [
-        ("rank below 10 at the subject, and not before", _behind(found["subject_rise"])),
-        ("rank below 10 at the last position, and not before", _behind(found["last_rise"])),
+        ("rank below 10 at the subject, and not before", _behind(found.subject_rise)),
+        ("rank below 10 at the last position, and not before", _behind(found.last_rise)),
         ("the subject leads by", NOTHING if lead is None else f"{lead} layer{'s' if abs(lead) != 1 else ''}"),
         ("logit(new) − logit(old) before", number(before, "+.3f")),
         ("logit(new) − logit(old) after", number(after, "+.3f")),
@@ -85,10 +83,11 @@ def _behind(layer: int | None) -> str:
     return "nowhere" if layer is None else f"behind layer {layer}"
 
 
-def _circuit(circuit: dict[str, Any], graph: Graph) -> list[Html]:
+def _circuit(found: Explanation) -> list[Html]:
     """The nodes of both side by side, and names by what has become of them."""
+    levels = {"nodes": found.nodes, "edges": found.edges}
     counts = [
-        (change, *(f"{len(circuit[level][change]):,}" for level in ("nodes", "edges"))) for change in CHANGES
+        (change, *(f"{len(getattr(names, change)):,}" for names in levels.values())) for change in CHANGES
     ]
     note = (
         "The circuit of the old object in the original model beside that of the new object in the edited "
@@ -97,20 +96,20 @@ def _circuit(circuit: dict[str, Any], graph: Graph) -> list[Html]:
     parts = [
         tag("h3", "The circuit before and after"),
         tag("p", note),
-        tag("div", *_maps(circuit["nodes"], graph), class_="node-maps"),
+        tag("div", *_maps(found.nodes, graph_of(found.model)), class_="node-maps"),
         _legend(),
         table("Nodes and edges of the circuit", ("", "nodes", "edges"), counts),
     ]
-    for level in ("nodes", "edges"):
+    for level, names in levels.items():
         for change in CHANGES:
-            parts.append(_names(f"{level.capitalize()} {change}", circuit[level][change]))
+            parts.append(_names(f"{level.capitalize()} {change}", getattr(names, change)))
     return parts
 
 
-def _maps(nodes: dict[str, list[str]], graph: Graph) -> list[Html]:
+def _maps(nodes: NamesChange, graph: Graph) -> list[Html]:
     sides = {"Before: the old object": ("lost", "kept"), "After: the new object": ("added", "kept")}
     return [
-        node_map(title, graph, [(name, change) for change in changes for name in nodes[change]])
+        node_map(title, graph, [(name, change) for change in changes for name in getattr(nodes, change)])
         for title, changes in sides.items()
     ]
 
@@ -122,7 +121,7 @@ def _legend() -> Html:
     return tag("ul", *items, class_="legend")
 
 
-def _names(title: str, names: list[str]) -> Html:
+def _names(title: str, names: Sequence[str]) -> Html:
     shown = ", ".join(names[:LISTED_EDGES])
     more = len(names) - LISTED_EDGES
     text = f"{shown} and {more:,} more" if more > 0 else shown or "None"
@@ -135,11 +134,10 @@ def _listed(text: str) -> Html:
     return tag("p", *(" ".join(words[start : start + 50]) for start in range(0, len(words), 50)))
 
 
-def _writing(found: dict[str, Any]) -> list[Html]:
-    changes, shares = found["changes"], found["shares"]
-    total = fsum(each["change"] for each in changes)
+def _writing(found: Explanation) -> list[Html]:
+    changes, shares, total = found.changes, found.shares, found.total
     parts = [tag("h3", "Whose writing changed")]
-    if shares is None or not total:
+    if shares is None:
         return [*parts, tag("p", "logit(new) − logit(old) does not change.")]
     text = (
         "What each node writes directly to logit(new) − logit(old): by how much the edit changes it, and its "
@@ -149,13 +147,13 @@ def _writing(found: dict[str, Any]) -> list[Html]:
     kinds = [(kind, percent(share, "+.1f")) for kind, share in shares.items()]
     rows = [
         (
-            each["node"],
-            each["kind"],
-            number(each["change"], "+.3f"),
-            percent(each["change"] / total, "+.1f"),
-            number(each["flow"], "+.3f"),
+            each.node,
+            each.kind,
+            number(each.change, "+.3f"),
+            percent(each.change / total, "+.1f"),
+            number(each.flow, "+.3f"),
         )
-        for each in sorted(changes, key=lambda each: -abs(each["change"]))
+        for each in sorted(changes, key=lambda each: -abs(each.change))
     ]
     return [
         *parts,

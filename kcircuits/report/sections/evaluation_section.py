@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from statistics import fmean
 
+from kcircuits.display.html import Html, section, table, tag
 from kcircuits.evaluation import Evaluation
-from kcircuits.report.html import Html, section, table, tag
 from kcircuits.report.sections.numbers import interval, number
 
 _MEASURES = {

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from kcircuits.report.html import Html, section, table, tag
+from kcircuits.analysis.hallucination_results import Hallucination, Hallucinations, Recurring
+from kcircuits.display.html import Html, section, table, tag
 from kcircuits.report.sections.numbers import number, percent
 from kcircuits.report.sections.prompts import prompt_text
 
 LISTED = 30
 
 
-def hallucination_section(found: dict[str, Any]) -> Html:
+def hallucination_section(found: Hallucinations) -> Html:
     """The section about errors."""
-    count, of = len(found["prompts"]), found["settings"]["num_prompts"]
+    count, of = len(found.errors), found.settings["num_prompts"]
     text = (
         f"On {count:,} of {of:,} prompt{'s' if of != 1 else ''} a wrong answer ends up ahead of the right "
         "one. Both are read at the last position behind every layer of the full model; the upright line "
@@ -23,11 +24,11 @@ def hallucination_section(found: dict[str, Any]) -> Html:
     )
     parts = [tag("p", text), tag("div", id="errors-charts"), tag("div", id="errors-nodes")]
     if count > 1:
-        parts += [_every(found["prompts"]), _recurring(found["recurring"], count)]
+        parts += [_every(found.errors), _recurring(found.recurring, count)]
     return section("hallucination", "Where wrong answers win", *parts)
 
 
-def _every(prompts: list[dict[str, Any]]) -> Html:
+def _every(errors: Sequence[Hallucination]) -> Html:
     head = (
         "prompt",
         "right",
@@ -39,29 +40,29 @@ def _every(prompts: list[dict[str, Any]]) -> Html:
     )
     rows = [
         (
-            prompt_text(each["tokens"]),
-            each["answer"].strip(),
-            each["wrong"].strip(),
-            each["overtakes"],
-            number(each["best_rank"], ",.0f"),
-            each["best_layer"],
-            number(each["difference"], "+.3f"),
+            prompt_text(each.text.tokens),
+            each.text.answer.strip(),
+            (each.text.wrong or "").strip(),
+            each.overtakes,
+            number(each.right.rank[each.best_layer], ",.0f"),
+            each.best_layer,
+            number(each.difference, "+.3f"),
         )
-        for each in prompts
+        for each in errors
     ]
     caption = "Every error; its rank is the right answer's"
     return tag("details", tag("summary", "Every error"), table(caption, head, rows, sortable=True))
 
 
-def _recurring(nodes: list[dict[str, Any]], count: int) -> Html:
+def _recurring(nodes: Sequence[Recurring], count: int) -> Html:
     """The nodes that are among the strongest of most errors; heads and MLPs alike."""
-    some = [each for each in nodes if each["errors"] > 0]
+    some = [each for each in nodes if each.errors > 0]
     rows = [
         (
-            each["node"],
-            f"{each['errors']:,}",
-            number(each["difference"], "+.3f"),
-            percent(each["share"], "+,.1f"),
+            each.node,
+            f"{each.errors:,}",
+            number(each.difference, "+.3f"),
+            percent(each.share, "+,.1f"),
         )
         for each in some[:LISTED]
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kcircuits.report.html import Html, section, tag
+from kcircuits.display.html import Html, section, tag
 
 
 def heads_section(in_picture: bool) -> Html:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from kcircuits.data.few_shot import PARTS
-from kcircuits.report.html import Html, section, table, tag
-from kcircuits.report.readings.icl_json import ASKED
+from kcircuits.analysis.in_context_results import ASKED, AddedHead, InContext
+from kcircuits.data.few_shot import PARTS, Part
+from kcircuits.display.html import Html, section, table, tag
 from kcircuits.report.sections.bars import Bar, grouped_bars, stacked_bars
 from kcircuits.report.sections.numbers import NOTHING, number, percent
 
 MOST_BARS = 12
-PART_TITLES = {
+PART_TITLES: dict[Part, str] = {
     "start": "first token",
     "example": "rest of examples",
     "object": "objects of examples",
@@ -20,10 +20,10 @@ PART_TITLES = {
 }
 
 
-def icl_section(found: dict[str, Any]) -> Html:
+def icl_section(found: InContext) -> Html:
     """The section about in-context learning."""
-    settings, circuits, added = found["settings"], found["circuits"], found["added"]
-    edges = ", ".join(f"{circuits[name]['edges']:,} {name}" for name in ASKED)
+    settings, added = found.settings, found.added
+    edges = ", ".join(f"{found.nodes[name].num_edges:,} {name}" for name in ASKED)
     text = (
         f"The same {settings['num_prompts']:,} questions without and with examples. Circuits of both (edges: "
         f"{edges}); {_heads(len(added))} only in the one with examples. Attention is from the last position, "
@@ -41,12 +41,12 @@ def _heads(count: int) -> str:
     return "1 head is" if count == 1 else f"{count:,} heads are"
 
 
-def _attention_bars(added: list[dict[str, Any]]) -> Html:
+def _attention_bars(added: Sequence[AddedHead]) -> Html:
     rows = [
         (
-            each["node"],
+            each.node,
             [
-                Bar(title, part, share := each["attention"][part], f"{share:.0%}")
+                Bar(title, part, share := each.attention[part], f"{share:.0%}")
                 for part, title in PART_TITLES.items()
             ],
         )
@@ -58,40 +58,40 @@ def _attention_bars(added: list[dict[str, Any]]) -> Html:
     return stacked_bars(title, list(PART_TITLES.items()), rows)
 
 
-def _accuracy_bars(found: dict[str, Any]) -> Html:
+def _accuracy_bars(found: InContext) -> Html:
     groups = []
     for name in ASKED:
-        accuracy, ablation = found["runs"][name]["accuracy"], found["ablations"][name]
+        accuracy, ablation = found.runs[name].accuracy, found.ablations[name]
         bars = [Bar("full model", "full", accuracy, f"{accuracy:.0%}")]
         if ablation is not None:
-            own, (low, mean, high) = ablation["accuracy"], ablation["random_accuracy"]
+            own, (low, mean, high) = ablation.means.accuracy, ablation.random["accuracy"]
             bars.append(Bar("without the added heads", "without", own, f"{own:.0%}"))
             bars.append(Bar("without random heads", "random", mean, f"{mean:.0%}", (low, high)))
         groups.append((name, bars))
     return grouped_bars("Accuracy", groups)
 
 
-def _accuracy(found: dict[str, Any]) -> Html:
+def _accuracy(found: InContext) -> Html:
     head = ("questions", "accuracy", "without added heads", "without as many random heads", "NLL", "without")
     rows = []
     for name in ASKED:
-        run, ablation = found["runs"][name], found["ablations"][name]
+        run, ablation = found.runs[name], found.ablations[name]
         values = [NOTHING] * 3
         if ablation is not None:
-            low, mean, high = ablation["random_accuracy"]
+            low, mean, high = ablation.random["accuracy"]
             chance = f"{number(mean)} ({number(low)} to {number(high)})"
-            values = [number(ablation["accuracy"]), chance, number(ablation["metric"])]
-        rows.append((name, number(run["accuracy"]), values[0], values[1], number(run["metric"]), values[2]))
+            values = [number(ablation.means.accuracy), chance, number(ablation.means.metric)]
+        rows.append((name, number(run.accuracy), values[0], values[1], number(run.metric), values[2]))
     return table("Accuracy with and without the added heads", head, rows)
 
 
-def _added(added: list[dict[str, Any]]) -> Html:
+def _added(added: Sequence[AddedHead]) -> Html:
     head = ("head", "strength", *(PART_TITLES[part] for part in PARTS))
     rows = [
         (
-            each["node"],
-            number(each["strength"], ".3g"),
-            *(percent(each["attention"][part]) for part in PARTS),
+            each.node,
+            number(each.strength, ".3g"),
+            *(percent(each.attention[part]) for part in PARTS),
         )
         for each in added
     ]

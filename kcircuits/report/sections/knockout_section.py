@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from statistics import fmean
-from typing import Any
 
-from kcircuits.report.html import Html, section, table, tag
+from kcircuits.analysis.knockout_results import OWN, Knockout, PromptsEffect
+from kcircuits.display.html import Html, section, table, tag
 from kcircuits.report.sections.bars import Bar, grouped_bars
 from kcircuits.report.sections.numbers import number
 
-OWN = "own"
 _FORMS = {"hit_at_k": ".3f", "mean_rank": ",.1f", "probability": ".4f", "metric": ".3f"}
 
 
-def knockout_section(found: dict[str, Any]) -> Html:
+def knockout_section(found: Knockout) -> Html:
     """The section about a knockout."""
-    settings = found["settings"]
-    count = len(found["effects"][0]["random"])
+    settings = found.settings
+    count = len(found.effects[0].random)
     text = (
         f"{settings['num_removed_edges']:,} of the circuit's {settings['num_circuit_edges']:,} edges are "
         f"removed from the full model ({settings['ablation']} ablation). "
@@ -37,32 +36,32 @@ def knockout_section(found: dict[str, Any]) -> Html:
     )
 
 
-def _charts(found: dict[str, Any]) -> list[Html]:
+def _charts(found: Knockout) -> list[Html]:
     """Hit@k and NLL on every set of prompts, and the perplexity, whose bars grow with its logarithm."""
-    hit = grouped_bars(f"Hit@{found['settings']['hit_k']}", _groups(found, "hit_at_k", 1.0))
-    most = max(run["metric"] for effect in found["effects"] for run in _runs(effect))
+    hit = grouped_bars(f"Hit@{found.settings['hit_k']}", _groups(found, "hit_at_k", 1.0))
+    most = max(run.mean_metric for effect in found.effects for run in effect.runs)
     charts = [hit, grouped_bars("NLL of the answer", _groups(found, "metric", most or 1.0))]
-    if found["text"] is not None:
-        values = _runs(found["text"])
+    if found.text is not None:
+        values = list(found.text.runs)
         top = math.log(max(*values, math.e))
         bars = _bars(values, _perplexity, lambda value: math.log(value) / top)
         charts.append(grouped_bars("Perplexity of the text (logarithmic)", [("text", bars)]))
     return charts
 
 
-def _groups(found: dict[str, Any], measure: str, whole: float) -> list[tuple[str, list[Bar]]]:
+def _groups(found: Knockout, measure: str, whole: float) -> list[tuple[str, list[Bar]]]:
     """The bars of a measure on every set of prompts; `whole` is as long as a bar can be."""
     groups = []
-    for effect in found["effects"]:
-        values = [run[measure] for run in _runs(effect)]
+    for effect in found.effects:
+        values = _values(found, effect, measure)
         bars = _bars(values, _in_form(measure), lambda value: value / whole)
-        groups.append((_prompts_name(effect["prompts"]), bars))
+        groups.append((_prompts_name(effect.name), bars))
     return groups
 
 
-def _runs(effect: dict[str, Any]) -> list[Any]:
-    """What is said of the full model, of it without the circuit, and without every random circuit."""
-    return [effect["full"], effect["knockout"], *effect["random"]]
+def _values(found: Knockout, effect: PromptsEffect, measure: str) -> list[float]:
+    """The mean of a measure in the full model, in it without the circuit, and without every random one."""
+    return [run.means(found.settings["hit_k"])[measure] for run in effect.runs]
 
 
 def _bars(values: list[float], shown: Callable[[float], str], length: Callable[[float], float]) -> list[Bar]:
@@ -87,22 +86,22 @@ def _circuits(count: int) -> str:
     return "a random connected circuit" if count == 1 else f"{count} random connected circuits"
 
 
-def _table(found: dict[str, Any], count: int) -> Html:
+def _table(found: Knockout, count: int) -> Html:
     titles = {
-        "hit_at_k": f"Hit@{found['settings']['hit_k']}",
+        "hit_at_k": f"Hit@{found.settings['hit_k']}",
         "mean_rank": "mean rank",
         "probability": "probability",
         "metric": "NLL",
     }
     rows = []
-    for effect in found["effects"]:
-        name = f"{_prompts_name(effect['prompts'])} ({effect['num_prompts']:,})"
+    for effect in found.effects:
+        name = f"{_prompts_name(effect.name)} ({len(effect.full.metric):,})"
         for measure, title in titles.items():
-            rows.append((name, title, *_cells([run[measure] for run in _runs(effect)], _in_form(measure))))
-    if found["text"] is not None:
-        text = found["text"]
-        name = f"text ({text['num_tokens']:,} tokens)"
-        rows.append((name, "perplexity", *_cells(_runs(text), _perplexity)))
+            rows.append((name, title, *_cells(_values(found, effect, measure), _in_form(measure))))
+    if found.text is not None:
+        text = found.text
+        name = f"text ({text.num_tokens:,} tokens)"
+        rows.append((name, "perplexity", *_cells(list(text.runs), _perplexity)))
     head = ["prompts", "measure", "full model", "without the circuit"]
     head += ["without random circuits"] * bool(count)
     return table("What is forgotten, and what else breaks", head, rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from kcircuits.report.html import Html, scrolling, tag
+from kcircuits.display.html import Html, scrolling, tag
 from kcircuits.report.sections.numbers import number
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kcircuits.display.html import Html, tag
 from kcircuits.graph import Graph, head_of, layer_of
-from kcircuits.report.html import Html, tag
 
 _STEP = 14
 _LEFT = 30  # room for the layers' numbers

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kcircuits.analysis.role_results import ROLES
+from kcircuits.display.html import Html, tag, void
 from kcircuits.report.graph_data import CHANGES
-from kcircuits.report.html import Html, tag, void
-from kcircuits.report.readings.roles_json import ROLES
 
 _KINDS = {"q": "query", "k": "key", "v": "value", "mlp": "MLP", "logits": "logits"}
 _HELP = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 
+from kcircuits.display.html import Html, scrolling, section, tag
 from kcircuits.report.command_line import discover_command, evaluate_command, sizes_command
-from kcircuits.report.html import Html, scrolling, section, tag
 from kcircuits.report.results import Results
 
 

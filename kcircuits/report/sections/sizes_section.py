@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from kcircuits.report.html import Html, scrolling, section, table, tag
+from kcircuits.display.html import Html, scrolling, section, table, tag
 from kcircuits.report.inline_svg import inline_svg
 from kcircuits.report.sections.numbers import NOTHING, number
-from kcircuits.report.size_plot import sizes_svg
 from kcircuits.sizes import LEVELS, MethodCurve, SizeComparison
+from kcircuits.sizes.size_plot import sizes_svg
 
 
 def sizes_section(comparison: SizeComparison) -> Html:

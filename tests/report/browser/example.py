@@ -10,8 +10,8 @@ from kcircuits.circuit import Circuit
 from kcircuits.graph import Graph
 from kcircuits.random_circuits import random_connected_mask
 from kcircuits.report.page import write_report
-from kcircuits.report.strongest import strongest_part
 from kcircuits.sizes import MethodCurve, Point, SizeComparison
+from kcircuits.strongest import strongest_part
 from tests.circuits import circuit_of, circuit_of_mask
 from tests.report.readings.documents import roles, write_readings
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from kcircuits.analysis.ablations import HeadAblation
-from kcircuits.analysis.hallucination_results import AnswerCurve, Decision, Hallucination, Hallucinations
-from kcircuits.analysis.in_context_results import AddedHead, InContext
-from kcircuits.analysis.knockout import Knockout, PromptsEffect, TextEffect
-from kcircuits.analysis.node_reader import NodeReading
+from kcircuits.analysis.ablations import AblatedRuns, RunMeans
+from kcircuits.analysis.hallucination_results import (
+    AnswerCurve,
+    Decision,
+    Hallucination,
+    Hallucinations,
+    recurring_nodes,
+)
+from kcircuits.analysis.heads_results import NodeReading
+from kcircuits.analysis.in_context_results import ASKED, AddedHead, CircuitNodes, InContext
+from kcircuits.analysis.knockout_results import Knockout, PromptsEffect, TextEffect
 from kcircuits.analysis.prompt_texts import PromptText
 from kcircuits.circuit import Circuit
-from kcircuits.editing.explanation import (
-    BeforeAfter,
-    Explanation,
-    HeadChange,
-    NamesChange,
-    NodeChange,
-    ObjectCurves,
-)
+from kcircuits.editing.changes import BeforeAfter, HeadChange, NamesChange, NodeChange, ObjectCurves
+from kcircuits.editing.explanation import Explanation
 from kcircuits.editing.measures import EditMeasures
 from kcircuits.editing.report import EditReport
 from kcircuits.editing.request import EditRequest
@@ -48,7 +48,7 @@ def hallucination(circuit: Circuit, num_errors: int = 2, text: str = " French") 
             )
         )
     settings = {"num_prompts": 7, "num_errors": num_errors}
-    return _plain(Hallucinations(circuit.model, settings, tuple(errors)).to_json())
+    return _plain(Hallucinations(circuit.model, settings, tuple(errors), recurring_nodes(errors)).to_json())
 
 
 def icl(circuit: Circuit, text: str = "plain") -> dict[str, Any]:
@@ -57,16 +57,21 @@ def icl(circuit: Circuit, text: str = "plain") -> dict[str, Any]:
         AddedHead("a0.h1", 2.0, dict(_parts(object=0.75, query=0.25))),
         AddedHead("a1.h0", 1.0, dict(_parts(start=0.5, separator=0.5))),
     )
-    runs = {"zero-shot": _run(20.0, 1.0, 8.0, 2.0), "few-shot": _run(1.0, 1.0, 1.0, 3.0)}
+    runs = {
+        "zero-shot": RunMeans.of(_run(20.0, 1.0, 8.0, 2.0)),
+        "few-shot": RunMeans.of(_run(1.0, 1.0, 1.0, 3.0)),
+    }
     ablations = {
-        name: HeadAblation("added", ("a0.h1", "a1.h0"), _run(*ranks), (_run(1, 1, 1, 9), _run(1, 1, 7, 9)))
+        name: AblatedRuns(
+            "added", ("a0.h1", "a1.h0"), _run(*ranks), (_run(1, 1, 1, 9), _run(1, 1, 7, 9))
+        ).means()
         for name, ranks in (("zero-shot", (30, 1, 9, 4)), ("few-shot", (1, 5, 1, 3)))
     }
     return _plain(
         InContext(
             model=circuit.model,
             settings={"num_prompts": 4, "ablation": text},
-            circuits={"zero-shot": circuit, "few-shot": circuit},
+            nodes=dict.fromkeys(ASKED, CircuitNodes(len(circuit.edges), circuit.nodes)),
             runs=runs,
             added=heads,
             ablations=ablations,  # type: ignore[arg-type]

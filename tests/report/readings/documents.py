@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from kcircuits.analysis.compare import Compared, Comparison
+from kcircuits.analysis.ablations import HeadAblation, RunMeans
+from kcircuits.analysis.compare_results import Compared, Comparison
+from kcircuits.analysis.role_results import HeadRole, MlpWrite, Roles
 from kcircuits.analysis.two_hop import Contained, TwoHop
 from kcircuits.circuit import Circuit
 from tests.report.readings.behaviours import edits, explain, hallucination, icl, knockout
@@ -94,34 +96,30 @@ def heads(circuit: Circuit, num_prompts: int = 2, text: str = " French") -> dict
 def roles(circuit: Circuit, text: str = "mover") -> dict[str, Any]:
     """The circuit's heads as movers, relation heads and mixtures in turn."""
     names = [node for node in circuit.nodes if node.startswith("a")]
-    kinds = ("mover", "relation", "mixture")
     found = [
-        {
-            "node": node,
-            "role": kinds[index % 3],
-            "ratio": (20.5, 0.05, 1.5)[index % 3],
-            "low": 0.01,
-            "high": 40.0 - index,
-            "subject_write": 1.5 - index,
-            "relation_write": -0.25,
-        }
+        HeadRole(
+            node,
+            (1.0 - index, 2.0 - index),
+            (-0.25, -0.25),
+            (20.5, 0.05, 1.5)[index % 3],
+            0.01,
+            40.0 - index,
+        )
         for index, node in enumerate(names)
     ]
-    ablation = {
-        "role": text,
-        "heads": names[:1],
-        "metric": 3.5,
-        "hit": 0.25,
-        "random_metric": [0.5, 1.0, 1.5],
-    }
-    return {
-        "format": "kcircuits-roles/1",
-        "model": circuit.model,
-        "settings": {},
-        "heads": found,
-        "mlps": [{"node": "m0", "logit": 1.25, "low": 1.0, "high": 1.5}],
-        "ablations": [ablation],
-    }
+    spread = (0.5, 1.0, 1.5)
+    ablation = HeadAblation(
+        text, tuple(names[:1]), RunMeans(3.5, 0.25, 0.0), dict.fromkeys(("metric", "hit", "accuracy"), spread)
+    )
+    made = Roles(
+        model=circuit.model,
+        settings={},
+        heads=tuple(found),
+        mlps=(MlpWrite("m0", 1.25, 1.0, 1.5),),
+        full=RunMeans(0.5, 1.0, 0.75),
+        ablations=(ablation,),
+    )
+    return dict(json.loads(json.dumps(made.to_json())))
 
 
 def overlaps(circuit: Circuit, text: str = "French") -> dict[str, Any]:

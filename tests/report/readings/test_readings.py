@@ -7,85 +7,86 @@ from typing import Any
 
 import pytest
 
+from kcircuits.analysis.compare_results import Comparison
+from kcircuits.analysis.curves_results import Curves
+from kcircuits.analysis.hallucination_results import Hallucinations
+from kcircuits.analysis.heads_results import HeadReadings
+from kcircuits.analysis.in_context_results import InContext
+from kcircuits.analysis.knockout_results import Knockout
+from kcircuits.analysis.role_results import Roles
+from kcircuits.editing.explanation import Explanation
+from kcircuits.editing.report import EditReport
 from kcircuits.errors import KCircuitsError
-from kcircuits.report.readings import (
-    comparison_json,
-    curves_json,
-    edits_json,
-    explain_json,
-    hallucination_json,
-    heads_json,
-    icl_json,
-    knockout_json,
-    roles_json,
-)
 from tests.report.readings.behaviours import edits, explain, hallucination, icl, knockout
 from tests.report.readings.documents import curves, heads, overlaps, roles
 from tests.report.results import circuit
 
 MADE = {
-    "curves": (curves_json.read, lambda: curves(circuit())),
-    "heads": (heads_json.read, lambda: heads(circuit())),
-    "roles": (roles_json.read, lambda: roles(circuit())),
-    "comparison": (comparison_json.read, lambda: overlaps(circuit())),
-    "hallucination": (hallucination_json.read, lambda: hallucination(circuit())),
-    "icl": (icl_json.read, lambda: icl(circuit())),
-    "knockout": (knockout_json.read, lambda: knockout(circuit())),
-    "explain": (explain_json.read, lambda: explain(circuit())),
-    "edits": (edits_json.read, lambda: edits(circuit())),
+    "curves": (Curves, lambda: curves(circuit())),
+    "heads": (HeadReadings, lambda: heads(circuit())),
+    "roles": (Roles, lambda: roles(circuit())),
+    "comparison": (Comparison, lambda: overlaps(circuit())),
+    "hallucination": (Hallucinations, lambda: hallucination(circuit())),
+    "icl": (InContext, lambda: icl(circuit())),
+    "knockout": (Knockout, lambda: knockout(circuit())),
+    "explain": (Explanation, lambda: explain(circuit())),
+    "edits": (EditReport, lambda: edits(circuit())),
 }
 
 
 @pytest.mark.parametrize("name", MADE)
 def test_round_trip(tmp_path, name):
-    read, make = MADE[name]
+    kind, make = MADE[name]
     path = tmp_path / f"{name}.json"
     path.write_text(json.dumps(make() | {"a key of later": [1]}))
-    assert read(path) == make() | {"a key of later": [1]}
+    loaded = kind.load(path)
+    assert without_summary(json.loads(loaded.to_text())) == without_summary(make())
+    loaded.save(path)
+    assert kind.load(path) == loaded
 
 
-def test_what_may_be_missing(tmp_path):
-    path = tmp_path / "some.json"
+def without_summary(document: dict[str, Any]) -> dict[str, Any]:
+    """What follows from the rest is computed anew."""
+    return {key: value for key, value in document.items() if key != "summary"}
+
+
+def test_what_may_be_missing():
     document = curves(circuit())
     document["circuit"] = False
-    del document["summary"]["circuit"]
     for prompt in document["prompts"]:
         prompt["subject"] = None
         del prompt["runs"]["circuit"]
-        prompt["runs"]["full"]["subject_best_rank"] = None
-    document["summary"]["full"]["subject_best_rank"] = None
-    path.write_text(json.dumps(document))
-    assert curves_json.read(path) == document
-    few = roles(circuit())
-    few["heads"][0] |= {"ratio": None, "low": None, "high": None}
-    few["ablations"][0]["random_metric"] = None
-    path.write_text(json.dumps(few))
-    assert roles_json.read(path) == few
+        prompt["runs"]["full"] |= dict.fromkeys(("subject_best_rank", "subject_last_probability"))
+    loaded = Curves.from_json(document)
+    assert loaded.to_json()["prompts"] == document["prompts"]
+    assert loaded.to_json()["summary"]["full"]["subject_best_rank"] is None
 
 
-def test_what_behaviours_may_lack(tmp_path):
-    path = tmp_path / "some.json"
+def test_what_behaviours_may_lack():
     nothing_added = icl(circuit()) | {"added": [], "ablations": {"zero-shot": None, "few-shot": None}}
     no_text = knockout(circuit()) | {"text": None}
     for effect in no_text["effects"]:
         effect["random"] = []
-    nowhere = explain(circuit()) | {
-        "shares": None,
-        "subject_rise": None,
-        "last_rise": None,
-        "subject_lead": None,
-        "changes": [],
-    }
+    nowhere = explain(circuit()) | {"shares": None, "changes": [], "heads": []}
     alone = overlaps(circuit()) | {"two_hop": None, "backbone": [], "frequency": {}}
-    for read, document in (
-        (icl_json.read, nothing_added),
-        (knockout_json.read, no_text),
-        (explain_json.read, nowhere),
-        (comparison_json.read, alone),
-        (edits_json.read, edits(circuit()) | {"perplexity": None}),
+    for kind, document in (
+        (InContext, nothing_added),
+        (Knockout, no_text),
+        (Explanation, nowhere),
+        (Comparison, alone),
+        (EditReport, edits(circuit()) | {"perplexity": None}),
     ):
-        path.write_text(json.dumps(document))
-        assert read(path) == document
+        assert json.loads(kind.from_json(document).to_text()) == document
+
+
+def test_edits_of_older_versions():
+    document = edits(circuit())
+    del document["means_before"], document["left_out"]
+    for edit in document["edits"]:
+        del edit["before"], edit["margin"]
+    loaded = EditReport.from_json(document)
+    assert (loaded.before, loaded.margins, loaded.left_out) == ((), (), ())
+    assert loaded == EditReport.from_json(edits(circuit()))
 
 
 SPOILT: list[tuple[str, list[Any], Any, str]] = [
@@ -98,14 +99,19 @@ SPOILT: list[tuple[str, list[Any], Any, str]] = [
     ("curves", ["prompts", 0, "subject"], [2, 2], "two rising token positions"),
     ("curves", ["prompts", 0, "runs", "full", "rank"], [1], "prompt 0, run 'full': 'rank' must be 3 numbers"),
     ("curves", ["prompts", 0, "runs", "circuit"], None, "run 'circuit' must be an object"),
-    ("curves", ["summary", "full", "rank"], None, "summary of 'full', 'rank' must be an object"),
-    ("curves", ["summary", "full", "rank", "low"], [1, 2, "3"], "'low' must be 3 numbers"),
     ("heads", ["prompts"], {}, "'prompts' must be a list"),
     ("heads", ["prompts", 0, "nodes", 1, "position"], 4, "node 1: 'position' is 4, and there are 4 tokens"),
     ("heads", ["prompts", 0, "nodes", 0, "logit"], True, "'logit' must be a number"),
     ("heads", ["prompts", 0, "nodes", 0, "top"], [["a"]], "'top' must be a list of tokens"),
     ("heads", ["prompts", 0, "nodes", 2, "attention"], [1], "'attention' must be 4 numbers or null"),
-    ("roles", ["heads", 0, "role"], "boss", "heads, 0: 'role' must be one of mover, relation, mixture"),
+    (
+        "roles",
+        ["heads", 0, "per_prompt", "subject_write"],
+        [1.0],
+        "1 prompts in 'subject_write', 2 in",
+    ),
+    ("roles", ["full"], {}, "full: the key 'metric' is missing"),
+    ("heads", ["prompts", 0, "nodes", 0, "node"], "m7", "'m7' is no node of"),
     ("roles", ["mlps", 0, "logit"], None, "mlps, 0: 'logit' must be a number"),
     ("roles", ["ablations", 0, "random_metric"], [1, 2], "three numbers"),
     ("comparison", ["circuits", 0, "edges"], -1, "circuit 0: 'edges' must be a whole number"),
@@ -118,7 +124,6 @@ SPOILT: list[tuple[str, list[Any], Any, str]] = [
     ("comparison", ["frequency", "two hops"], [], "all domains have as many layers, got [0, 2]"),
     ("comparison", ["two_hop", "parts"], ["French"], "'parts' must be two names"),
     ("comparison", ["two_hop", "of_both"], {"nodes": 1}, "what is contained, 2: the key 'edges' is missing"),
-    ("comparison", ["two_hop", "p_value"], [1, 2], "'p_value' must be an object"),
     ("hallucination", ["prompts"], [], "there is no error in it"),
     ("hallucination", ["settings"], {"num_prompts": 3}, "settings: the key 'num_errors' is missing"),
     ("hallucination", ["prompts", 0, "runs", "wrong"], {"rank": [1, 2, 3]}, "the key 'probability' is"),
@@ -133,7 +138,7 @@ SPOILT: list[tuple[str, list[Any], Any, str]] = [
     ("icl", ["ablations", "few-shot"], None, "ablation 'few-shot' must be an object"),
     ("icl", ["ablations", "zero-shot", "random_accuracy"], [1], "three numbers (low, mean, high)"),
     ("knockout", ["effects"], [], "nothing was measured"),
-    ("knockout", ["effects", 0, "full"], {"metric": 1}, "effects, 0, 'full': the key 'hit_at_k' is missing"),
+    ("knockout", ["effects", 0, "full"], {"metric": 1}, "effects, 0, 'full' must have 'per_prompt' values"),
     ("knockout", ["effects", 1, "random"], [], "as many random circuits everywhere, got [0, 2]"),
     ("knockout", ["text", "full"], 0, "text: 'full' must be a number above 0"),
     ("knockout", ["text"], 3, "text must be an object"),
@@ -143,13 +148,11 @@ SPOILT: list[tuple[str, list[Any], Any, str]] = [
     ("explain", ["circuit", "edges", "lost"], None, "circuit, 'edges': 'lost' must be a list of names"),
     ("explain", ["curves", "new", "after", "last", "rank"], [3, 2], "'new', after, 'last': 'rank' must be 3"),
     ("explain", ["curves", "old"], {"before": {}}, "curves of 'old': the key 'after' is missing"),
-    ("explain", ["shares"], {"edited": 1}, "shares: the key 'later heads' is missing"),
     ("explain", ["changes", 0, "kind"], "new", "changes, 0: 'kind' must be one of edited, later heads"),
     ("explain", ["heads", 0, "after", "attention"], [1], "heads, 0, after: 'attention' must be 3 numbers"),
     ("explain", ["heads", 0, "after", "attention"], None, "'attention' must be a row of numbers"),
     ("explain", ["heads", 0, "before"], None, "heads, 0: 'before' must be an object"),
     ("explain", ["logits"], [1], "'logits' must be two numbers"),
-    ("edits", ["means"], {}, "means: the key 'efficacy' is missing"),
     ("edits", ["edits", 0, "measures", "fluency"], "low", "edit 0, 'measures': 'fluency' must be a number"),
     ("edits", ["edits", 1, "failed"], None, "edit 1 must have either 'measures' or the reason"),
     ("edits", ["perplexity"], 3, "two numbers, before and after, or null"),
@@ -158,7 +161,7 @@ SPOILT: list[tuple[str, list[Any], Any, str]] = [
 
 @pytest.mark.parametrize(("name", "place", "value", "message"), SPOILT, ids=lambda part: str(part)[:40])
 def test_what_is_wrong_is_said(tmp_path, name, place, value, message):
-    read, make = MADE[name]
+    kind, make = MADE[name]
     document = make()
     inner = document
     for key in place[:-1]:
@@ -167,7 +170,7 @@ def test_what_is_wrong_is_said(tmp_path, name, place, value, message):
     path = tmp_path / f"{name}.json"
     path.write_text(json.dumps(document))
     with pytest.raises(KCircuitsError, match=f"{name}.json: ") as caught:
-        read(path)
+        kind.load(path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -178,4 +181,4 @@ def test_other_files(tmp_path, name, content):
     path = tmp_path / "some.json"
     path.write_bytes(content)
     with pytest.raises(KCircuitsError, match=r"some\.json: "):
-        MADE[name][0](path)
+        MADE[name][0].load(path)

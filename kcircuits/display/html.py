@@ -1,0 +1,95 @@
+"""HTML from parts: whatever is not HTML already is escaped."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+from kcircuits.display.text import printable
+
+LONGEST_TEXT = 2000
+
+
+class Html(str):
+    """Text that is HTML and goes into a page as it is; only this module and `inline_svg` make it."""
+
+    __slots__ = ()
+
+
+def escaped(content: object) -> Html:
+    """HTML as it is, and anything else as text."""
+    return content if isinstance(content, Html) else Html(html.escape(printable(content, LONGEST_TEXT)))
+
+
+def joined(parts: Iterable[object]) -> Html:
+    """Parts one after the other."""
+    return Html("\n".join(map(escaped, parts)))
+
+
+def tag(name: str, /, *content: object, **attributes: str) -> Html:
+    """An element.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    content
+        What is in it; text is escaped.
+    attributes
+        Their values are escaped; a "_" in a name stands for "-", and one at the end for nothing.
+
+    Examples
+    --------
+    >>> tag("p", "a < b", class_="note")
+    '<p class="note">a &lt; b</p>'
+    """
+    return Html(f"<{name}{_written(attributes)}>{joined(content)}</{name}>")
+
+
+def void(name: str, /, **attributes: str) -> Html:
+    """An element that has no content, such as "input".
+
+    Examples
+    --------
+    >>> void("input", type="checkbox", checked="")
+    '<input type="checkbox" checked="">'
+    """
+    return Html(f"<{name}{_written(attributes)}>")
+
+
+def _written(attributes: dict[str, str]) -> str:
+    return "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escaped(value)}"' for key, value in attributes.items()
+    )
+
+
+def table(
+    caption: str, head: Sequence[str], rows: Iterable[Sequence[object]], sortable: bool = False
+) -> Html:
+    """A table whose first column names the rows; on a narrow screen it scrolls, by keyboard too.
+
+    One that is `sortable` sorts by a column when its title is pressed, where scripts run.
+    """
+    titles = tag("tr", *(tag("th", title, scope="col") for title in head))
+    body = (
+        tag("tr", tag("th", first, scope="row"), *(tag("td", each) for each in rest)) for first, *rest in rows
+    )
+    parts = tag("caption", caption), tag("thead", titles), tag("tbody", *body)
+    made = tag("table", *parts, class_="sortable") if sortable else tag("table", *parts)
+    return scrolling(made, caption)
+
+
+def scrolling(content: Html, label: str) -> Html:
+    """A part of the page that scrolls by itself where it is too wide; it takes the focus, for keys."""
+    return tag("div", content, class_="scrolls", role="region", aria_label=label, tabindex="0")
+
+
+def section(identifier: str, title: str, *content: object) -> Html:
+    """A section of the page with its heading; `identifier` is one of our own words."""
+    heading = tag("h2", title, id=f"{identifier}-title")
+    return tag("section", heading, *content, id=identifier, aria_labelledby=f"{identifier}-title")
+
+
+def definitions(pairs: Iterable[tuple[str, object]]) -> Html:
+    """A list of terms and their values."""
+    return tag("dl", *(tag("div", tag("dt", term), tag("dd", value)) for term, value in pairs))

@@ -1,0 +1,31 @@
+"""One number for every head and MLP as a map: a row per layer, a column per head, then one for the MLPs."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+
+def draw_node_grid(axes: Axes, grid: np.ndarray, title: str) -> None:
+    """Draw values, float [L, H + 1], into axes: blue below 0, red above; NaN stays empty."""
+    num_heads = grid.shape[1] - 1
+    known = np.abs(grid[np.isfinite(grid)])
+    largest = float(known.max(initial=0)) or 1.0
+    image = axes.imshow(
+        grid,
+        cmap="RdBu_r",
+        vmin=-largest,
+        vmax=largest,
+        aspect="auto",
+        origin="lower",
+        interpolation="none",
+    )
+    axes.axvline(num_heads - 0.5, color="#333333", linewidth=0.8)
+    shown = range(0, num_heads, max(1, num_heads // 8))
+    axes.set_xticks([*shown, num_heads], [*map(str, shown), "MLP"])
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("head")
+    axes.set_ylabel("layer")
+    axes.set_title(title, fontsize=9)
+    axes.figure.colorbar(image, ax=axes, shrink=0.8)

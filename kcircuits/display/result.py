@@ -1,0 +1,181 @@
+"""What every result can do: show, tabulate, draw, save and load itself, and be compared with another."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+
+import numpy as np
+
+from kcircuits.display.frame import frame_html
+from kcircuits.documents import naming, parse_json, read_text
+from kcircuits.errors import KCircuitsError
+from kcircuits.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+R = TypeVar("R", bound="Result")
+Panels = Mapping[str, Callable[["Axes", Any], None]]
+"""Functions that draw one aspect of a result into axes, by name; the first is the default."""
+
+
+class ByContent:
+    """A dataclass with arrays, compared by what is in it."""
+
+    def __eq__(self, other: object) -> bool:
+        return alike(self, other) if type(self) is type(other) else NotImplemented
+
+
+class Shown(ABC):
+    """A result that shows, tabulates and draws itself. A frozen dataclass without its own `repr` and `eq`."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """What it is, and what came out, in at most three short lines."""
+
+    @abstractmethod
+    def table(self) -> DataFrame:
+        """The numbers as a pandas table."""
+
+    @abstractmethod
+    def panels(self) -> Panels:
+        """What can be drawn of it, by the name that `plot` takes; the first is drawn by default."""
+
+    def plot(self, ax: Axes | None = None, panel: str | None = None) -> Axes:
+        """Draw into axes.
+
+        Parameters
+        ----------
+        ax
+            matplotlib axes; None makes a new figure through pyplot.
+        panel
+            What is drawn, one of the names of `panels()`; None draws the first.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The given axes, or the new ones.
+
+        Raises
+        ------
+        KCircuitsError
+            If there is no such panel.
+        """
+        panels = self.panels()
+        name = next(iter(panels)) if panel is None else panel
+        if name not in panels:
+            raise KCircuitsError(f"panel must be one of {', '.join(panels)}; got {panel!r}")
+        if ax is None:
+            from matplotlib import pyplot
+
+            ax = pyplot.subplots(layout="constrained")[1]
+        panels[name](ax, self)
+        return ax
+
+    def __repr__(self) -> str:
+        return self.describe()
+
+    def _repr_html_(self) -> str | None:
+        """The description and the first rows of the table, for notebooks."""
+        return frame_html(self.describe(), self.table())
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are of the same kind and hold the same values; NaN equals NaN."""
+        return alike(self, other) if type(self) is type(other) else NotImplemented
+
+    def __hash__(self) -> int:
+        self._refuse_hash()
+
+    def _refuse_hash(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} has no hash, because it holds mappings or arrays: "
+            "compare with ==, or use its to_json() text as a key"
+        )
+
+
+class Result(Shown):
+    """A result that is kept as a JSON file."""
+
+    WHAT: ClassVar[str]
+    """What its file is, for errors."""
+    INDENT: ClassVar[int | None] = 1
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """The content of its file as JSON values."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls: type[R], document: object) -> R:
+        """The result that a document of `to_json` holds.
+
+        Raises KCircuitsError if the document is anything else.
+        """
+
+    def to_text(self) -> str:
+        """The content of its file; raises KCircuitsError if a value of it is not JSON."""
+        try:
+            return json.dumps(self.to_json(), indent=self.INDENT, allow_nan=False) + "\n"
+        except (TypeError, ValueError, RecursionError) as error:
+            raise KCircuitsError(f"the {self.WHAT} cannot be written as JSON: {error}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON, atomically.
+
+        Raises KCircuitsError if the place cannot be written or a value is not JSON.
+        """
+        write_atomically(path, self.to_text())
+
+    @classmethod
+    def load(cls: type[R], path: str | Path) -> R:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        KCircuitsError
+            If the file cannot be read, comes from a newer version, or is anything else. The message starts
+            with the path.
+        """
+        with naming(path):
+            return cls.from_json(parse_json(read_text(path, cls.WHAT), cls.WHAT))
+
+
+def with_legend(draw: Callable[[Axes, Any], None]) -> Callable[[Axes, Any], None]:
+    """The same drawing with a legend inside the axes, for panels whose figure has one for all of them."""
+
+    @wraps(draw)
+    def drawn(axes: Axes, result: Any) -> None:
+        draw(axes, result)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8)
+
+    return drawn
+
+
+def alike(first: Any, second: Any) -> bool:
+    """Whether two values are the same: arrays and dataclasses by content, lists like tuples, NaN like NaN.
+
+    Examples
+    --------
+    >>> alike({"a": np.array([1.0, np.nan])}, {"a": np.array([1.0, np.nan])})
+    True
+    """
+    if isinstance(first, np.ndarray) or isinstance(second, np.ndarray):
+        if not (isinstance(first, np.ndarray) and isinstance(second, np.ndarray)):
+            return False
+        return np.array_equal(first, second, equal_nan=first.dtype.kind == second.dtype.kind == "f")
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(alike(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return len(first) == len(second) and all(map(alike, first, second))
+    if is_dataclass(first) and type(first) is type(second):
+        names = [field.name for field in fields(first) if field.compare]
+        return all(alike(getattr(first, name), getattr(second, name)) for name in names)
+    return bool(first == second) or (first != first and second != second)

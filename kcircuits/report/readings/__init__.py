@@ -1,1 +1,0 @@
-"""What was read off a model or a circuit, as its files have it: read with distrust, one module per format."""

@@ -1,0 +1,19 @@
+"""Scores of edges as a picture: what every head and MLP sends on."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+
+from kcircuits.display.node_grid import draw_node_grid
+from kcircuits.display.result import Panels
+from kcircuits.scores import Scores
+
+
+def draw_nodes(axes: Axes, scores: Scores) -> None:
+    """The node score of every head and MLP (`Scores.of_senders`) as a map."""
+    graph = scores.graph
+    grid = scores.of_senders()[1:].reshape(graph.num_layers, graph.num_heads + 1)
+    draw_node_grid(axes, grid, "sum of the scores of a node's outgoing edges")
+
+
+PANELS: Panels = {"nodes": draw_nodes}
