@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.huggingface import garbage_kept
@@ -47,7 +49,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     from kcircuits.cli.app import app
 
     try:
-        status = app(args=arguments, prog_name="kcircuits", standalone_mode=False)
+        with _warnings_in_a_line():
+            status = app(args=arguments, prog_name="kcircuits", standalone_mode=False)
     except typer.TyperException as error:  # an option that is unknown, missing or of the wrong type
         _say(f"{error.format_message()} (see --help)")
         return BAD_INPUT
@@ -63,6 +66,24 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _say(_first_line(str(error)))
         return FAILED
     return status if isinstance(status, int) else OK
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Print warnings about prompts as the command line's own, without the place in the code."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            from kcircuits.data.prompt_warnings import PromptWarning
+
+            if issubclass(category, PromptWarning):
+                _say(f"warning: {message}")
+            else:
+                others(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _can_be_said_in_a_line(error: RuntimeError) -> bool:

@@ -11,6 +11,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
+from kcircuits.data.prompt_warnings import gathered
 from kcircuits.data.tokens import tokenise_text
 from kcircuits.editing.checks import AT_START, check_agreement, check_new
 from kcircuits.editing.delta import Delta, LowRank, matrix_name
@@ -184,7 +185,8 @@ def tokenised(
                     f"{spec.family} norms what its MLPs write: a value cannot be spread over layers; give one"
                 )
         prefixes = sampled_prefixes(model, num_prefixes, seed)
-    edits = [tokenise_edit(model, request, prefixes) for request in requests]
+    with gathered():
+        edits = [tokenise_edit(model, request, prefixes) for request in requests]
     check_new(spec, requests, edits)
     return edits
 
