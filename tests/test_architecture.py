@@ -12,7 +12,17 @@ from kcircuits.discover import METHODS
 # From the ground up; modules of one line may import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "_native", "_C", "callable_package", "file_kinds"),
-    ("documents", "json_records", "files", "tensor_files", "graph", "memory", "metrics", "profile"),
+    (
+        "documents",
+        "json_records",
+        "files",
+        "interrupts",
+        "tensor_files",
+        "graph",
+        "memory",
+        "metrics",
+        "profile",
+    ),
     ("paths", "json_cursor"),
     ("identity", "random_circuits", "ops"),
     ("circuit", "circuit_json", "scores_file"),
