@@ -46,13 +46,15 @@ class Model:
     `tokenizer` is None where the folder has none (prompts are ids then); else a
     `kcircuits.model.tokenizer.FastTokenizer`, or where that would not do the same, the Hugging Face one.
     `identity` is what circuit.json keeps of the model (`kcircuits.model.identity`). `account` says what
-    became of each key of the configuration; None for a model that was not read from files.
+    became of each key of the configuration; None for a model that was not read from files. `folder` is the
+    Hugging Face folder that its weights were read from, for a `.gguf` file the one in the cache, or None.
     """
 
     spec: ModelSpec
     tokenizer: Any | None
     identity: dict[str, Any]
     account: ConfigAccount | None = None
+    folder: Path | None = None
 
 
 def load_model(
@@ -130,7 +132,8 @@ def load_model(
         except Exception as error:  # tokenizers and Transformers raise errors of many types
             raise KCircuitsError(f"cannot load the model in {folder}: {first_line(error)}") from error
         name = path.stem if from_gguf else path.resolve().name
-        return Model(spec, tokenizer, identity_of(name, spec, digest.result()), account)
+        read = None if dtype == "stored" else folder.resolve()
+        return Model(spec, tokenizer, identity_of(name, spec, digest.result()), account, read)
 
 
 def source_path(source: str | Path) -> tuple[Path, bool]:
@@ -172,14 +175,14 @@ def _with_weights(
     dtype: torch.dtype | Kept,
     device: torch.device,
 ) -> tuple[ModelSpec, ConfigAccount]:
-    outline = _outline(folder, config, weights, digest)
+    outline = outline_of(folder, config, weights, digest)
     if isinstance(dtype, torch.dtype):
         return realised(outline, weights, dtype, device), outline.account
     plain = realised(outline, weights, None, torch.device("cpu"))
     return quantised(plain, BITS[dtype], device), outline.account
 
 
-def _outline(folder: Path, config: dict[str, Any], weights: dict[str, Tensor], digest: str) -> Outline:
+def outline_of(folder: Path, config: dict[str, Any], weights: dict[str, Tensor], digest: str) -> Outline:
     """The kept outline of such a configuration with such weights, or one that is kept from now on."""
     name = digest_of(json.dumps(config).encode(), digest.encode())
     kept = kept_outline(name, weights)
