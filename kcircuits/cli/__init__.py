@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from kcircuits.cli.streams import open_standard_streams
 from kcircuits.errors import KCircuitsError
 from kcircuits.interrupts import SIGNALS, Terminated
+from kcircuits.memory import is_about_memory
 from kcircuits.model.huggingface import garbage_kept
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -118,7 +119,7 @@ def _warnings_in_a_line() -> Iterator[None]:
 
 def _can_be_said_in_a_line(error: RuntimeError) -> bool:
     """The search contradicts itself, or torch cannot allocate; all else needs its traceback."""
-    return type(error).__name__ == "StaleMetricError" or "not enough memory" in str(error)
+    return type(error).__name__ == "StaleMetricError" or is_about_memory(str(error))
 
 
 def _first_line(text: str) -> str:
