@@ -195,3 +195,18 @@ def _number_in(file: Path) -> int | None:
         return int(file.read_text())
     except (OSError, ValueError):  # no such control group, or "max"
         return None
+
+
+def is_about_memory(text: str) -> bool:
+    """Whether an error of torch says that memory ran out: its allocators raise RuntimeError.
+
+    Examples
+    --------
+    >>> is_about_memory("unable to mmap 5 bytes from file <model>: Cannot allocate memory (12)")
+    True
+    """
+    said = text.lower()
+    return any(
+        part in said
+        for part in ("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory")
+    )

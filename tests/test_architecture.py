@@ -12,7 +12,18 @@ from kcircuits.discovery import METHODS
 # From the lowest level up. Packages of one level may import each other.
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "_native", "_C", "file_kinds"),
-    ("documents", "json_records", "files", "tensor_files", "nodes", "graph", "memory", "metrics", "profile"),
+    (
+        "documents",
+        "json_records",
+        "files",
+        "interrupts",
+        "tensor_files",
+        "nodes",
+        "graph",
+        "memory",
+        "metrics",
+        "profile",
+    ),
     ("option_fields",),
     ("paths", "json_cursor", "display"),
     ("identity", "random_circuits", "ops"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
+from kcircuits.analysis.continuations import told_apart
 from kcircuits.analysis.direct import direct_logits
 from kcircuits.analysis.hallucination_results import (
     AnswerCurve,
@@ -38,7 +40,9 @@ def hallucinations(
     """Find out where wrong answers overtake the right ones, and which nodes decide it.
 
     The wrong answer is a prompt's own (`wrong_id`), or else the model's most likely token. Prompts on which
-    it does not end up ahead of the right one are left out. Curves are the logit lens of the full run, as in
+    it does not end up ahead of the right one are left out. So are those where the most likely token continues
+    the sentence without answering, such as " both" or " the" (`kcircuits.analysis.continuations`):
+    `settings["continuations"]` counts these words. Curves are the logit lens of the full run, as in
     `kcircuits.layer_curves`; a node decides by its direct logit to the wrong answer above that to the right
     one (`kcircuits.analysis.direct`).
 
@@ -63,13 +67,24 @@ def hallucinations(
         for prompt, top in zip(given, tops, strict=True)
         if prompt.wrong_id is not None or top != prompt.answer_id
     ]
+    own = [
+        prompt.wrong_id is not None
+        for prompt, top in zip(given, tops, strict=True)
+        if prompt.wrong_id is not None or top != prompt.answer_id
+    ]
+    errors, words = told_apart(model.tokenizer, errors, own)
     found = _explain(model, errors, budget) if errors else []
     if not found:
+        instead = (
+            f"; {words.total()} times it continues the sentence, as by {next(iter(words))!r}" if words else ""
+        )
         raise KCircuitsError(
             f"the model makes no error on the {len(given)} prompts: no wrong answer is ahead of the right "
-            "one; give others (of a relation, --top-k 0 takes all facts)"
+            f"one{instead}; give others (of a relation, --top-k 0 takes all facts)"
         )
-    settings = {"num_prompts": len(given), "num_errors": len(found)}
+    settings: dict[str, Any] = {"num_prompts": len(given), "num_errors": len(found)}
+    if words:
+        settings["continuations"] = dict(words.most_common())
     return Hallucinations(model.identity, settings, tuple(found), recurring_nodes(found))
 
 

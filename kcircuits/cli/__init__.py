@@ -1,22 +1,27 @@
 """The command `kcircuits`: what it prints when something goes wrong, and the exit status.
 
-0: done. 2: bad input, one line on stderr, nothing written. 130: Ctrl-C. 1: anything else that ends in one
-line (no compiled module, not enough memory).
+0: done. 2: bad input, one line on stderr, nothing written. 130: Ctrl-C. 143: SIGTERM.
+1: anything else that ends in one line (no compiled module, not enough memory).
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NoReturn
 
+from kcircuits.cli.streams import open_standard_streams
 from kcircuits.errors import KCircuitsError, KCircuitsWarning
+from kcircuits.interrupts import SIGNALS, Terminated
+from kcircuits.memory import is_about_memory
 from kcircuits.model.huggingface import garbage_kept
 
-OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 # OpenMP's threads wait for work by spinning. By default they do so for milliseconds, and where other programs
 # want the cores, too, each of thousands of short regions waits for a thread that spins: a search takes
@@ -28,18 +33,44 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_LIMIT)
+    terminated = False
+
+    def terminate(number: int, frame: FrameType | None) -> NoReturn:
+        nonlocal terminated
+        terminated = True  # typer turns either exception into the status of Ctrl-C
+        raise Terminated
+
     try:
+        open_standard_streams()
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, terminate)
         with garbage_kept():  # until `prepare` has the model: imports make a million objects that stay
             status = run(arguments)
+        _ignore_signals()  # all is done and said, or it was stopped already
     except KeyboardInterrupt:
+        _ignore_signals()
         status = INTERRUPTED
     if status == INTERRUPTED:
         _say("stopped")
         # Not sys.exit: where Ctrl-C came in the middle of an import, Python would end itself by the signal,
         # which some callers do not see as 130.
+        os._exit(_flushed(TERMINATED if terminated else INTERRUPTED))
+    sys.exit(_flushed(status))
+
+
+def _ignore_signals() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _flushed(status: int) -> int:
+    """The exit status once stdout has been written: at the interpreter's end that would fail unsaid."""
+    try:
         sys.stdout.flush()
-        os._exit(status)
-    sys.exit(status)
+    except KCircuitsError as error:
+        _say(str(error))
+        return status or BAD_INPUT
+    return status
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +118,7 @@ def _warnings_in_a_line() -> Iterator[None]:
 
 def _can_be_said_in_a_line(error: RuntimeError) -> bool:
     """The search contradicts itself, or torch cannot allocate; all else needs its traceback."""
-    return type(error).__name__ == "StaleMetricError" or "not enough memory" in str(error)
+    return type(error).__name__ == "StaleMetricError" or is_about_memory(str(error))
 
 
 def _first_line(text: str) -> str:

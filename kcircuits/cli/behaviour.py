@@ -40,7 +40,7 @@ def _show_errors(found: Hallucinations) -> None:
     from kcircuits.display.text import printable
 
     print_rows(
-        f"errors: {len(found.errors)} of {found.settings['num_prompts']} prompts",
+        f"errors: {len(found.errors)} of {found.settings['num_prompts']} prompts{_continuations(found)}",
         ("about", "answer", "wrong", "overtakes", "best rank", "behind", "strongest node"),
         [
             (
@@ -64,6 +64,17 @@ def _show_errors(found: Hallucinations) -> None:
             for node in found.recurring[:_MOST_ROWS]
         ],
     )
+
+
+def _continuations(found: Hallucinations) -> str:
+    """How often the model went on with the sentence instead, and by which words."""
+    from kcircuits.report.text import printable
+
+    words = found.settings.get("continuations", {})
+    if not words:
+        return ""
+    shown = ", ".join(printable(repr(word), 15) for word in list(words)[:3])
+    return f"; in {sum(words.values())} more it continues the sentence without answering: {shown}"
 
 
 def _about(error: Hallucination) -> str:

@@ -137,6 +137,14 @@ def command(
             help="Write edits.json and the edit there, and explain.json with a picture.",
         ),
     ] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(
+            "--export",
+            metavar="DIR",
+            help="Write the edited model there as a Hugging Face folder, with the weights that are measured.",
+        ),
+    ] = None,
     as_json: options.JSON = False,
     quiet: options.QUIET = False,
 ) -> None:
@@ -149,6 +157,7 @@ def command(
     from kcircuits.cli.setup import load
     from kcircuits.documents import naming, read_text
     from kcircuits.editing.edit import EditedModel, edit, edit_each
+    from kcircuits.editing.export import check_export
     from kcircuits.editing.records.reading import ReadRequests, read_requests
     from kcircuits.editing.request import EditRequest
     from kcircuits.files import check_output_folder, written_together
@@ -167,6 +176,8 @@ def command(
         raise KCircuitsError("--identity takes no keys from a --text: give one of them")
     if top_n is not None and not explain:
         raise KCircuitsError("--top-n is of the circuits of --explain: give both")
+    if export is not None and each:
+        raise KCircuitsError("--export writes one model, and --each makes several: give one of them")
     if text is not None:
         with naming(text):
             read_text(text, "text")
@@ -176,6 +187,8 @@ def command(
     if asked != tuple(wanted):
         warn("questions that follow from several edits together are not asked with --each")
     loaded = load(model, memory=None, threads=threads)
+    if export is not None:
+        check_export(loaded, export)
     chosen = guide(loaded)
     show = not (quiet or as_json)
     moments = _moments(loaded, text, identity, seed, show)
@@ -202,6 +215,8 @@ def command(
                 one.save(written[-1])
             if explanation is not None:
                 written += save_explanation(explanation, folder)
+    if export is not None and first is not None:
+        written.append(first.export(export))
     if as_json:
         added = {} if explanation is None else {"explanation": explanation.to_json()}
         print(json.dumps(report.to_json() | added, indent=1, allow_nan=False))

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from kcircuits.data.pairs_csv import csv_pairs, is_csv
+from kcircuits.data.prompt_warnings import gathered, look_at
 from kcircuits.data.records import parse_record
+from kcircuits.data.tokens import TokenisedText, subject_span, tokenise_text
 from kcircuits.data.tokens import answer_id as token_of_answer
-from kcircuits.data.tokens import subject_span, tokenise_text
 from kcircuits.documents import naming, read_text, shown
 from kcircuits.errors import KCircuitsError
 from kcircuits.json_records import Record, parse_records
@@ -129,6 +130,12 @@ def tokenise(
     ------
     KCircuitsError
         If anything of this cannot be used with the model; the message says what and why.
+
+    Warns
+    -----
+    PromptWarning
+        If a prompt ends in a space that belongs to the next word's token, or begins with the text of a
+        special token that the tokenizer adds by itself (BOS).
     """
     if tokenizer is None:
         raise KCircuitsError(
@@ -136,10 +143,11 @@ def tokenise(
             '{"clean_ids": [...], "answer_id": ...} instead of "clean" and "answer"'
         )
     tokens = tokenise_text(tokenizer, clean, "clean")
+    corrupted = None if corrupt is None else tokenise_text(tokenizer, corrupt, "corrupt")
     prompt = Prompt(
         clean_ids=tokens.ids,
         answer_id=token_of_answer(tokenizer, tokens, answer, "answer", allow_multi_token=allow_multi_token),
-        corrupt_ids=None if corrupt is None else tokenise_text(tokenizer, corrupt, "corrupt").ids,
+        corrupt_ids=None if corrupted is None else corrupted.ids,
         wrong_id=None
         if wrong is None
         else token_of_answer(tokenizer, tokens, wrong, "wrong", allow_multi_token=allow_multi_token),
@@ -147,6 +155,7 @@ def tokenise(
         subject=None if subject is None else subject_span(tokenizer, tokens, subject),
     )
     check_fits(prompt, vocab_size, max_positions)
+    _look_at(tokenizer, tokens, corrupted, answer)
     return prompt
 
 
@@ -200,9 +209,10 @@ def read_prompts(
         listed = None if is_csv(text) else parse_records(text, "file of prompts")
     prompts = []
     try:
-        for where, record in csv_pairs(text) if listed is None else _checked(listed):
-            with naming(where):
-                prompts.append(_made(record, tokenizer, vocab_size, max_positions, allow_multi_token))
+        with gathered():
+            for where, record in csv_pairs(text) if listed is None else _checked(listed):
+                with naming(where):
+                    prompts.append(_made(record, tokenizer, vocab_size, max_positions, allow_multi_token))
     except KCircuitsError as error:
         raise KCircuitsError(f"{path}, {error}") from error
     if not prompts:
@@ -355,5 +365,14 @@ def _with_answer_ids(
     if tokenizer is None:
         raise KCircuitsError("this model has no tokenizer, so prompts must be ids in JSON lines")
     tokens = tokenise_text(tokenizer, clean, "clean")
-    corrupt_ids = None if corrupt is None else tokenise_text(tokenizer, corrupt, "corrupt").ids
-    return Prompt(tokens.ids, answer_id, corrupt_ids, wrong_id, text=clean)
+    corrupted = None if corrupt is None else tokenise_text(tokenizer, corrupt, "corrupt")
+    corrupt_ids = None if corrupted is None else corrupted.ids
+    prompt = Prompt(tokens.ids, answer_id, corrupt_ids, wrong_id, text=clean)
+    _look_at(tokenizer, tokens, corrupted, tokenizer.decode([answer_id]))
+    return prompt
+
+
+def _look_at(tokenizer: Any, clean: TokenisedText, corrupt: TokenisedText | None, answer: str) -> None:
+    with gathered():
+        for text in (clean,) if corrupt is None else (clean, corrupt):
+            look_at(tokenizer, text, answer)

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from kcircuits.data.lre import Fact, Relation, parse_relation
+from kcircuits.data.prompt_warnings import gathered
 from kcircuits.data.prompts import Prompt, tokenise
 from kcircuits.data.tokens import SEVERAL_TOKENS, AnswerError
 from kcircuits.documents import naming, parse_json, read_text, shown
@@ -149,6 +150,7 @@ def relation_prompts(
     )
 
 
+@gathered()
 def facts_with_prompts(
     relation: Relation,
     tokenizer: Any | None,

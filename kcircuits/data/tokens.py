@@ -72,6 +72,20 @@ def tokenise_text(tokenizer: Any, text: str, name: str) -> TokenisedText:
     )
 
 
+def ends_in_loose_space(tokenizer: Any, prompt: TokenisedText, following: str) -> bool:
+    """Whether the space at a text's end would be part of the token of the next word, `following`."""
+    word = following.strip()
+    if not prompt.text.endswith(" ") or not word:
+        return False
+    return _ids(tokenizer, prompt.text + word, special=False)[: prompt.num_text_ids] != prompt.text_ids
+
+
+def repeats_special(prompt: TokenisedText) -> bool:
+    """Whether a text begins with the special token that the tokenizer has put in front of it."""
+    special = prompt.ids[: len(prompt.ids) - prompt.num_text_ids]
+    return bool(special) and special[-1] == prompt.text_ids[0]
+
+
 def answer_id(
     tokenizer: Any, prompt: TokenisedText, answer: str, name: str, *, allow_multi_token: bool = False
 ) -> int:

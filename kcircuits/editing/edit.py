@@ -11,9 +11,11 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
+from kcircuits.data.prompt_warnings import gathered
 from kcircuits.data.tokens import tokenise_text
 from kcircuits.editing.checks import AT_START, check_agreement, check_new
 from kcircuits.editing.delta import Delta, LowRank, matrix_name
+from kcircuits.editing.export import export
 from kcircuits.editing.fine_tuning import tuned
 from kcircuits.editing.memit import spread
 from kcircuits.editing.methods import FineTuning, Memit, Method, Rome
@@ -76,6 +78,14 @@ class EditedModel:
     def save(self, path: str | Path) -> None:
         """Write the delta as safetensors, atomically; `load_edit` reads it."""
         self.delta.save(path, self.original.identity["weights_hash"])
+
+    def export(self, folder: str | Path) -> Path:
+        """Write the edited model as a Hugging Face folder, its weights to the bit those of `model`.
+
+        The folder must be new or empty. Raises KCircuitsError if it is not, if the model was not read from a
+        folder or a `.gguf` file, or its matrices are kept in few bits (`kcircuits.editing.export`).
+        """
+        return export(self.original, self.model, self.delta, folder)
 
 
 def edit(
@@ -184,7 +194,8 @@ def tokenised(
                     f"{spec.family} norms what its MLPs write: a value cannot be spread over layers; give one"
                 )
         prefixes = sampled_prefixes(model, num_prefixes, seed)
-    edits = [tokenise_edit(model, request, prefixes) for request in requests]
+    with gathered():
+        edits = [tokenise_edit(model, request, prefixes) for request in requests]
     check_new(spec, requests, edits)
     return edits
 

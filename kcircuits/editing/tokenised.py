@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kcircuits.data.prompt_warnings import gathered, look_at
 from kcircuits.data.tokens import answer_ids, subject_span, tokenise_text
 from kcircuits.editing.request import EditRequest
 from kcircuits.errors import KCircuitsError
@@ -58,9 +59,9 @@ def tokenise_edit(model: Model, request: EditRequest, prefixes: Sequence[str] = 
     if tokenizer is None:
         raise KCircuitsError("this model has no tokenizer, and edits are given as text")
     start = request.prompt.rindex(request.subject)
-    target = answer_ids(
-        tokenizer, tokenise_text(tokenizer, request.prompt, "prompt"), request.target, "target"
-    )
+    prompt = tokenise_text(tokenizer, request.prompt, "prompt")
+    target = answer_ids(tokenizer, prompt, request.target, "target")
+    _look_at_all(tokenizer, request)
 
     def at(text: str, begin: int) -> SubjectPrompt:
         return subject_prompt(tokenizer, text, (begin, begin + len(request.subject)))
@@ -78,6 +79,16 @@ def tokenise_edit(model: Model, request: EditRequest, prefixes: Sequence[str] = 
             f"the model takes {model.spec.max_positions}"
         )
     return edit
+
+
+@gathered()
+def _look_at_all(tokenizer: Any, request: EditRequest) -> None:
+    """Warn of the prompt and of the questions that will be asked about the edit."""
+    asked = [(prompt, request.target) for prompt in (request.prompt, *request.paraphrases)]
+    asked += [(each.prompt, each.answer) for each in (*request.neighbours, *request.portability)]
+    for text, answer in asked:
+        if text.strip():  # a blank question is refused where it is asked
+            look_at(tokenizer, tokenise_text(tokenizer, text, "prompt"), answer)
 
 
 def subject_prompt(tokenizer: Any, text: str, subject: str | tuple[int, int]) -> SubjectPrompt:

@@ -49,12 +49,15 @@ class Model:
     `kcircuits.model.tokenizer.FastTokenizer`, or the Hugging Face one if that gives other results.
     `identity` is what circuit.json stores of the model (`kcircuits.model.identity`). `account` lists what
     happened to each key of the configuration; it is None for a model that was not read from files.
+    `folder` is the Hugging Face folder that its weights were read from (for a GGUF file the one in the
+    cache), or None.
     """
 
     spec: ModelSpec
     tokenizer: Any | None
     identity: dict[str, Any]
     account: ConfigAccount | None = None
+    folder: Path | None = None
 
     def prompt(
         self,
@@ -205,7 +208,8 @@ def load_model(
         except Exception as error:  # tokenizers and Transformers raise errors of many types
             raise KCircuitsError(f"cannot load the model in {folder}: {first_line(error)}") from error
         name = path.stem if from_gguf else path.resolve().name
-        return Model(spec, tokenizer, identity_of(name, spec, digest.result()), account)
+        read = None if dtype == "stored" else folder.resolve()
+        return Model(spec, tokenizer, identity_of(name, spec, digest.result()), account, read)
 
 
 def source_path(source: str | Path) -> tuple[Path, bool]:
@@ -247,14 +251,14 @@ def _with_weights(
     dtype: torch.dtype | Kept,
     device: torch.device,
 ) -> tuple[ModelSpec, ConfigAccount]:
-    outline = _outline(folder, config, weights, digest)
+    outline = outline_of(folder, config, weights, digest)
     if isinstance(dtype, torch.dtype):
         return realised(outline, weights, dtype, device), outline.account
     plain = realised(outline, weights, None, torch.device("cpu"))
     return quantised(plain, BITS[dtype], device), outline.account
 
 
-def _outline(folder: Path, config: dict[str, Any], weights: dict[str, Tensor], digest: str) -> Outline:
+def outline_of(folder: Path, config: dict[str, Any], weights: dict[str, Tensor], digest: str) -> Outline:
     """The cached outline for this configuration and these weights; it is created if missing."""
     name = digest_of(json.dumps(config).encode(), digest.encode())
     kept = kept_outline(name, weights)

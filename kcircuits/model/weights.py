@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.memory import is_about_memory, size_text
 from kcircuits.model.huggingface import first_line
 
 
@@ -21,6 +22,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     ------
     KCircuitsError
         If there are no weights or only pickled ones, or a file is missing, broken, or outside the folder.
+    MemoryError
+        If a file does not fit into the address space that this process may have (`ulimit -v`).
     """
     from safetensors import SafetensorError, safe_open
 
@@ -34,6 +37,11 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
                 weights.update(zip(names, map(tensors.get_tensor, names), strict=True))
         except (OSError, SafetensorError) as error:
             raise KCircuitsError(f"cannot read the weights in {file}: {first_line(error)}") from error
+        except RuntimeError as error:
+            if not is_about_memory(str(error)):
+                raise
+            size = size_text(file.stat().st_size)
+            raise MemoryError(f"not enough memory for the weights in {file}, {size}") from error
     return weights
 
 

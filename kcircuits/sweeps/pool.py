@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import torch
 
 from kcircuits.discovery import Progress, Steps
+from kcircuits.memory import is_about_memory
 from kcircuits.model.loading import Model
 from kcircuits.sweeps.expand import load_choice
 from kcircuits.sweeps.grid import ModelChoice
@@ -212,14 +213,10 @@ def reason_of(error: BaseException) -> Why:
         if isinstance(seen, MemoryError) or (isinstance(seen, OSError) and seen.errno == errno.ENOMEM):
             return "memory"
         # torch's allocators raise RuntimeError or a subclass, std::bad_alloc arrives as MemoryError
-        if isinstance(seen, RuntimeError) and _is_about_memory(str(seen)):
+        if isinstance(seen, RuntimeError) and is_about_memory(str(seen)):
             return "memory"
         seen = seen.__cause__
     return "error"
-
-
-def _is_about_memory(text: str) -> bool:
-    return any(part in text for part in ("not enough memory", "can't allocate memory", "out of memory"))
 
 
 def _message(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class Processes:
         process = context.Process(
             target=work, args=(theirs, self._out, self._threads, name), name=name, daemon=True
         )
-        with _threads_of_children(self._threads):
+        with _threads_of_children(self._threads), _children_without_interrupts():
             process.start()
         theirs.close()  # so that the pipe ends with the process
         worker = _Worker(process, ours)
@@ -113,6 +114,19 @@ class Processes:
             code = worker.process.exitcode or 0
             how = f"by signal {-code}" if code < 0 else f"with status {code}"
             listener(Failed(worker.order.key, "died", f"the process that did it ended {how}"))
+
+
+@contextmanager
+def _children_without_interrupts() -> Iterator[None]:
+    """Have processes that are started meanwhile not hear Ctrl-C, from their first import on.
+
+    They inherit what is blocked; this process hears it afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.prepare import check_whole
+from kcircuits.interrupts import held_back
 from kcircuits.sweeps.expand import Expanded, expand
 from kcircuits.sweeps.grid import Grid, parse_grid
 from kcircuits.sweeps.loop import DiskFullError, Listening, Loop
@@ -182,16 +184,20 @@ def _do(pool: Pool, store: Store, expanded: Expanded, listening: Listening) -> S
         store.fail(key, {"error": refused.error, "labels": refused.labels})
     reused = len(expanded.jobs) - len(left)
     loop = Loop(pool, store, expanded, done=reused, failed=len(expanded.refused), listening=listening)
-    try:
-        loop.run(left)
-    except KeyboardInterrupt:
+    # What is finished ends in tables, whatever ends the sweep, and whenever that comes.
+    with held_back() as signals:
+        try:
+            with signals.let_through():
+                loop.run(left)
+        except BaseException:
+            pool.close()
+            with suppress(OSError, KCircuitsError):  # a full disk, say, which may be why it ended
+                write_tables(store)
+            raise
         pool.close()
-        write_tables(store)
-        raise
-    finally:
-        pool.close()
+        rows = write_tables(store)
     own = expanded.jobs.keys() | expanded.refused.keys()
-    return SweepResult(store.out, tuple(row for row in write_tables(store) if row["key"] in own), reused)
+    return SweepResult(store.out, tuple(row for row in rows if row["key"] in own), reused)
 
 
 def _cores() -> int:

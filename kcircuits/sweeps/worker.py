@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,12 +26,9 @@ def work(pipe: Connection, out: Path, threads: int, name: str) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     models, store = Models(), Store(out)
-    while True:
-        try:
-            order = pipe.recv()
-        except EOFError:
-            return
-        carry_out(order, models, store, name, pipe.send)
+    with suppress(EOFError, OSError):  # of the pipe alone: the parent is gone, and nobody is to be told
+        while True:
+            carry_out(pipe.recv(), models, store, name, pipe.send)
 
 
 def _end_with_parent() -> None:

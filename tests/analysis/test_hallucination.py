@@ -18,6 +18,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import forward
 from tests.analysis.models import model_of
 from tests.analysis.planted import MOVER, SUPPRESSOR, planted_prompts, planted_spec
+from tests.data.tiny_tokenizers import word_tokenizer
 from tests.models import BUILDERS, tiny_spec
 from tests.tasks import random_prompts_of
 
@@ -128,3 +129,22 @@ def test_json(tmp_path):
 def test_no_error():
     with pytest.raises(KCircuitsError, match="the model makes no error on the 2 prompts"):
         hallucinations(model_of(planted_spec()), planted_prompts())
+
+
+def test_a_word_that_continues_the_sentence_is_no_error():
+    """The words of the vocabulary are chosen so that the first prompt's most likely token is one."""
+    model = model_of("llama_gqa")
+    tops = [int(last_logits(model.spec, prompt).argmax()) for prompt in WITHOUT_WRONG]
+    wrong = [top for top, prompt in zip(tops, WITHOUT_WRONG, strict=True) if top != prompt.answer_id]
+    words = {token: f"w{token}" for token in range(3, model.spec.vocab_size)} | {wrong[0]: "both"}
+    tokenizer = word_tokenizer(" ".join(words[token] for token in range(3, model.spec.vocab_size)))
+    assert tokenizer.decode([wrong[0]]) == "both"
+    found = hallucinations(replace(model, tokenizer=tokenizer), WITHOUT_WRONG)
+    others = [token for token in wrong if token != wrong[0]]
+    assert [error.text.wrong for error in found.errors] == [tokenizer.decode([token]) for token in others]
+    assert found.settings["num_errors"] == len(others)
+    assert found.settings["continuations"] == {"both": len(wrong) - len(others)}
+    own = tuple(
+        replace(prompt, wrong_id=wrong[0]) for prompt in WITHOUT_WRONG if prompt.answer_id != wrong[0]
+    )
+    assert "continuations" not in hallucinations(replace(model, tokenizer=tokenizer), own).settings

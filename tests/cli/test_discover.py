@@ -19,7 +19,10 @@ from kcircuits.evaluation import answer_ranks
 from kcircuits.model.loading import load_model
 from kcircuits.scores import Scores
 from kcircuits.task import Task
+from tests.cli.conftest import WORDS
+from tests.data.tiny_tokenizers import word_tokenizer
 from tests.experiments import experiment
+from tests.models import save, tiny_model
 
 FILES = ["circuit.dot", "circuit.json", *(["circuit.svg"] if dot_available() else [])]
 
@@ -315,3 +318,17 @@ def test_profile(kcircuits, worded, prompts_file, tmp_path):
     recorded = sum(work["seconds"] for work in document["profile"]["work"])
     assert 0 < recorded <= document["profile"]["seconds"]
     assert "profile" not in kcircuits(*search, "--json").json
+
+
+def test_a_warning_about_prompts_is_one_line(kcircuits, tmp_path):
+    folder = save(tiny_model("llama_gqa"), tmp_path / "model")
+    word_tokenizer(WORDS, bos=True).save_pretrained(folder)
+    arguments = ("--model", folder, "--answer", "French", "--threshold", 0.1, "--quiet")
+    done = kcircuits(
+        "discover", *arguments, "--prompt", "<s> In France they speak", "--out", tmp_path / "out"
+    )
+    assert done.status == 0
+    (line,) = done.err.splitlines()
+    assert line.startswith(
+        "kcircuits: warning: the prompt '<s> In France they speak' begins with a special token"
+    )

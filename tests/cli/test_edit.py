@@ -282,3 +282,15 @@ def test_a_text_is_read_before_the_work(kcircuits, worded, requests_file, tmp_pa
 
 def test_no_edit_is_asked_for(kcircuits, worded):
     check(kcircuits("edit", "--model", worded), "--requests")
+
+
+def test_the_model_that_is_exported_is_the_one_that_was_measured(kcircuits, one, target, tmp_path):
+    done = kcircuits(*one, "--layers", 1, "--json", "--export", tmp_path / "model")
+    assert (done.status, done.err) == (0, "")
+    exported = load_model(tmp_path / "model")
+    (probability, true) = (
+        read_answers(exported, [Question(PROMPT, answer)])[0].probability for answer in (target, "French")
+    )
+    assert done.json["edits"][0]["measures"]["magnitude"] == pytest.approx(probability - true, rel=1e-5)
+    check(kcircuits(*one, "--layers", 1, "--export", tmp_path / "model"), "is not an empty folder")
+    check(kcircuits(*one, "--layers", 1, "--each", "--export", tmp_path / "other"), "--each makes several")

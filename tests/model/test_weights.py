@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -157,3 +160,38 @@ def test_pickled_weights_are_refused_unread(name, tmp_path):
 def test_no_weights_at_all(tmp_path):
     with pytest.raises(KCircuitsError, match="has no weights"):
         read_weights(tmp_path)
+
+
+# Reads the weights of a folder in a process that may have so many more bytes of address space.
+LIMITED = """
+import re, resource, sys
+from pathlib import Path
+from safetensors import safe_open
+import torch
+from kcircuits.model.weights import read_weights
+
+has = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (has + int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    read_weights(Path(sys.argv[1]))
+except MemoryError as error:
+    print(error)
+"""
+
+
+def test_weights_that_do_not_fit_into_the_address_space(tmp_path):
+    size = 2**30
+    header = json.dumps({"w": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
+    file = tmp_path / "model.safetensors"
+    with file.open("wb") as stream:
+        stream.write(len(header).to_bytes(8, "little") + header)
+        stream.truncate(8 + len(header) + size)  # a hole: no bytes on the disk
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path), str(3 * size // 2)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        timeout=60,
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"not enough memory for the weights in {file}, 1.0")
