@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kcircuits._version import __version__
     from kcircuits.analysis.compare import compare
     from kcircuits.analysis.curves import layer_curves
     from kcircuits.analysis.hallucination import hallucinations
@@ -61,6 +62,7 @@ __all__ = [
     "Prompt",
     "Scores",
     "Selection",
+    "__version__",
     "attribute",
     "check_model",
     "compare",
@@ -131,6 +133,8 @@ _CALLABLE = ("discover", "evaluate", "sweep")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("kcircuits._version").__version__
     if name in _CALLABLE:
         return import_module(f"{__name__}.{name}")
     if name not in _HOMES:

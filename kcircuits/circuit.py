@@ -19,6 +19,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
 from kcircuits.graph import Graph
 from kcircuits.identity import called, check_same_weights, graph_of
+from kcircuits.optional import need
 from kcircuits.paths import on_paths
 
 if TYPE_CHECKING:
@@ -208,6 +209,7 @@ class Circuit:
             Edges have the attributes `receiver` (a name), `kind` ("q", "k", "v", "mlp" or "logits") and
             `score`, and the receiver's name as key.
         """
+        need("networkx", "graphs of networkx")
         from networkx import MultiDiGraph
 
         result = MultiDiGraph()

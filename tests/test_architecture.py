@@ -11,7 +11,8 @@ from kcircuits.discover import METHODS
 
 # From the ground up; modules of one line may import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "_native", "_C", "callable_package", "file_kinds"),
+    ("errors", "_version", "_C", "callable_package", "file_kinds"),
+    ("_native", "optional"),
     ("documents", "json_records", "files", "tensor_files", "graph", "memory", "metrics", "profile"),
     ("paths", "json_cursor"),
     ("identity", "random_circuits", "ops"),

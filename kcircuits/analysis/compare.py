@@ -25,6 +25,7 @@ from kcircuits.documents import is_number, shown
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
 from kcircuits.identity import called, same_weights
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -86,6 +87,7 @@ class Comparison:
 
     def table(self) -> DataFrame:
         """A row for every ordered pair of circuits."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         names = [circuit.name for circuit in self.circuits]
@@ -98,6 +100,7 @@ class Comparison:
 
     def frequency_table(self) -> DataFrame:
         """A row for every domain and layer."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         return DataFrame(

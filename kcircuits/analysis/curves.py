@@ -21,6 +21,7 @@ from kcircuits.files import write_atomically
 from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
 from kcircuits.needs import for_circuits
+from kcircuits.optional import need
 from kcircuits.task import Ablation
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class Curves:
 
     def table(self) -> DataFrame:
         """A row for every run, prompt and layer."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         rows = [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kcircuits.analysis.prompt_texts import PromptText
 from kcircuits.files import write_atomically
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -130,6 +131,7 @@ class Hallucinations:
 
     def table(self) -> DataFrame:
         """A row for every error and node."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         return DataFrame(

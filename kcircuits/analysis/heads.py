@@ -24,6 +24,7 @@ from kcircuits.graph import Graph
 from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
 from kcircuits.needs import for_readings
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -63,6 +64,7 @@ class HeadReadings:
 
     def table(self) -> DataFrame:
         """A row for every prompt, node and position."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         return DataFrame(

@@ -12,6 +12,7 @@ from kcircuits.circuit import Circuit
 from kcircuits.data.few_shot import Part
 from kcircuits.evaluate.measures import RunMeasures
 from kcircuits.files import write_atomically
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -65,6 +66,7 @@ class InContext:
 
     def table(self) -> DataFrame:
         """A row for every added head."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         return DataFrame(

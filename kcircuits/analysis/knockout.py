@@ -25,6 +25,7 @@ from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.needs import for_circuits
+from kcircuits.optional import need
 from kcircuits.random_circuits import random_connected_mask
 from kcircuits.task import Ablation, Task
 
@@ -83,6 +84,7 @@ class Knockout:
 
     def table(self) -> DataFrame:
         """A row for every set of prompts, or the text, and run: "full", "knockout", "random 1", …"""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         rows: list[dict[str, Any]] = []

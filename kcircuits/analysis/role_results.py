@@ -12,6 +12,7 @@ import numpy as np
 from kcircuits.analysis.ablations import HeadAblation, means_of
 from kcircuits.evaluate.measures import RunMeasures
 from kcircuits.files import write_atomically
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -132,6 +133,7 @@ class Roles:
 
     def table(self) -> DataFrame:
         """A row for every head."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         rows = [head.to_json() for head in self.heads]

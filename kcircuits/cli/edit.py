@@ -11,6 +11,7 @@ import typer
 
 from kcircuits.cli import options
 from kcircuits.errors import KCircuitsError
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -167,6 +168,8 @@ def command(
         raise KCircuitsError("--identity takes no keys from a --text: give one of them")
     if top_n is not None and not explain:
         raise KCircuitsError("--top-n is of the circuits of --explain: give both")
+    if explain and out is not None:
+        need("matplotlib", "pictures")
     if text is not None:
         with naming(text):
             read_text(text, "text")

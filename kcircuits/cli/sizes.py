@@ -12,6 +12,7 @@ from kcircuits.cli import options
 from kcircuits.cli.prompts import Source
 from kcircuits.errors import KCircuitsError
 from kcircuits.metrics import Metric
+from kcircuits.optional import need
 from kcircuits.task import Ablation, Task
 
 
@@ -104,6 +105,7 @@ def command(
     from kcircuits.report.size_plot import draw_sizes
     from kcircuits.sizes import SizeOptions, check_methods, compare_sizes
 
+    need("matplotlib", "pictures")
     sizes = {"fractions": fractions, "thresholds": thresholds, "pruning_fractions": pruning_fractions}
     given = {name: _numbers(name, text) for name, text in sizes.items() if text is not None}
     chosen_options = SizeOptions(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kcircuits.analysis.hallucination_results import AnswerCurve
 from kcircuits.analysis.prompt_texts import PromptText
 from kcircuits.files import write_atomically
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -188,6 +189,7 @@ class Explanation:
         """A row for every node and the constants: kind, change, its share of the whole, None if that is 0;
         and flow.
         """
+        need("pandas", "tables")
         from pandas import DataFrame
 
         return DataFrame(

@@ -12,6 +12,7 @@ from kcircuits.editing.measures import EditMeasures, mean_measures
 from kcircuits.editing.records.reading import LeftOut
 from kcircuits.editing.request import EditRequest
 from kcircuits.files import write_atomically
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -75,6 +76,7 @@ class EditReport:
 
     def table(self) -> DataFrame:
         """One row per edit: subject, prompt, target, what failed, the measures, and the margins."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         rows = []

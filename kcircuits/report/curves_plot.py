@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from typing import TYPE_CHECKING
 
 from kcircuits.analysis.bands import Band
 from kcircuits.analysis.curves import Curves
+from kcircuits.optional import Deferred
 from kcircuits.report.figures import BLUE, ORANGE, save_figure
 from kcircuits.report.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib import ticker
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    ticker = Deferred("matplotlib.ticker", "pictures")
 
 _RUNS = {"full": ("-", "full model"), "circuit": ("--", "circuit")}
 _RANKS = {"rank": (BLUE, "last position"), "subject_best_rank": (ORANGE, "subject")}
@@ -48,9 +53,9 @@ def _draw(figure: Figure, curves: Curves) -> None:
     _label(left, "rank of the answer")
     left.set_yscale("log")
     left.invert_yaxis()
-    left.yaxis.set_major_locator(LogLocator(base=10))
-    left.yaxis.set_major_formatter(FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
-    left.yaxis.set_minor_formatter(NullFormatter())
+    left.yaxis.set_major_locator(ticker.LogLocator(base=10))
+    left.yaxis.set_major_formatter(ticker.FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
+    left.yaxis.set_minor_formatter(ticker.NullFormatter())
     _label(right, "probability of the answer")
     right.set_ylim(bottom=0)
     lines = {str(line.get_label()): line for axes in (left, right) for line in axes.get_lines()}
@@ -70,6 +75,6 @@ def _draw_band(axes: Axes, layers: tuple[int, ...], band: Band, colour: str, sty
 def _label(axes: Axes, what: str) -> None:
     axes.set_xlabel("layers in the stream")
     axes.set_ylabel(what)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -10,14 +10,17 @@ from collections import defaultdict
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-
-from graphviz import Digraph, ExecutableNotFound
+from typing import TYPE_CHECKING
 
 from kcircuits.circuit import Circuit, Edge, kind_of
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
+from kcircuits.optional import available, need
 from kcircuits.report.strongest import strongest_part
 from kcircuits.report.text import printable
+
+if TYPE_CHECKING:
+    from graphviz import Digraph
 
 MAX_EDGES = 150
 """More edges than this are hard to follow in one picture."""
@@ -34,8 +37,8 @@ _KIND_NAMES = {"q": "query", "k": "key", "v": "value", "mlp": "MLP", "logits": "
 
 
 def dot_available() -> bool:
-    """Whether graphviz' program `dot`, which `draw` needs, can be found."""
-    return shutil.which("dot") is not None
+    """Whether all that `draw` needs can be found: the package graphviz and graphviz' program `dot`."""
+    return available("graphviz") and shutil.which("dot") is not None
 
 
 def draw(circuit: Circuit, path: str | Path, max_edges: int = MAX_EDGES) -> None:
@@ -58,6 +61,9 @@ def circuit_svg(circuit: Circuit, max_edges: int = MAX_EDGES) -> str:
 
 
 def _picture(circuit: Circuit, kind: str, max_edges: int) -> bytes:
+    need("graphviz", "pictures of circuits")
+    from graphviz import ExecutableNotFound
+
     try:
         picture: bytes = _digraph(circuit, max_edges).pipe(format=kind, quiet=True)
     except ExecutableNotFound:
@@ -92,6 +98,9 @@ def to_dot(circuit: Circuit, max_edges: int = MAX_EDGES) -> str:
 def _digraph(circuit: Circuit, max_edges: int) -> Digraph:
     if max_edges < 1:
         raise KCircuitsError(f"max_edges must be at least 1, got {max_edges}")
+    need("graphviz", "pictures of circuits")
+    from graphviz import Digraph
+
     drawn = replace(circuit, edges=strongest_part(circuit, max_edges))
     dot = Digraph(
         "circuit",

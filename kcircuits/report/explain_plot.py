@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from typing import TYPE_CHECKING
 
 from kcircuits.editing.explanation import BeforeAfter, Explanation
 from kcircuits.graph import layer_of
+from kcircuits.optional import Deferred
 from kcircuits.report.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, save_figure
 from kcircuits.report.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib import ticker
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    ticker = Deferred("matplotlib.ticker", "pictures")
 
 MOST_NODES = 12
 _KINDS = {
@@ -70,10 +75,10 @@ def _label_ranks(axes: Axes, edited: tuple[str, ...], title: str) -> None:
         label = "_nolegend_" if number else "edited layers"
         axes.axvline(layer + 1, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), label=label)
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(base=10))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(ticker.LogLocator(base=10))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.set_title(title, fontsize=9)
     axes.set_xlabel("layers in the stream")
     axes.set_ylabel("rank")

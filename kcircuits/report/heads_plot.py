@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from kcircuits.analysis.heads import HeadReadings
+from kcircuits.optional import Deferred
 from kcircuits.report.figures import save_figure
 from kcircuits.report.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib import ticker
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    ticker = Deferred("matplotlib.ticker", "pictures")
 
 MOST_HEADS = 12
 MOST_TOKENS = 24
@@ -58,7 +64,7 @@ def _draw_logits(figure: Figure, axes: Axes, heads: HeadReadings) -> None:
     axes.axvline(graph.num_heads - 0.5, color="#333333", linewidth=0.8)
     shown = range(0, graph.num_heads, max(1, graph.num_heads // 8))
     axes.set_xticks([*shown, graph.num_heads], [*map(str, shown), "MLP"])
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.set_xlabel("head")
     axes.set_ylabel("layer")
     axes.set_title("written to the answer's logit", fontsize=9)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from kcircuits.analysis.knockout import Knockout
 from kcircuits.evaluate import RunMeasures
+from kcircuits.optional import Deferred
 from kcircuits.report.figures import BLUE, GREY, ORANGE, save_figure
 from kcircuits.report.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib import ticker
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    ticker = Deferred("matplotlib.ticker", "pictures")
 
 _RUNS = (("full model", BLUE), ("without the circuit", ORANGE), ("without random circuits", GREY))
 _WIDTH = 0.26
@@ -56,8 +62,10 @@ def _draw(figure: Figure, found: Knockout) -> None:
         _draw_bars(axes[-1], [[text.full, text.knockout, *text.random]], [tokens], "perplexity")
         axes[-1].set_yscale("log")
         axes[-1].set_ylim(bottom=1)
-        axes[-1].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}" if y < 1e5 else f"{y:.0e}"))
-        axes[-1].yaxis.set_minor_formatter(NullFormatter())
+        axes[-1].yaxis.set_major_formatter(
+            ticker.FuncFormatter(lambda y, _: f"{y:,.0f}" if y < 1e5 else f"{y:.0e}")
+        )
+        axes[-1].yaxis.set_minor_formatter(ticker.NullFormatter())
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     settings = found.settings
     removed, of = settings["num_removed_edges"], settings["num_circuit_edges"]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kcircuits.analysis.ablations import means_of
 from kcircuits.analysis.role_results import MOVER, RELATION, ROLES, Roles
 from kcircuits.report.figures import BLUE, GREEN, GREY, ORANGE, save_figure
 from kcircuits.report.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 NAMED = 0.12
 """Heads that write less than this share of what fits are not named: they are all near the middle."""

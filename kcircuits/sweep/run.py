@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluate.prepare import check_whole
+from kcircuits.optional import need
 from kcircuits.sweep.expand import Expanded, expand
 from kcircuits.sweep.grid import Grid, parse_grid
 from kcircuits.sweep.loop import DiskFullError, Listening, Loop
@@ -56,6 +57,7 @@ class SweepResult:
 
     def table(self) -> DataFrame:
         """The rows as a table."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         return DataFrame(list(self.rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kcircuits.optional import available
 from kcircuits.report.html import Html, scrolling, section, table, tag
 from kcircuits.report.inline_svg import inline_svg
 from kcircuits.report.sections.numbers import NOTHING, number
@@ -33,6 +34,8 @@ def sizes_section(comparison: SizeComparison) -> Html:
 def _figure(comparison: SizeComparison, label: str) -> Html:
     if not any(point.num_edges for curve in comparison.curves for point in curve.points):
         return tag("p", "There is nothing to draw, as no method has found a circuit.", class_="note")
+    if not available("matplotlib"):
+        return tag("p", "There is no picture, as matplotlib is not installed.", class_="note")
     drawn = inline_svg(sizes_svg(comparison), label, "sizes-")
     caption = tag(
         "figcaption", "Dashed: the full model (1) and no edges (0). Random circuits: mean and range."
