@@ -47,7 +47,7 @@ def need(module: str, what: str) -> ModuleType:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != package:
+        if error.name is not None and error.name.partition(".")[0] != package:
             raise KCircuitsError(f"{what} need {package}, which lacks {error.name}: {remedy}") from error
         raise KCircuitsError(f"{what} need {package}: {remedy}") from error
     except ImportError as error:
