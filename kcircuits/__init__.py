@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kcircuits._version import __version__
     from kcircuits.analysis.compare import compare
     from kcircuits.analysis.curves import layer_curves
     from kcircuits.analysis.hallucination import hallucinations
@@ -92,6 +93,7 @@ __all__ = [
     "Selection",
     "SizeOptions",
     "Task",
+    "__version__",
     "attribute",
     "check_model",
     "compare",
@@ -188,6 +190,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("kcircuits._version").__version__
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

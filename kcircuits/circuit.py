@@ -20,6 +20,7 @@ from kcircuits.documents import dump_json, is_number, naming, shown
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph, kind_of
 from kcircuits.identity import called, check_same_weights, graph_of
+from kcircuits.optional import need
 from kcircuits.paths import on_paths
 
 if TYPE_CHECKING:
@@ -269,6 +270,7 @@ class Circuit(Result):
             Edges have the attributes `receiver` (a name), `kind` ("q", "k", "v", "mlp" or "logits") and
             `score`, and the receiver's name as key.
         """
+        need("networkx", "graphs of networkx")
         from networkx import MultiDiGraph
 
         result = MultiDiGraph()

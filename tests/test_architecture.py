@@ -11,7 +11,8 @@ from kcircuits.discovery import METHODS
 
 # From the lowest level up. Packages of one level may import each other.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "_native", "_C", "file_kinds"),
+    ("errors", "_version", "_C", "file_kinds"),
+    ("_native", "optional"),
     (
         "documents",
         "json_records",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from kcircuits._version import __version__
 from kcircuits.cli import (
     behaviour,
     check,
@@ -46,6 +49,17 @@ app.command("report")(report.command)
 app.command("sweep")(sweep.command)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"kcircuits {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and exit."),
+    ] = False,
+) -> None:
     pass

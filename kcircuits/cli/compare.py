@@ -14,6 +14,7 @@ import typer
 
 from kcircuits.cli import options
 from kcircuits.cli.readings import Picture
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from kcircuits.analysis.compare_results import Comparison
@@ -63,6 +64,8 @@ def command(
     from kcircuits.circuit import Circuit
     from kcircuits.files import check_output_folder, written_together
 
+    if out is not None:
+        need("matplotlib", "pictures")
     found = compare(
         [Circuit.load(path) for path in circuits],
         _by_folder(circuits) if names is None else _listed(names),

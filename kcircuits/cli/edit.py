@@ -11,6 +11,7 @@ import typer
 
 from kcircuits.cli import options
 from kcircuits.errors import KCircuitsError
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -178,6 +179,8 @@ def command(
         raise KCircuitsError("--top-n is of the circuits of --explain: give both")
     if export is not None and each:
         raise KCircuitsError("--export writes one model, and --each makes several: give one of them")
+    if explain and out is not None:
+        need("matplotlib", "pictures")
     if text is not None:
         with naming(text):
             read_text(text, "text")

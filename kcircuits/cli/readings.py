@@ -16,6 +16,7 @@ import typer
 from kcircuits.cli import options
 from kcircuits.cli.prompts import Source
 from kcircuits.errors import KCircuitsError
+from kcircuits.optional import need
 from kcircuits.task import Ablation, Task
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Asked:
         from kcircuits.cli.setup import prepare, read_reference
         from kcircuits.files import check_output_folder
 
+        self._check_pictures()
         if self.circuit is None and self.ablation is not None and not ablates:
             raise KCircuitsError("--ablation is of a circuit's absent edges: give --circuit, too")
         circuit = None if self.circuit is None else load_circuit(self.circuit)
@@ -90,8 +92,14 @@ class Asked:
         from kcircuits.cli.setup import load
         from kcircuits.files import check_output_folder
 
+        self._check_pictures()
         model = load(self.model, memory=self.memory, threads=self.threads)
         return Loaded(model, (), None, (), None if self.out is None else check_output_folder(self.out))
+
+    def _check_pictures(self) -> None:
+        """Before the work, not after it."""
+        if self.out is not None:
+            need("matplotlib", "pictures")
 
     def recorded(self, reading: R, **more: Any) -> R:
         """A reading whose settings say which options it was made with."""

@@ -9,12 +9,18 @@ from kcircuits.circuit import Circuit
 from kcircuits.circuit_drawing import dot_available, draw, to_dot
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically, written_together
+from kcircuits.optional import available
 
 
 def drawable() -> bool:
     """Whether pictures can be drawn; says on stderr if not, before somebody waits for one."""
     if dot_available():
         return True
+    if not available("graphviz"):
+        warn(
+            "no circuit.dot and circuit.svg: pictures of circuits need graphviz: pip install 'kcircuits[viz]'"
+        )
+        return False
     warn("no circuit.svg, as graphviz' program 'dot' is not installed (apt install graphviz)")
     return False
 
@@ -22,12 +28,16 @@ def drawable() -> bool:
 def write_circuit(circuit: Circuit, folder: Path, with_picture: bool) -> list[Path]:
     """Write circuit.json, circuit.dot and perhaps circuit.svg, together or not at all; returns the paths.
 
+    Without the package graphviz there is no circuit.dot; `drawable` says so.
+
     The picture comes last: if it fails, that is a warning, and what was found is not lost.
     """
-    written = [folder / "circuit.json", folder / "circuit.dot"]
+    written = [folder / "circuit.json"]
     with written_together():
         circuit.save(written[0])
-        write_atomically(written[1], to_dot(circuit))
+        if available("graphviz"):
+            written.append(folder / "circuit.dot")
+            write_atomically(written[1], to_dot(circuit))
         if with_picture:
             picture = folder / "circuit.svg"
             try:

@@ -11,6 +11,7 @@ import typer
 from kcircuits.cli import options
 from kcircuits.cli.prompts import Source
 from kcircuits.errors import KCircuitsError
+from kcircuits.optional import need
 from kcircuits.task import Task
 
 
@@ -101,6 +102,7 @@ def command(
     from kcircuits.sizes import SizeOptions, check_methods, compare_sizes
     from kcircuits.sizes.size_plot import draw_sizes
 
+    need("matplotlib", "pictures")
     sizes = {"fractions": fractions, "thresholds": thresholds, "pruning_fractions": pruning_fractions}
     given = {name: _numbers(name, text) for name, text in sizes.items() if text is not None}
     chosen_options = SizeOptions(

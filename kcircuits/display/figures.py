@@ -7,16 +7,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import matplotlib
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
+from kcircuits.optional import need
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # After Okabe and Ito: they stay apart for colour-blind readers.
 BLUE, ORANGE, GREEN, PURPLE, SKY, BLACK, GREY = (
@@ -34,7 +32,7 @@ _SETTINGS: dict[str, Any] = {
     "text.parse_math": False,  # a "$" in a name is a "$"
     "axes.unicode_minus": True,
 }
-Draw = Callable[[Figure], None]
+Draw = Callable[["Figure"], None]
 
 
 def check_picture(path: str | Path) -> str:
@@ -55,6 +53,10 @@ def save_figure(draw: Draw, path: str | Path, size: tuple[float, float]) -> None
     if kind == ".svg":
         write_atomically(path, svg_of(draw, size))
         return
+    need("matplotlib", "pictures")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
     with drawn(draw, size) as figure:
         stream = io.BytesIO()
         if kind == ".png":
@@ -67,6 +69,9 @@ def save_figure(draw: Draw, path: str | Path, size: tuple[float, float]) -> None
 
 def svg_of(draw: Draw, size: tuple[float, float]) -> str:
     """A figure of some inches as SVG, the same text whenever it is drawn alike."""
+    need("matplotlib", "pictures")
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     with drawn(draw, size) as figure:
         stream = io.StringIO()
         FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None, "Creator": "kcircuits"})
@@ -76,6 +81,10 @@ def svg_of(draw: Draw, size: tuple[float, float]) -> str:
 @contextmanager
 def drawn(draw: Draw, size: tuple[float, float]) -> Iterator[Figure]:
     """The figure, and the settings that it has to be written with."""
+    need("matplotlib", "pictures")
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()  # not the reader's own style
         matplotlib.rcParams.update(_SETTINGS)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from kcircuits.display.frame import frame_html
 from kcircuits.documents import naming, parse_json, read_text
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
+from kcircuits.optional import available, need
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +36,11 @@ class ByContent:
 
 class Shown(ABC):
     """A result that shows, tabulates and draws itself. A frozen dataclass without its own `repr` and `eq`."""
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "table" in vars(cls):
+            cls.table = _with_pandas(cls.table)  # type: ignore[method-assign,assignment]
 
     @abstractmethod
     def describe(self) -> str:
@@ -66,8 +72,9 @@ class Shown(ABC):
         Raises
         ------
         KCircuitsError
-            If there is no such panel.
+            If there is no such panel, or matplotlib is not installed.
         """
+        need("matplotlib", "pictures")
         panels = self.panels()
         name = next(iter(panels)) if panel is None else panel
         if name not in panels:
@@ -84,7 +91,7 @@ class Shown(ABC):
 
     def _repr_html_(self) -> str | None:
         """The description and the first rows of the table, for notebooks."""
-        return frame_html(self.describe(), self.table())
+        return frame_html(self.describe(), self.table()) if available("pandas") else None
 
     def __eq__(self, other: object) -> bool:
         """Whether both are of the same kind and hold the same values; NaN equals NaN."""
@@ -145,6 +152,17 @@ class Result(Shown):
         """
         with naming(path):
             return cls.from_json(parse_json(read_text(path, cls.WHAT), cls.WHAT))
+
+
+def _with_pandas(table: Callable[[Any], DataFrame]) -> Callable[[Any], DataFrame]:
+    """The same method, which says how to install pandas where it is missing."""
+
+    @wraps(table)
+    def tabulated(self: Any, *given: Any, **more: Any) -> DataFrame:
+        need("pandas", "tables")
+        return table(self, *given, **more)
+
+    return tabulated
 
 
 def with_legend(draw: Callable[[Axes, Any], None]) -> Callable[[Axes, Any], None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from kcircuits.circuit import Circuit
 from kcircuits.documents import dump_json
 from kcircuits.files import write_atomically
+from kcircuits.optional import need
 
 
 def write_graphml(circuit: Circuit, path: str | Path) -> None:
@@ -17,6 +18,7 @@ def write_graphml(circuit: Circuit, path: str | Path) -> None:
 
     Raises KCircuitsError if the place cannot be written or the settings are not JSON values.
     """
+    need("networkx", "GraphML files")
     from networkx import MultiDiGraph, generate_graphml
 
     source = circuit.to_networkx()

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.huggingface import first_line
+from kcircuits.optional import need
 
 LOCAL = "local"
 _SECONDS_TO_CONNECT = 5.0
@@ -50,14 +51,7 @@ def connected(address: str, cpus: int) -> Iterator[ModuleType]:
 
 def _ray() -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it is imported
-    try:
-        import ray
-    except ImportError as error:
-        raise KCircuitsError(
-            f"Ray is not installed ({error}): pip install 'kcircuits[ray]', here and on every node"
-        ) from error
-    module: ModuleType = ray
-    return module
+    return need("ray", "sweeps on a cluster")
 
 
 def _start(ray: ModuleType, address: str, cpus: int) -> None:

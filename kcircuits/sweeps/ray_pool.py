@@ -17,6 +17,7 @@ from typing import Any
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.huggingface import first_line
 from kcircuits.model.packing import packed
+from kcircuits.optional import need
 from kcircuits.sweeps.expand import load_choice
 from kcircuits.sweeps.forecast import PROCESS, private_weights, shared_weights
 from kcircuits.sweeps.grid import ModelChoice
@@ -183,6 +184,7 @@ class RayPool:
 
     def _look_from(self, nodes: list[dict[str, Any]]) -> None:
         """Raise KCircuitsError unless actors on these nodes can put their results where they belong."""
+        need("ray", "sweeps on a cluster")
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         scratch = self._out / "scratch"

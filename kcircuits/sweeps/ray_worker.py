@@ -15,6 +15,7 @@ import torch
 
 from kcircuits.model.loading import Model
 from kcircuits.model.packing import unpacked
+from kcircuits.optional import need
 from kcircuits.sweeps.expand import load_choice
 from kcircuits.sweeps.grid import ModelChoice
 from kcircuits.sweeps.keys import ALGORITHMS
@@ -66,6 +67,7 @@ class Worker:
     def _load(self, choice: ModelChoice) -> Model:
         if not self._weights:
             return load_choice(choice)
+        need("ray", "sweeps on a cluster")
         import ray
 
         return unpacked(ray.get(self._weights[0]))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.prepare import check_whole
 from kcircuits.interrupts import held_back
+from kcircuits.optional import need
 from kcircuits.sweeps.expand import Expanded, expand
 from kcircuits.sweeps.grid import Grid, parse_grid
 from kcircuits.sweeps.loop import DiskFullError, Listening, Loop
@@ -58,6 +59,7 @@ class SweepResult:
 
     def table(self) -> DataFrame:
         """The rows as a table."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         return DataFrame(list(self.rows))

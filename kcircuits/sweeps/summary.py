@@ -8,61 +8,57 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from kcircuits.files import write_atomically, written_together
+from kcircuits.optional import need
 from kcircuits.sweeps.store import TIMING, Store
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 DONE, FAILED = "done", "failed"
-SUMMARY = pa.schema(
-    [
-        ("key", pa.string()),
-        ("model", pa.string()),
-        ("weights", pa.string()),
-        ("dtype", pa.string()),
-        ("relation", pa.string()),
-        ("template", pa.int64()),
-        ("half", pa.string()),
-        ("num_prompts", pa.int64()),
-        ("method", pa.string()),
-        ("selection", pa.string()),
-        ("settings", pa.string()),
-        ("ablation", pa.string()),
-        ("metric", pa.string()),
-        ("seed", pa.int64()),
-        ("metric_full", pa.float64()),
-        ("metric_circuit", pa.float64()),
-        ("metric_empty", pa.float64()),
-        ("edges", pa.int64()),
-        ("graph_edges", pa.int64()),
-        ("nodes", pa.int64()),
-        ("hit_at_10", pa.float64()),
-        ("full_hit_at_10", pa.float64()),
-        ("faithfulness", pa.float64()),
-        ("completeness", pa.float64()),
-        ("random_faithfulness", pa.float64()),
-        ("p_value", pa.float64()),
-        ("status", pa.string()),
-        ("error", pa.string()),
-    ]
-)
-TIMINGS = pa.schema(
-    [
-        ("key", pa.string()),
-        ("seconds", pa.float64()),
-        ("search_seconds", pa.float64()),
-        ("attempts", pa.int64()),
-        ("memory", pa.int64()),
-        ("finished", pa.string()),
-    ]
-)
-
-
-_PYTHON = {pa.string(): str, pa.int64(): int, pa.float64(): float}
+SUMMARY: dict[str, type] = {
+    "key": str,
+    "model": str,
+    "weights": str,
+    "dtype": str,
+    "relation": str,
+    "template": int,
+    "half": str,
+    "num_prompts": int,
+    "method": str,
+    "selection": str,
+    "settings": str,
+    "ablation": str,
+    "metric": str,
+    "seed": int,
+    "metric_full": float,
+    "metric_circuit": float,
+    "metric_empty": float,
+    "edges": int,
+    "graph_edges": int,
+    "nodes": int,
+    "hit_at_10": float,
+    "full_hit_at_10": float,
+    "faithfulness": float,
+    "completeness": float,
+    "random_faithfulness": float,
+    "p_value": float,
+    "status": str,
+    "error": str,
+}
+TIMINGS: dict[str, type] = {
+    "key": str,
+    "seconds": float,
+    "search_seconds": float,
+    "attempts": int,
+    "memory": int,
+    "finished": str,
+}
+"""The columns of the two tables, and the type of their values."""
 
 
 def write_tables(store: Store) -> list[dict[str, Any]]:
@@ -90,20 +86,27 @@ def done_row(folder: Path) -> dict[str, Any]:
 def failed_row(key: str, report: dict[str, Any]) -> dict[str, Any]:
     """The row of a job that failed, from its report; of one that somebody else wrote, what fits."""
     labels = report.get("labels")
-    kinds = {field.name: _PYTHON[field.type] for field in SUMMARY}
     known = {
         name: value
         for name, value in (labels if isinstance(labels, dict) else {}).items()
-        if name in kinds and type(value) is kinds[name]
+        if name in SUMMARY and type(value) is SUMMARY[name]
     }
     return _row(known | {"key": key, "status": FAILED, "error": str(report.get("error", ""))})
 
 
 def _row(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: values.get(name) for name in SUMMARY.names}
+    return {name: values.get(name) for name in SUMMARY}
 
 
-def _parquet(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
+def schema(columns: Mapping[str, type]) -> pa.Schema:
+    """The columns of a table in Arrow's types."""
+    pa = need("pyarrow", "tables of sweeps")
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    return pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+
+
+def _parquet(rows: list[dict[str, Any]], columns: Mapping[str, type]) -> bytes:
+    pa, parquet = need("pyarrow", "tables of sweeps"), need("pyarrow.parquet", "tables of sweeps")
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)
+    parquet.write_table(pa.Table.from_pylist(rows, schema=schema(columns)), buffer)
     return buffer.getvalue()

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from kcircuits.documents import check_regular, read_text, shown
 from kcircuits.errors import KCircuitsError
+from kcircuits.optional import Deferred
+
+if TYPE_CHECKING:
+    import yaml
+else:
+    yaml = Deferred("yaml", "sweep files")
 
 MOST_BYTES = 2**20
 MOST_VALUES = 100_000

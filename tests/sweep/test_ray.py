@@ -154,7 +154,7 @@ def test_without_ray(tiny_files, tmp_path, monkeypatch):
 
     monkeypatch.chdir(tiny_files)
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(KCircuitsError, match=r"No module named 'ray'\): pip install 'kcircuits\[ray\]'"):
+    with pytest.raises(KCircuitsError, match=r"cluster need ray: pip install 'kcircuits\[ray\]'"):
         sweep(document(), tmp_path / "out", ray="local")
     assert not (tmp_path / "out").exists()
 

@@ -12,7 +12,7 @@ import kcircuits
 from kcircuits.errors import KCircuitsError
 from kcircuits.sweeps import DiskFullError, run
 from kcircuits.sweeps.run import sweep
-from kcircuits.sweeps.summary import SUMMARY, TIMINGS
+from kcircuits.sweeps.summary import SUMMARY, TIMINGS, schema
 from tests.sweep.conftest import RELATION, SWEEP
 
 
@@ -45,11 +45,11 @@ def test_a_sweep_and_the_same_again(written, out):
 def test_tables(written, out):
     result = sweep(written(), out, workers=0)
     table = pq.read_table(out / "summary.parquet")
-    assert table.schema == SUMMARY and tuple(table.to_pylist()) == result.rows
+    assert table.schema == schema(SUMMARY) and tuple(table.to_pylist()) == result.rows
     assert set(table["status"].to_pylist()) == {"done"}
     assert result.table()["edges"].tolist() == table["edges"].to_pylist()
     timings = pq.read_table(out / "timings.parquet")
-    assert timings.schema == TIMINGS and timings["key"] == table["key"]
+    assert timings.schema == schema(TIMINGS) and timings["key"] == table["key"]
     assert min(timings["seconds"].to_pylist()) > 0 and set(timings["attempts"].to_pylist()) == {1}
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.gguf.header import check_header
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from gguf import GGUFReader, ReaderTensor
@@ -140,6 +141,7 @@ class GgufFile:
     """
 
     def __init__(self, path: Path) -> None:
+        need("gguf", "GGUF files")
         from gguf import GGUFReader
 
         self.path = path

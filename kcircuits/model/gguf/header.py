@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
+from kcircuits.optional import need
 
 # By GGUF's number of the type; 8 is text and 9 a list.
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -109,6 +110,7 @@ class _Header:
 
     def tensor(self) -> tuple[str, int, int, int]:
         """Name, place behind the header, bytes and numbers of a tensor."""
+        need("gguf", "GGUF files")
         from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
         name, num_dims = self.text(), self.number("I")

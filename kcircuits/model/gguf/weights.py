@@ -16,6 +16,7 @@ from kcircuits.model.building import check_size, parameter_shapes
 from kcircuits.model.gguf.architectures import architecture_of, config_of
 from kcircuits.model.gguf.file import GgufFile
 from kcircuits.model.gguf.sources import Rows, Sizes, Source, is_flat, rearranged, source_parts
+from kcircuits.optional import need
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def described_by(file: GgufFile) -> Description:
 
 def dense_rows(file: GgufFile, name: str, flat: bool) -> Rows:
     """A tensor of the file as float32 rows [rows, C], C = 1 where it is flat."""
+    need("gguf", "GGUF files")
     from gguf import dequantize
 
     tensor = file.tensor(name)

@@ -69,7 +69,7 @@ def _interactive(circuit: Circuit, results: Results, other: Circuit | None) -> H
 def _picture(circuit: Circuit) -> Html:
     """Drawn anew, as a picture in a file could be anything."""
     if not dot_available():
-        return tag("p", "There is no picture, as graphviz' program dot is not installed.", class_="note")
+        return tag("p", "There is no picture, as graphviz is not installed.", class_="note")
     label = f"The circuit as a graph of {len(circuit.nodes)} nodes, from input at the bottom to logits"
     drawn = inline_svg(circuit_svg(circuit), label, "circuit-")
     caption = tag(

@@ -1,0 +1,82 @@
+"""Packages that only some features need: which extra installs each, and one sentence where one is missing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+from kcircuits.errors import KCircuitsError
+
+EXTRAS = {
+    "gguf": "gguf",
+    "graphviz": "viz",
+    "matplotlib": "viz",
+    "networkx": "interop",
+    "pandas": "interop",
+    "pyarrow": "sweep",
+    "ray": "ray",
+    "yaml": "sweep",
+}
+"""The package that is imported -> the extra of `kcircuits` that installs it."""
+
+
+def need(module: str, what: str) -> ModuleType:
+    """Import a module of an optional package.
+
+    Parameters
+    ----------
+    module
+        Such as "matplotlib" or "pyarrow.parquet"; the package before the first dot is in `EXTRAS`.
+    what
+        What needs it, in the plural: the subject of the error's sentence.
+
+    Raises
+    ------
+    KCircuitsError
+        If the package is not installed or cannot be imported; the message says how to install it.
+
+    Examples
+    --------
+    >>> need("yaml", "sweep files").__name__
+    'yaml'
+    """
+    package = module.partition(".")[0]
+    remedy = f"pip install 'kcircuits[{EXTRAS[package]}]'"
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.partition(".")[0] != package:
+            raise KCircuitsError(f"{what} need {package}, which lacks {error.name}: {remedy}") from error
+        raise KCircuitsError(f"{what} need {package}: {remedy}") from error
+    except ImportError as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise KCircuitsError(
+            f"{what} need {package}, which cannot be imported ({reason}): {remedy}"
+        ) from error
+
+
+def available(package: str) -> bool:
+    """Whether an optional package is installed, without importing it."""
+    return find_spec(package) is not None
+
+
+class Deferred:
+    """Stands for a module, which is imported with `need` when one of its names is first used.
+
+    A module that can be used without the optional package writes
+
+        if TYPE_CHECKING:
+            import yaml
+        else:
+            yaml = Deferred("yaml", "sweep files")
+    """
+
+    def __init__(self, module: str, what: str) -> None:
+        self._module, self._what = module, what
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # doctest and pickle ask for such; the module is not needed to say no
+            raise AttributeError(name)
+        return getattr(need(self._module, self._what), name)
