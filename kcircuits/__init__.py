@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kcircuits.analysis.roles import head_roles
     from kcircuits.checking import check_model
     from kcircuits.circuit import Circuit, Edge
+    from kcircuits.circuit_drawing import draw
     from kcircuits.data.few_shot import few_shot_pairs
     from kcircuits.data.prompts import Prompt, read_prompts, tokenise
     from kcircuits.data.relations import load_relation, relation_prompts
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
     from kcircuits.model.loading import Model, load_model
     from kcircuits.planning.plan import Plan, plan
     from kcircuits.profile import profiled
-    from kcircuits.report.drawing import draw
     from kcircuits.scores import Scores
     from kcircuits.selection import Selection, select
     from kcircuits.sizes import SizeOptions, compare_sizes
@@ -158,7 +158,7 @@ _HOMES = {
     "compare": "kcircuits.analysis.compare",
     "compare_sizes": "kcircuits.sizes",
     "discover": "kcircuits.discovery.run",
-    "draw": "kcircuits.report.drawing",
+    "draw": "kcircuits.circuit_drawing",
     "edit": "kcircuits.editing.edit",
     "edit_each": "kcircuits.editing.edit",
     "evaluate": "kcircuits.evaluation.run",

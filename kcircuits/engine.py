@@ -56,7 +56,7 @@ class Keeper(Protocol):
 
 
 class Engine:
-    """One task on one model, ready for masked runs (DESIGN: the masked run).
+    """One task on one model, ready for masked runs (docs/exact-acdc.md).
 
     Building it runs the model once, and once more on the corrupt prompts. N prompts, S senders, R receivers,
     D the width. Activations are float32 (float64 in a float64 model) whatever the weights' dtype.

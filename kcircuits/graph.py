@@ -1,4 +1,4 @@
-"""The residual-stream graph as data: senders and receivers, their indices, the edges (DESIGN: the graph).
+"""The residual-stream graph as data: senders and receivers, their indices, the edges.
 
 Two tables say everything: `Graph.nodes`, the senders in the order in which the model computes them, and
 `Graph.readers`, the receivers with the number of senders that come before each. Names, edges and the tables

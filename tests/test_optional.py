@@ -51,8 +51,8 @@ import kcircuits
 from kcircuits.edge_table import edge_table
 from kcircuits.graph import Graph
 from kcircuits.interop.graphml import write_graphml
-from kcircuits.report.drawing import draw, to_dot
-from kcircuits.report.figures import save_figure
+from kcircuits.circuit_drawing import draw, to_dot
+from kcircuits.display.figures import save_figure
 from kcircuits.sweeps.ray_cluster import connected
 from kcircuits.sweeps.summary import schema
 from kcircuits.sweeps.yaml_file import read_yaml

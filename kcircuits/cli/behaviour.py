@@ -68,7 +68,7 @@ def _show_errors(found: Hallucinations) -> None:
 
 def _continuations(found: Hallucinations) -> str:
     """How often the model went on with the sentence instead, and by which words."""
-    from kcircuits.report.text import printable
+    from kcircuits.display.text import printable
 
     words = found.settings.get("continuations", {})
     if not words:

@@ -27,7 +27,7 @@ THRESHOLD_SHARES = (0.1, 0.03, 0.01, 0.003)
 
 @dataclass(frozen=True)
 class Acdc(Search):
-    """ACDC, with the decisions of the sequential algorithm (DESIGN: ACDC, exactly).
+    """ACDC, with the decisions of the sequential algorithm (arXiv 2304.14997).
 
     Starting from all edges, receivers are settled from `logits` back to the first layer. An edge is removed
     for good if removing it makes the metric rise by less than the threshold; before the edges of a head's

@@ -1,4 +1,4 @@
-"""EAP and its relatives: (ã − a) · ∂metric/∂x summed over positions (DESIGN: gradient scores)."""
+"""EAP and its relatives: (ã − a) · ∂metric/∂x summed over positions."""
 
 from __future__ import annotations
 

@@ -44,10 +44,10 @@ def test_the_points_are_where_they_belong():
 
 
 def test_every_method_has_a_colour_and_a_marker_of_its_own():
-    from kcircuits.sizes.methods import NAMES
+    from kcircuits.sizes.methods import known_names
 
     styles = [*size_plot._STYLES.values(), size_plot._OTHER_STYLE]
-    assert set(size_plot._STYLES) == set(NAMES)
+    assert set(size_plot._STYLES) == set(known_names())
     for kind in zip(*styles, strict=True):
         assert len(set(kind)) == len(styles)
 

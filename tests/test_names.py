@@ -1,0 +1,85 @@
+"""Every name of this package that documentation, docstrings and comments mention exists."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SOURCES = sorted((ROOT / "kcircuits").rglob("*.py"))
+NAME = re.compile(r"(?<!ops\.)\bkcircuits((?:\.[A-Za-z_]\w*)+)")
+PATH = re.compile(
+    r"`((?:kcircuits|csrc|tests|benchmarks|docs|tools)/[\w./-]+\.(?:py|cpp|h|cu|cuh|md|sh|json|js))`"
+)
+# What the reader of a page is told to write.
+EXAMPLES = {"kcircuits/model/families/starcoder2.py"}
+# Endings of files and of formats, which look like names.
+NOT_NAMES = re.compile(r"^\.(tmp|json|so)$")
+
+
+def names_in(file: Path) -> set[str]:
+    """Dotted names; in Python only those in text, since the others are imported anyway."""
+    found = {match[1] for match in NAME.finditer(file.read_text(encoding="utf-8"))}
+    return {name for name in found if not NOT_NAMES.match(name)}
+
+
+def exists(dotted: str) -> bool:
+    """Whether `.a.b.c` is a module of the package, or what is found in one."""
+    thing = importlib.import_module("kcircuits")
+    for part in dotted[1:].split("."):
+        try:
+            thing = getattr(thing, part)
+        except AttributeError:
+            try:
+                thing = importlib.import_module(f"{thing.__name__}.{part}")
+            except (ImportError, AttributeError):
+                return part in getattr(thing, "__annotations__", {})
+    return True
+
+
+def is_module(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+@pytest.mark.parametrize("file", [*PAGES, *SOURCES], ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_name_exists(file):
+    missing = sorted(f"kcircuits{name}" for name in names_in(file) if not exists(name))
+    assert not missing, f"{file.relative_to(ROOT)} names {', '.join(missing)}, which do not exist"
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
+def test_every_file_exists(file):
+    text = file.read_text(encoding="utf-8")
+    missing = [path for path in PATH.findall(text) if path not in EXAMPLES and not (ROOT / path).exists()]
+    assert not missing, f"{file.name} names {', '.join(missing)}, which do not exist"
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_import_inside_functions_resolves(file):
+    """Types are checked without what is missing, so an import of a name that moved shows only when it runs."""
+    missing = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kcircuits."):
+            module = importlib.import_module(node.module or "")
+            missing += [
+                f"{node.module}.{alias.name}"
+                for alias in node.names
+                if not hasattr(module, alias.name) and not is_module(f"{node.module}.{alias.name}")
+            ]
+    assert not missing, f"{file.relative_to(ROOT)} imports {', '.join(missing)}, which do not exist"
+
+
+def test_nothing_refers_to_documents_outside_the_repository():
+    files = [*SOURCES, *(ROOT / "csrc").rglob("*.*"), *PAGES]
+    referring = [
+        str(file.relative_to(ROOT))
+        for file in files
+        if re.search(r"\bDESIGN\b", file.read_text(encoding="utf-8"))
+    ]
+    assert not referring
