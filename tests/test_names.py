@@ -62,7 +62,7 @@ def test_every_file_exists(file):
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_every_import_inside_functions_resolves(file):
-    """Types are checked without what is missing, so an import of a name that moved shows only when it runs."""
+    """Type checks ignore what is missing, so an import of a name that moved shows only when it runs."""
     missing = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kcircuits."):
