@@ -13,17 +13,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graphviz import Digraph, ExecutableNotFound
-
 from kcircuits.circuit import Circuit, Edge
 from kcircuits.display.text import printable
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import write_atomically
+from kcircuits.graph import kind_of, layer_of
+from kcircuits.optional import available, need
 from kcircuits.strongest import strongest_part
 
 if TYPE_CHECKING:
+    from graphviz import Digraph
     from matplotlib.axes import Axes
-from kcircuits.graph import kind_of, layer_of
 
 MAX_EDGES = 150
 """More edges than this are hard to follow in one picture."""
@@ -40,8 +40,8 @@ _KIND_NAMES = {"q": "query", "k": "key", "v": "value", "mlp": "MLP", "logits": "
 
 
 def dot_available() -> bool:
-    """Whether graphviz' program `dot`, which `draw` needs, can be found."""
-    return shutil.which("dot") is not None
+    """Whether all that `draw` needs can be found: the package graphviz and graphviz' program `dot`."""
+    return available("graphviz") and shutil.which("dot") is not None
 
 
 def draw(circuit: Circuit, path: str | Path, max_edges: int = MAX_EDGES) -> None:
@@ -68,6 +68,7 @@ def draw_into(axes: Axes, circuit: Circuit) -> None:
 
     Raises KCircuitsError if `dot` is not installed or fails.
     """
+    need("matplotlib", "pictures")
     from matplotlib.image import imread
 
     axes.imshow(imread(io.BytesIO(_picture(circuit, "png", MAX_EDGES))))
@@ -75,6 +76,9 @@ def draw_into(axes: Axes, circuit: Circuit) -> None:
 
 
 def _picture(circuit: Circuit, kind: str, max_edges: int) -> bytes:
+    need("graphviz", "pictures of circuits")
+    from graphviz import ExecutableNotFound
+
     try:
         picture: bytes = _digraph(circuit, max_edges).pipe(format=kind, quiet=True)
     except ExecutableNotFound:
@@ -109,6 +113,9 @@ def to_dot(circuit: Circuit, max_edges: int = MAX_EDGES) -> str:
 def _digraph(circuit: Circuit, max_edges: int) -> Digraph:
     if max_edges < 1:
         raise KCircuitsError(f"max_edges must be at least 1, got {max_edges}")
+    need("graphviz", "pictures of circuits")
+    from graphviz import Digraph
+
     drawn = replace(circuit, edges=strongest_part(circuit, max_edges))
     dot = Digraph(
         "circuit",

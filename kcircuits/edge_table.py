@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kcircuits.circuit import Edge
 from kcircuits.graph import kind_of, layer_of
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,6 +28,7 @@ def edge_table(edges: Sequence[Edge]) -> DataFrame:
     sender,receiver,kind,sender_layer,receiver_layer,score
     input,a1.h0<q>,q,,1,0.5
     """
+    need("pandas", "tables")
     from pandas import DataFrame, array
 
     return DataFrame(

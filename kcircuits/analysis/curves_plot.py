@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from typing import TYPE_CHECKING
 
 from kcircuits.analysis.bands import Band
 from kcircuits.analysis.curves_results import Curves
 from kcircuits.display.figures import BLUE, ORANGE, save_figure
 from kcircuits.display.result import Panels, with_legend
 from kcircuits.display.text import printable
+from kcircuits.optional import Deferred
+
+if TYPE_CHECKING:
+    from matplotlib import ticker
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    ticker = Deferred("matplotlib.ticker", "pictures")
 
 _RUNS = {"full": ("-", "full model"), "circuit": ("--", "circuit")}
 _RANKS = {"rank": (BLUE, "last position"), "subject_best_rank": (ORANGE, "subject")}
@@ -54,9 +59,9 @@ def _draw_ranks(axes: Axes, curves: Curves) -> None:
     _label(axes, "rank of the answer")
     axes.set_yscale("log")
     axes.invert_yaxis()
-    axes.yaxis.set_major_locator(LogLocator(base=10))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(ticker.LogLocator(base=10))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _draw_probabilities(axes: Axes, curves: Curves) -> None:
@@ -87,6 +92,6 @@ def _draw_band(axes: Axes, layers: tuple[int, ...], band: Band, colour: str, sty
 def _label(axes: Axes, what: str) -> None:
     axes.set_xlabel("layers in the stream")
     axes.set_ylabel(what)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -14,6 +14,7 @@ from kcircuits.display.result import ByContent, Panels, Result
 from kcircuits.display.text import count_of, name_of
 from kcircuits.documents import Keys, anything, check_keys, is_count, is_object, list_of, or_none
 from kcircuits.errors import KCircuitsError
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -94,6 +95,7 @@ class Curves(Result):
 
     def table(self) -> DataFrame:
         """A row for every run, prompt and layer."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         rows = [

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from kcircuits.analysis.bands import bootstrap_band
 from kcircuits.analysis.hallucination_results import Hallucinations
 from kcircuits.display.figures import BLUE, GREY, ORANGE, save_figure
 from kcircuits.display.result import Panels
 from kcircuits.display.text import printable
+from kcircuits.optional import Deferred
+
+if TYPE_CHECKING:
+    from matplotlib import ticker
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    ticker = Deferred("matplotlib.ticker", "pictures")
 
 MOST_NODES = 8
 
@@ -59,10 +65,10 @@ def _draw_ranks(axes: Axes, found: Hallucinations) -> None:
     axes.axvline(overtaken, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), label="overtaken for good")
     axes.set_yscale("log")
     axes.invert_yaxis()
-    axes.yaxis.set_major_locator(LogLocator(base=10))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(ticker.LogLocator(base=10))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.set_xlabel("layers in the stream")
     axes.set_ylabel("rank")
     axes.legend(frameon=False, fontsize=8, loc="upper left")

@@ -14,6 +14,7 @@ from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import count_of, name_of
 from kcircuits.documents import Keys, anything, check_keys, is_count, is_number, is_object, is_text, list_of
 from kcircuits.errors import KCircuitsError
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -185,6 +186,7 @@ class Hallucinations(Result):
 
     def table(self) -> DataFrame:
         """A row for every error and node."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         return DataFrame(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kcircuits.analysis.heads_results import HeadReadings
 from kcircuits.display.figures import save_figure
 from kcircuits.display.node_grid import draw_node_grid
 from kcircuits.display.result import Panels
 from kcircuits.display.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST_HEADS = 12
 MOST_TOKENS = 24

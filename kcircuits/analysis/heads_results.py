@@ -28,6 +28,7 @@ from kcircuits.documents import (
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
 from kcircuits.identity import graph_of
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -126,6 +127,7 @@ class HeadReadings(Result):
 
     def table(self) -> DataFrame:
         """A row for every prompt, node and position."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         return DataFrame(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from typing import TYPE_CHECKING
 
 from kcircuits.analysis.in_context_results import InContext
 from kcircuits.data.few_shot import PARTS
 from kcircuits.display.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, save_figure
 from kcircuits.display.result import Panels, with_legend
 from kcircuits.display.text import printable
+from kcircuits.optional import Deferred
+
+if TYPE_CHECKING:
+    from matplotlib import ticker
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    ticker = Deferred("matplotlib.ticker", "pictures")
 
 MOST_HEADS = 12
 _COLOURS = dict(zip(PARTS, (GREY, SKY, ORANGE, GREEN, BLUE), strict=True))
@@ -65,7 +70,7 @@ def _draw_attention(axes: Axes, found: InContext) -> None:
     axes.set_yticks(places, [head.node for head in heads])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{share:.0%}"))
     axes.set_xlabel("attention from the last position")
 
 
@@ -96,7 +101,7 @@ def _draw_accuracy(axes: Axes, found: InContext) -> None:
         )
     axes.set_xticks(range(len(found.runs)), list(found.runs))
     axes.set_ylim(0, 1.02)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{share:.0%}"))
     axes.set_ylabel("accuracy")
 
 

@@ -12,6 +12,7 @@ from kcircuits.data.few_shot import PARTS, Part
 from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import count_of, name_of
 from kcircuits.documents import Keys, anything, check_keys, is_count, is_number, is_object, is_text, list_of
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -80,6 +81,7 @@ class InContext(Result):
 
     def table(self) -> DataFrame:
         """A row for every added head."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         return DataFrame(

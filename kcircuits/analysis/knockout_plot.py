@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from kcircuits.analysis.knockout_results import Knockout
 from kcircuits.display.figures import BLUE, GREY, ORANGE, save_figure
 from kcircuits.display.result import Panels, with_legend
 from kcircuits.display.text import printable
 from kcircuits.evaluation import RunMeasures
+from kcircuits.optional import Deferred
+
+if TYPE_CHECKING:
+    from matplotlib import ticker
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    ticker = Deferred("matplotlib.ticker", "pictures")
 
 _RUNS = (("full model", BLUE), ("without the circuit", ORANGE), ("without random circuits", GREY))
 _WIDTH = 0.26
@@ -73,8 +79,8 @@ def _draw_perplexity(axes: Axes, found: Knockout) -> None:
     _draw_bars(axes, [text.runs], [f"text, {text.num_tokens:,} tokens"], "perplexity")
     axes.set_yscale("log")
     axes.set_ylim(bottom=1)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}" if y < 1e5 else f"{y:.0e}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: f"{y:,.0f}" if y < 1e5 else f"{y:.0e}"))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 PANELS: Panels = {

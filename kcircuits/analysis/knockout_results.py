@@ -15,6 +15,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.evaluation_json import check_run
 from kcircuits.evaluation.intervals import resampling_weights
 from kcircuits.evaluation.measures import RunMeasures
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -101,6 +102,7 @@ class Knockout(Result):
 
     def table(self) -> DataFrame:
         """A row for every set of prompts, or the text, and run: "full", "knockout", "random 1", …"""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         rows: list[dict[str, Any]] = []

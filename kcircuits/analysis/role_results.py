@@ -13,6 +13,7 @@ from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import count_of, name_of
 from kcircuits.documents import Keys, anything, check_keys, is_number, is_object, is_text, list_of
 from kcircuits.errors import KCircuitsError
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -153,6 +154,7 @@ class Roles(Result):
 
     def table(self) -> DataFrame:
         """A row for every head."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         rows = [head.to_json() for head in self.heads]

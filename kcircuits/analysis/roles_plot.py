@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from kcircuits.analysis.role_results import MOVER, RELATION, ROLES, Roles
 from kcircuits.display.figures import BLUE, GREEN, GREY, ORANGE, save_figure
 from kcircuits.display.result import Panels, with_legend
 from kcircuits.display.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 NAMED = 0.12
 """Heads that write less than this share of what fits are not named: they are all near the middle."""

@@ -24,6 +24,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.model.gguf.conversion import account_of, converted
 from kcircuits.model.gguf.file import GgufAccount
 from kcircuits.model.loading import Model, load_model, source_path
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -107,6 +108,7 @@ class ModelCheck(Result):
 
     def table(self) -> DataFrame:
         """A row for every prompt whose logits were compared."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         differences = () if self.comparison is None else self.comparison.differences

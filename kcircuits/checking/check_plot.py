@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING
 
 from kcircuits.checking.check import ModelCheck
 from kcircuits.checking.comparison import TOLERANCE
@@ -10,6 +10,9 @@ from kcircuits.display.figures import BLUE
 from kcircuits.display.result import Panels
 from kcircuits.display.text import printable
 from kcircuits.errors import KCircuitsError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _SMALLEST = 1e-9  # of a logarithmic axis
 

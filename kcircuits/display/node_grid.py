@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+
+from kcircuits.optional import Deferred
+
+if TYPE_CHECKING:
+    from matplotlib import ticker
+    from matplotlib.axes import Axes
+else:
+    ticker = Deferred("matplotlib.ticker", "pictures")
 
 
 def draw_node_grid(axes: Axes, grid: np.ndarray, title: str) -> None:
@@ -24,7 +32,7 @@ def draw_node_grid(axes: Axes, grid: np.ndarray, title: str) -> None:
     axes.axvline(num_heads - 0.5, color="#333333", linewidth=0.8)
     shown = range(0, num_heads, max(1, num_heads // 8))
     axes.set_xticks([*shown, num_heads], [*map(str, shown), "MLP"])
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.set_xlabel("head")
     axes.set_ylabel("layer")
     axes.set_title(title, fontsize=9)

@@ -80,9 +80,7 @@ class Shown(ABC):
         if name not in panels:
             raise KCircuitsError(f"panel must be one of {', '.join(panels)}; got {panel!r}")
         if ax is None:
-            from matplotlib import pyplot
-
-            ax = pyplot.subplots(layout="constrained")[1]
+            ax = need("matplotlib.pyplot", "pictures").subplots(layout="constrained")[1]
         panels[name](ax, self)
         return ax
 

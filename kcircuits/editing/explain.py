@@ -182,7 +182,8 @@ def _heads(
 ) -> tuple[HeadChange, ...]:
     """The heads that change most, read at the last position of both models."""
     largest = sorted(changes, key=lambda each: -abs(each.change))
-    names = [each.node for each in largest if head_of(each.node)][:MOST_HEADS]
+    nodes = [each.node for each in largest if each.kind != "constants"]
+    names = [node for node in nodes if head_of(node)][:MOST_HEADS]
     last = len(new.clean_ids) - 1
     before, after = (
         {

@@ -15,6 +15,7 @@ from kcircuits.documents import Keys, anything, check_keys, is_object, is_text, 
 from kcircuits.editing.changes import KINDS, BeforeAfter, HeadChange, Kind, NamesChange, NodeChange
 from kcircuits.errors import KCircuitsError
 from kcircuits.identity import graph_of
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -101,6 +102,7 @@ class Explanation(Result):
         """A row for every node and the constants: kind, change, its share of the whole, None if that is 0;
         and flow.
         """
+        need("pandas", "tables")
         from pandas import DataFrame
 
         return DataFrame(

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from typing import TYPE_CHECKING, Any
 
 from kcircuits.display.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, save_figure
 from kcircuits.display.result import Panels, with_legend
@@ -16,6 +12,14 @@ from kcircuits.display.text import printable
 from kcircuits.editing.changes import BeforeAfter
 from kcircuits.editing.explanation import Explanation
 from kcircuits.graph import layer_of
+from kcircuits.optional import Deferred
+
+if TYPE_CHECKING:
+    from matplotlib import ticker
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    ticker = Deferred("matplotlib.ticker", "pictures")
 
 MOST_NODES = 12
 _PLACES = {"subject": "subject's last token", "last": "last position"}
@@ -93,10 +97,10 @@ def _label_ranks(axes: Axes, edited: tuple[str, ...], title: str) -> None:
         label = "_nolegend_" if number else "edited layers"
         axes.axvline(layer + 1, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), label=label)
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(base=10))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(ticker.LogLocator(base=10))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.set_title(title, fontsize=9)
     axes.set_xlabel("layers in the stream")
     axes.set_ylabel("rank")

@@ -14,6 +14,7 @@ from kcircuits.editing.measures import EditMeasures, mean_measures
 from kcircuits.editing.records.reading import LeftOut
 from kcircuits.editing.request import EditRequest
 from kcircuits.errors import KCircuitsError
+from kcircuits.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -79,6 +80,7 @@ class EditReport(Result):
 
     def table(self) -> DataFrame:
         """One row per edit: subject, prompt, target, what failed, the measures, and the margins."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         rows = []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING
 
 from kcircuits.display.figures import BLUE, GREY
 from kcircuits.display.result import Panels, with_legend
 from kcircuits.editing.report import EditReport
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _NO_SHARES = ("magnitude", "fluency")
 

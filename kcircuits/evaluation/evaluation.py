@@ -22,6 +22,7 @@ from kcircuits.evaluation.intervals import (
 )
 from kcircuits.evaluation.measures import RunMeasures
 from kcircuits.metrics import Metric, faithfulness
+from kcircuits.optional import need
 from kcircuits.task import Ablation
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ class Evaluation(Result):
         Runs are "full", "circuit", "complement", "empty", "random 1", …; columns are those of
         `RunMeasures.means` and "faithfulness".
         """
+        need("pandas", "tables")
         from pandas import DataFrame
 
         rows = [

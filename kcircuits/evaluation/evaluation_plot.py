@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING
 
 from kcircuits.display.figures import BLUE, GREY, ORANGE
 from kcircuits.display.result import Panels
 from kcircuits.evaluation.evaluation import Evaluation
 from kcircuits.evaluation.intervals import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def draw_faithfulness(axes: Axes, evaluation: Evaluation) -> None:

@@ -9,6 +9,7 @@ from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import printable
 from kcircuits.errors import KCircuitsError
 from kcircuits.identity import graph_of
+from kcircuits.optional import need
 from kcircuits.sizes import sizes_json
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class SizeComparison(Result):
 
     def table(self) -> DataFrame:
         """A row for every circuit (or size of random circuits): method, edges, faithfulness, threshold."""
+        need("pandas", "tables")
         from pandas import DataFrame
 
         total = self.num_graph_edges

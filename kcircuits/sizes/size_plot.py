@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from typing import TYPE_CHECKING, Any
 
 from kcircuits.display.figures import save_figure, svg_of
 from kcircuits.display.result import Panels
 from kcircuits.display.text import printable
 from kcircuits.errors import KCircuitsError
+from kcircuits.optional import Deferred
 from kcircuits.sizes import MethodCurve, SizeComparison
+
+if TYPE_CHECKING:
+    from matplotlib import ticker
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    ticker = Deferred("matplotlib.ticker", "pictures")
 
 # After Okabe and Ito: they stay apart for colour-blind readers, and markers tell methods apart without them.
 _STYLES = {
@@ -131,13 +135,13 @@ def _label(axes: Axes, comparison: SizeComparison) -> None:
     outside = sum(not low <= height <= high for height in heights)
     axes.set_ylabel("faithfulness" + (f" ({outside} outside the picture)" if outside else ""))
     axes.set_xlabel("share of the model's edges")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     above = axes.secondary_xaxis("top", functions=_edges_of_shares(total))
     above.set_xlabel("edges")
-    above.xaxis.set_major_formatter(FuncFormatter(lambda edges, _: f"{edges:,.0f}"))
+    above.xaxis.set_major_formatter(ticker.FuncFormatter(lambda edges, _: f"{edges:,.0f}"))
     for axis in (axes.xaxis, above.xaxis):
-        axis.set_major_locator(LogLocator(base=10))
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_major_locator(ticker.LogLocator(base=10))
+        axis.set_minor_formatter(ticker.NullFormatter())
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     name, prompts = comparison.model.get("name", "a model"), settings.get("num_prompts")

@@ -282,6 +282,7 @@ def _reason(table: Mapping[str, str], name: str) -> str | None:
 @cache
 def _architectures() -> frozenset[str]:
     """Every architecture that GGUF has a name for."""
+    need("gguf", "GGUF files")
     from gguf import MODEL_ARCH_NAMES
 
     return frozenset(MODEL_ARCH_NAMES.values())
