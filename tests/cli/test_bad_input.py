@@ -82,7 +82,10 @@ DISCOVER = [
         "every corrupt prompt is the same as its clean prompt",
     ),
     ([*TEXT, "--method", "eap", "--ablation", "mean-positional"], "all prompts are the same, so the mean"),
-    ([*TEXT, "--reference-prompts", "PROMPTS"], "--reference-prompts is for mean ablation alone, got zero"),
+    (
+        [*TEXT, "--reference-prompts", "PROMPTS"],
+        "--reference-prompts is for mean ablation alone, got none: give --ablation mean",
+    ),
     ([*TEXT, "--dtype", "float8"], "'--dtype'"),
     ([*TEXT, "--dtype", "stored"], "dtype stored keeps a .gguf file's own bits, and "),
     ([*TEXT, "--memory", "lots"], "memory must be a number of bytes or a size such as 8GiB"),

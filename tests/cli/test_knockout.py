@@ -26,7 +26,8 @@ def found(kcircuits, worded, prompts_file, tmp_path):
     """Circuits of the same prompts: a strict one, and a looser one with more edges."""
     paths = {}
     for name, threshold in (("strict", 0.3), ("loose", 0.1)):
-        options = ["--model", worded, "--prompts", prompts_file, "--threshold", threshold, "--quiet"]
+        options = ["--model", worded, "--prompts", prompts_file, "--ablation", "zero", "--quiet"]
+        options += ["--threshold", threshold]
         assert kcircuits("discover", *options, "--out", tmp_path / name).status == 0
         paths[name] = tmp_path / name / "circuit.json"
     return paths

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import os
 import signal
 import socket
@@ -145,15 +144,8 @@ def test_what_an_actor_says(tiny_files, tmp_path, monkeypatch):
 
 
 def test_without_ray(tiny_files, tmp_path, monkeypatch):
-    real = builtins.__import__
-
-    def missing(name, *rest):
-        if name == "ray":
-            raise ModuleNotFoundError("No module named 'ray'")
-        return real(name, *rest)
-
     monkeypatch.chdir(tiny_files)
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(KCircuitsError, match=r"cluster need ray: pip install 'kcircuits\[ray\]'"):
         sweep(document(), tmp_path / "out", ray="local")
     assert not (tmp_path / "out").exists()

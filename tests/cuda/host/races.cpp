@@ -85,7 +85,8 @@ void vocab_readout(int dtype, const Values& rows, const Values& unembedding, int
   std::vector<int64_t> targets(count, 1), ranks(count), ids(count * kTop);
   std::vector<float> logits(count), values(count * kTop);
   std::vector<double> exps(count);
-  const int64_t sizes[] = {count, vocabulary,           width, 1, kTop, norm, width,
+  const int64_t sizes[] = {count, vocabulary,           width, 1,
+                           kTop,  /*rank_range=*/0,     norm,  width,
                            width, /*multiprocessors=*/1};
   const void* data[] = {
       rows.data(), unembedding.data(), targets.data(), nullptr,     nullptr,       nullptr,
