@@ -27,10 +27,8 @@ ROWS = (1, 4, 16, 32, 64, 128, 512)
 
 def run(case: Case, model: kcircuits.Model) -> dict[str, Any]:
     """One search, profiled."""
-    prompts = prompts_of(case, model)
-    search = partial(
-        kcircuits.discover, model, prompts, method="acdc", ablation=case.ablation, threshold=case.threshold
-    )
+    task = kcircuits.Task(prompts_of(case, model), case.ablation)
+    search = partial(kcircuits.discover, model, task, kcircuits.Acdc(threshold=case.threshold))
     circuit, profile = profiled(search)
     by_op = {**profile.by(lambda work: work.name), "Python": Total(profile.python_seconds, 0, 0)}
     by_rows = sorted(profile.products().by(lambda work: work.rows).items())

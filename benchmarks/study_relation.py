@@ -111,11 +111,8 @@ def roles_of(model: kcircuits.Model, prompts: Sequence[kcircuits.Prompt]) -> dic
     by_role = {role: [head.node for head in found.heads if head.role == role] for role in ROLES}
     return {
         "heads": by_role,
-        "hit_full": found.full.hit_at_10,
-        "hit_without": {
-            each.name: [each.run.hit_at_10, fmean(run.hit_at_10 for run in each.random)]
-            for each in found.ablations
-        },
+        "hit_full": found.full.hit,
+        "hit_without": {each.name: [each.means.hit, each.random["hit"][1]] for each in found.ablations},
     }
 
 

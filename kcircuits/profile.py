@@ -151,7 +151,7 @@ def profiled(run: Callable[[], T]) -> tuple[T, Profile]:
     Parameters
     ----------
     run
-        For example `lambda: kcircuits.discover(model, prompts)`.
+        For example `lambda: kcircuits.discover(model, task, method)`.
 
     Returns
     -------
