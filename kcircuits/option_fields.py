@@ -6,7 +6,7 @@ heavy, and neither may a module that declares such a class: `--help` shows them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, field, fields
 from typing import Any
 
@@ -87,9 +87,3 @@ def made_from(kind: Callable[..., Any], owner: str, given: Mapping[str, Any]) ->
         if each.default is MISSING and name not in given:
             raise KCircuitsError(f"{owner} needs a {name}")
     return kind(**{known[name].name: value for name, value in given.items()})
-
-
-def default_text(each: Field[Any]) -> Iterator[str]:
-    """What `--help` and tables say of a default; nothing where there is none."""
-    if each.default is not MISSING and each.default is not None:
-        yield str(each.default)

@@ -21,7 +21,7 @@ from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import printable
 from kcircuits.documents import Keys, check_keys, is_object, is_text, list_of, or_none
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.gguf.conversion import account_of, converted
+from kcircuits.model.gguf.conversion import account_of
 from kcircuits.model.gguf.file import GgufAccount
 from kcircuits.model.loading import Model, load_model, source_path
 from kcircuits.optional import need
@@ -168,7 +168,7 @@ def check_model(
     gguf = account_of(path) if from_gguf else None
     ours = of_spec(model.spec, memory)
     if against is None:
-        theirs, tokenizer = of_transformers(converted(path) if from_gguf else path)
+        theirs, tokenizer = of_transformers(_folder_of(model))
         other, same, second = SAME_WEIGHTS, True, model
         # The tokenizer of a GGUF file is our own in both.
         other_ids = () if from_gguf else compare_ids(model, tokenizer, TEXTS)
@@ -179,7 +179,7 @@ def check_model(
         if other_is_gguf:
             theirs, tokenizer = of_spec(second.spec, memory), second.tokenizer
         else:
-            theirs, tokenizer = of_transformers(other_path)
+            theirs, tokenizer = of_transformers(_folder_of(second))
         kinds = [*(gguf.kinds if gguf else ()), *(account_of(other_path).kinds if other_is_gguf else ())]
         other, same = str(against), all(kind in _EXACT for kind in kinds)
         other_ids = compare_ids(model, tokenizer, TEXTS)
@@ -192,6 +192,12 @@ def check_model(
         ignored=_ignored(model, gguf),
         comparison=comparison,
     )
+
+
+def _folder_of(model: Model) -> Path:
+    """The Hugging Face folder of a model that `load_model` read."""
+    assert model.folder is not None
+    return model.folder
 
 
 def _prompts(model: Model, other: Model) -> list[tuple[str | None, tuple[int, ...]]]:

@@ -86,14 +86,6 @@ class Acdc(Search):
             thresholds = tuple(share * effect for share in THRESHOLD_SHARES)
         return tuple(cls(threshold=threshold) for threshold in thresholds)
 
-    def check(self, spec: ModelSpec, task: Task) -> None:
-        """Refuse a task in which ablation changes nothing."""
-        from kcircuits.discovery.by_scores import check_differences
-        from kcircuits.model.devices import check_together
-
-        check_together(spec, self.name)
-        check_differences(task)
-
     def search(
         self,
         spec: ModelSpec,

@@ -77,14 +77,6 @@ class EdgePruning(Search):
         sizes = dict.fromkeys(max(1, int(share * num_edges)) for share in options["pruning_fractions"])
         return tuple(cls(top_n=size, steps=options["steps"], seed=options["seed"]) for size in sizes)
 
-    def check(self, spec: ModelSpec, task: Task) -> None:
-        """Refuse a task whose corrupt prompts are the clean ones."""
-        from kcircuits.discovery.by_scores import check_differences
-        from kcircuits.model.devices import check_together
-
-        check_together(spec, self.name)
-        check_differences(task)
-
     def search(
         self,
         spec: ModelSpec,

@@ -134,6 +134,14 @@ class Method:
 class Search(Method):
     """A method that finds a circuit in one go."""
 
+    def check(self, spec: ModelSpec, task: Task) -> None:
+        """Refuse layers on several devices, and a task in which ablation changes nothing."""
+        from kcircuits.discovery.by_scores import check_differences
+        from kcircuits.model.devices import check_together
+
+        check_together(spec, self.name)
+        check_differences(task)
+
     def search(
         self,
         spec: ModelSpec,

@@ -79,25 +79,18 @@ def check_size(shapes: Mapping[str, torch.Size], num_stored: int, source: Path) 
         )
 
 
-def check_complete(report: dict[str, Any], source: Path, asking: str) -> None:
-    """Refuse missing weights, which Transformers would fill with random numbers.
+def _check_report(report: dict[str, Any], folder: Path) -> None:
+    """Refuse missing weights, which Transformers would fill with random numbers, and unused ones.
 
-    report: the loading info of `from_pretrained`. asking: where the sizes come from.
-
-    Raises KCircuitsError.
+    report: the loading info of `from_pretrained`.
     """
+    check_nesting(sorted(report["missing_keys"]), report["unexpected_keys"], folder)
     for name, stored, expected in report["mismatched_keys"]:
         raise KCircuitsError(
-            f"the weight {name!r} in {source} has shape {list(stored)}, {asking} asks for {list(expected)}"
+            f"the weight {name!r} in {folder} has shape {list(stored)}, config.json asks for {list(expected)}"
         )
     if missing := sorted(report["missing_keys"]):
-        raise KCircuitsError(f"{source} lacks {len(missing)} weights, the first is {missing[0]!r}")
-
-
-def _check_report(report: dict[str, Any], folder: Path) -> None:
-    """Refuse missing and unused weights."""
-    check_nesting(sorted(report["missing_keys"]), report["unexpected_keys"], folder)
-    check_complete(report, folder, "config.json")
+        raise KCircuitsError(f"{folder} lacks {len(missing)} weights, the first is {missing[0]!r}")
     if unused := sorted(report["unexpected_keys"]):
         raise KCircuitsError(
             f"{folder} has {len(unused)} weights that its config.json has no place for, "

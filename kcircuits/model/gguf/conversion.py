@@ -19,7 +19,7 @@ from pathlib import Path
 from kcircuits.errors import KCircuitsError
 from kcircuits.files import flush
 from kcircuits.model.cache import cache_folder
-from kcircuits.model.gguf.file import GgufAccount, GgufFile, parts_of
+from kcircuits.model.gguf.file import MAGIC, GgufAccount, GgufFile, parts_of
 from kcircuits.model.gguf.tokenizer import read_gguf_tokenizer
 from kcircuits.model.gguf.weights import Description, dense_weights, described_by
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
@@ -164,7 +164,7 @@ def _digest(file: Path) -> str:
     for part in parts_of(file):
         try:
             with part.open("rb") as stream:
-                if stream.read(4) != b"GGUF":
+                if stream.read(len(MAGIC)) != MAGIC:
                     raise KCircuitsError(f"{part} is not a GGUF file: it does not start with 'GGUF'")
                 stream.seek(0)
                 while block := stream.read(1 << 24):

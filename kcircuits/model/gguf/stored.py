@@ -18,7 +18,7 @@ from torch import Tensor
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.gguf.blocks import stored_weight
 from kcircuits.model.gguf.sources import Source
-from kcircuits.model.gguf.weights import Description, dense_rows
+from kcircuits.model.gguf.weights import Description, dense_parameter
 from kcircuits.model.quantised import QuantisedWeight, Weight, dense
 
 TENSOR = 2**32
@@ -106,18 +106,12 @@ def read_stored(description: Description) -> StoredWeights:
     others = description.zeros()
     for name, found, tensors, flat in description.parameters():
         if flat or found.add or name.endswith(_DENSE):
-            values = description.made(
-                name, found, [dense_rows(file, tensor, flat) for tensor in tensors], flat
-            )
-            others[name] = torch.from_numpy(
-                np.array(values + np.float32(found.add), dtype=np.float32, order="C")
-            )
+            others[name] = dense_parameter(description, name, found, tensors, flat)
             continue
         made[name] = found, tensors
         for tensor in tensors:
             if tensor not in matrices:
-                data = file.tensor(tensor).data
-                matrices[tensor] = stored_weight(
-                    data.reshape(-1, data.shape[-1]), file.tensor(tensor).tensor_type.name
-                )
+                kept = file.tensor(tensor)
+                rows = kept.data.reshape(-1, kept.data.shape[-1])
+                matrices[tensor] = stored_weight(rows, kept.tensor_type.name)
     return StoredWeights(description, matrices, made, others)

@@ -76,7 +76,7 @@ def described_by(file: GgufFile) -> Description:
     return Description(file, *config_of(file))
 
 
-def dense_rows(file: GgufFile, name: str, flat: bool) -> Rows:
+def _dense_rows(file: GgufFile, name: str, flat: bool) -> Rows:
     """A tensor of the file as float32 rows [rows, C], C = 1 where it is flat."""
     need("gguf", "GGUF files")
     from gguf import dequantize
@@ -86,21 +86,28 @@ def dense_rows(file: GgufFile, name: str, flat: bool) -> Rows:
     return values.reshape(-1, 1 if flat else values.shape[-1])
 
 
-def dense_weights(description: Description) -> dict[str, Tensor]:
-    """Every parameter in float32, contiguous.
+def dense_parameter(
+    description: Description, name: str, found: Source, tensors: Sequence[str], flat: bool
+) -> Tensor:
+    """A parameter in float32, contiguous; arguments as `Description.parameters` gives them.
 
-    Raises KCircuitsError if a tensor is missing or has another shape than the configuration asks for.
+    Raises KCircuitsError if its tensors make another shape than the configuration asks for.
     """
-    state = description.zeros()
-    for name, found, tensors, flat in description.parameters():
-        parts = [dense_rows(description.file, tensor, flat) for tensor in tensors]
-        values = description.made(name, found, parts, flat)
-        if tuple(values.shape) != tuple(description.shapes[name]):
-            raise KCircuitsError(
-                f"{description.file.path}: {', '.join(tensors)} make {name} of shape {list(values.shape)}, "
-                f"and the header asks for {list(description.shapes[name])}"
-            )
-        if found.add:
-            values = values + np.float32(found.add)
-        state[name] = torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
-    return state
+    parts = [_dense_rows(description.file, tensor, flat) for tensor in tensors]
+    values = description.made(name, found, parts, flat)
+    if tuple(values.shape) != tuple(description.shapes[name]):
+        raise KCircuitsError(
+            f"{description.file.path}: {', '.join(tensors)} make {name} of shape {list(values.shape)}, "
+            f"and the header asks for {list(description.shapes[name])}"
+        )
+    if found.add:
+        values = values + np.float32(found.add)
+    return torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
+
+
+def dense_weights(description: Description) -> dict[str, Tensor]:
+    """Every parameter as `dense_parameter` makes it; raises KCircuitsError if a tensor is missing, too."""
+    return description.zeros() | {
+        name: dense_parameter(description, name, found, tensors, flat)
+        for name, found, tensors, flat in description.parameters()
+    }

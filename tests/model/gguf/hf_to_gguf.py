@@ -79,7 +79,7 @@ def write_file(
         if number == 0:
             for key, value in keys.items():
                 if key != "general.architecture":
-                    _add(writer, key, value)
+                    add_key(writer, key, value)
         if parts > 1:
             writer.add_uint16("split.no", number)
             writer.add_uint16("split.count", parts)
@@ -96,7 +96,8 @@ def write_file(
     return files[0]
 
 
-def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
+def add_key(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
+    """Write a key with the type that its Python value has in llama.cpp's converters."""
     if isinstance(value, bool):
         writer.add_bool(key, value)
     elif isinstance(value, int):

@@ -13,6 +13,7 @@ from gguf import TokenType
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from kcircuits.errors import KCircuitsError
+from tests.model.gguf.hf_to_gguf import add_key
 
 Header = dict[str, Any]
 
@@ -53,16 +54,8 @@ def write_header(file: Path, header: Header) -> Path:
     """A GGUF file without weights."""
     writer = gguf.GGUFWriter(file, header.get("general.architecture", "llama"))
     for key, value in header.items():
-        if key == "general.architecture":
-            continue
-        if isinstance(value, bool):
-            writer.add_bool(key, value)
-        elif isinstance(value, int):
-            writer.add_uint32(key, value)
-        elif isinstance(value, str):
-            writer.add_string(key, value)
-        else:
-            writer.add_array(key, value)
+        if key != "general.architecture":
+            add_key(writer, key, value)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
