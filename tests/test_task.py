@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.loading import load_model
 from kcircuits.task import Task
 from tests.tasks import random_prompts_of
 
@@ -72,3 +73,16 @@ def test_bad_json(change, message):
 def test_what_is_no_prompt(given):
     with pytest.raises(KCircuitsError, match="prompts must be"):
         Task(given)
+
+
+def test_from_a_file(tiny_folder, tmp_path):
+    model = load_model(tiny_folder("gpt2"))
+    written = [
+        {"clean_ids": list(p.clean_ids), "corrupt_ids": list(p.corrupt_ids), "answer_id": p.answer_id}
+        for p in FULL
+    ]
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("\n".join(map(json.dumps, written)))
+    task = Task.from_file(model, file, metric="kl")
+    assert task == Task(tuple(replace(prompt, wrong_id=None) for prompt in FULL), metric="kl")
+    assert (task.ablation, task.metric) == ("corrupt", "kl")
