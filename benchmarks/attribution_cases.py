@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from kcircuits.discovery import Progress, Steps, exact_scores, method_of
-from kcircuits.memory import memory_bytes
 from kcircuits.model.spec import ModelSpec
+from kcircuits.runtime.memory import memory_bytes
 from kcircuits.task import Task
 
 ROUNDS = 5

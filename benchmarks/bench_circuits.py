@@ -21,14 +21,14 @@ from plain import Plain
 from torch import Tensor
 
 import kcircuits
+from kcircuits.circuit.random_circuits import random_connected_mask
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import measure
-from kcircuits.memory import memory_bytes
 from kcircuits.model.forward import forward_senders, normalise
 from kcircuits.model.gguf.conversion import converted, demo_file
 from kcircuits.model.spec import ModelSpec
 from kcircuits.ops import vocab_readout
-from kcircuits.random_circuits import random_connected_mask
+from kcircuits.runtime.memory import memory_bytes
 from kcircuits.task import Task
 
 CIRCUITS = 1000

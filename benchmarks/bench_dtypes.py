@@ -21,7 +21,7 @@ from machine import write_results
 
 import kcircuits
 from kcircuits.planning.memory import weights_bytes
-from kcircuits.selection import select_sizes
+from kcircuits.scores.selection import select_sizes
 
 RUNS = 5
 BEST = 300

@@ -24,8 +24,8 @@ from shapes import Shape, random_prompts, random_spec
 from kcircuits.discovery import method_of
 from kcircuits.engine import measure
 from kcircuits.graph import Graph
-from kcircuits.memory import memory_bytes
 from kcircuits.model.spec import ModelSpec
+from kcircuits.runtime.memory import memory_bytes
 from kcircuits.task import Task
 
 BASE = Shape(layers=8, heads=8, kv_heads=8, head_dim=64, hidden=1408, vocabulary=1000)

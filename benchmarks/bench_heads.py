@@ -18,8 +18,8 @@ from machine import write_results
 from torch import Tensor
 
 import kcircuits
-from kcircuits.analysis.direct import Unembedding, final_streams, norm_scale
-from kcircuits.analysis.nodes import NodeReadout, read_nodes
+from kcircuits.analysis.direct_logit_attribution import Unembedding, final_streams, norm_scale
+from kcircuits.analysis.heads.nodes import NodeReadout, read_nodes
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import Engine
 from kcircuits.task import Task

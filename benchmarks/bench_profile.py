@@ -18,9 +18,9 @@ from machine import write_results
 import kcircuits
 from kcircuits._native import C
 from kcircuits.cli.profile_table import rows_of_products
+from kcircuits.engine.profile import FAST, Total, profiled
 from kcircuits.model.quantised import dense
 from kcircuits.model.spec import Mlp
-from kcircuits.profile import FAST, Total, profiled
 
 ROWS = (1, 4, 16, 32, 64, 128, 512)
 

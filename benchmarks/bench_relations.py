@@ -29,7 +29,7 @@ import kcircuits
 from kcircuits.data.prompts import Prompt
 from kcircuits.discovery import method_and_selection
 from kcircuits.model.spec import ModelSpec
-from kcircuits.selection import select
+from kcircuits.scores.selection import select
 from kcircuits.sweeps import Update
 from kcircuits.sweeps.expand import expand
 from kcircuits.sweeps.job import Job

@@ -25,8 +25,8 @@ from shapes import LLAMA_2_7B, LLAMA_3_70B, TINY_LLAMA, Shape, random_prompts, r
 from kcircuits.discovery.method import Method, Scorer
 from kcircuits.discovery.methods import method_and_selection, method_of
 from kcircuits.engine import acdc_chunk
+from kcircuits.engine.needs import Sizes, acdc_workspace
 from kcircuits.model.loading import Model
-from kcircuits.needs import Sizes, acdc_workspace
 from kcircuits.planning import plan
 from kcircuits.planning.memory import gradient_work
 from kcircuits.task import Task

@@ -16,7 +16,7 @@ from kcircuits.editing.measures import GENERATED, EditMeasures, measure_edit
 from kcircuits.editing.methods import FineTuning, Memit, Method, Rome
 from kcircuits.editing.second_moment import SecondMoment, second_moment
 from kcircuits.editing.values import Values, optimised_values
-from kcircuits.files import write_atomically
+from kcircuits.files.writing import write_atomically
 
 KEPT = Path(__file__).resolve().parents[1] / "out" / "editing"
 BATCH = 10

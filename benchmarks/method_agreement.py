@@ -23,14 +23,14 @@ from demo_task import DESCRIPTION, language_task
 from machine import write_results
 
 import kcircuits
+from kcircuits.data.metrics import faithfulness
 from kcircuits.data.prompts import Prompt
 from kcircuits.discovery import exact_scores, method_of
 from kcircuits.engine import measure
-from kcircuits.memory import memory_bytes
-from kcircuits.metrics import faithfulness
 from kcircuits.model.spec import ModelSpec
 from kcircuits.model.transforms import with_kept_positions
-from kcircuits.selection import select_sizes
+from kcircuits.runtime.memory import memory_bytes
+from kcircuits.scores.selection import select_sizes
 from kcircuits.task import Task
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"

@@ -26,7 +26,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import kcircuits
 from kcircuits.discovery import select_circuit
-from kcircuits.selection import Selection
+from kcircuits.scores.selection import Selection
 from kcircuits.sweeps import Update
 
 VOCABULARY, LENGTH = 61, 6

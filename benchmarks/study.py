@@ -21,7 +21,7 @@ from study_relation import SETTINGS, study_relation
 
 import kcircuits
 from kcircuits.data.relations import BUNDLED, bundled_relations
-from kcircuits.files import write_atomically
+from kcircuits.files.writing import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 LRE = ROOT.parent / "shared" / "data" / "lre"

@@ -32,8 +32,8 @@ from kcircuits.editing.guided import RULES, circuit_layer, strongest_nodes
 from kcircuits.editing.measures import EditMeasures
 from kcircuits.editing.methods import FineTuning, Method, Rome
 from kcircuits.evaluation.intervals import percentile_interval, resampling_weights
-from kcircuits.files import write_atomically
-from kcircuits.selection import EmptySelectionError
+from kcircuits.files.writing import write_atomically
+from kcircuits.scores.selection import EmptySelectionError
 
 NODES = 4
 SEED = 0

@@ -24,7 +24,7 @@ from kcircuits.editing.methods import Rome
 from kcircuits.editing.neighbours import TOP_N, Neighbour, read_neighbours
 from kcircuits.editing.predictors import PREDICTORS, predictors
 from kcircuits.editing.second_moment import SecondMoment, second_moment
-from kcircuits.files import write_atomically
+from kcircuits.files.writing import write_atomically
 
 KEPT = Path(__file__).resolve().parents[1] / "out" / "neighbours"
 LAYER, PAIRS = 3, 200

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 import kcircuits
-from kcircuits.analysis.role_results import ROLES
+from kcircuits.analysis.roles.results import ROLES
 from kcircuits.data.halves import split_halves
 from kcircuits.data.lre import Relation
 from kcircuits.data.relations import RelationPrompts, known_prompts

@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kcircuits._version import __version__
-    from kcircuits.analysis.compare import compare
-    from kcircuits.analysis.curves import layer_curves
-    from kcircuits.analysis.hallucination import hallucinations
-    from kcircuits.analysis.heads import read_heads
-    from kcircuits.analysis.in_context import in_context_learning
-    from kcircuits.analysis.knockout import knockout
-    from kcircuits.analysis.roles import head_roles
+    from kcircuits.analysis.comparison.reading import compare
+    from kcircuits.analysis.curves.reading import layer_curves
+    from kcircuits.analysis.hallucination.reading import hallucinations
+    from kcircuits.analysis.heads.reading import read_heads
+    from kcircuits.analysis.in_context.reading import in_context_learning
+    from kcircuits.analysis.knockout.reading import knockout
+    from kcircuits.analysis.roles.reading import head_roles
     from kcircuits.checking import check_model
     from kcircuits.circuit import Circuit, Edge
-    from kcircuits.circuit_drawing import draw
+    from kcircuits.circuit.drawing import draw
     from kcircuits.data.few_shot import few_shot_pairs
     from kcircuits.data.prompts import Prompt, read_prompts, tokenise
     from kcircuits.data.relations import load_relation, relation_prompts
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from kcircuits.editing.neighbours import read_neighbours
     from kcircuits.editing.records.reading import read_requests
     from kcircuits.editing.request import EditRequest
+    from kcircuits.engine.profile import profiled
     from kcircuits.errors import KCircuitsError
     from kcircuits.evaluation.evaluation import Evaluation
     from kcircuits.evaluation.minimality import minimality
@@ -62,9 +63,8 @@ if TYPE_CHECKING:
     from kcircuits.graph import Graph
     from kcircuits.model.loading import Model, load_model
     from kcircuits.planning.plan import Plan, plan
-    from kcircuits.profile import profiled
     from kcircuits.scores import Scores
-    from kcircuits.selection import Selection, select
+    from kcircuits.scores.selection import Selection, select
     from kcircuits.sizes import SizeOptions, compare_sizes
     from kcircuits.sweeps.run import sweep
     from kcircuits.task import Task
@@ -150,39 +150,39 @@ _HOMES = {
     "Prompt": "kcircuits.data.prompts",
     "Relp": "kcircuits.discovery",
     "Scores": "kcircuits.scores",
-    "Selection": "kcircuits.selection",
+    "Selection": "kcircuits.scores.selection",
     "SizeOptions": "kcircuits.sizes",
     "Task": "kcircuits.task",
     "attribute": "kcircuits.discovery.run",
     "check_model": "kcircuits.checking",
-    "compare": "kcircuits.analysis.compare",
+    "compare": "kcircuits.analysis.comparison.reading",
     "compare_sizes": "kcircuits.sizes",
     "discover": "kcircuits.discovery.run",
-    "draw": "kcircuits.circuit_drawing",
+    "draw": "kcircuits.circuit.drawing",
     "edit": "kcircuits.editing.edit",
     "edit_each": "kcircuits.editing.edit",
     "evaluate": "kcircuits.evaluation.run",
     "exact_scores": "kcircuits.discovery.exact",
     "explain_edit": "kcircuits.editing.explain",
     "few_shot_pairs": "kcircuits.data.few_shot",
-    "hallucinations": "kcircuits.analysis.hallucination",
-    "head_roles": "kcircuits.analysis.roles",
-    "in_context_learning": "kcircuits.analysis.in_context",
-    "knockout": "kcircuits.analysis.knockout",
-    "layer_curves": "kcircuits.analysis.curves",
+    "hallucinations": "kcircuits.analysis.hallucination.reading",
+    "head_roles": "kcircuits.analysis.roles.reading",
+    "in_context_learning": "kcircuits.analysis.in_context.reading",
+    "knockout": "kcircuits.analysis.knockout.reading",
+    "layer_curves": "kcircuits.analysis.curves.reading",
     "load_model": "kcircuits.model.loading",
     "load_relation": "kcircuits.data.relations",
     "minimality": "kcircuits.evaluation.minimality",
     "node_flows": "kcircuits.editing.flows",
     "plan": "kcircuits.planning.plan",
-    "profiled": "kcircuits.profile",
+    "profiled": "kcircuits.engine.profile",
     "random_curve": "kcircuits.evaluation.sizes",
-    "read_heads": "kcircuits.analysis.heads",
+    "read_heads": "kcircuits.analysis.heads.reading",
     "read_neighbours": "kcircuits.editing.neighbours",
     "read_prompts": "kcircuits.data.prompts",
     "read_requests": "kcircuits.editing.records.reading",
     "relation_prompts": "kcircuits.data.relations",
-    "select": "kcircuits.selection",
+    "select": "kcircuits.scores.selection",
     "size_curve": "kcircuits.evaluation.sizes",
     "sweep": "kcircuits.sweeps.run",
     "tokenise": "kcircuits.data.prompts",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kcircuits.circuit import Circuit, Edge
 from kcircuits.graph import Graph, LayerShape
-from kcircuits.identity import graph_fields
+from kcircuits.graph.identity import graph_fields
 from kcircuits.scores import Scores
 
 UNEVEN = Graph.of_layers([LayerShape(2, 1, has_mlp=False), LayerShape(4, 2), LayerShape(2, 2)])

@@ -13,7 +13,7 @@ from peers.protocol import serve
 import kcircuits
 from kcircuits.discovery import method_of
 from kcircuits.engine import measure as measured
-from kcircuits.memory import memory_bytes
+from kcircuits.runtime.memory import memory_bytes
 from kcircuits.task import Task
 
 model: kcircuits.Model

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from kcircuits.analysis.checks import LISTED, numbers
-from kcircuits.documents import Keys, check_keys, is_number, is_text, list_of
 from kcircuits.evaluation.measure import measure_runs
 from kcircuits.evaluation.measures import HIT_RANK, RunMeasures
+from kcircuits.files.documents import Keys, check_keys, is_number, is_text, list_of
 from kcircuits.graph import Graph, layer_of
 from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task

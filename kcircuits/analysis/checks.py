@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from kcircuits.documents import Check, Keys, check_format, check_keys, is_number, is_text, list_of, shown
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import (
+    Check,
+    Keys,
+    check_format,
+    check_keys,
+    is_number,
+    is_text,
+    list_of,
+    shown,
+)
 
 MOST_PROMPTS = 10_000
 MOST_TOKENS = 100_000

@@ -9,11 +9,11 @@ from torch import Tensor
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import Engine, engines, engines_for_circuits
+from kcircuits.engine.needs import placement_for_readings
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.prepare import spec_and_task
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
-from kcircuits.needs import placement_for_readings
 from kcircuits.task import Ablation, Task
 
 

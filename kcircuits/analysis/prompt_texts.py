@@ -8,7 +8,7 @@ from typing import Any
 
 from kcircuits.analysis.checks import TOKENS, check_span, is_span
 from kcircuits.data.prompts import Prompt
-from kcircuits.documents import Keys, check_keys, is_text, or_none
+from kcircuits.files.documents import Keys, check_keys, is_text, or_none
 from kcircuits.model.loading import Model
 
 _PROMPT: Keys = {

@@ -19,12 +19,12 @@ from kcircuits.checking.comparison import (
 )
 from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import printable
-from kcircuits.documents import Keys, check_keys, is_object, is_text, list_of, or_none
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import Keys, check_keys, is_object, is_text, list_of, or_none
 from kcircuits.model.gguf.conversion import account_of
 from kcircuits.model.gguf.file import GgufAccount
 from kcircuits.model.loading import Model, load_model, source_path
-from kcircuits.optional import need
+from kcircuits.runtime.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -145,7 +145,7 @@ def check_model(
     against
         Another source of the same model: a Hugging Face folder, which Transformers runs, or a GGUF file.
     memory
-        Bytes for the activations of one prompt (`kcircuits.memory.memory_bytes`).
+        Bytes for the activations of one prompt (`kcircuits.runtime.memory.memory_bytes`).
 
     Returns
     -------

@@ -12,15 +12,24 @@ import torch
 from torch import Tensor
 
 from kcircuits.data.prompts import Prompt
-from kcircuits.documents import Keys, anything, check_keys, is_count, is_number, is_text, list_of, or_none
 from kcircuits.engine import engine_of
+from kcircuits.engine.needs import for_readings
 from kcircuits.errors import KCircuitsError
-from kcircuits.memory import budget_for
+from kcircuits.files.documents import (
+    Keys,
+    anything,
+    check_keys,
+    is_count,
+    is_number,
+    is_text,
+    list_of,
+    or_none,
+)
 from kcircuits.model.forward import read_out
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
-from kcircuits.needs import for_readings
+from kcircuits.runtime.memory import budget_for
 from kcircuits.task import Task
 
 TOLERANCE = 1e-3

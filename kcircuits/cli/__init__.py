@@ -17,9 +17,9 @@ from typing import Any, NoReturn
 
 from kcircuits.cli.streams import open_standard_streams
 from kcircuits.errors import KCircuitsError, KCircuitsWarning
-from kcircuits.interrupts import SIGNALS, Terminated
-from kcircuits.memory import is_about_memory
 from kcircuits.model.huggingface import garbage_kept
+from kcircuits.runtime.interrupts import SIGNALS, Terminated
+from kcircuits.runtime.memory import is_about_memory
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 

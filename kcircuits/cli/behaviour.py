@@ -10,8 +10,8 @@ import typer
 from kcircuits.cli.readings import Asked, reads_without
 
 if TYPE_CHECKING:
-    from kcircuits.analysis.hallucination_results import Hallucination, Hallucinations
-    from kcircuits.analysis.in_context_results import InContext
+    from kcircuits.analysis.hallucination.results import Hallucination, Hallucinations
+    from kcircuits.analysis.in_context.results import InContext
 
 GradientMethod = Literal["eap", "eap-ig-inputs", "eap-ig-activations", "relp"]
 Uncorrupted = Literal["zero", "mean", "mean-positional"]
@@ -28,8 +28,8 @@ def hallucination(asked: Asked) -> None:
     The wrong answer is the prompt's own (--wrong), or the model's most likely token.
     """
     loaded = asked.load()
-    from kcircuits.analysis.hallucination import hallucinations
-    from kcircuits.analysis.hallucination_plot import draw_hallucinations
+    from kcircuits.analysis.hallucination.plot import draw_hallucinations
+    from kcircuits.analysis.hallucination.reading import hallucinations
 
     found = hallucinations(loaded.model, loaded.prompts, memory=asked.memory)
     asked.finish("hallucination", asked.recorded(found), loaded, draw_hallucinations, _show_errors)
@@ -115,8 +115,8 @@ def in_context(
     relation = load_relation(asked.source.relation or "")
     check_limit(asked.source.limit)
     loaded = asked.load_model()
-    from kcircuits.analysis.in_context import in_context_learning
-    from kcircuits.analysis.in_context_plot import draw_in_context
+    from kcircuits.analysis.in_context.plot import draw_in_context
+    from kcircuits.analysis.in_context.reading import in_context_learning
     from kcircuits.data.few_shot import few_shot_pairs
 
     pairs = few_shot_pairs(

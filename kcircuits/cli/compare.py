@@ -14,11 +14,11 @@ import typer
 
 from kcircuits.cli import options
 from kcircuits.cli.readings import Picture
-from kcircuits.optional import need
+from kcircuits.runtime.optional import need
 
 if TYPE_CHECKING:
-    from kcircuits.analysis.compare_results import Comparison
-    from kcircuits.analysis.two_hop import TwoHop
+    from kcircuits.analysis.comparison.results import Comparison
+    from kcircuits.analysis.comparison.two_hop import TwoHop
 
 _MOST_PAIRS = 20
 _MOST_NODES = 40
@@ -60,9 +60,9 @@ def command(
     quiet: options.QUIET = False,
 ) -> None:
     """Compare circuits of one model: shared nodes and edges, layers, and a backbone that most have."""
-    from kcircuits.analysis.compare import compare
+    from kcircuits.analysis.comparison.reading import compare
     from kcircuits.circuit import Circuit
-    from kcircuits.files import check_output_folder, written_together
+    from kcircuits.files.writing import check_output_folder, written_together
 
     if out is not None:
         need("matplotlib", "pictures")
@@ -77,7 +77,7 @@ def command(
     )
     written: list[Path] = []
     if out is not None:
-        from kcircuits.analysis.compare_plot import draw_comparison
+        from kcircuits.analysis.comparison.plot import draw_comparison
 
         folder = check_output_folder(out)
         written = [folder / "comparison.json", folder / f"comparison.{picture}"]

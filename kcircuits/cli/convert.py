@@ -91,8 +91,8 @@ def _identity(model: str) -> dict[str, Any]:
 
 
 def _write(found: Found, target: str, to: To) -> None:
-    from kcircuits.circuit_drawing import draw, to_dot
-    from kcircuits.files import write_atomically
+    from kcircuits.circuit.drawing import draw, to_dot
+    from kcircuits.files.writing import write_atomically
     from kcircuits.interop.eap_ig import write_eap_ig
     from kcircuits.interop.graphml import write_graphml
     from kcircuits.interop.table import write_csv

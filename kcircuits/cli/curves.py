@@ -10,7 +10,7 @@ from kcircuits.cli.readings import Asked, reads
 
 if TYPE_CHECKING:
     from kcircuits.analysis.bands import Band
-    from kcircuits.analysis.curves_results import Curves
+    from kcircuits.analysis.curves.results import Curves
 
 _TITLES = {
     "rank": "rank",
@@ -28,8 +28,8 @@ def command(
 ) -> None:
     """Read the answer behind every layer: its rank and probability, in the full model and in a circuit."""
     loaded = asked.load()
-    from kcircuits.analysis.curves import layer_curves
-    from kcircuits.analysis.curves_plot import draw_curves
+    from kcircuits.analysis.curves.plot import draw_curves
+    from kcircuits.analysis.curves.reading import layer_curves
 
     found = layer_curves(
         loaded.model,

@@ -134,9 +134,9 @@ def command(
     from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.discovery import discover, method_and_selection
     from kcircuits.discovery.run import check_experiment
-    from kcircuits.files import check_output_file, check_output_folder, written_together
+    from kcircuits.engine.profile import profiled
+    from kcircuits.files.writing import check_output_file, check_output_folder, written_together
     from kcircuits.model.devices import devices_of
-    from kcircuits.profile import profiled
 
     given = {
         "threshold": threshold,

@@ -11,7 +11,7 @@ import typer
 
 from kcircuits.cli import options
 from kcircuits.errors import KCircuitsError
-from kcircuits.optional import need
+from kcircuits.runtime.optional import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -156,12 +156,12 @@ def command(
     from kcircuits.cli.readings import no_empty_folder
     from kcircuits.cli.results import warn
     from kcircuits.cli.setup import load
-    from kcircuits.documents import naming, read_text
     from kcircuits.editing.edit import EditedModel, edit, edit_each
     from kcircuits.editing.export import check_export
     from kcircuits.editing.records.reading import ReadRequests, read_requests
     from kcircuits.editing.request import EditRequest
-    from kcircuits.files import check_output_folder, written_together
+    from kcircuits.files.documents import naming, read_text
+    from kcircuits.files.writing import check_output_folder, written_together
 
     if (requests is None) == (subject is None and prompt is None and target is None):
         raise KCircuitsError("give edits by --requests, or one by --subject, --prompt and --target")

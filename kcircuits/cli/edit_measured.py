@@ -33,10 +33,10 @@ def measured(
     """Measure edits in the model with them and without."""
     from dataclasses import asdict
 
-    from kcircuits.documents import read_text
     from kcircuits.editing.measures import margin, measure_edit, perplexity
     from kcircuits.editing.methods import FineTuning
     from kcircuits.editing.report import EditReport
+    from kcircuits.files.documents import read_text
 
     measures: list[EditMeasures | None] = []
     before: list[EditMeasures | None] = []

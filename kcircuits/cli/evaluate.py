@@ -10,8 +10,8 @@ import typer
 
 from kcircuits.cli import options
 from kcircuits.cli.prompts import Source
+from kcircuits.data.metrics import Metric
 from kcircuits.errors import KCircuitsError
-from kcircuits.metrics import Metric
 from kcircuits.task import Ablation
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def command(
     from kcircuits.cli.measured import Wanted, load_circuit, load_scores, measure
     from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.data.halves import half_indices
-    from kcircuits.files import check_output_folder, write_atomically
+    from kcircuits.files.writing import check_output_folder, write_atomically
 
     found = None if circuit is None else load_circuit(circuit)
     ranked = None if scores is None else load_scores(scores)

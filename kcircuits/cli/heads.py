@@ -11,7 +11,7 @@ import typer
 from kcircuits.cli.readings import Asked, reads
 
 if TYPE_CHECKING:
-    from kcircuits.analysis.heads_results import HeadReadings, NodeReading
+    from kcircuits.analysis.heads.results import HeadReadings, NodeReading
 
 _MOST_ROWS = 20
 _MOST_EDGES = 20
@@ -48,8 +48,8 @@ def command(
 ) -> None:
     """Read heads and MLPs: what they write to the answer, which tokens they raise, where heads look."""
     loaded = asked.load()
-    from kcircuits.analysis.heads import read_heads
-    from kcircuits.analysis.heads_plot import draw_heads
+    from kcircuits.analysis.heads.plot import draw_heads
+    from kcircuits.analysis.heads.reading import read_heads
 
     found = read_heads(
         loaded.model,

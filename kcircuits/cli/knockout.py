@@ -14,7 +14,7 @@ from kcircuits.cli.readings import Asked, Loaded, reads
 from kcircuits.errors import KCircuitsError
 
 if TYPE_CHECKING:
-    from kcircuits.analysis.knockout_results import Knockout
+    from kcircuits.analysis.knockout.results import Knockout
     from kcircuits.data.prompts import Prompt
 
 
@@ -56,8 +56,8 @@ def command(
     if asked.circuit is None:
         raise KCircuitsError("there is nothing to knock out: give --circuit")
     from kcircuits.cli.measured import load_circuit
-    from kcircuits.documents import naming, read_text
-    from kcircuits.files import check_output_folder
+    from kcircuits.files.documents import naming, read_text
+    from kcircuits.files.writing import check_output_folder
 
     with naming(text):
         content = None if text is None else read_text(text, "text", pipe=True)
@@ -67,8 +67,8 @@ def command(
     if asked.out is not None:
         loaded = replace(loaded, folder=check_output_folder(asked.out))
     assert loaded.circuit is not None
-    from kcircuits.analysis.knockout import knockout
-    from kcircuits.analysis.knockout_plot import draw_knockout
+    from kcircuits.analysis.knockout.plot import draw_knockout
+    from kcircuits.analysis.knockout.reading import knockout
 
     found = knockout(
         loaded.circuit,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kcircuits.circuit import Circuit
+from kcircuits.data.metrics import Metric
 from kcircuits.data.prompts import Prompt
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import (
@@ -19,7 +20,6 @@ from kcircuits.evaluation import (
     roc,
     size_curve,
 )
-from kcircuits.metrics import Metric
 from kcircuits.model.loading import Model
 from kcircuits.task import Ablation, Task
 

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import typer
 
 from kcircuits.data.halves import Half
-from kcircuits.memory import Senders
-from kcircuits.metrics import Metric
+from kcircuits.data.metrics import Metric
+from kcircuits.runtime.memory import Senders
 from kcircuits.task import Ablation
 
 Dtype = Literal["float32", "bfloat16", "float16", "q8", "q4", "stored"]

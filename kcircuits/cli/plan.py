@@ -11,7 +11,7 @@ import typer
 from kcircuits.cli import options
 from kcircuits.cli.discover import Method
 from kcircuits.cli.prompts import Source
-from kcircuits.memory import SMALL, size_text
+from kcircuits.runtime.memory import SMALL, size_text
 from kcircuits.task import Task
 
 if TYPE_CHECKING:

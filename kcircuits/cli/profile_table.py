@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from kcircuits.cli.console import table_console
-from kcircuits.profile import FAST, Profile, Total, Work
+from kcircuits.engine.profile import FAST, Profile, Total, Work
 
 COLUMNS = ("seconds", "time", "GFLOP", "GFLOP/s", "of GEMM", "GB", "GB/s")
 

@@ -16,7 +16,7 @@ import typer
 from kcircuits.cli import options
 from kcircuits.cli.prompts import Source
 from kcircuits.errors import KCircuitsError
-from kcircuits.optional import need
+from kcircuits.runtime.optional import need
 from kcircuits.task import Ablation, Task
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Asked:
         """
         from kcircuits.cli.measured import load_circuit
         from kcircuits.cli.setup import prepare, read_reference
-        from kcircuits.files import check_output_folder
+        from kcircuits.files.writing import check_output_folder
 
         self._check_pictures()
         if self.circuit is None and self.ablation is not None and not ablates:
@@ -90,7 +90,7 @@ class Asked:
     def load_model(self) -> Loaded:
         """The model alone, for commands that make their own prompts; the folder for the results as well."""
         from kcircuits.cli.setup import load
-        from kcircuits.files import check_output_folder
+        from kcircuits.files.writing import check_output_folder
 
         self._check_pictures()
         model = load(self.model, memory=self.memory, threads=self.threads)
@@ -118,7 +118,7 @@ class Asked:
         show: Callable[[Any], None],
     ) -> None:
         """Write NAME.json and its picture into the folder, if there is one, and print the reading."""
-        from kcircuits.files import written_together
+        from kcircuits.files.writing import written_together
 
         written: list[Path] = []
         if loaded.folder is not None:

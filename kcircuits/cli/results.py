@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from kcircuits.circuit import Circuit
-from kcircuits.circuit_drawing import dot_available, draw, to_dot
+from kcircuits.circuit.drawing import dot_available, draw, to_dot
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import write_atomically, written_together
-from kcircuits.optional import available
+from kcircuits.files.writing import write_atomically, written_together
+from kcircuits.runtime.optional import available
 
 
 def drawable() -> bool:

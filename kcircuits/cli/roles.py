@@ -9,7 +9,7 @@ import typer
 from kcircuits.cli.readings import Asked, reads
 
 if TYPE_CHECKING:
-    from kcircuits.analysis.role_results import Roles
+    from kcircuits.analysis.roles.results import Roles
 
 _MOST_ROWS = 20
 
@@ -36,8 +36,8 @@ def command(
 ) -> None:
     """Tell heads that carry the subject's attribute from those that carry the relation's."""
     loaded = asked.load(ablates=True)
-    from kcircuits.analysis.roles import head_roles
-    from kcircuits.analysis.roles_plot import draw_roles
+    from kcircuits.analysis.roles.plot import draw_roles
+    from kcircuits.analysis.roles.reading import head_roles
 
     found = head_roles(
         loaded.model,

@@ -44,8 +44,8 @@ def load(
     """Load the model; `memory` is only checked."""
     import torch
 
-    from kcircuits.memory import memory_bytes
     from kcircuits.model.loading import KEPT, load_model
+    from kcircuits.runtime.memory import memory_bytes
 
     memory_bytes(memory)  # a bad size is told before a large model is loaded
     if threads is not None:

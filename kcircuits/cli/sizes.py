@@ -11,7 +11,7 @@ import typer
 from kcircuits.cli import options
 from kcircuits.cli.prompts import Source
 from kcircuits.errors import KCircuitsError
-from kcircuits.optional import need
+from kcircuits.runtime.optional import need
 from kcircuits.task import Task
 
 
@@ -98,7 +98,7 @@ def command(
     from kcircuits.cli.progress import shown_progress
     from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.cli.sizes_table import print_table
-    from kcircuits.files import check_output_folder, written_together
+    from kcircuits.files.writing import check_output_folder, written_together
     from kcircuits.sizes import SizeOptions, check_methods, compare_sizes
     from kcircuits.sizes.size_plot import draw_sizes
 

@@ -105,7 +105,7 @@ def _show_outlook(found: Outlook, workers: int, *, as_json: bool) -> None:
         return
     from kcircuits.cli.console import print_rows
     from kcircuits.cli.plan import duration
-    from kcircuits.memory import size_text
+    from kcircuits.runtime.memory import size_text
 
     rows = [
         (

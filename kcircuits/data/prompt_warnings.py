@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from kcircuits.data.tokens import TokenisedText, ends_in_loose_space, repeats_special
-from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsWarning
+from kcircuits.files.documents import shown
 
 _SPACE = "in a space: tokenizers put the space in front of the next word, so leave it out"
 _SPECIAL = (

@@ -15,9 +15,9 @@ from kcircuits.data.prompt_warnings import gathered, look_at
 from kcircuits.data.records import parse_record
 from kcircuits.data.tokens import TokenisedText, subject_span, tokenise_text
 from kcircuits.data.tokens import answer_id as token_of_answer
-from kcircuits.documents import naming, read_text, shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.json_records import Record, parse_records
+from kcircuits.files.documents import naming, read_text, shown
+from kcircuits.files.json_records import Record, parse_records
 
 T = TypeVar("T")
 

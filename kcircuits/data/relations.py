@@ -17,8 +17,8 @@ from kcircuits.data.lre import Fact, Relation, parse_relation
 from kcircuits.data.prompt_warnings import gathered
 from kcircuits.data.prompts import Prompt, tokenise
 from kcircuits.data.tokens import SEVERAL_TOKENS, AnswerError
-from kcircuits.documents import naming, parse_json, read_text, shown
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import naming, parse_json, read_text, shown
 
 BUNDLED = Path(str(files("kcircuits.data"))) / "relations"
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kcircuits.discovery.method import Found, Search, Work
 from kcircuits.errors import KCircuitsError
-from kcircuits.option_fields import option
+from kcircuits.runtime.option_fields import option
 
 if TYPE_CHECKING:
     from kcircuits.discovery.checkpoint import Checkpoint
     from kcircuits.discovery.progress import ProgressCallback
     from kcircuits.engine import Engine
+    from kcircuits.engine.needs import Sizes
     from kcircuits.graph import Graph
     from kcircuits.model.spec import ModelSpec
-    from kcircuits.needs import Sizes
     from kcircuits.task import Task
 
 THRESHOLD_SHARES = (0.1, 0.03, 0.01, 0.003)
@@ -74,7 +74,7 @@ class Acdc(Search):
     def workspace(self, sizes: Sizes, memory: int, largest_chunk: int | None = None) -> int:
         """The present run, its gradients, and a chunk of hypotheses."""
         from kcircuits.engine import acdc_chunk
-        from kcircuits.needs import acdc_workspace
+        from kcircuits.engine.needs import acdc_workspace
 
         return acdc_workspace(sizes, memory, largest_chunk or acdc_chunk(sizes.spec, sizes.prompts))
 

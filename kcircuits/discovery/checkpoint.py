@@ -16,9 +16,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from kcircuits.discovery.search_identity import difference_of
-from kcircuits.documents import check_format, check_regular, dump_json, parse_json
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import check_output_file, write_atomically
+from kcircuits.files.documents import check_format, check_regular, dump_json, parse_json
+from kcircuits.files.writing import check_output_file, write_atomically
 from kcircuits.model.huggingface import first_line
 
 FORMAT = "kcircuits-checkpoint/1"

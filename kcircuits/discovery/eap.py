@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from kcircuits.discovery.method import Scorer, Work
 from kcircuits.errors import KCircuitsError
-from kcircuits.memory import Senders
-from kcircuits.option_fields import option
+from kcircuits.runtime.memory import Senders
+from kcircuits.runtime.option_fields import option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ class GradientScorer(Scorer):
     senders
         How the outputs of all senders are kept: "memory", "host" or "recomputed", which give the same scores;
         "bfloat16", which changes them a little; or "auto" for the first of the exact ones that fits
-        (`kcircuits.layouts`).
+        (`kcircuits.engine.layouts`).
     """
 
     several_devices: ClassVar[bool] = True
@@ -58,7 +58,7 @@ class GradientScorer(Scorer):
 
     def check(self, spec: ModelSpec, task: Task) -> None:
         """Refuse options that the model does not allow."""
-        from kcircuits.layouts import check_senders
+        from kcircuits.engine.layouts import check_senders
 
         _check_correction(spec, self.qk_fix)
         check_senders(self.senders, spec)
@@ -230,7 +230,7 @@ def _gradient_at_zeros_overflows(spec: ModelSpec) -> bool:
     Without biases every block puts out zeros where it reads zeros. There the norm has the slope 1 / √eps, and
     the gradient goes back through the attention of one layer after the other.
     """
-    from kcircuits.portions import has_constants
+    from kcircuits.engine.portions import has_constants
 
     norms = [layer.attention_norm for layer in spec.layers]
     biased = any(layer.attention.b_v is not None for layer in spec.layers)

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kcircuits.discovery.method import Found, Search, Work
-from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.option_fields import option
+from kcircuits.files.documents import shown
+from kcircuits.runtime.option_fields import option
 
 if TYPE_CHECKING:
     from kcircuits.discovery.checkpoint import Checkpoint
     from kcircuits.discovery.progress import ProgressCallback
+    from kcircuits.engine.needs import Sizes
     from kcircuits.graph import Graph
     from kcircuits.model.spec import ModelSpec
-    from kcircuits.needs import Sizes
     from kcircuits.task import Task
 
 
@@ -66,7 +66,7 @@ class EdgePruning(Search):
 
     def workspace(self, sizes: Sizes, memory: int, largest_chunk: int | None = None) -> int:
         """One masked run and its gradients."""
-        from kcircuits.needs import pruning_workspace
+        from kcircuits.engine.needs import pruning_workspace
 
         return pruning_workspace(sizes)
 
@@ -89,7 +89,7 @@ class EdgePruning(Search):
         from kcircuits.discovery.gate_training import Training
         from kcircuits.engine import engine_of
         from kcircuits.scores import edges_of
-        from kcircuits.selection import Selection, select
+        from kcircuits.scores.selection import Selection, select
 
         engine = engine_of(spec, task, memory)
         goal = min(self.top_n, spec.graph.num_edges)

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kcircuits.discovery.progress import ProgressCallback
+    from kcircuits.engine.needs import Sizes
     from kcircuits.graph import Graph
     from kcircuits.model.spec import ModelSpec
-    from kcircuits.needs import Sizes
     from kcircuits.task import Task
 
 
@@ -42,7 +42,7 @@ class Exact(Scorer):
     def workspace(self, sizes: Sizes, memory: int, largest_chunk: int | None = None) -> int:
         """The full run, and a chunk of hypotheses of one receiver."""
         from kcircuits.engine import CHUNK_LIMIT
-        from kcircuits.needs import exact_workspace
+        from kcircuits.engine.needs import exact_workspace
 
         return exact_workspace(sizes, memory, largest_chunk or CHUNK_LIMIT)
 
@@ -65,7 +65,7 @@ def exact_scores(
 
     from kcircuits.discovery.progress import Steps
     from kcircuits.engine import engines
-    from kcircuits.needs import placement_for_search
+    from kcircuits.engine.needs import placement_for_search
 
     total: np.ndarray = np.zeros(spec.graph.valid.shape)
     edges = int((wanted & spec.graph.valid).sum())

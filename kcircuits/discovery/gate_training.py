@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kcircuits.data.metrics import faithfulness
 from kcircuits.discovery import gates
 from kcircuits.discovery.progress import ProgressCallback, Steps
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
-from kcircuits.metrics import faithfulness
 
 if TYPE_CHECKING:
     from kcircuits.discovery.edge_pruning import EdgePruning

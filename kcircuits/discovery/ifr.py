@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kcircuits.discovery.progress import ProgressCallback
+    from kcircuits.engine.needs import Sizes
     from kcircuits.model.spec import ModelSpec
-    from kcircuits.needs import Sizes
     from kcircuits.task import Task
 
 
@@ -34,7 +34,7 @@ class Ifr(Scorer):
 
     def workspace(self, sizes: Sizes, memory: int, largest_chunk: int | None = None) -> int:
         """The run's outputs once more."""
-        from kcircuits.needs import flow_workspace
+        from kcircuits.engine.needs import flow_workspace
 
         return flow_workspace(sizes)
 
@@ -45,7 +45,7 @@ class Ifr(Scorer):
         import numpy as np
 
         from kcircuits.engine import engines
-        from kcircuits.needs import placement_for_search
+        from kcircuits.engine.needs import placement_for_search
 
         plain = replace(task, ablation="zero")
         total = np.zeros(spec.graph.valid.shape)

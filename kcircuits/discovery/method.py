@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kcircuits.option_fields import options_of, settings_of
+from kcircuits.runtime.option_fields import options_of, settings_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from kcircuits.circuit import Edge
     from kcircuits.discovery.checkpoint import Checkpoint
     from kcircuits.discovery.progress import ProgressCallback
+    from kcircuits.engine.needs import Sizes
     from kcircuits.graph import Graph
     from kcircuits.model.spec import ModelSpec
-    from kcircuits.needs import Sizes
     from kcircuits.task import Task
 
 
@@ -111,7 +111,7 @@ class Method:
         return Work()
 
     def workspace(self, sizes: Sizes, memory: int, largest_chunk: int | None = None) -> int:
-        """Bytes beside the engine of a method without gradients, within a budget (`kcircuits.needs`)."""
+        """Bytes beside the engine of a method without gradients (`kcircuits.engine.needs`)."""
         raise NotImplementedError
 
     @classmethod

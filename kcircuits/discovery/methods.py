@@ -13,10 +13,10 @@ from kcircuits.discovery.exact import Exact
 from kcircuits.discovery.ifr import Ifr
 from kcircuits.discovery.method import Method
 from kcircuits.errors import KCircuitsError
-from kcircuits.option_fields import made_from, options_of
+from kcircuits.runtime.option_fields import made_from, options_of
 
 if TYPE_CHECKING:
-    from kcircuits.selection import Selection
+    from kcircuits.scores.selection import Selection
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
@@ -71,7 +71,7 @@ def method_and_selection(name: str, options: Mapping[str, Any]) -> tuple[Method,
     kind = class_of(name)
     if not kind.scores_all_edges:
         return method_of(name, options), None
-    from kcircuits.selection import Selection
+    from kcircuits.scores.selection import Selection
 
     own, known = options_of(kind), [field.name for field in fields(Selection)]
     for option in options:

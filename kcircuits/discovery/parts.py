@@ -21,13 +21,13 @@ from kcircuits.discovery.progress import ProgressCallback
 from kcircuits.discovery.run import check_task
 from kcircuits.discovery.search_identity import difference_of, search_of
 from kcircuits.discovery.summed import mean_of_parts, scores_of_parts
-from kcircuits.documents import shown
 from kcircuits.engine import check_all_fit
+from kcircuits.engine.needs import for_method
+from kcircuits.engine.portions import parts
 from kcircuits.errors import KCircuitsError
-from kcircuits.memory import budget_for
+from kcircuits.files.documents import shown
 from kcircuits.model.loading import Model
-from kcircuits.needs import for_method
-from kcircuits.portions import parts
+from kcircuits.runtime.memory import budget_for
 from kcircuits.scores import Scores
 from kcircuits.task import Task
 

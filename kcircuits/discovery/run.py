@@ -11,23 +11,23 @@ from time import perf_counter
 import numpy as np
 
 from kcircuits.circuit import Circuit
+from kcircuits.data.metrics import reported
 from kcircuits.discovery.by_scores import check_differences, checked_scores
 from kcircuits.discovery.checkpoint import Checkpoint
 from kcircuits.discovery.method import Found, Method, Scorer, Search
 from kcircuits.discovery.methods import METHODS, scoring_methods
 from kcircuits.discovery.progress import ProgressCallback
 from kcircuits.discovery.search_identity import search_of
-from kcircuits.documents import shown
 from kcircuits.engine import check_all_fit, measure
+from kcircuits.engine.needs import for_circuits, for_method
 from kcircuits.errors import KCircuitsError, KCircuitsWarning
-from kcircuits.files import check_output_file
-from kcircuits.memory import budget_for, give_back
-from kcircuits.metrics import reported
+from kcircuits.files.documents import shown
+from kcircuits.files.writing import check_output_file
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
-from kcircuits.needs import for_circuits, for_method
+from kcircuits.runtime.memory import budget_for, give_back
 from kcircuits.scores import Scores, edges_of
-from kcircuits.selection import Selection, select
+from kcircuits.scores.selection import Selection, select
 from kcircuits.task import Task
 
 TOLERANCE = 1e-4
@@ -66,7 +66,7 @@ def discover(
         Bytes, or a size such as "8GiB", for the search and for the final measurement, each by itself; it
         decides what is evaluated together, and never the result. The model's weights come on top. By default
         a quarter of the memory that is available, at most 4 GiB, or what is needed at least
-        (`kcircuits.memory.budget_for`). `Acdc` and `EdgePruning` take all prompts at once.
+        (`kcircuits.runtime.memory.budget_for`). `Acdc` and `EdgePruning` take all prompts at once.
     progress
         Called several times a second with a `kcircuits.discovery.Progress` or `Steps`; an exception ends the
         search.

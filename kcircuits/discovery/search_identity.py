@@ -9,7 +9,7 @@ import torch
 
 from kcircuits._native import C
 from kcircuits.data.prompts import Prompt
-from kcircuits.documents import shown
+from kcircuits.files.documents import shown
 from kcircuits.model.devices import devices_of, tensors_of
 from kcircuits.model.identity import configuration_hash
 from kcircuits.model.spec import ModelSpec

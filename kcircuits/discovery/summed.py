@@ -1,8 +1,8 @@
 """Gradient scores as means over fixed parts of the prompts, whoever computes which part.
 
-The parts (`kcircuits.portions.parts`) depend on the prompts alone. The mean of each is rounded to float32,
-and these are added up in the order of the parts: so it makes no difference to any bit whether one process
-takes all parts or several share them.
+The parts (`kcircuits.engine.portions.parts`) depend on the prompts alone. The mean of each is rounded to
+float32, and these are added up in the order of the parts: so it makes no difference to any bit whether one
+process takes all parts or several share them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from kcircuits.discovery.eap import GradientScorer
 from kcircuits.discovery.progress import ProgressCallback, Steps
 from kcircuits.engine import check_all_fit, engines, mean_activations
-from kcircuits.layouts import placement_for_scores
+from kcircuits.engine.layouts import placement_for_scores
+from kcircuits.engine.portions import means_bytes, parts
 from kcircuits.model.spec import ModelSpec
-from kcircuits.portions import means_bytes, parts
 from kcircuits.task import Task
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import write_atomically
-from kcircuits.optional import need
+from kcircuits.files.writing import write_atomically
+from kcircuits.runtime.optional import need
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kcircuits.optional import Deferred
+from kcircuits.runtime.optional import Deferred
 
 if TYPE_CHECKING:
     from matplotlib import ticker

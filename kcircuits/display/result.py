@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 import numpy as np
 
 from kcircuits.display.frame import frame_html
-from kcircuits.documents import naming, parse_json, read_text
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import write_atomically
-from kcircuits.optional import available, need
+from kcircuits.files.documents import naming, parse_json, read_text
+from kcircuits.files.writing import write_atomically
+from kcircuits.runtime.optional import available, need
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

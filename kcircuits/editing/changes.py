@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from kcircuits.analysis.checks import LISTED
-from kcircuits.analysis.hallucination_results import AnswerCurve
-from kcircuits.analysis.heads_results import NodeReading
-from kcircuits.documents import Keys, check_keys, is_number, is_object, is_text, list_of
+from kcircuits.analysis.hallucination.results import AnswerCurve
+from kcircuits.analysis.heads.results import NodeReading
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import Keys, check_keys, is_number, is_object, is_text, list_of
 
 WHEN = ("before", "after")
 CHANGES = ("added", "lost", "kept")

@@ -12,11 +12,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import write_atomically
+from kcircuits.files.tensor_files import tensor_bytes
+from kcircuits.files.writing import write_atomically
 from kcircuits.model.loading import Model
 from kcircuits.model.quantised import dense
 from kcircuits.model.spec import ModelSpec
-from kcircuits.tensor_files import tensor_bytes
 
 FORMAT = "kcircuits-edit/1"
 _NAME = re.compile(r"layers\.(\d{1,6})\.(mlp\.w_down|attention\.w_o)")

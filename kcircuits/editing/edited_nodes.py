@@ -8,8 +8,8 @@ import numpy as np
 
 from kcircuits.editing.delta import Delta, LowRank
 from kcircuits.graph import Graph, Node
+from kcircuits.graph.paths import shaping
 from kcircuits.model.spec import ModelSpec
-from kcircuits.paths import shaping
 
 
 def edited_nodes(delta: Delta, spec: ModelSpec) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from kcircuits.analysis.curves import layer_curves
-from kcircuits.analysis.curves_results import RunCurves
-from kcircuits.analysis.direct import direct_logits
-from kcircuits.analysis.hallucination_results import AnswerCurve
-from kcircuits.analysis.heads import read_heads
+from kcircuits.analysis.curves.reading import layer_curves
+from kcircuits.analysis.curves.results import RunCurves
+from kcircuits.analysis.direct_logit_attribution import direct_logits
+from kcircuits.analysis.hallucination.results import AnswerCurve
+from kcircuits.analysis.heads.reading import read_heads
 from kcircuits.analysis.prompt_texts import text_of, texts_of
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
@@ -23,12 +23,12 @@ from kcircuits.editing.explanation import Explanation
 from kcircuits.editing.facts import fact_prompt, old_prompt, subject_end
 from kcircuits.editing.flows import Flows, node_flows
 from kcircuits.editing.request import EditRequest
+from kcircuits.engine.needs import for_readings
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph, head_of
-from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
-from kcircuits.needs import for_readings
+from kcircuits.runtime.memory import budget_for
 from kcircuits.task import Task
 
 LEAST_EDGES, SHARE_OF_EDGES = 200, 0.01
@@ -51,9 +51,10 @@ def explain_edit(
 
     Objects are their first tokens; the old one is the request's `target_true`, or what the original model
     says. Curves are the logit lens of arXiv 2405.17969, figure 6. The change of logit(new) − logit(old) is
-    split over nodes by direct logit attribution in both models (`kcircuits.analysis.direct`), which leaves
-    nothing over: what is not the edited nodes' own writing comes through later nodes that read it. How much
-    of the change depends on each node is measured beside it (`kcircuits.editing.flows`).
+    split over nodes by direct logit attribution in both models
+    (`kcircuits.analysis.direct_logit_attribution`), which leaves nothing over: what is not the edited nodes'
+    own writing comes through later nodes that read it. How much of the change depends on each node is
+    measured beside it (`kcircuits.editing.flows`).
 
     Parameters
     ----------

@@ -11,11 +11,11 @@ from kcircuits.analysis.checks import LISTED, checked_document, numbers
 from kcircuits.analysis.prompt_texts import PromptText
 from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import name_of, printable
-from kcircuits.documents import Keys, anything, check_keys, is_object, is_text, list_of, shown
 from kcircuits.editing.changes import KINDS, BeforeAfter, HeadChange, Kind, NamesChange, NodeChange
 from kcircuits.errors import KCircuitsError
-from kcircuits.identity import graph_of
-from kcircuits.optional import need
+from kcircuits.files.documents import Keys, anything, check_keys, is_object, is_text, list_of, shown
+from kcircuits.graph.identity import graph_of
+from kcircuits.runtime.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame

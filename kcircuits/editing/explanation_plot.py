@@ -12,7 +12,7 @@ from kcircuits.display.text import printable
 from kcircuits.editing.changes import BeforeAfter
 from kcircuits.editing.explanation import Explanation
 from kcircuits.graph import layer_of
-from kcircuits.optional import Deferred
+from kcircuits.runtime.optional import Deferred
 
 if TYPE_CHECKING:
     from matplotlib import ticker

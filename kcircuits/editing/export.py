@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kcircuits.editing.delta import Delta, matrix_of
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import check_output_folder, flush
+from kcircuits.files.writing import check_output_folder, flush
 from kcircuits.model.checkpoint import is_buffer
 from kcircuits.model.folder import read_config
 from kcircuits.model.identity import weights_hash

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kcircuits.data.metrics import Metric
 from kcircuits.data.prompts import Prompt
 from kcircuits.editing.edit import EditedModel
 from kcircuits.editing.edited_nodes import downstream, edited_nodes
 from kcircuits.engine import Engine, engine_of
-from kcircuits.memory import budget_for
-from kcircuits.metrics import Metric
-from kcircuits.needs import for_circuits, for_readings
+from kcircuits.engine.needs import for_circuits, for_readings
+from kcircuits.runtime.memory import budget_for
 from kcircuits.task import Task
 
 
@@ -54,7 +54,7 @@ def node_flows(
     prompt
         The edited fact's, or a neighbour's: what it answers is what the metric is of.
     metric
-        "nll" or "logit-diff" (`kcircuits.metrics`); lower is better.
+        "nll" or "logit-diff" (`kcircuits.data.metrics`); lower is better.
     memory
         Bytes, or a size such as "8GiB", for runs that are made together.
 

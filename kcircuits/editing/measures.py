@@ -12,7 +12,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from kcircuits.analysis.text_windows import MOST_NATS, windows_of
+from kcircuits.analysis.knockout.text_windows import MOST_NATS, windows_of
 from kcircuits.data.tokens import answer_ids, tokenise_text
 from kcircuits.editing.request import EditRequest, Question
 from kcircuits.editing.sampling import sampled

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kcircuits.analysis.overlap import jaccard
+from kcircuits.analysis.comparison.overlap import jaccard
 from kcircuits.data.prompts import Prompt
 from kcircuits.discovery import method_of
 from kcircuits.discovery.run import attribute

@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from kcircuits.analysis.checks import LISTED, checked_document, numbers
 from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import count_of, name_of, printable
-from kcircuits.documents import Keys, anything, check_keys, is_number, is_object, is_text, list_of, or_none
 from kcircuits.editing.measures import EditMeasures, mean_measures
 from kcircuits.editing.records.reading import LeftOut
 from kcircuits.editing.request import EditRequest
 from kcircuits.errors import KCircuitsError
-from kcircuits.optional import need
+from kcircuits.files.documents import (
+    Keys,
+    anything,
+    check_keys,
+    is_number,
+    is_object,
+    is_text,
+    list_of,
+    or_none,
+)
+from kcircuits.runtime.optional import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -11,17 +11,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from kcircuits.analysis.text_windows import token_windows
+from kcircuits.analysis.knockout.text_windows import token_windows
 from kcircuits.data.tokens import tokenise_text
-from kcircuits.documents import naming, read_text
 from kcircuits.editing.sampling import STARTS, sampled
 from kcircuits.editing.stream import Tokens, padded, to_mlp
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import naming, read_text
+from kcircuits.files.tensor_files import tensor_bytes
 from kcircuits.model.cache import cache_folder, digest_of, keep
 from kcircuits.model.loading import Model
 from kcircuits.model.quantised import QuantisedWeight, Weight
 from kcircuits.model.spec import rebuilt
-from kcircuits.tensor_files import tensor_bytes
 
 WINDOW = 64  # tokens of a text that are run together, behind BOS
 SAMPLES, SAMPLED_LENGTH = 320, 16

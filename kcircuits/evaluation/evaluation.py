@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from kcircuits.data.metrics import Metric, faithfulness
 from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import printable
 from kcircuits.evaluation import evaluation_json
@@ -21,8 +22,7 @@ from kcircuits.evaluation.intervals import (
     resampling_weights,
 )
 from kcircuits.evaluation.measures import RunMeasures
-from kcircuits.metrics import Metric, faithfulness
-from kcircuits.optional import need
+from kcircuits.runtime.optional import need
 from kcircuits.task import Ablation
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class Evaluation(Result):
     full, circuit, complement, empty
         The full model, the circuit, the full model without the circuit's edges, and no edges at all.
     random
-        Random connected circuits of the circuit's size (`kcircuits.random_circuits`); none for a circuit
-        without edges.
+        Random connected circuits of the circuit's size (`kcircuits.circuit.random_circuits`); none for a
+        circuit without edges.
     """
 
     WHAT: ClassVar[str] = evaluation_json.WHAT
@@ -77,7 +77,7 @@ class Evaluation(Result):
 
     @property
     def faithfulness(self) -> float | None:
-        """Faithfulness of the circuit (`kcircuits.metrics.faithfulness`)."""
+        """Faithfulness of the circuit (`kcircuits.data.metrics.faithfulness`)."""
         return self._faithfulness_of(self.circuit)
 
     @property

@@ -6,10 +6,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-from kcircuits.documents import is_number, read_document, shown
+from kcircuits.data.metrics import Metric
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.measures import RunMeasures
-from kcircuits.metrics import Metric
+from kcircuits.files.documents import is_number, read_document, shown
 from kcircuits.task import Ablation
 
 WHAT = "evaluation"

@@ -8,10 +8,10 @@ import torch
 
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import engines_for_circuits
+from kcircuits.engine.needs import for_circuits
 from kcircuits.evaluation.readout import read_answers
-from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
-from kcircuits.needs import for_circuits
+from kcircuits.runtime.memory import budget_for
 from kcircuits.task import Task
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from kcircuits.circuit import Circuit
+from kcircuits.data.metrics import faithfulness
+from kcircuits.engine.needs import for_circuits
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.intervals import (
     Interval,
@@ -19,10 +21,8 @@ from kcircuits.evaluation.intervals import (
 )
 from kcircuits.evaluation.measure import measure_metric
 from kcircuits.evaluation.prepare import check_whole, prepared
-from kcircuits.memory import budget_for
-from kcircuits.metrics import faithfulness
 from kcircuits.model.loading import Model
-from kcircuits.needs import for_circuits
+from kcircuits.runtime.memory import budget_for
 from kcircuits.task import Task
 
 EDGE_LIMIT = 500

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from kcircuits.data.metrics import Metric
 from kcircuits.data.prompts import Prompt
-from kcircuits.documents import shown
 from kcircuits.engine import check_all_fit
 from kcircuits.errors import KCircuitsError
-from kcircuits.metrics import Metric
+from kcircuits.files.documents import shown
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Ablation, Task

@@ -55,7 +55,7 @@ def roc(ranking: Circuit | np.ndarray, reference: Circuit, level: Level = "edge"
     Examples
     --------
     >>> from kcircuits.circuit import Edge
-    >>> from kcircuits.identity import graph_of
+    >>> from kcircuits.graph.identity import graph_of
     >>> identity = {"num_layers": 1, "num_heads": 1, "num_kv_heads": 1, "weights_hash": "0"}
     >>> graph = graph_of(identity)
     >>> circuit = Circuit(graph, identity, "acdc", {}, {}, (Edge("input", "m0", 0.5),), {})

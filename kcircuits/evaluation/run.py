@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from kcircuits.circuit import Circuit
+from kcircuits.circuit.random_circuits import random_connected_mask
+from kcircuits.engine.needs import for_circuits
 from kcircuits.evaluation.evaluation import Evaluation
 from kcircuits.evaluation.measure import measure_runs
 from kcircuits.evaluation.measures import HIT_RANK
 from kcircuits.evaluation.prepare import check_whole, prepared
-from kcircuits.memory import budget_for
 from kcircuits.model.loading import Model
-from kcircuits.needs import for_circuits
-from kcircuits.random_circuits import random_connected_mask
+from kcircuits.runtime.memory import budget_for
 from kcircuits.task import Task
 
 RANDOM_CIRCUITS = 10

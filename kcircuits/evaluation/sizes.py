@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kcircuits.circuit.random_circuits import random_connected_mask
+from kcircuits.data.metrics import faithfulness
+from kcircuits.engine.needs import for_circuits
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.measure import measure_metric
 from kcircuits.evaluation.prepare import Found, check_whole, prepared
 from kcircuits.graph import Graph
-from kcircuits.memory import budget_for
-from kcircuits.metrics import faithfulness
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
-from kcircuits.needs import for_circuits
-from kcircuits.random_circuits import random_connected_mask
+from kcircuits.runtime.memory import budget_for
 from kcircuits.task import Task
 
 if TYPE_CHECKING:
@@ -116,14 +116,14 @@ def size_curve(
     fractions
         Shares of the graph's edges, rising, above 0 and at most 1.
     absolute, greedy
-        How edges are selected (`kcircuits.selection.select_sizes`).
+        How edges are selected (`kcircuits.scores.selection.select_sizes`).
 
     Raises
     ------
     KCircuitsError
         If the scores belong to another model, or anything else of the input cannot be used.
     """
-    from kcircuits.selection import select_sizes
+    from kcircuits.scores.selection import select_sizes
 
     _check_fractions(fractions)
     spec = prepared(model, task, scores)

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from kcircuits.circuit import Circuit, Edge
-from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import write_atomically
+from kcircuits.files.documents import shown
+from kcircuits.files.writing import write_atomically
 from kcircuits.graph import Graph, LayerShape
-from kcircuits.identity import graph_of
+from kcircuits.graph.identity import graph_of
 from kcircuits.interop.eap_ig_files import WHAT, Content, read_json, read_pt
 from kcircuits.interop.groups import merged, spread, ungrouped
 from kcircuits.interop.torch_file import is_saved_by_torch

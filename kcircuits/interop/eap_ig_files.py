@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kcircuits.circuit_json import most_bytes
-from kcircuits.documents import is_number, read_text, shown
+from kcircuits.circuit.circuit_json import most_bytes
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import is_number, read_text, shown
+from kcircuits.files.json_cursor import JsonCursor
 from kcircuits.graph import Graph
 from kcircuits.interop.torch_file import load_plain
-from kcircuits.json_cursor import JsonCursor
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,8 +7,8 @@ import io
 import re
 from collections.abc import Iterator
 
-from kcircuits.documents import is_number, shown
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import is_number, shown
 from kcircuits.interop.edge_entries import WHAT, Columns, Entry, columns_named, is_present
 from kcircuits.interop.edge_names import is_name, tidy, with_kind
 

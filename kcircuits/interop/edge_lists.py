@@ -17,11 +17,11 @@ from typing import Any, Literal
 import numpy as np
 
 from kcircuits.circuit import Circuit
-from kcircuits.circuit_json import most_bytes
-from kcircuits.documents import read_text, shown
+from kcircuits.circuit.circuit_json import most_bytes
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import read_text, shown
 from kcircuits.graph import Graph, head_of, kind_of
-from kcircuits.identity import graph_of
+from kcircuits.graph.identity import graph_of
 from kcircuits.interop.edge_entries import WHAT, Entry
 from kcircuits.interop.edge_lines import entry_of_row, entry_of_text, header_of, lines_of
 from kcircuits.interop.edge_names import (

@@ -24,8 +24,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import shown
 
 _LAYER = r"blocks\.(?P<layer>\d{1,6})"
 _HEAD = r"\[:, :, (?P<head>\d{1,6})\]"

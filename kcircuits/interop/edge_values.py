@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from kcircuits.documents import is_number, parse_json, shown
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import is_number, parse_json, shown
 from kcircuits.interop.edge_entries import WHAT, Entry, columns_named, is_present
 from kcircuits.interop.edge_lines import entry_of_text, lines_of, score_of
 from kcircuits.interop.edge_names import is_inside_a_node, is_name, is_receiver, is_sender, tidy, with_kind

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from kcircuits.circuit import Circuit
-from kcircuits.documents import dump_json
-from kcircuits.files import write_atomically
-from kcircuits.optional import need
+from kcircuits.files.documents import dump_json
+from kcircuits.files.writing import write_atomically
+from kcircuits.runtime.optional import need
 
 
 def write_graphml(circuit: Circuit, path: str | Path) -> None:

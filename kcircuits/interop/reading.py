@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kcircuits.circuit import Circuit
-from kcircuits.documents import read_head, read_text, shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.file_kinds import foreign_kind
+from kcircuits.files.documents import read_head, read_text, shown
+from kcircuits.files.json_cursor import JsonCursor
+from kcircuits.files.kinds import foreign_kind
 from kcircuits.interop.eap_ig import read_eap_ig
 from kcircuits.interop.eap_ig_files import JSON_KEYS, is_eap_ig_pt
 from kcircuits.interop.edge_lists import KeyHeads, read_edge_list
 from kcircuits.interop.edge_values import is_entry, is_subgraph
 from kcircuits.interop.torch_file import is_saved_by_torch, load_plain
-from kcircuits.json_cursor import JsonCursor
 from kcircuits.scores import Scores
 
 Source = Literal["circuit", "eap-ig", "edge-list"]

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kcircuits.circuit import Circuit
-from kcircuits.edge_table import edge_table
-from kcircuits.files import write_atomically
+from kcircuits.circuit.edge_table import edge_table
+from kcircuits.files.writing import write_atomically
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
 def circuit_table(circuit: Circuit) -> DataFrame:
-    """One row per edge; `kcircuits.edge_table.edge_table` says which columns."""
+    """One row per edge; `kcircuits.circuit.edge_table.edge_table` says which columns."""
     return edge_table(circuit.edges)
 
 

@@ -6,9 +6,9 @@ import pickle
 from pathlib import Path
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
-from kcircuits.documents import read_head, shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.file_kinds import HEAD_BYTES, is_torch_file
+from kcircuits.files.documents import read_head, shown
+from kcircuits.files.kinds import HEAD_BYTES, is_torch_file
 
 
 def is_saved_by_torch(path: str | Path, what: str) -> bool:

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import write_atomically
+from kcircuits.files.writing import write_atomically
 
 
 def cache_folder() -> Path:

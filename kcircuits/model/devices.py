@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kcircuits.documents import read_document
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import read_document
 from kcircuits.model.huggingface import first_line
 from kcircuits.model.quantised import Weight
 from kcircuits.model.spec import Layer, ModelSpec

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.identity import graph_fields
+from kcircuits.graph.identity import graph_fields
 from kcircuits.model.quantised import QuantisedWeight
 from kcircuits.model.spec import ModelSpec, Rotary
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kcircuits.documents import dump_json, parse_json
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import dump_json, parse_json
 from kcircuits.model.cache import cache_folder, digest_of, keep, made_by
 from kcircuits.model.config_account import ConfigAccount
 from kcircuits.model.outline import Outline

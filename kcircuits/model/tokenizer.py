@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kcircuits.documents import parse_json
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import parse_json
 from kcircuits.model.cache import cache_folder, digest_of, keep, made_by
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
 from kcircuits.model.tokenizer_ids import check_ids

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import shown
 
 # Some tokenizers skip ids. A table of this size costs megabytes, and no vocabulary is larger.
 MOST_LEFT_OUT = 2**22

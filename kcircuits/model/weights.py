@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.memory import is_about_memory, size_text
 from kcircuits.model.huggingface import first_line
+from kcircuits.runtime.memory import is_about_memory, size_text
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Bytes of a model's weights, and of what a search takes within a budget (`kcircuits.needs`: at least)."""
+"""Bytes of a model's weights, and of a search within a budget (minima: `kcircuits.engine.needs`)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from kcircuits._native import C
 from kcircuits.data.prompts import Prompt
-from kcircuits.layouts import (
+from kcircuits.engine.layouts import (
     circuit_bytes_per_token,
     logit_bytes,
     placement_for_circuits,
     recomputed_bytes_per_token,
 )
+from kcircuits.engine.needs import Sizes
+from kcircuits.engine.portions import portions
 from kcircuits.model.devices import tensors_of
 from kcircuits.model.spec import ModelSpec
-from kcircuits.needs import Sizes
-from kcircuits.portions import portions
 
 __all__ = ["GradientWork", "Sizes", "gradient_work", "measuring_bytes", "weights_bytes"]
 

@@ -12,14 +12,14 @@ from kcircuits.discovery import Method
 from kcircuits.discovery.method import Work
 from kcircuits.discovery.run import check_experiment
 from kcircuits.engine import Engine
-from kcircuits.layouts import IN_MEMORY, placement_for_scores
-from kcircuits.memory import Layout, available, default_for, memory_bytes
+from kcircuits.engine.layouts import IN_MEMORY, placement_for_scores
+from kcircuits.engine.needs import Sizes, for_circuits, for_method, placement_for_search
+from kcircuits.engine.portions import means_bytes, parts, portions
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
-from kcircuits.needs import Sizes, for_circuits, for_method, placement_for_search
 from kcircuits.planning import calibration
 from kcircuits.planning.memory import GradientWork, gradient_work, measuring_bytes, weights_bytes
-from kcircuits.portions import means_bytes, parts, portions
+from kcircuits.runtime.memory import Layout, available, default_for, memory_bytes
 from kcircuits.task import Task
 
 
@@ -44,7 +44,7 @@ class Plan:
     steps
         Training steps at most; 0 for a method that does not train.
     senders
-        The layout of the senders (`kcircuits.layouts`).
+        The layout of the senders (`kcircuits.engine.layouts`).
     blocks
         How often the senders are gone through for the runs that go together; 1 where they are in memory.
     weights, engine, workspace

@@ -7,9 +7,9 @@ from itertools import accumulate
 from typing import Any
 
 from kcircuits.circuit import Circuit, Edge
-from kcircuits.circuit_drawing import MAX_EDGES
+from kcircuits.circuit.drawing import MAX_EDGES
+from kcircuits.circuit.strongest import strength_steps
 from kcircuits.graph import head_of, kind_of, layer_of
-from kcircuits.strongest import strength_steps
 
 KINDS = ("q", "k", "v", "mlp", "logits")
 CHANGES = ("kept", "added", "lost")

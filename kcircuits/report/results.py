@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kcircuits.analysis.compare_results import Comparison
-from kcircuits.analysis.curves_results import Curves
-from kcircuits.analysis.hallucination_results import Hallucinations
-from kcircuits.analysis.heads_results import HeadReadings
-from kcircuits.analysis.in_context_results import InContext
-from kcircuits.analysis.knockout_results import Knockout
-from kcircuits.analysis.role_results import Roles
+from kcircuits.analysis.comparison.results import Comparison
+from kcircuits.analysis.curves.results import Curves
+from kcircuits.analysis.hallucination.results import Hallucinations
+from kcircuits.analysis.heads.results import HeadReadings
+from kcircuits.analysis.in_context.results import InContext
+from kcircuits.analysis.knockout.results import Knockout
+from kcircuits.analysis.roles.results import Roles
 from kcircuits.circuit import Circuit
 from kcircuits.display.result import Result
 from kcircuits.editing.explanation import Explanation
@@ -20,7 +20,7 @@ from kcircuits.editing.report import EditReport
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import Evaluation
 from kcircuits.evaluation.evaluation_json import read_evaluation
-from kcircuits.identity import check_same_weights
+from kcircuits.graph.identity import check_same_weights
 from kcircuits.sizes import SizeComparison
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import printable
 from kcircuits.errors import KCircuitsError
-from kcircuits.identity import graph_of
-from kcircuits.optional import need
+from kcircuits.graph.identity import graph_of
+from kcircuits.runtime.optional import need
 from kcircuits.sizes import sizes_json
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class Point:
     num_edges
         Edges of the circuit.
     faithfulness
-        (m(C) − m(∅)) / (m(M) − m(∅)), as `kcircuits.metrics.faithfulness` has it; of several circuits the
-        mean.
+        (m(C) − m(∅)) / (m(M) − m(∅)), as `kcircuits.data.metrics.faithfulness` has it; of several circuits
+        the mean.
     spread
         The lowest and the highest faithfulness of several circuits.
     threshold

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from kcircuits.circuit import Circuit
+from kcircuits.data.metrics import faithfulness
 from kcircuits.discovery import METHODS, Method, ProgressCallback
 from kcircuits.discovery.run import attribute, discover
 from kcircuits.errors import KCircuitsWarning
 from kcircuits.evaluation import SizeCurve, random_curve, size_curve
-from kcircuits.metrics import faithfulness
 from kcircuits.model.loading import Model
-from kcircuits.selection import EmptySelectionError
+from kcircuits.scores.selection import EmptySelectionError
 from kcircuits.sizes.comparison import MethodCurve, Point
 from kcircuits.sizes.options import SizeOptions
 from kcircuits.task import Task

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from kcircuits.documents import is_number, shown
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import MIB_FRACTIONS
+from kcircuits.files.documents import is_number, shown
 
 
 @dataclass(frozen=True)

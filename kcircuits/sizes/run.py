@@ -8,16 +8,16 @@ from itertools import count
 
 import numpy as np
 
+from kcircuits.data.metrics import faithfulness, reported
 from kcircuits.discovery import METHODS, Progress, ProgressCallback, Steps, method_of
 from kcircuits.discovery.by_scores import check_differences
 from kcircuits.discovery.run import check_task
 from kcircuits.engine import check_all_fit, measure
+from kcircuits.engine.needs import for_circuits, for_method
 from kcircuits.errors import KCircuitsError
-from kcircuits.memory import budget_for
-from kcircuits.metrics import faithfulness, reported
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
-from kcircuits.needs import for_circuits, for_method
+from kcircuits.runtime.memory import budget_for
 from kcircuits.sizes.comparison import SizeComparison
 from kcircuits.sizes.methods import RANDOM, Job, curve_of, known_names
 from kcircuits.sizes.options import SizeOptions

@@ -10,7 +10,7 @@ from kcircuits.display.figures import save_figure, svg_of
 from kcircuits.display.result import Panels
 from kcircuits.display.text import printable
 from kcircuits.errors import KCircuitsError
-from kcircuits.optional import Deferred
+from kcircuits.runtime.optional import Deferred
 from kcircuits.sizes import MethodCurve, SizeComparison
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kcircuits.documents import (
+from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import (
     Keys,
     anything,
     check_format,
@@ -16,7 +17,6 @@ from kcircuits.documents import (
     or_none,
     shown,
 )
-from kcircuits.errors import KCircuitsError
 
 FORMAT = "kcircuits-sizes/1"
 WHAT = "comparison of sizes"

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kcircuits.analysis.curves import layer_curves
-from kcircuits.analysis.heads import TOP, read_heads
-from kcircuits.analysis.roles import head_roles
+from kcircuits.analysis.curves.reading import layer_curves
+from kcircuits.analysis.heads.reading import TOP, read_heads
+from kcircuits.analysis.roles.reading import head_roles
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
-from kcircuits.documents import is_count, or_none
 from kcircuits.evaluation import evaluate
-from kcircuits.files import write_atomically
+from kcircuits.files.documents import is_count, or_none
+from kcircuits.files.writing import write_atomically
 from kcircuits.model.loading import Model
 from kcircuits.task import Task
 

@@ -14,7 +14,7 @@ from kcircuits.discovery.by_scores import check_differences
 from kcircuits.discovery.parts import parts_of
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import BITS, Model, load_model
-from kcircuits.option_fields import options_of
+from kcircuits.runtime.option_fields import options_of
 from kcircuits.sweeps.analyses import ANALYSES
 from kcircuits.sweeps.forecast import Forecast, private_weights, shared_weights
 from kcircuits.sweeps.grid import Grid, MethodChoice, ModelChoice, PromptChoice

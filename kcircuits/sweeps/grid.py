@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from kcircuits.data.halves import Half
+from kcircuits.data.metrics import Metric
 from kcircuits.data.relations import bundled_relations, load_relation
 from kcircuits.discovery import METHODS, method_and_selection
-from kcircuits.documents import is_count, is_text, or_none, shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.memory import memory_bytes
-from kcircuits.metrics import Metric
+from kcircuits.files.documents import is_count, is_text, or_none, shown
+from kcircuits.runtime.memory import memory_bytes
 from kcircuits.sweeps.analyses import ANALYSES
 from kcircuits.sweeps.yaml_file import Document, Place
 from kcircuits.task import Ablation

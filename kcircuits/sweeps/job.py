@@ -7,7 +7,7 @@ from typing import Any
 
 from kcircuits.data.prompts import Prompt
 from kcircuits.discovery import Method
-from kcircuits.selection import Selection
+from kcircuits.scores.selection import Selection
 from kcircuits.sweeps.grid import ModelChoice
 from kcircuits.sweeps.keys import key_of
 from kcircuits.task import Task

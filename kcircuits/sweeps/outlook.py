@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kcircuits.discovery import METHODS
-from kcircuits.memory import available
+from kcircuits.runtime.memory import available
 from kcircuits.sweeps.expand import expand
 from kcircuits.sweeps.forecast import PROCESS, Times
 from kcircuits.sweeps.pool import Models

@@ -14,8 +14,8 @@ from typing import Literal, Protocol
 import torch
 
 from kcircuits.discovery import Progress, Steps
-from kcircuits.memory import is_about_memory
 from kcircuits.model.loading import Model
+from kcircuits.runtime.memory import is_about_memory
 from kcircuits.sweeps.expand import load_choice
 from kcircuits.sweeps.grid import ModelChoice
 from kcircuits.sweeps.job import Job

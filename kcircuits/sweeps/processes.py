@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from kcircuits.memory import available
+from kcircuits.runtime.memory import available
 from kcircuits.sweeps.grid import ModelChoice
 from kcircuits.sweeps.pool import Event, Failed, Finished, Listener, Order
 from kcircuits.sweeps.worker import work

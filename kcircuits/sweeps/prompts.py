@@ -11,7 +11,7 @@ from kcircuits.data.prompts import Prompt, read_prompts
 from kcircuits.data.relations import known_prompts, load_relation, relation_prompts
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import answer_ranks
-from kcircuits.files import write_atomically
+from kcircuits.files.writing import write_atomically
 from kcircuits.model.loading import Model
 from kcircuits.sweeps.grid import PromptChoice
 from kcircuits.sweeps.keys import digest_of_prompts, key_of, model_content

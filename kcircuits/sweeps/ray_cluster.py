@@ -12,7 +12,7 @@ from types import ModuleType
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.huggingface import first_line
-from kcircuits.optional import need
+from kcircuits.runtime.optional import need
 
 LOCAL = "local"
 _SECONDS_TO_CONNECT = 5.0

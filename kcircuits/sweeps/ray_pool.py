@@ -17,7 +17,7 @@ from typing import Any
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.huggingface import first_line
 from kcircuits.model.packing import packed
-from kcircuits.optional import need
+from kcircuits.runtime.optional import need
 from kcircuits.sweeps.expand import load_choice
 from kcircuits.sweeps.forecast import PROCESS, private_weights, shared_weights
 from kcircuits.sweeps.grid import ModelChoice

@@ -15,7 +15,7 @@ import torch
 
 from kcircuits.model.loading import Model
 from kcircuits.model.packing import unpacked
-from kcircuits.optional import need
+from kcircuits.runtime.optional import need
 from kcircuits.sweeps.expand import load_choice
 from kcircuits.sweeps.grid import ModelChoice
 from kcircuits.sweeps.keys import ALGORITHMS

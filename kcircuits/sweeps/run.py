@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.prepare import check_whole
-from kcircuits.interrupts import held_back
-from kcircuits.optional import need
+from kcircuits.runtime.interrupts import held_back
+from kcircuits.runtime.optional import need
 from kcircuits.sweeps.expand import Expanded, expand
 from kcircuits.sweeps.grid import Grid, parse_grid
 from kcircuits.sweeps.loop import DiskFullError, Listening, Loop

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kcircuits.documents import parse_json, read_text, shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import check_output_folder, write_atomically
+from kcircuits.files.documents import parse_json, read_text, shown
+from kcircuits.files.writing import check_output_folder, write_atomically
 
 DONE = "done.json"
 TIMING = "timing.json"

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kcircuits.files import write_atomically, written_together
-from kcircuits.optional import need
+from kcircuits.files.writing import write_atomically, written_together
+from kcircuits.runtime.optional import need
 from kcircuits.sweeps.store import TIMING, Store
 
 if TYPE_CHECKING:

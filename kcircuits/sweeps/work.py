@@ -16,7 +16,7 @@ from kcircuits.discovery.checkpoint import CheckpointError
 from kcircuits.discovery.parts import PartsError, joined_scores, parts_of, scores_of_part
 from kcircuits.discovery.run import attribute, discover, select_circuit
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import write_atomically
+from kcircuits.files.writing import write_atomically
 from kcircuits.model.loading import Model
 from kcircuits.scores import Scores
 from kcircuits.sweeps.analyses import ANALYSES, Given

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kcircuits.documents import check_regular, read_text, shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.optional import Deferred
+from kcircuits.files.documents import check_regular, read_text, shown
+from kcircuits.runtime.optional import Deferred
 
 if TYPE_CHECKING:
     import yaml

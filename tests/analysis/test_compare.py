@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import kcircuits
-from kcircuits.analysis.compare import compare
-from kcircuits.analysis.compare_results import Comparison
+from kcircuits.analysis.comparison.reading import compare
+from kcircuits.analysis.comparison.results import Comparison
 from kcircuits.circuit import Circuit, edge_jaccard, node_jaccard
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from kcircuits.analysis.compare import compare
-from kcircuits.analysis.compare_plot import draw_comparison
+from kcircuits.analysis.comparison.plot import draw_comparison
+from kcircuits.analysis.comparison.reading import compare
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
 from tests.circuits import circuit_of

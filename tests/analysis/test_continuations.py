@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kcircuits.analysis.continuations import is_continuation, told_apart
+from kcircuits.analysis.hallucination.continuations import is_continuation, told_apart
 from kcircuits.data.prompts import Prompt
 from tests.data.tiny_tokenizers import word_tokenizer
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from kcircuits.analysis.bands import bootstrap_band
-from kcircuits.analysis.curves import layer_curves
-from kcircuits.analysis.curves_results import MEASURES, Curves
+from kcircuits.analysis.curves.reading import layer_curves
+from kcircuits.analysis.curves.results import MEASURES, Curves
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import evaluate
 from kcircuits.model.forward import forward_senders, unembed

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kcircuits.analysis.curves import layer_curves
-from kcircuits.analysis.hallucination import hallucinations, overtaking_layer
-from kcircuits.analysis.hallucination_results import DECIDING
+from kcircuits.analysis.curves.reading import layer_curves
+from kcircuits.analysis.hallucination.reading import hallucinations, overtaking_layer
+from kcircuits.analysis.hallucination.results import DECIDING
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import forward
 from tests.analysis.models import model_of

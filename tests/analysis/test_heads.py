@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from kcircuits.analysis.direct import Unembedding, direct_logits
-from kcircuits.analysis.heads import edges_into, read_heads
-from kcircuits.analysis.nodes import read_nodes
+from kcircuits.analysis.direct_logit_attribution import Unembedding, direct_logits
+from kcircuits.analysis.heads.nodes import read_nodes
+from kcircuits.analysis.heads.reading import edges_into, read_heads
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import forward_senders, normalise, read_out

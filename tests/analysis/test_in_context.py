@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 
 from kcircuits.analysis.ablations import ablate_heads
-from kcircuits.analysis.in_context import in_context_learning
+from kcircuits.analysis.in_context.reading import in_context_learning
 from kcircuits.data.few_shot import PARTS, few_shot_pairs
 from kcircuits.data.lre import parse_relation
 from kcircuits.discovery import Eap, discover
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import answer_ranks
-from kcircuits.selection import Selection
+from kcircuits.scores.selection import Selection
 from kcircuits.task import Task
 from tests.analysis.models import model_of
 from tests.data.tiny_tokenizers import word_tokenizer

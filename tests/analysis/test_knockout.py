@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import kcircuits
-from kcircuits.analysis.knockout import knockout
-from kcircuits.analysis.knockout_results import Knockout
-from kcircuits.analysis.text_windows import text_perplexity, windows_of
+from kcircuits.analysis.knockout.reading import knockout
+from kcircuits.analysis.knockout.results import Knockout
+from kcircuits.analysis.knockout.text_windows import text_perplexity, windows_of
 from kcircuits.circuit import Circuit
+from kcircuits.circuit.random_circuits import random_connected_mask
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import evaluate
-from kcircuits.random_circuits import random_connected_mask
 from kcircuits.task import Task
 from tests.analysis.models import PROMPTS, model_of, some_circuit
 from tests.circuits import circuit_of, identity_for
@@ -177,7 +177,9 @@ LONG = (replace(PROMPTS[0], clean_ids=(1,) * 65, corrupt_ids=None, subject=None)
     ],
 )
 def test_bad_input(options, message, monkeypatch):
-    monkeypatch.setattr("kcircuits.analysis.knockout.measure_runs", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr(
+        "kcircuits.analysis.knockout.reading.measure_runs", lambda *_: pytest.fail("work has begun")
+    )
     given = {"circuit": CIRCUIT, "model": WORDED, "prompts": PROMPTS} | options
     with pytest.raises(KCircuitsError, match=message):
         knockout(**given)

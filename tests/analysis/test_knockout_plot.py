@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from kcircuits.analysis.knockout_plot import _draw, draw_knockout
-from kcircuits.analysis.knockout_results import Knockout, PromptsEffect, TextEffect
+from kcircuits.analysis.knockout.plot import _draw, draw_knockout
+from kcircuits.analysis.knockout.results import Knockout, PromptsEffect, TextEffect
 from kcircuits.display.figures import drawn
 from kcircuits.evaluation import RunMeasures
 from tests.circuits import identity_for

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcircuits.analysis.overlap import (
+from kcircuits.analysis.comparison.overlap import (
     edge_members,
     jaccard,
     layer_frequency,

@@ -9,16 +9,16 @@ import pytest
 from matplotlib.figure import Figure
 
 from kcircuits.analysis import curves_plot, heads_plot
-from kcircuits.analysis.curves import layer_curves
-from kcircuits.analysis.curves_plot import draw_curves
-from kcircuits.analysis.hallucination import hallucinations
-from kcircuits.analysis.hallucination_plot import draw_hallucinations
-from kcircuits.analysis.heads import read_heads
-from kcircuits.analysis.heads_plot import draw_heads
-from kcircuits.analysis.in_context import in_context_learning
-from kcircuits.analysis.in_context_plot import draw_in_context
-from kcircuits.analysis.roles import head_roles
-from kcircuits.analysis.roles_plot import draw_roles
+from kcircuits.analysis.curves.plot import draw_curves
+from kcircuits.analysis.curves.reading import layer_curves
+from kcircuits.analysis.hallucination.plot import draw_hallucinations
+from kcircuits.analysis.hallucination.reading import hallucinations
+from kcircuits.analysis.heads.plot import draw_heads
+from kcircuits.analysis.heads.reading import read_heads
+from kcircuits.analysis.in_context.plot import draw_in_context
+from kcircuits.analysis.in_context.reading import in_context_learning
+from kcircuits.analysis.roles.plot import draw_roles
+from kcircuits.analysis.roles.reading import head_roles
 from kcircuits.data.few_shot import few_shot_pairs
 from kcircuits.editing import explanation_plot as explain_plot
 from kcircuits.editing.edit import edit

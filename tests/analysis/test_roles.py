@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from kcircuits.analysis.ablations import ablate_heads, without
-from kcircuits.analysis.direct import Unembedding, direct_logits
-from kcircuits.analysis.role_results import MOST, ratio_of, role_of
-from kcircuits.analysis.roles import head_roles
-from kcircuits.analysis.writes import source_writes
+from kcircuits.analysis.direct_logit_attribution import Unembedding, direct_logits
+from kcircuits.analysis.roles.reading import head_roles
+from kcircuits.analysis.roles.results import MOST, ratio_of, role_of
+from kcircuits.analysis.roles.writes import source_writes
 from kcircuits.data.prompts import tokenise
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kcircuits.analysis import text_windows
-from kcircuits.analysis.text_windows import text_perplexity, windows_of
+from kcircuits.analysis.knockout.text_windows import text_perplexity, windows_of
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import forward, masked_forward
 from kcircuits.task import Task

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcircuits.analysis.two_hop import Contained, TwoHop, contained, two_hop
+from kcircuits.analysis.comparison.two_hop import Contained, TwoHop, contained, two_hop
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
 from tests.circuits import all_graphs, circuit_of, circuit_of_mask, masks

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kcircuits.analysis.compare import compare
+from kcircuits.analysis.comparison.reading import compare
 from kcircuits.circuit import Circuit
 from kcircuits.graph import Graph
 from tests.circuits import circuit_of, identity_for

@@ -10,7 +10,7 @@ import networkx as nx
 import pytest
 
 from kcircuits.circuit import Circuit
-from kcircuits.circuit_drawing import to_dot
+from kcircuits.circuit.drawing import to_dot
 from kcircuits.graph import Graph
 from kcircuits.interop.eap_ig import read_eap_ig
 from kcircuits.interop.edge_lists import read_edge_list

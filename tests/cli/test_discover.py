@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kcircuits.circuit import Circuit
-from kcircuits.circuit_drawing import dot_available
+from kcircuits.circuit.drawing import dot_available
 from kcircuits.cli import results
 from kcircuits.data.halves import split_halves
 from kcircuits.data.prompts import read_prompts, tokenise

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kcircuits.cli import results
-from kcircuits.files import write_atomically
+from kcircuits.files.writing import write_atomically
 from kcircuits.graph import Graph
 from tests.circuits import circuit_of
 

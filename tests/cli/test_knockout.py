@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kcircuits.analysis.knockout import knockout
+from kcircuits.analysis.knockout.reading import knockout
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import read_prompts
 from kcircuits.data.relations import load_relation, relation_prompts

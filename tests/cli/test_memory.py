@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kcircuits.memory import memory_bytes
+from kcircuits.runtime.memory import memory_bytes
 from tests.models import build, llama, save
 from tests.tasks import random_prompts_of
 

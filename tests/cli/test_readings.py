@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kcircuits.analysis.curves import layer_curves
+from kcircuits.analysis.curves.reading import layer_curves
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import read_prompts
 from kcircuits.model.loading import load_model

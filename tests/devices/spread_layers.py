@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from kcircuits.analysis.curves import layer_curves
-from kcircuits.analysis.hallucination import hallucinations
-from kcircuits.analysis.heads import read_heads
-from kcircuits.analysis.roles import head_roles
+from kcircuits.analysis.curves.reading import layer_curves
+from kcircuits.analysis.hallucination.reading import hallucinations
+from kcircuits.analysis.heads.reading import read_heads
+from kcircuits.analysis.roles.reading import head_roles
 from kcircuits.discovery import attribute, discover
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError

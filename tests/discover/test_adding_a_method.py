@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from kcircuits.discovery import METHODS, Scorer, discover, method_and_selection
+from kcircuits.engine.needs import flow_workspace
 from kcircuits.model.loading import Model
-from kcircuits.needs import flow_workspace
-from kcircuits.option_fields import option, options_of, words_of
 from kcircuits.planning import plan
+from kcircuits.runtime.option_fields import option, options_of, words_of
 from kcircuits.sizes import SizeOptions, compare_sizes
 from kcircuits.task import Task
 from tests.circuits import identity_for

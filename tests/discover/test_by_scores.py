@@ -20,10 +20,10 @@ from kcircuits.discovery import (
 from kcircuits.discovery.by_scores import checked_scores
 from kcircuits.discovery.eap import Eap
 from kcircuits.errors import KCircuitsError
+from kcircuits.graph.paths import on_paths
 from kcircuits.model.loading import Model, load_model
-from kcircuits.paths import on_paths
 from kcircuits.scores import Scores
-from kcircuits.selection import Selection, select
+from kcircuits.scores.selection import Selection, select
 from kcircuits.task import Ablation, Task
 from tests.experiments import experiment
 from tests.models import tiny_spec

@@ -18,7 +18,7 @@ from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError, KCircuitsWarning
 from kcircuits.evaluation import evaluate
 from kcircuits.model.loading import Model, load_model
-from kcircuits.selection import Selection
+from kcircuits.scores.selection import Selection
 from kcircuits.task import Task
 from tests.experiments import experiment
 from tests.models import tiny_spec

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kcircuits.circuit.random_circuits import random_connected_mask
 from kcircuits.discovery import Steps, discover, gate_training
 from kcircuits.discovery.edge_pruning import EdgePruning
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
+from kcircuits.graph.paths import on_paths
 from kcircuits.model.loading import load_model
-from kcircuits.paths import on_paths
-from kcircuits.random_circuits import random_connected_mask
 from kcircuits.scores import Scores
 from kcircuits.task import Task
 from tests.models import tiny_spec

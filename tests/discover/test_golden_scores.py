@@ -15,7 +15,7 @@ from kcircuits.discovery import attribute
 from kcircuits.evaluation import Evaluation, evaluate
 from kcircuits.graph import Graph
 from kcircuits.model.loading import Model, load_model
-from kcircuits.selection import Selection, select
+from kcircuits.scores.selection import Selection, select
 from kcircuits.task import Ablation, Task
 from tests.experiments import experiment
 from tests.golden import GOLDEN, eap_golden

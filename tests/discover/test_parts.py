@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from kcircuits import portions
 from kcircuits.discovery import Acdc, Eap, EapIg, attribute, discover
 from kcircuits.discovery.parts import joined_scores, parts_of, scores_of_part
-from kcircuits.engine import Engine
+from kcircuits.engine import Engine, portions
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import Model
 from kcircuits.scores import Scores
-from kcircuits.selection import Selection
+from kcircuits.scores.selection import Selection
 from kcircuits.task import Task
 from tests.circuits import identity_for
 from tests.experiments import experiment

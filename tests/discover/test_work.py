@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kcircuits.data.prompts import Prompt
 from kcircuits.discovery import discover
+from kcircuits.engine.profile import profiled
 from kcircuits.model.loading import load_model
-from kcircuits.profile import profiled
 from tests.experiments import experiment
 from tests.golden import GOLDEN, acdc_golden
 

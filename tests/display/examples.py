@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from kcircuits.analysis.compare_results import Comparison
-from kcircuits.analysis.curves_results import Curves
-from kcircuits.analysis.hallucination_results import Hallucinations
-from kcircuits.analysis.heads_results import HeadReadings
-from kcircuits.analysis.in_context_results import InContext
-from kcircuits.analysis.knockout_results import Knockout
-from kcircuits.analysis.role_results import Roles
+from kcircuits.analysis.comparison.results import Comparison
+from kcircuits.analysis.curves.results import Curves
+from kcircuits.analysis.hallucination.results import Hallucinations
+from kcircuits.analysis.heads.results import HeadReadings
+from kcircuits.analysis.in_context.results import InContext
+from kcircuits.analysis.knockout.results import Knockout
+from kcircuits.analysis.roles.results import Roles
 from kcircuits.checking import Comparison as Compared
 from kcircuits.checking import Difference, ModelCheck
 from kcircuits.circuit import Circuit

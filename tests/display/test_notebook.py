@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from kcircuits.circuit_drawing import dot_available
+from kcircuits.circuit.drawing import dot_available
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from kcircuits import circuit_drawing
-from kcircuits.circuit_drawing import dot_available
+from kcircuits.circuit.drawing import dot_available
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
 from tests.circuits import circuit_of, circuit_of_mask
@@ -173,7 +172,7 @@ def test_a_large_circuit_shows_its_strongest_edges():
 
 
 def test_without_graphviz_a_circuit_is_a_table(monkeypatch):
-    monkeypatch.setattr(circuit_drawing.shutil, "which", lambda name: None)
+    monkeypatch.setattr("kcircuits.circuit.drawing.shutil.which", lambda name: None)
     assert circuit()._repr_svg_() is None
     assert "<td>a1.h1</td>" in circuit()._repr_html_()
 

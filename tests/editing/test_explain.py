@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kcircuits.analysis.heads import read_heads
+from kcircuits.analysis.heads.reading import read_heads
 from kcircuits.circuit import Circuit
 from kcircuits.discovery import discover
 from kcircuits.editing.edit import edit

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kcircuits.engine import Engine, engines, mean_activations
-from kcircuits.layouts import Placement
+from kcircuits.engine.layouts import Placement
 from kcircuits.model.spec import ModelSpec
 from kcircuits.model.transforms import with_kept_positions
 from kcircuits.task import Task

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from kcircuits.circuit import Circuit, Edge
+from kcircuits.circuit.random_circuits import random_connected_mask
+from kcircuits.data.metrics import faithfulness
 from kcircuits.discovery import Acdc, discover
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import RunMeasures, answer_ranks, evaluate
-from kcircuits.metrics import faithfulness
 from kcircuits.model.loading import Model, load_model
-from kcircuits.random_circuits import random_connected_mask
 from kcircuits.task import Task
 from tests.tasks import random_prompts_of, reference_metric, reference_runs
 

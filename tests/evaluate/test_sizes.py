@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kcircuits.circuit.random_circuits import random_connected_mask
+from kcircuits.data.metrics import faithfulness
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import MIB_FRACTIONS, SizeCurve, random_curve, size_curve
 from kcircuits.graph import Graph
-from kcircuits.metrics import faithfulness
 from kcircuits.model.loading import Model, load_model
-from kcircuits.random_circuits import random_connected_mask
 from kcircuits.task import Task
 from tests.circuits import circuit_of
 from tests.tasks import random_prompts_of, reference_metric, reference_runs
@@ -62,7 +62,7 @@ def selecting(monkeypatch) -> list[dict[str, Any]]:
         asked.append({"sizes": sizes, **how})
         return strongest(graph, matrix, sizes)
 
-    monkeypatch.setitem(sys.modules, "kcircuits.selection", SimpleNamespace(select_sizes=select_sizes))
+    monkeypatch.setitem(sys.modules, "kcircuits.scores.selection", SimpleNamespace(select_sizes=select_sizes))
     return asked
 
 
@@ -196,7 +196,7 @@ def test_bad_input(model, selecting, tiny_folder):
 
 def test_with_real_scores_and_selection(model):
     scores_module = pytest.importorskip("kcircuits.scores")
-    selection = pytest.importorskip("kcircuits.selection")
+    selection = pytest.importorskip("kcircuits.scores.selection")
     given = scores_of(model, ablation="corrupt", metric="kl")
     scores = scores_module.Scores(
         graph=given.graph, model=given.model, method="eap", settings=given.settings, matrix=given.matrix

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from kcircuits.cli import run
-from kcircuits.identity import graph_of
+from kcircuits.graph.identity import graph_of
 from kcircuits.interop.edge_lists import read_edge_list
 from kcircuits.model.loading import load_model
 from tests.circuits import circuit_of, scores_for

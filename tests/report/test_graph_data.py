@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcircuits.circuit_drawing import MAX_EDGES
+from kcircuits.circuit.drawing import MAX_EDGES
+from kcircuits.circuit.strongest import strongest_part
 from kcircuits.graph import Graph
 from kcircuits.report import graph_data as module
 from kcircuits.report.graph_data import CHANGES, KINDS, graph_data, slider_stops
-from kcircuits.strongest import strongest_part
 from tests.circuits import UNEVEN, all_graphs, circuit_of, circuit_of_mask, masks
 
 TINY = Graph(num_layers=2, num_heads=4, num_kv_heads=2)

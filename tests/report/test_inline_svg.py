@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from kcircuits.circuit_drawing import circuit_svg, dot_available
-from kcircuits.report.inline_svg import inline_svg
+from kcircuits.circuit.drawing import circuit_svg, dot_available
+from kcircuits.display.inline_svg import inline_svg
 from kcircuits.sizes.size_plot import sizes_svg
 from tests.report.results import circuit, comparison
 

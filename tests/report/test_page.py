@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from kcircuits.circuit_drawing import dot_available
+from kcircuits.circuit.drawing import dot_available
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
 from kcircuits.report.page import report_page, write_report

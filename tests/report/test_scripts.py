@@ -8,42 +8,37 @@ import re
 import shutil
 import subprocess
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
-from kcircuits.analysis.heads_results import HeadReadings
+from kcircuits.analysis.heads.results import HeadReadings
 from kcircuits.report.page.data import data_block
 from kcircuits.report.page.scripts import OWN, VENDORED, policy, scripts
 from kcircuits.report.results import Results
 from tests.report.readings.documents import heads
 from tests.report.results import circuit
 
-REPORT = files("kcircuits.report")
-
-
-def names_in(folder: str, ending: str) -> set[str]:
-    return {
-        entry.name.removesuffix(ending)
-        for entry in REPORT.joinpath(folder).iterdir()
-        if entry.name.endswith(ending)
-    }
+PACKAGE = Path(str(files("kcircuits")))
+D3 = PACKAGE / "report/vendor/d3"
 
 
 def test_every_file_is_used():
-    assert names_in("page", ".js") == set(OWN)
-    assert names_in("vendor/d3", ".min.js") == set(VENDORED)
+    scripts = {path for path in PACKAGE.rglob("*.js") if D3 not in path.parents}
+    assert {path.relative_to(PACKAGE).as_posix() for path in scripts} == set(OWN)
+    assert {path.name.removesuffix(".min.js") for path in D3.glob("*.js")} == set(VENDORED)
 
 
 def test_d3_is_what_was_published():
     listed = {}
-    for line in REPORT.joinpath("vendor/d3/versions.txt").read_text().splitlines():
+    for line in (D3 / "versions.txt").read_text().splitlines():
         name, version, digest = line.split()
         listed[name] = digest
-        content = REPORT.joinpath(f"vendor/d3/{name}.min.js").read_bytes()
+        content = (D3 / f"{name}.min.js").read_bytes()
         assert hashlib.sha256(content).hexdigest() == digest
         assert f"{name}/ v{version}".encode() in content[:100]
     assert set(listed) == set(VENDORED)
-    licences = REPORT.joinpath("vendor/d3/LICENSE").read_text()
+    licences = (D3 / "LICENSE").read_text()
     assert licences in scripts()[0]
     assert "Permission to use, copy, modify" in licences
     assert "Redistribution and use in source and binary forms" in licences

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from kcircuits.data.metrics import faithfulness
 from kcircuits.discovery import EdgePruning, attribute, discover
 from kcircuits.discovery.acdc import THRESHOLD_SHARES
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import evaluate, random_curve, size_curve
-from kcircuits.metrics import faithfulness
 from kcircuits.sizes import MethodProgress, SizeOptions, compare_sizes, methods
 from kcircuits.task import Task
 from tests.circuits import circuit_of

@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
-from kcircuits.analysis.curves import layer_curves
-from kcircuits.analysis.heads import read_heads
-from kcircuits.analysis.roles import head_roles
+from kcircuits.analysis.curves.reading import layer_curves
+from kcircuits.analysis.heads.reading import read_heads
+from kcircuits.analysis.roles.reading import head_roles
 from kcircuits.circuit import Circuit
 from kcircuits.discovery import Eap, attribute, checkpoint, discover
 from kcircuits.errors import KCircuitsError

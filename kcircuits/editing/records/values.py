@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kcircuits.documents import shown
 from kcircuits.editing.request import Question, RequestError
+from kcircuits.files.documents import shown
 
 
 def get_object(record: dict[str, Any], key: str) -> dict[str, Any]:

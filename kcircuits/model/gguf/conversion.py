@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import flush
+from kcircuits.files.writing import flush
 from kcircuits.model.cache import cache_folder
 from kcircuits.model.gguf.file import MAGIC, GgufAccount, GgufFile, parts_of
 from kcircuits.model.gguf.tokenizer import read_gguf_tokenizer

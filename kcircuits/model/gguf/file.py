@@ -17,10 +17,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import shown
 from kcircuits.model.gguf.header import check_header
-from kcircuits.optional import need
+from kcircuits.runtime.optional import need
 
 if TYPE_CHECKING:
     from gguf import GGUFReader, ReaderTensor

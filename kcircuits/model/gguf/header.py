@@ -11,9 +11,9 @@ import struct
 from math import prod
 from pathlib import Path
 
-from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
-from kcircuits.optional import need
+from kcircuits.files.documents import shown
+from kcircuits.runtime.optional import need
 
 # By GGUF's number of the type; 8 is text and 9 a list.
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import shown
 from kcircuits.model.gguf.file import GgufFile
 from kcircuits.model.gguf.sources import Sizes
 

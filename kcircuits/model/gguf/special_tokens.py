@@ -12,8 +12,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import shown
 
 
 class TokenType(enum.IntEnum):

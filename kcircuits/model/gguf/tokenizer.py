@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kcircuits.documents import shown
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import shown
 from kcircuits.model.gguf.file import NO_TOKENIZER
 from kcircuits.model.gguf.pretokenizers import find_pre_tokenizer
 from kcircuits.model.gguf.sentencepiece import merges_by_score

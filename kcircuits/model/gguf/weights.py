@@ -16,7 +16,7 @@ from kcircuits.model.building import check_size, parameter_shapes
 from kcircuits.model.gguf.architectures import architecture_of, config_of
 from kcircuits.model.gguf.file import GgufFile
 from kcircuits.model.gguf.sources import Rows, Sizes, Source, is_flat, rearranged, source_parts
-from kcircuits.optional import need
+from kcircuits.runtime.optional import need
 
 
 @dataclass(frozen=True)

@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from kcircuits.analysis.comparison.section import overlap_section
+from kcircuits.analysis.curves.section import curves_section
+from kcircuits.analysis.hallucination.section import hallucination_section
+from kcircuits.analysis.heads.section import heads_section
+from kcircuits.analysis.in_context.section import icl_section
+from kcircuits.analysis.knockout.section import knockout_section
+from kcircuits.analysis.roles.section import roles_section
 from kcircuits.circuit import Circuit
 from kcircuits.display.html import Html, joined, section, tag
+from kcircuits.editing.explanation_section import edit_section
+from kcircuits.editing.report_section import edits_section
 from kcircuits.errors import KCircuitsError
-from kcircuits.files import write_atomically
+from kcircuits.evaluation.section import evaluation_section
+from kcircuits.files.writing import write_atomically
 from kcircuits.report.page.data import data_block
 from kcircuits.report.page.scripts import policy, script_elements, scripts
 from kcircuits.report.results import Results, load_results
 from kcircuits.report.sections.change_section import change_section
 from kcircuits.report.sections.circuit_section import circuit_section
-from kcircuits.report.sections.curves_section import curves_section
-from kcircuits.report.sections.edit_section import edit_section
-from kcircuits.report.sections.edits_section import edits_section
-from kcircuits.report.sections.evaluation_section import evaluation_section
-from kcircuits.report.sections.hallucination_section import hallucination_section
-from kcircuits.report.sections.heads_section import heads_section
-from kcircuits.report.sections.icl_section import icl_section
-from kcircuits.report.sections.knockout_section import knockout_section
-from kcircuits.report.sections.overlap_section import overlap_section
 from kcircuits.report.sections.repeat_section import repeat_section
-from kcircuits.report.sections.roles_section import roles_section
-from kcircuits.report.sections.sizes_section import sizes_section
+from kcircuits.sizes.section import sizes_section
 
 NAME = "report.html"
 

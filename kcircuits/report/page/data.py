@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from kcircuits.analysis.compare_results import Comparison
+from kcircuits.analysis.comparison.results import Comparison
 from kcircuits.circuit import Circuit
 from kcircuits.display.html import Html
 from kcircuits.display.result import Result

@@ -14,19 +14,34 @@ VENDORED = (
     *("d3-dispatch", "d3-color", "d3-interpolate", "d3-selection", "d3-timer", "d3-ease", "d3-transition"),
     *("d3-drag", "d3-zoom", "d3-array", "d3-format", "d3-scale", "d3-axis"),
 )
+_PAGE = "report/page"
+# Scripts of the whole page are in this folder; that of one section lies beside the section.
 OWN = (
-    *("dom", "store", "graph", "paths", "layout", "painter", "picture", "view", "readings", "details"),
-    *("controls", "keys", "node_list", "chart", "sizes", "layer_charts", "curves", "heads", "errors"),
-    *("frequency", "edit_curves", "tables", "main"),
+    *(
+        f"{_PAGE}/{name}.js"
+        for name in (
+            *("dom", "store", "graph", "paths", "layout", "painter", "picture", "view", "readings"),
+            *("details", "controls", "keys", "node_list", "chart", "layer_charts"),
+        )
+    ),
+    "sizes/section.js",
+    "analysis/curves/section.js",
+    "analysis/heads/section.js",
+    "analysis/hallucination/section.js",
+    "analysis/comparison/section.js",
+    "editing/section.js",
+    f"{_PAGE}/tables.js",
+    f"{_PAGE}/main.js",
 )
 
 
 def scripts() -> tuple[str, str]:
     """The text of the two scripts: d3 with its licences, and our own."""
-    folder = files("kcircuits.report")
-    licence = folder.joinpath("vendor/d3/LICENSE").read_text(encoding="utf-8")
-    vendored = [folder.joinpath(f"vendor/d3/{name}.min.js").read_text(encoding="utf-8") for name in VENDORED]
-    own = [folder.joinpath(f"page/{name}.js").read_text(encoding="utf-8") for name in OWN]
+    package = files("kcircuits")
+    folder = package.joinpath("report/vendor/d3")
+    licence = folder.joinpath("LICENSE").read_text(encoding="utf-8")
+    vendored = [folder.joinpath(f"{name}.min.js").read_text(encoding="utf-8") for name in VENDORED]
+    own = [package.joinpath(path).read_text(encoding="utf-8") for path in OWN]
     return (
         "\n".join([f"/*\n{licence}*/", *vendored]),
         "\n".join(['"use strict";', "(() => {", *own, "})();"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kcircuits.circuit import Circuit, Edge, edge_jaccard, node_jaccard
 from kcircuits.display.html import Html, section, table, tag
-from kcircuits.report.sections.numbers import number
+from kcircuits.display.numbers import number
 
 LISTED = 50
 

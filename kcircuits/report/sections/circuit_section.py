@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 from kcircuits.circuit import Circuit
-from kcircuits.circuit_drawing import circuit_svg, dot_available
+from kcircuits.circuit.drawing import circuit_svg, dot_available
 from kcircuits.display.html import Html, definitions, joined, scrolling, section, table, tag
+from kcircuits.display.inline_svg import inline_svg
+from kcircuits.display.numbers import number
 from kcircuits.graph import kind_of
 from kcircuits.report.graph_data import KINDS, MOST_EDGES
-from kcircuits.report.inline_svg import inline_svg
 from kcircuits.report.results import Results
-from kcircuits.report.sections.numbers import number
 from kcircuits.report.sections.picture import interactive_picture
 
 LISTED = 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kcircuits.analysis.role_results import ROLES
+from kcircuits.analysis.roles.results import ROLES
 from kcircuits.display.html import Html, tag, void
 from kcircuits.report.graph_data import CHANGES
 

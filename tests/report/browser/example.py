@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from kcircuits.circuit import Circuit
+from kcircuits.circuit.random_circuits import random_connected_mask
+from kcircuits.circuit.strongest import strongest_part
 from kcircuits.graph import Graph
-from kcircuits.random_circuits import random_connected_mask
 from kcircuits.report.page import write_report
 from kcircuits.sizes import MethodCurve, Point, SizeComparison
-from kcircuits.strongest import strongest_part
 from tests.circuits import circuit_of, circuit_of_mask
 from tests.report.readings.documents import roles, write_readings
 

@@ -6,16 +6,16 @@ import json
 from typing import Any
 
 from kcircuits.analysis.ablations import AblatedRuns, RunMeans
-from kcircuits.analysis.hallucination_results import (
+from kcircuits.analysis.hallucination.results import (
     AnswerCurve,
     Decision,
     Hallucination,
     Hallucinations,
     recurring_nodes,
 )
-from kcircuits.analysis.heads_results import NodeReading
-from kcircuits.analysis.in_context_results import ASKED, AddedHead, CircuitNodes, InContext
-from kcircuits.analysis.knockout_results import Knockout, PromptsEffect, TextEffect
+from kcircuits.analysis.heads.results import NodeReading
+from kcircuits.analysis.in_context.results import ASKED, AddedHead, CircuitNodes, InContext
+from kcircuits.analysis.knockout.results import Knockout, PromptsEffect, TextEffect
 from kcircuits.analysis.prompt_texts import PromptText
 from kcircuits.circuit import Circuit
 from kcircuits.editing.changes import BeforeAfter, HeadChange, NamesChange, NodeChange, ObjectCurves

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from kcircuits.analysis.ablations import HeadAblation, RunMeans
-from kcircuits.analysis.compare_results import Compared, Comparison
-from kcircuits.analysis.role_results import HeadRole, MlpWrite, Roles
-from kcircuits.analysis.two_hop import Contained, TwoHop
+from kcircuits.analysis.comparison.results import Compared, Comparison
+from kcircuits.analysis.comparison.two_hop import Contained, TwoHop
+from kcircuits.analysis.roles.results import HeadRole, MlpWrite, Roles
 from kcircuits.circuit import Circuit
 from tests.report.readings.behaviours import edits, explain, hallucination, icl, knockout
 

@@ -1,0 +1,107 @@
+"""Circuits of one model side by side: what they share, where they are, and what they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kcircuits.analysis.comparison.overlap import (
+    edge_members,
+    jaccard,
+    layer_frequency,
+    node_members,
+    reverse_overlap,
+    score_entropy,
+    shared_backbone,
+)
+from kcircuits.analysis.comparison.results import ALL, MOST_CIRCUITS, Compared, Comparison
+from kcircuits.analysis.comparison.two_hop import two_hop
+from kcircuits.circuit import Circuit
+from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import is_number, shown
+from kcircuits.graph.identity import called, same_weights
+
+
+def compare(
+    circuits: Sequence[Circuit],
+    names: Sequence[str] | None = None,
+    domains: Sequence[str] | None = None,
+    *,
+    backbone: float = 0.8,
+    hops: tuple[str, str, str] | None = None,
+    random_circuits: int = 100,
+    seed: int = 0,
+) -> Comparison:
+    """Compare circuits of one model.
+
+    Parameters
+    ----------
+    circuits
+        At least two.
+    names
+        One for each, all different; by default "1", "2", …
+    domains
+        What each is about; layers are counted by domain. By default all are of one.
+    backbone
+        The least share of circuits that a shared node is in, above 0 and at most 1.
+    hops
+        Names of the circuits of a composed question's two parts, and of the whole question.
+    random_circuits, seed
+        For the hops alone: with how many random connected circuits of the whole's size to compare; random
+        circuit i is drawn with seed + i.
+
+    Raises
+    ------
+    KCircuitsError
+        If the circuits belong to different models, or anything else of the input cannot be used.
+    """
+    if not 2 <= len(circuits) <= MOST_CIRCUITS:
+        raise KCircuitsError(f"from 2 to {MOST_CIRCUITS} circuits can be compared, got {len(circuits)}")
+    named = _checked("names", names or [str(number + 1) for number in range(len(circuits))], len(circuits))
+    fields = _checked("domains", domains or [ALL] * len(circuits), len(circuits))
+    if twice := next((name for name in named if named.count(name) > 1), None):
+        raise KCircuitsError(f"two circuits have the name {twice!r}: give them different ones")
+    if not is_number(backbone) or not 0 < backbone <= 1:
+        raise KCircuitsError(f"backbone must be a share above 0 and at most 1, got {shown(backbone)}")
+    for what, number in (("random_circuits", random_circuits), ("seed", seed)):
+        if type(number) is not int or number < 0:
+            raise KCircuitsError(f"{what} must be a whole number, at least 0; got {shown(number)}")
+    first = circuits[0]
+    for name, circuit in zip(named, circuits, strict=True):
+        if not same_weights(first.model, circuit.model) or first.graph != circuit.graph:
+            raise KCircuitsError(
+                f"the circuit {name!r} was found in the model {called(circuit.model)} and {named[0]!r} in "
+                f"{called(first.model)}: compare circuits of one model"
+            )
+    between = hops and two_hop(
+        hops[:2],
+        hops[2],
+        dict(zip(named, circuits, strict=True)),
+        random_circuits=random_circuits,
+        seed=seed,
+    )
+    graph, nodes = first.graph, node_members(first.graph, circuits)
+    of_domain = {domain: [other == domain for other in fields] for domain in dict.fromkeys(fields)}
+    edges = edge_members(circuits)
+    return Comparison(
+        model=first.model,
+        circuits=tuple(
+            Compared(name, domain, len(circuit.edges), len(circuit.nodes), score_entropy(circuit))
+            for name, domain, circuit in zip(named, fields, circuits, strict=True)
+        ),
+        node_overlap=jaccard(nodes),
+        edge_overlap=jaccard(edges),
+        reverse_overlap=reverse_overlap(nodes),
+        frequency={domain: layer_frequency(graph, nodes[rows]) for domain, rows in of_domain.items()},
+        least=float(backbone),
+        backbone=shared_backbone(graph, nodes, backbone),
+        two_hop=between,
+    )
+
+
+def _checked(what: str, values: Sequence[str], count: int) -> tuple[str, ...]:
+    if len(values) != count:
+        raise KCircuitsError(f"{what} must be one for each of the {count} circuits, got {len(values)}")
+    for value in values:
+        if not isinstance(value, str) or not value.strip():
+            raise KCircuitsError(f"{what} must be texts that are not empty, got {shown(value)}")
+    return tuple(values)

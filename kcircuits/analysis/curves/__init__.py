@@ -1,0 +1,1 @@
+"""Layer curves (logit lens): rank and probability of the answer after each layer."""

@@ -1,0 +1,98 @@
+"""How the answer comes up, layer by layer, in a model and its circuit (arXiv 2405.17969, figure 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kcircuits.analysis.curves.results import Curves, RunCurves
+from kcircuits.analysis.layers import LayerReadout, Place, read_layers
+from kcircuits.analysis.prepare import engines_with_prompts, task_for
+from kcircuits.analysis.prompt_texts import texts_of
+from kcircuits.circuit import Circuit
+from kcircuits.data.prompts import Prompt
+from kcircuits.engine.needs import for_circuits
+from kcircuits.evaluation.prepare import check_whole
+from kcircuits.model.loading import Model
+from kcircuits.runtime.memory import budget_for
+from kcircuits.task import Ablation
+
+
+def layer_curves(
+    model: Model,
+    prompts: Sequence[Prompt],
+    circuit: Circuit | None = None,
+    *,
+    ablation: Ablation | None = None,
+    reference: Sequence[Prompt] = (),
+    seed: int = 0,
+    memory: int | str | None = None,
+) -> Curves:
+    """Read the answer off the residual stream behind every layer.
+
+    The stream behind the first l layers goes through the final norm and the unembedding (logit lens). In the
+    circuit's masked run it is what the logits would read if there were only the senders of these layers:
+    Σ a_s over present edges into the logits + Σ ã_s over absent ones + Σ b_O. So behind all L layers it is
+    what the circuit itself predicts, as `kcircuits.evaluate` measures it.
+
+    Parameters
+    ----------
+    model, prompts
+        The model, and prompts for it, at least one; those with a `subject` have its curves, too.
+    circuit
+        A circuit of the model, whose masked run is read beside the full one.
+    ablation, reference
+        Of the circuit, as in `kcircuits.evaluate`; by default what it was found with.
+    seed
+        Of the bootstrap over prompts.
+    memory
+        Bytes, or a size such as "8GiB", as in `kcircuits.evaluate`.
+
+    Raises
+    ------
+    KCircuitsError
+        If the circuit belongs to another model, or anything else of the input cannot be used.
+    """
+    check_whole("seed", seed)
+    spec, task = task_for(model, prompts, circuit, ablation, reference)
+    budget = budget_for(memory, [for_circuits(spec, task)])
+    graph = spec.graph
+    masks = np.stack([graph.valid] if circuit is None else [graph.valid, circuit.mask()])
+    parts: list[np.ndarray] = []
+    for engine, portion in engines_with_prompts(spec, task, budget):
+        places = [
+            [Place(start + position, prompt.answer_id) for position in _positions(prompt)]
+            for start, prompt in zip(engine.starts, portion, strict=False)
+        ]
+        read = read_layers(spec, engine, masks, [each for of in places for each in of], budget)
+        first = 0
+        for of in places:
+            parts.append(_of_prompt(read, slice(first, first + len(of))))
+            first += len(of)
+    measured = np.stack(parts, axis=2)  # [measures, M, N, L + 1]
+    settings: dict[str, Any] = {"num_prompts": len(task.prompts), "seed": seed}
+    if circuit is not None:
+        settings |= {"ablation": task.ablation, "num_edges": len(circuit.edges)}
+    return Curves(
+        model=model.identity,
+        settings=settings,
+        prompts=texts_of(model, task.prompts),
+        runs={name: RunCurves(*measured[:, m]) for m, name in enumerate(["full", "circuit"][: len(masks)])},
+    )
+
+
+def _positions(prompt: Prompt) -> list[int]:
+    """Where a prompt is read: at its last token, then at the subject's."""
+    return [len(prompt.clean_ids) - 1, *range(*(prompt.subject or (0, 0)))]
+
+
+def _of_prompt(read: LayerReadout, places: slice) -> np.ndarray:
+    """The measures of one prompt, [measures, M, L + 1], from the places of `_positions`."""
+    rank, probability = read.rank[:, :, places], read.probability[:, :, places]
+    none = np.full(rank.shape[:2], np.nan)
+    has_subject = rank.shape[2] > 1
+    best = rank[:, :, 1:].min(axis=2) if has_subject else none
+    last = probability[:, :, -1] if has_subject else none
+    return np.stack([rank[:, :, 0], probability[:, :, 0], best, last])

@@ -1,0 +1,1 @@
+"""Where a wrong answer overtakes the right one."""

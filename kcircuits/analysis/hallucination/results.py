@@ -1,0 +1,287 @@
+"""What is found out about errors: of each, and which nodes recur."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kcircuits.analysis.checks import LISTED, MOST_PROMPTS, answer_curve, checked_document
+from kcircuits.analysis.prompt_texts import PromptText
+from kcircuits.display.result import Panels, Result
+from kcircuits.display.text import count_of, name_of
+from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import (
+    Keys,
+    anything,
+    check_keys,
+    is_count,
+    is_number,
+    is_object,
+    is_text,
+    list_of,
+)
+from kcircuits.runtime.optional import need
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+FORMAT = "kcircuits-hallucination/1"
+DECIDING = 10
+RUNS = ("right", "wrong")
+
+
+@dataclass(frozen=True)
+class AnswerCurve:
+    """An answer at the last position behind 0 … L layers, each [L + 1]."""
+
+    rank: tuple[float, ...]
+    probability: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"rank": list(self.rank), "probability": list(self.probability)}
+
+    @classmethod
+    def from_json(cls, what: str, curve: object, length: int) -> AnswerCurve:
+        """The curve that an object of `to_json` holds, of so many values.
+
+        Raises KCircuitsError if it is anything else; `what` names it.
+        """
+        found = check_keys(what, curve, answer_curve(length))
+        return cls(tuple(found["rank"]), tuple(found["probability"]))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a node adds to the wrong answer's logit above the right one's.
+
+    `share` is of the whole difference; shares of all nodes and constants add up to 1.
+    """
+
+    node: str
+    difference: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Hallucination:
+    """A prompt on which the wrong answer wins.
+
+    Parameters
+    ----------
+    text
+        The prompt; its `wrong` is the wrong answer.
+    right, wrong
+        Both answers' curves in the full run.
+    overtakes
+        The wrong answer is ahead behind so many layers and all later ones.
+    best_layer
+        Behind how many layers the right answer's rank is best; the first of several.
+    difference
+        The wrong answer's logit − the right one's at the end, before a soft cap.
+    nodes
+        The heads, MLPs and input that decide it, by falling share; those at the end hold it back.
+    """
+
+    text: PromptText
+    right: AnswerCurve
+    wrong: AnswerCurve
+    overtakes: int
+    best_layer: int
+    difference: float
+    nodes: tuple[Decision, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return self.text.to_json() | {
+            "runs": {"right": self.right.to_json(), "wrong": self.wrong.to_json()},
+            "overtakes": self.overtakes,
+            "best_layer": self.best_layer,
+            "best_rank": self.right.rank[self.best_layer],
+            "difference": self.difference,
+            "nodes": [vars(node) for node in self.nodes],
+        }
+
+    @classmethod
+    def from_json(cls, what: str, error: object, num_layers: int) -> Hallucination:
+        """The error that an object of `to_json` holds, of curves with so many values.
+
+        Raises KCircuitsError if it is anything else; `what` names it.
+        """
+        text = PromptText.from_json(what, error)
+        found = check_keys(what, error, _ERROR)
+        right, wrong = (
+            AnswerCurve.from_json(f"{what}, run {run!r}", found["runs"].get(run), num_layers) for run in RUNS
+        )
+        for key in ("overtakes", "best_layer"):
+            if found[key] >= num_layers:
+                raise KCircuitsError(f"{what}: {key!r} is {found[key]}, which is none of the layers")
+        nodes = [
+            check_keys(f"{what}, node {place}", node, _NODE) for place, node in enumerate(found["nodes"])
+        ]
+        return cls(
+            text=text,
+            right=right,
+            wrong=wrong,
+            overtakes=found["overtakes"],
+            best_layer=found["best_layer"],
+            difference=found["difference"],
+            nodes=tuple(Decision(**{key: node[key] for key in _NODE}) for node in nodes),
+        )
+
+
+@dataclass(frozen=True)
+class Recurring:
+    """A node that decides several errors.
+
+    Parameters
+    ----------
+    node
+        Its name.
+    errors
+        In how many of them it is among the `DECIDING` largest shares.
+    difference
+        The mean over all errors of what it adds to the wrong answer's logit above the right one's.
+    share
+        Its difference in the mean difference of the two logits, over all errors. (Of single shares there is
+        no useful mean: where the two logits are nearly equal, they are huge.)
+    """
+
+    node: str
+    errors: int
+    difference: float
+    share: float
+
+
+def recurring_nodes(errors: Sequence[Hallucination]) -> tuple[Recurring, ...]:
+    """All nodes of some errors, at least one, those first that are among the strongest of most errors."""
+    total = fmean(error.difference for error in errors)
+    differences: dict[str, list[float]] = defaultdict(list)
+    counts: Counter[str] = Counter()
+    for error in errors:
+        counts.update(node.node for node in error.nodes[:DECIDING] if node.share > 0)
+        for node in error.nodes:
+            differences[node.node].append(node.difference)
+    means = {node: fmean(values) for node, values in differences.items()}
+    found = [Recurring(node, counts[node], mean, mean / total) for node, mean in means.items()]
+    return tuple(sorted(found, key=lambda node: (-node.errors, -node.difference)))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Hallucinations(Result):
+    """The errors of a model on some prompts.
+
+    Parameters
+    ----------
+    model
+        Identity of the model.
+    settings
+        How many prompts there were, "num_prompts", and on how many it errs, "num_errors".
+    errors
+        At least one. Where this was read from a file, each has the `DECIDING` nodes at either end alone.
+    recurring
+        What `recurring_nodes` makes of all nodes of the errors.
+    """
+
+    WHAT: ClassVar[str] = "file of errors"
+
+    model: dict[str, Any]
+    settings: dict[str, Any]
+    errors: tuple[Hallucination, ...]
+    recurring: tuple[Recurring, ...]
+
+    def table(self) -> DataFrame:
+        """A row for every error and node."""
+        need("pandas", "tables")
+        from pandas import DataFrame
+
+        return DataFrame(
+            {
+                "prompt": n,
+                "answer": error.text.answer,
+                "wrong": error.text.wrong,
+                "overtakes": error.overtakes,
+                **vars(node),
+            }
+            for n, error in enumerate(self.errors)
+            for node in error.nodes
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of hallucination.json; of every error the `DECIDING` nodes at either end."""
+        return {
+            "format": FORMAT,
+            "model": self.model,
+            "settings": self.settings,
+            "layers": list(range(len(self.errors[0].right.rank))),
+            "prompts": [replace(error, nodes=_both_ends(error.nodes)).to_json() for error in self.errors],
+            "recurring": [vars(node) for node in self.recurring],
+        }
+
+    @classmethod
+    def from_json(cls, document: object) -> Hallucinations:
+        """The errors of a document of `to_json`; raises KCircuitsError if it is anything else."""
+        given = checked_document(document, cls.WHAT, FORMAT, _DOCUMENT)
+        check_keys("settings", given["settings"], _SETTINGS)
+        if not given["prompts"]:
+            raise KCircuitsError(f"{cls.WHAT}: 'prompts' is empty, so there is no error in it")
+        length = len(given["layers"])
+        recurring = [
+            check_keys(f"recurring, {place}", node, _RECURRING)
+            for place, node in enumerate(given["recurring"])
+        ]
+        return cls(
+            given["model"],
+            given["settings"],
+            tuple(
+                Hallucination.from_json(f"prompt {index}", error, length)
+                for index, error in enumerate(given["prompts"])
+            ),
+            tuple(Recurring(**{key: node[key] for key in _RECURRING}) for node in recurring),
+        )
+
+    def describe(self) -> str:
+        """Two lines: how many errors, then the nodes that recur in most."""
+        prompts = count_of(self.settings["num_prompts"], "prompt")
+        nodes = ", ".join(f"{node.node} {node.difference:+.3g}" for node in self.recurring[:4])
+        layer = median(error.overtakes for error in self.errors)
+        return (
+            f"Errors of {name_of(self.model)}: {len(self.errors):,} of {prompts}; the wrong answer leads "
+            f"after {layer:g} layers\nnodes that decide: {nodes}"
+        )
+
+    def panels(self) -> Panels:
+        """ "ranks": both answers over layers; "nodes": what decides between them."""
+        from kcircuits.analysis.hallucination.plot import PANELS
+
+        return PANELS
+
+
+def _both_ends(nodes: tuple[Decision, ...]) -> tuple[Decision, ...]:
+    return nodes if len(nodes) <= 2 * DECIDING else nodes[:DECIDING] + nodes[-DECIDING:]
+
+
+_NUMBER = (is_number, "a number")
+_TEXT = (is_text, "a string")
+_COUNT = (is_count, "a whole number from 0 on")
+_DOCUMENT: Keys = {
+    "model": (is_object, "an object"),
+    "settings": (is_object, "an object"),
+    "layers": (list_of(is_count, LISTED), "a list of layers"),
+    "prompts": (list_of(anything, MOST_PROMPTS), f"a list of at most {MOST_PROMPTS}"),
+    "recurring": (list_of(anything, LISTED), "a list"),
+}
+_SETTINGS: Keys = {"num_prompts": _COUNT, "num_errors": _COUNT}
+_ERROR: Keys = {
+    "wrong": _TEXT,
+    "runs": (is_object, "an object"),
+    "overtakes": _COUNT,
+    "best_layer": _COUNT,
+    "difference": _NUMBER,
+    "nodes": (list_of(anything, LISTED), "a list"),
+}
+_NODE: Keys = {"node": _TEXT, "difference": _NUMBER, "share": _NUMBER}
+_RECURRING: Keys = {"node": _TEXT, "errors": _COUNT, "difference": _NUMBER, "share": _NUMBER}

@@ -1,0 +1,1 @@
+"""What every head and MLP writes to the answer, and what heads attend to."""

@@ -1,0 +1,95 @@
+"""What nodes write, read through the unembedding: many nodes at many positions in one streaming product."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kcircuits.analysis.direct_logit_attribution import (
+    Unembedding,
+    bias_logits,
+    final_streams,
+    norm_scale,
+    own_logits,
+    through_norm,
+)
+from kcircuits.model.quantised import dense
+from kcircuits.ops import vocab_readout
+
+BLOCK_BYTES = 64 * 2**20
+"""Of rows that are read together, where they have to be copied."""
+
+
+class NodeReadout(NamedTuple):
+    """What K nodes write at n places, all at the scale of the whole stream there."""
+
+    logit: Tensor  # float64 [K, n], of the place's target, above the mean over the vocabulary
+    rank: Tensor  # int64 [K, n], of the target in what the node writes; 1 is the most likely
+    top_ids: Tensor  # int64 [K, n, top]
+    top_logits: Tensor  # float64 [K, n, top], above the mean, too
+    constant: Tensor  # float64 [n], what belongs to no node
+    total: Tensor  # float64 [n], the target's logit above the mean
+
+
+def read_nodes(
+    unembedding: Unembedding, senders: Tensor, nodes: Tensor, targets: Tensor, top: int
+) -> NodeReadout:
+    """Read what nodes write at n places as if it were all of the stream.
+
+    The norm's scale is the whole stream's, its bias and the unembedding's belong to no node. So the logits of
+    all senders and `constant` add up to `total`.
+
+    Parameters
+    ----------
+    unembedding
+        Of the model.
+    senders
+        The outputs of all senders at the places, [S, n, D].
+    nodes
+        Which of them are read, int64 [K].
+    targets
+        The token of each place, int64 [n].
+    top
+        How many tokens that a node raises most.
+    """
+    spec = unembedding.spec
+    norm = spec.final_norm
+    streams = final_streams(spec, senders)
+    scale = norm_scale(norm, streams)  # [n]
+    directions = through_norm(norm, unembedding.rows(targets), scale)
+    mean = through_norm(norm, unembedding.mean.expand(len(targets), -1), scale)
+    vocabulary = dense(spec.unembedding)
+    size = max(1, BLOCK_BYTES // max(1, senders[0].nbytes))
+    parts = []
+    for block in nodes.split(size):
+        # Consecutive nodes, all of them above all, are no copy.
+        first, last = int(block[0]), int(block[-1])
+        whole = len(block) == last - first + 1 and bool((block.diff() == 1).all())
+        rows = senders[first : last + 1] if whole else senders[block]
+        read = vocab_readout(
+            rows.flatten(0, 1),
+            vocabulary,
+            targets.to(rows.device).repeat(len(block)),
+            topk=top,
+            norm=norm.kind,
+            weight=norm.weight,
+            eps=norm.eps,
+            scale=None if norm.kind == "none" else scale.to(rows.dtype).repeat(len(block)),
+        )
+        shape = rows.shape[:2]
+        means = torch.einsum("knd,nd->kn", rows, mean.to(rows.dtype)).double()
+        parts.append(
+            (
+                read.target_logits.double().view(shape) - means,
+                read.ranks.view(shape),
+                read.topk_ids.view(*shape, top),
+                read.topk_values.double().view(*shape, top) - means[..., None],
+            )
+        )
+    own = own_logits(unembedding, targets)
+    constant = own + bias_logits(spec, directions)
+    total = own + (streams.double() * directions).sum(dim=-1)
+    logit, rank, top_ids, top_logits = (torch.cat(each) for each in zip(*parts, strict=True))
+    return NodeReadout(logit, rank, top_ids, top_logits, constant, total)

@@ -1,0 +1,126 @@
+"""What heads and MLPs write, where heads look, and what feeds them (arXiv 2405.17969, figure 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from kcircuits.analysis.direct_logit_attribution import Unembedding, direct_logits
+from kcircuits.analysis.heads.node_reader import NodeReader
+from kcircuits.analysis.heads.results import HeadReadings
+from kcircuits.analysis.prepare import plain_engines, task_for
+from kcircuits.analysis.prompt_texts import texts_of
+from kcircuits.circuit import Circuit, Edge
+from kcircuits.data.prompts import Prompt
+from kcircuits.engine.needs import for_readings
+from kcircuits.errors import KCircuitsError
+from kcircuits.evaluation.prepare import check_whole
+from kcircuits.graph import Graph
+from kcircuits.model.loading import Model
+from kcircuits.runtime.memory import budget_for
+
+STRONGEST = 20
+TOP = 10
+
+
+def read_heads(
+    model: Model,
+    prompts: Sequence[Prompt],
+    circuit: Circuit | None = None,
+    *,
+    nodes: Sequence[str] | None = None,
+    into: str | None = None,
+    strongest: int | None = None,
+    top: int = TOP,
+    all_positions: bool = False,
+    memory: int | str | None = None,
+) -> HeadReadings:
+    """Read what nodes of the full model write, and where its heads look.
+
+    Parameters
+    ----------
+    model, prompts
+        The model, and prompts for it, at least one.
+    circuit
+        A circuit of the model: its nodes are read, in the full run.
+    nodes
+        Which nodes instead: names of senders. By default the circuit's; or, without one, the `STRONGEST`.
+    into
+        A node of the circuit, or "logits": the edges that feed it are listed.
+    strongest
+        Only so many of the nodes, by the mean of their absolute direct logits at the last position.
+    top
+        How many tokens that a node raises most.
+    all_positions
+        Read every position; else the last one, and the last of the subject's.
+    memory
+        Bytes, or a size such as "8GiB", for activations.
+
+    Raises
+    ------
+    KCircuitsError
+        If there is no such node, the circuit belongs to another model, or anything else cannot be used.
+    """
+    check_whole("top", top, least=1)
+    spec, task = task_for(model, prompts, circuit)
+    graph = spec.graph
+    if into is not None and circuit is None:
+        raise KCircuitsError(f"into {into!r} asks for edges of a circuit, and there is none: give one")
+    feeding = () if circuit is None or into is None else edges_into(circuit, into)
+    if strongest is not None:
+        check_whole("strongest", strongest, least=1)
+    elif nodes is None and circuit is None:
+        strongest = STRONGEST
+    candidates = _candidates(graph, circuit, nodes)
+    budget = budget_for(memory, [for_readings(spec, task.prompts)])
+    answers = [prompt.answer_id for prompt in task.prompts]
+    direct = direct_logits(spec, task.prompts, answers, budget).logit
+    order = np.abs(direct).mean(axis=1)[candidates].argsort(kind="stable")[::-1]
+    chosen = np.sort(np.array(candidates)[order[:strongest]])
+    reader = NodeReader(
+        model, spec, Unembedding.of(spec), torch.from_numpy(chosen), min(top, spec.vocab_size)
+    )
+    readings = [
+        reading
+        for engine, first in plain_engines(spec, task.prompts, budget)
+        for reading in reader.read(
+            engine, task.prompts[first : first + engine.num_prompts], all_positions=all_positions
+        )
+    ]
+    settings: dict[str, Any] = {"num_prompts": len(task.prompts), "top": reader.top}
+    if into is not None:
+        settings["into"] = into
+    return HeadReadings(
+        model=model.identity,
+        settings=settings,
+        prompts=texts_of(model, task.prompts),
+        graph=graph,
+        direct=direct,
+        readings=tuple(readings),
+        into=feeding,
+    )
+
+
+def edges_into(circuit: Circuit, node: str) -> tuple[Edge, ...]:
+    """The edges of a circuit that feed a node, by falling |score|; keys and values feed their whole group.
+
+    Raises KCircuitsError if the circuit has no such node.
+    """
+    if node not in circuit.nodes:
+        raise KCircuitsError(f"the circuit has no node {node!r}; it has {len(circuit.nodes)}, such as logits")
+    edges = [edge for edge in circuit.edges if node in circuit.graph.nodes_of(edge.receiver)]
+    return tuple(sorted(edges, key=lambda edge: -abs(edge.score)))
+
+
+def _candidates(graph: Graph, circuit: Circuit | None, nodes: Sequence[str] | None) -> list[int]:
+    """Indices of the senders that may be read, in order."""
+    if nodes is None:
+        names = graph.senders if circuit is None else [name for name in circuit.nodes if name != "logits"]
+    else:
+        names = tuple(dict.fromkeys(nodes))
+    if not names:
+        raise KCircuitsError("there are no nodes to read: the circuit has no edges; give nodes")
+    return sorted(graph.sender_index(name) for name in names)

@@ -1,0 +1,1 @@
+"""What examples in the prompt change."""

@@ -1,0 +1,112 @@
+"""What examples change, as a picture: where added heads look, and accuracy without them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kcircuits.analysis.in_context.results import InContext
+from kcircuits.data.few_shot import PARTS
+from kcircuits.display.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, save_figure
+from kcircuits.display.result import Panels, with_legend
+from kcircuits.display.text import printable
+from kcircuits.runtime.optional import Deferred
+
+if TYPE_CHECKING:
+    from matplotlib import ticker
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    ticker = Deferred("matplotlib.ticker", "pictures")
+
+MOST_HEADS = 12
+_COLOURS = dict(zip(PARTS, (GREY, SKY, ORANGE, GREEN, BLUE), strict=True))
+_TITLES = {
+    "start": "first token",
+    "example": "rest of examples",
+    "object": "objects of examples",
+    "separator": "separators",
+    "query": "question",
+}
+
+
+def draw_in_context(found: InContext, path: str | Path) -> None:
+    """Draw what examples change into a .svg, .png or .pdf file, atomically.
+
+    Left: how much the strongest of the added heads look at each part of the prompt from its last position.
+    Right: accuracy of the full model without and with examples; without the added heads; and without as many
+    random ones, from the least to the greatest.
+
+    Raises
+    ------
+    KCircuitsError
+        If the name ends otherwise, or the place cannot be written.
+    """
+    save_figure(lambda figure: _draw(figure, found), path, (7.2, 3.8))
+
+
+def _draw(figure: Figure, found: InContext) -> None:
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    _draw_attention(left, found)
+    _draw_accuracy(right, found)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    name = printable(found.model.get("name", "a model"), 40)
+    figure.suptitle(f"{name} · {found.settings['num_prompts']} questions", fontsize=9)
+
+
+def _draw_attention(axes: Axes, found: InContext) -> None:
+    heads = found.added[:MOST_HEADS]
+    if not heads:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "no heads were added", ha="center", va="center", color="#555555")
+        return
+    places = range(len(heads))
+    start = [0.0] * len(heads)
+    for part in PARTS:
+        widths = [head.attention[part] for head in heads]
+        if any(widths):
+            axes.barh(places, widths, left=start, color=_COLOURS[part], label=_TITLES[part])
+        start = [before + width for before, width in zip(start, widths, strict=True)]
+    axes.set_yticks(places, [head.node for head in heads])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{share:.0%}"))
+    axes.set_xlabel("attention from the last position")
+
+
+def _draw_accuracy(axes: Axes, found: InContext) -> None:
+    for place, (name, run) in enumerate(found.runs.items()):
+        ablation = found.ablations[name]
+        accuracy = run.accuracy
+        axes.bar(place - 0.27, accuracy, width=0.25, color="#333333", label=_once("full model", place))
+        if ablation is None:
+            continue
+        axes.bar(
+            place,
+            ablation.means.accuracy,
+            width=0.25,
+            color=PURPLE,
+            label=_once("without added heads", place),
+        )
+        low, mean, high = ablation.random["accuracy"]
+        axes.bar(
+            place + 0.27,
+            mean,
+            width=0.25,
+            color="#bbbbbb",
+            yerr=[[mean - low], [high - mean]],
+            capsize=2,
+            error_kw={"linewidth": 0.8},
+            label=_once("without random heads", place),
+        )
+    axes.set_xticks(range(len(found.runs)), list(found.runs))
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{share:.0%}"))
+    axes.set_ylabel("accuracy")
+
+
+def _once(label: str, place: int) -> str | None:
+    return label if place == 0 else None
+
+
+PANELS: Panels = {"attention": with_legend(_draw_attention), "accuracy": with_legend(_draw_accuracy)}

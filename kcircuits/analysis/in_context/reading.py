@@ -1,0 +1,148 @@
+"""What examples change: the heads that a circuit gains, where they look, what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+
+from kcircuits.analysis.ablations import DRAWS, RunMeans, ablate_heads
+from kcircuits.analysis.in_context.results import AddedHead, CircuitNodes, InContext
+from kcircuits.analysis.prepare import plain_engines
+from kcircuits.circuit import Circuit
+from kcircuits.data.few_shot import PARTS, FewShotPair
+from kcircuits.discovery import method_of
+from kcircuits.discovery.run import discover
+from kcircuits.engine.needs import for_circuits, for_method, for_readings
+from kcircuits.errors import KCircuitsError
+from kcircuits.evaluation.prepare import check_whole
+from kcircuits.graph import head_of, kind_of, layer_of
+from kcircuits.model.loading import Model
+from kcircuits.model.spec import ModelSpec
+from kcircuits.runtime.memory import budget_for
+from kcircuits.scores.selection import Selection
+from kcircuits.task import Ablation, Task
+
+GradientMethod = Literal["eap", "eap-ig-inputs", "eap-ig-activations", "relp"]
+TOP_N = 300
+
+
+def in_context_learning(
+    model: Model,
+    pairs: Sequence[FewShotPair],
+    *,
+    method: GradientMethod = "eap-ig-inputs",
+    top_n: int = TOP_N,
+    ablation: Ablation = "mean",
+    draws: int = DRAWS,
+    seed: int = 0,
+    memory: int | str | None = None,
+) -> InContext:
+    """Compare the circuits of the same questions without and with examples (arXiv 2405.17969, figure 7b).
+
+    Both circuits are found by the same method, metric (nll) and number of edges. The heads that only the one
+    with examples has are cut from the full model, beside as many random heads of the same layers, and the
+    questions are asked again, with examples and without.
+
+    Parameters
+    ----------
+    model
+        The model.
+    pairs
+        From `kcircuits.data.few_shot.few_shot_pairs`, at least one.
+    method, top_n
+        A gradient method of `kcircuits.discover`, and how many edges are selected by it.
+    ablation
+        "zero", or a mean over all questions of the kind; of the search and of the heads. There are no corrupt
+        prompts. (Integrated gradients begin at the ablated input, where zero gives overflows.)
+    draws, seed
+        Random sets of heads, and their seed.
+    memory
+        Bytes, or a size such as "8GiB", for activations.
+
+    Raises
+    ------
+    KCircuitsError
+        If there are no pairs, or anything of the input cannot be used.
+    """
+    if method not in get_args(GradientMethod):
+        raise KCircuitsError(f"method must be one of {', '.join(get_args(GradientMethod))}; got {method!r}")
+    if ablation == "corrupt":
+        raise KCircuitsError("questions with examples have no corrupt prompts: use zero or mean ablation")
+    if not pairs:
+        raise KCircuitsError("there are no questions")
+    for name, value, least in (("top_n", top_n, 1), ("draws", draws, 1), ("seed", seed, 0)):
+        check_whole(name, value, least)
+    asked = {
+        "zero-shot": tuple(pair.zero_shot for pair in pairs),
+        "few-shot": tuple(pair.few_shot for pair in pairs),
+    }
+    needs = [for_readings(model.spec, asked["few-shot"])]
+    for prompts in asked.values():
+        task = Task(prompts, ablation)
+        needs += [for_method(method_of(method, {}), model.spec, task), for_circuits(model.spec, task)]
+    budget = budget_for(memory, needs)
+    circuits = {
+        name: discover(
+            model, Task(prompts, ablation), method_of(method, {}), Selection(top_n=top_n), memory=budget
+        )
+        for name, prompts in asked.items()
+    }
+    added = _added(circuits["few-shot"], circuits["zero-shot"])
+    runs, ablations = {}, {}
+    for name, prompts in asked.items():
+        task = Task(prompts, ablation)
+        full, found = ablate_heads(model.spec, task, {"added": added}, draws=draws, seed=seed, memory=budget)
+        runs[name] = RunMeans.of(full)
+        ablations[name] = found[0].means() if found else None
+    looks = _attention(model.spec, pairs, added, budget)
+    return InContext(
+        model=model.identity,
+        settings={
+            "num_prompts": len(pairs),
+            "method": method,
+            "top_n": top_n,
+            "ablation": ablation,
+            "draws": draws,
+            "seed": seed,
+        },
+        nodes={name: CircuitNodes(len(circuit.edges), circuit.nodes) for name, circuit in circuits.items()},
+        runs=runs,
+        added=tuple(
+            AddedHead(node, _strength(circuits["few-shot"], node), dict(zip(PARTS, look, strict=True)))
+            for node, look in zip(added, looks.tolist(), strict=True)
+        ),
+        ablations=ablations,
+        circuits=circuits,
+    )
+
+
+def _added(few_shot: Circuit, zero_shot: Circuit) -> list[str]:
+    """The heads that only the first circuit has, by falling strength."""
+    heads = [node for node in few_shot.nodes if kind_of(node) == "head" and node not in zero_shot.nodes]
+    return sorted(heads, key=lambda node: -_strength(few_shot, node))
+
+
+def _strength(circuit: Circuit, node: str) -> float:
+    """The sum of the absolute scores of the edges that leave a node."""
+    return sum(abs(edge.score) for edge in circuit.edges if edge.sender == node)
+
+
+def _attention(
+    spec: ModelSpec, pairs: Sequence[FewShotPair], heads: Sequence[str], memory: int
+) -> np.ndarray:
+    """Mean attention of heads from the last position to each part of the prompt, [heads, parts]."""
+    total = np.zeros((len(heads), len(PARTS)))
+    for engine, first in plain_engines(spec, [pair.few_shot for pair in pairs], memory):
+        portion = pairs[first : first + engine.num_prompts]
+        for layer in sorted({layer_of(head) or 0 for head in heads}):
+            pattern = engine.attention(layer)[0].cpu().numpy()  # [H, N, T, T]
+            for place, (its_layer, number) in enumerate(filter(None, map(head_of, heads))):
+                if its_layer != layer:
+                    continue
+                for n, pair in enumerate(portion):
+                    row = pattern[number, n, len(pair.parts) - 1]
+                    for weight, part in zip(row, pair.parts, strict=False):
+                        total[place, PARTS.index(part)] += weight
+    return total / len(pairs)

@@ -1,0 +1,1 @@
+"""Roles of heads: mover, relation and mixture."""

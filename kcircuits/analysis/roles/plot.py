@@ -1,0 +1,90 @@
+"""Roles of heads as a picture: what they write from subject and relation, and what they are worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kcircuits.analysis.roles.results import MOVER, RELATION, ROLES, Roles
+from kcircuits.display.figures import BLUE, GREEN, GREY, ORANGE, save_figure
+from kcircuits.display.result import Panels, with_legend
+from kcircuits.display.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NAMED = 0.12
+"""Heads that write less than this share of what fits are not named: they are all near the middle."""
+
+_STYLES = {"mover": (BLUE, "o"), "relation": (ORANGE, "s"), "mixture": (GREEN, "^")}
+
+
+def draw_roles(roles: Roles, path: str | Path) -> None:
+    """Draw roles into a .svg, .png or .pdf file, atomically.
+
+    Left: what every head adds to the answer's logit from the relation's words (across) and from the subject
+    (up), mean over prompts; dotted lines are where roles end. Right: the metric without the heads of each
+    role, beside as many random heads of the same layers, from the least to the greatest.
+
+    Raises
+    ------
+    KCircuitsError
+        If the name ends otherwise, or the place cannot be written.
+    """
+    save_figure(lambda figure: _draw(figure, roles), path, (7.2, 3.6))
+
+
+def _draw(figure: Figure, roles: Roles) -> None:
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    _draw_writes(left, roles)
+    _draw_ablations(right, roles)
+    figure.legend(loc="outside lower center", ncols=5, frameon=False)
+    name = printable(roles.model.get("name", "a model"), 40)
+    figure.suptitle(f"{name} · {roles.settings['num_prompts']} prompts", fontsize=9)
+
+
+def _draw_writes(axes: Axes, roles: Roles) -> None:
+    points = {head.node: (*head.mean_writes[::-1], head.role) for head in roles.heads}
+    for role in ROLES:
+        of = [point[:2] for point in points.values() if point[2] == role]
+        colour, marker = _STYLES[role]
+        xs, ys = zip(*of, strict=True) if of else ((), ())
+        axes.scatter(xs, ys, color=colour, marker=marker, s=22, label=f"{role} heads", zorder=3)
+    reach = 1.15 * max([abs(value) for point in points.values() for value in point[:2]], default=1.0)
+    for node, point in points.items():
+        if max(map(abs, point[:2])) > NAMED * reach:
+            axes.annotate(node, point[:2], xytext=(4, 3), textcoords="offset points", fontsize=7)
+    for slope in (MOVER, RELATION, -MOVER, -RELATION):
+        axes.axline((0, 0), slope=slope, color="#999999", linewidth=0.7, linestyle=":", zorder=1)
+    axes.axhline(0, color="#333333", linewidth=0.6, zorder=1)
+    axes.axvline(0, color="#333333", linewidth=0.6, zorder=1)
+    axes.set_xlim(-reach, reach)
+    axes.set_ylim(-reach, reach)
+    axes.set_xlabel("logit from the relation's words")
+    axes.set_ylabel("logit from the subject")
+
+
+def _draw_ablations(axes: Axes, roles: Roles) -> None:
+    full = roles.full.metric
+    axes.axhline(full, color="#333333", linewidth=0.8, linestyle=(0, (4, 3)), label="full model")
+    for place, ablation in enumerate(roles.ablations):
+        colour, _ = _STYLES[ablation.name]
+        axes.bar(place - 0.2, ablation.means.metric, width=0.36, color=colour)
+        low, mean, high = ablation.random["metric"]
+        axes.bar(
+            place + 0.2,
+            mean,
+            width=0.36,
+            color=GREY,
+            yerr=[[mean - low], [high - mean]],
+            capsize=2,
+            error_kw={"linewidth": 0.8},
+            label="random heads" if place == 0 else None,
+        )
+    names = [f"{ablation.name}\n({len(ablation.heads)})" for ablation in roles.ablations]
+    axes.set_xticks(range(len(names)), names)
+    axes.set_ylabel(f"nll without them ({roles.settings['ablation']} ablation)")
+
+
+PANELS: Panels = {"writes": with_legend(_draw_writes), "ablations": with_legend(_draw_ablations)}

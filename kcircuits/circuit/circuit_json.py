@@ -1,0 +1,185 @@
+"""The text of circuit.json: written readably, read with distrust.
+
+What is checked here is the document: JSON, its keys and types, and that it has no more edges than the graph.
+Whether they fit the graph is `Circuit`'s own business, whoever builds it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import check_format, dump_json, is_number, read_head, read_text, shown
+from kcircuits.files.json_cursor import JsonCursor
+from kcircuits.graph.identity import graph_of
+
+FORMAT = "kcircuits/1"
+_WHAT = "circuit"
+
+_TYPES = {
+    "model": (dict, "an object"),
+    "method": (str, "a string"),
+    "settings": (dict, "an object"),
+    "metric": (dict, "an object"),
+    "edges": (list, "a list"),
+    "nodes": (list, "a list"),
+    "stats": (dict, "an object"),
+}
+_LONGEST_NAME = 60
+_EDGE_KEYS = {"src", "dst", "score"}
+_HEAD_BYTES = 2**20
+_CONVERT = "kcircuits convert makes a circuit.json of lists of edges and of graphs of EAP-IG"
+
+
+def most_bytes(num_edges: int) -> int:
+    """Bytes of a text or JSON file with so many edges of a graph: far more than any program writes."""
+    return 64 * 2**20 + 1000 * num_edges
+
+
+def ordered(document: dict[str, Any]) -> dict[str, Any]:
+    """The keys of the format alone, in its order."""
+    return {"format": FORMAT} | {key: document[key] for key in _TYPES}
+
+
+def to_text(document: dict[str, Any]) -> str:
+    """Format a document as JSON text with one line per key and per edge.
+
+    Raises
+    ------
+    KCircuitsError
+        If a value is not JSON (a tensor, a path, NaN, infinity).
+    """
+    lines = [f'"format": {dump_json(FORMAT, "format", _WHAT)}']
+    for key in _TYPES:
+        if key == "edges":
+            edges = ",\n".join(dump_json(edge, "edges", _WHAT) for edge in document[key])
+            lines.append(f'"edges": [\n{edges}\n]')
+        else:
+            lines.append(f'"{key}": {dump_json(document[key], key, _WHAT)}')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The edges of a document as columns, which take a tenth of the memory of JSON's objects."""
+
+    senders: list[str] = field(default_factory=list)
+    receivers: list[str] = field(default_factory=list)
+    scores: array[float] = field(default_factory=lambda: array("d"))
+
+
+def read(path: str | Path) -> tuple[dict[str, Any], Edges]:
+    """Read a circuit.json and check its form.
+
+    Keys that this version does not know are ignored in the document, but not in an edge: there, one more
+    key (a position span, say) would change which edge is meant.
+
+    Returns
+    -------
+    document : dict
+        Every other key of the format, with its type.
+    edges : Edges
+        Every number is finite; whether the names are the graph's is not checked here.
+
+    Raises
+    ------
+    KCircuitsError
+        If the file cannot be read or is anything else than this, has a key twice, or more edges than its
+        model's graph: that is found before they fill the memory. The message starts with the path.
+    """
+    try:
+        return parse(read_text(path, _WHAT, _most_bytes(path)))
+    except KCircuitsError as error:
+        raise KCircuitsError(f"{path}: {error}") from error
+
+
+def parse(text: str) -> tuple[dict[str, Any], Edges]:
+    """The document and the edges of a circuit.json's text, checked as `read` says.
+
+    Raises KCircuitsError if it is anything else.
+    """
+    return _read(JsonCursor(text, _WHAT))
+
+
+def _most_bytes(path: str | Path) -> int | None:
+    """How large the file can be by the model that its beginning names; None where it does not say."""
+    head = read_head(path, _WHAT, _HEAD_BYTES)
+    try:
+        cursor = JsonCursor(head.decode("utf-8-sig", errors="ignore"), _WHAT)
+        for key in cursor.members():
+            if key == "model":
+                model = cursor.value()
+                return most_bytes(graph_of(model).num_edges) if isinstance(model, dict) else None
+            cursor.value()
+    except KCircuitsError:
+        pass  # cut off, or no circuit at all, as reading it finds out
+    return None
+
+
+def _read(cursor: JsonCursor) -> tuple[dict[str, Any], Edges]:
+    if cursor.next_character() != "{":
+        try:
+            value = cursor.value()
+        except KCircuitsError as error:
+            raise KCircuitsError(f"{error}; {_CONVERT}") from error
+        raise KCircuitsError(f"not a circuit: expected a JSON object, got {shown(value)}; {_CONVERT}")
+    document: dict[str, Any] = {}
+    edges, at = Edges(), None
+    for key in cursor.members():
+        if key != "edges" or cursor.next_character() != "[":
+            document[key] = cursor.value()
+            continue
+        document[key], at = [], cursor.mark()
+        if document.get("format") == FORMAT and isinstance(document.get("model"), dict):
+            _fill(edges, cursor, graph_of(document["model"]).num_edges)
+            at = None
+        else:
+            cursor.skip()  # whose edges they are stands behind them
+    cursor.end()
+    _check(document)
+    if at is not None:
+        cursor.go_to(at)
+        _fill(edges, cursor, graph_of(document["model"]).num_edges)
+    del document["edges"]
+    return document, edges
+
+
+def _fill(edges: Edges, cursor: JsonCursor, most: int) -> None:
+    names: dict[str, str] = {}
+    for index, edge in enumerate(cursor.elements()):
+        if index == most:
+            raise KCircuitsError(f"more edges than the model's graph has, {most:,}")
+        sender, receiver, score = _checked_edge(index, edge)
+        edges.senders.append(names.setdefault(sender, sender))
+        edges.receivers.append(names.setdefault(receiver, receiver))
+        edges.scores.append(score)
+
+
+def _check(document: dict[str, Any]) -> None:
+    if "format" not in document and {"cfg", "edges"} <= document.keys():
+        raise KCircuitsError(f"not a circuit.json but a graph of EAP-IG: {_CONVERT}")
+    check_format(document.get("format"), FORMAT, _WHAT)
+    for key, (kind, article) in _TYPES.items():
+        if key not in document:
+            raise KCircuitsError(f"not a circuit: the key {key!r} is missing")
+        if not isinstance(document[key], kind):
+            raise KCircuitsError(f"{key!r} must be {article}, got {shown(document[key])}")
+    for name, value in document["metric"].items():
+        if not is_number(value):
+            raise KCircuitsError(f"metric {shown(name)} must be a number, got {shown(value)}")
+
+
+def _checked_edge(index: int, edge: object) -> tuple[str, str, float]:
+    if not isinstance(edge, dict):
+        raise KCircuitsError(f"edge {index} must be an object, got {shown(edge)}")
+    if edge.keys() != _EDGE_KEYS:
+        raise KCircuitsError(f"edge {index} must have the keys src, dst and score, got {shown(sorted(edge))}")
+    for key in ("src", "dst"):
+        if not isinstance(edge[key], str) or len(edge[key]) > _LONGEST_NAME:
+            raise KCircuitsError(f"edge {index}: {key!r} must be a name, got {shown(edge[key])}")
+    if not is_number(edge["score"]):
+        raise KCircuitsError(f"edge {index}: 'score' must be a number, got {shown(edge['score'])}")
+    return edge["src"], edge["dst"], edge["score"]

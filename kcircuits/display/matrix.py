@@ -1,0 +1,21 @@
+"""Shares between 0 and 1 as a shaded table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from kcircuits.display.html import Html, scrolling, tag
+from kcircuits.display.numbers import number
+
+
+def matrix(title: str, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[float]]]) -> Html:
+    """A table whose cells are the darker the closer they are to 1; rows have a name and their values."""
+    head = tag("tr", tag("td"), *(tag("th", name, scope="col") for name in columns))
+    body = (tag("tr", tag("th", name, scope="row"), *map(_cell, values)) for name, values in rows)
+    made = tag("table", tag("caption", title), tag("thead", head), tag("tbody", *body), class_="matrix")
+    return scrolling(made, title)
+
+
+def _cell(value: float) -> Html:
+    level = min(5, max(0, int(value * 6)))
+    return tag("td", number(value, ".2f"), class_=f"level-{level}")

@@ -1,0 +1,163 @@
+"""What an edit changed inside: where its objects come up, whose writing changed, and its circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kcircuits.display.html import Html, section, table, tag
+from kcircuits.display.matrix import matrix
+from kcircuits.display.node_map import node_map
+from kcircuits.display.numbers import NOTHING, number, percent
+from kcircuits.display.prompts import prompt_text
+from kcircuits.editing.changes import CHANGES, WHEN, HeadChange, NamesChange
+from kcircuits.editing.explanation import Explanation
+from kcircuits.graph import Graph
+from kcircuits.graph.identity import graph_of
+
+LISTED_EDGES = 200
+
+
+def edit_section(found: Explanation) -> Html:
+    """The section about one edit; a script draws the curves."""
+    prompt = found.prompt
+    new, old = prompt.answer.strip(), (prompt.wrong or "").strip()
+    text = (
+        f"{prompt_text(prompt.tokens)} → {new}, not {old}. The first token of each object, read behind "
+        "every layer at the subject's last token and at the last position; the upright lines mark the edited "
+        f"layers ({', '.join(found.edited_nodes)})."
+    )
+    return section(
+        "edit",
+        "What the edit changed",
+        tag("p", text),
+        table("The signature of the edit", ("what", "value"), _signature(found)),
+        tag("div", id="edit-charts"),
+        *_circuit(found),
+        *_writing(found),
+        *_heads(found.heads, prompt.tokens, new),
+    )
+
+
+def _heads(heads: Sequence[HeadChange], tokens: Sequence[str], new: str) -> list[Html]:
+    """What the heads that change most write and attend to, before and after."""
+    if not heads:
+        return []
+    text = (
+        "The heads whose direct writing changes most: what they add to the new object's logit at the last "
+        "position, the object's rank in what they write, the tokens that they write most, and where they "
+        "attend from there."
+    )
+    readings = [(when, getattr(each, when)) for each in heads for when in WHEN]
+    rows = [
+        (
+            reading.node,
+            when,
+            number(reading.logit, "+.3f"),
+            number(reading.rank, ",.0f"),
+            ", ".join(token.strip() or repr(token) for token, _ in reading.top),
+        )
+        for when, reading in readings
+    ]
+    attention = [(f"{reading.node}, {when}", reading.attention) for when, reading in readings]
+    return [
+        tag("h3", "Heads before and after"),
+        tag("p", text),
+        table("What they write", ("head", "", f"to {new}", "rank", "tokens"), rows),
+        matrix("Where they attend from the last position", tokens, attention),
+    ]
+
+
+def _signature(found: Explanation) -> list[tuple[str, str]]:
+    before, after = found.logits
+    lead = found.subject_lead
+    return [
+        ("rank below 10 at the subject, and not before", _behind(found.subject_rise)),
+        ("rank below 10 at the last position, and not before", _behind(found.last_rise)),
+        ("the subject leads by", NOTHING if lead is None else f"{lead} layer{'s' if abs(lead) != 1 else ''}"),
+        ("logit(new) − logit(old) before", number(before, "+.3f")),
+        ("logit(new) − logit(old) after", number(after, "+.3f")),
+    ]
+
+
+def _behind(layer: int | None) -> str:
+    return "nowhere" if layer is None else f"behind layer {layer}"
+
+
+def _circuit(found: Explanation) -> list[Html]:
+    """The nodes of both side by side, and names by what has become of them."""
+    levels = {"nodes": found.nodes, "edges": found.edges}
+    counts = [
+        (change, *(f"{len(getattr(names, change)):,}" for names in levels.values())) for change in CHANGES
+    ]
+    note = (
+        "The circuit of the old object in the original model beside that of the new object in the edited "
+        "one. Added is what only the second has, lost what only the first has."
+    )
+    parts = [
+        tag("h3", "The circuit before and after"),
+        tag("p", note),
+        tag("div", *_maps(found.nodes, graph_of(found.model)), class_="node-maps"),
+        _legend(),
+        table("Nodes and edges of the circuit", ("", "nodes", "edges"), counts),
+    ]
+    for level, names in levels.items():
+        for change in CHANGES:
+            parts.append(_names(f"{level.capitalize()} {change}", getattr(names, change)))
+    return parts
+
+
+def _maps(nodes: NamesChange, graph: Graph) -> list[Html]:
+    sides = {"Before: the old object": ("lost", "kept"), "After: the new object": ("added", "kept")}
+    return [
+        node_map(title, graph, [(name, change) for change in changes for name in getattr(nodes, change)])
+        for title, changes in sides.items()
+    ]
+
+
+def _legend() -> Html:
+    items = [
+        tag("li", tag("span", "", class_=f"block {change}", aria_hidden="true"), change) for change in CHANGES
+    ]
+    return tag("ul", *items, class_="legend")
+
+
+def _names(title: str, names: Sequence[str]) -> Html:
+    shown = ", ".join(names[:LISTED_EDGES])
+    more = len(names) - LISTED_EDGES
+    text = f"{shown} and {more:,} more" if more > 0 else shown or "None"
+    return tag("details", tag("summary", f"{title}: {len(names):,}"), _listed(text))
+
+
+def _listed(text: str) -> Html:
+    """Text in pieces, as one string is cut where a page would not hold it."""
+    words = text.split(" ")
+    return tag("p", *(" ".join(words[start : start + 50]) for start in range(0, len(words), 50)))
+
+
+def _writing(found: Explanation) -> list[Html]:
+    changes, shares, total = found.changes, found.shares, found.total
+    parts = [tag("h3", "Whose writing changed")]
+    if shares is None:
+        return [*parts, tag("p", "logit(new) − logit(old) does not change.")]
+    text = (
+        "What each node writes directly to logit(new) − logit(old): by how much the edit changes it, and its "
+        "share of the whole change. Lost without it: by how much less the difference changes where the node "
+        "writes what it writes in the original model; such flows overlap and do not add up."
+    )
+    kinds = [(kind, percent(share, "+.1f")) for kind, share in shares.items()]
+    rows = [
+        (
+            each.node,
+            each.kind,
+            number(each.change, "+.3f"),
+            percent(each.change / total, "+.1f"),
+            number(each.flow, "+.3f"),
+        )
+        for each in sorted(changes, key=lambda each: -abs(each.change))
+    ]
+    return [
+        *parts,
+        tag("p", text),
+        table("Shares of the change by kind of node", ("kind", "share"), kinds),
+        table("Nodes", ("node", "kind", "change", "share", "lost without it"), rows, sortable=True),
+    ]

@@ -1,0 +1,1 @@
+"""Reading and writing files: strict text and JSON, records, atomic writes, tensors."""

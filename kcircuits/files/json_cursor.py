@@ -1,0 +1,144 @@
+"""Walk through a JSON text value by value, so that a long list never exists as a whole in memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from json import JSONDecodeError
+from typing import NoReturn
+
+from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import finite_float, json_error, refuse_number, shown, without_duplicates
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+class JsonCursor:
+    """A place in a JSON text, which moves on as values are taken.
+
+    Parameters
+    ----------
+    text
+        JSON, which may be cut off where nobody looks.
+    what
+        What it should be, for errors.
+    nan
+        Take `NaN`, which Python writes and JSON does not have, rather than refuse it.
+
+    Every method raises KCircuitsError where the text is not JSON, has a number that no float can hold, or an
+    object with a key twice.
+
+    Examples
+    --------
+    >>> cursor = JsonCursor('{"edges": [[1, 2], [3, 4]], "name": "a"}', "document")
+    >>> for key in cursor.members():
+    ...     print(key, [sum(pair) for pair in cursor.elements()] if key == "edges" else cursor.value())
+    edges [3, 7]
+    name a
+    """
+
+    def __init__(self, text: str, what: str, *, nan: bool = False) -> None:
+        decoder = json.JSONDecoder(
+            object_pairs_hook=without_duplicates,
+            parse_float=finite_float,
+            parse_constant=_nan if nan else refuse_number,
+        )
+        self._text, self._what, self._at = text, what, 0
+        self._scan = decoder.scan_once  # type: ignore[attr-defined]  # raw_decode, but for what it raises
+
+    def next_character(self) -> str:
+        """What comes next after white space; empty at the end."""
+        match = _SPACE.match(self._text, self._at)
+        assert match is not None
+        self._at = match.end()
+        return self._text[self._at : self._at + 1]
+
+    def value(self) -> object:
+        """Take the value that comes next, whole."""
+        self.next_character()
+        try:
+            value, self._at = self._scan(self._text, self._at)
+        except StopIteration:
+            self._fail("Expecting a value")
+        except (ValueError, RecursionError) as error:
+            raise json_error(error, self._what) from error
+        found: object = value
+        return found
+
+    def members(self, *, unique: bool = True) -> Iterator[str]:
+        """The keys of the object that comes next; take the value of each before asking for another.
+
+        `unique`: refuse a key that is there twice. Without it that is the caller's business, who may know
+        the keys in a smaller way than by a set of them.
+        """
+        seen: set[str] = set()
+        for _ in self._items("{", "}"):
+            if self.next_character() != '"':
+                self._fail("Expecting a key in double quotes")
+            key = self.value()
+            assert isinstance(key, str)
+            if unique:
+                if key in seen:
+                    raise KCircuitsError(f"the key {shown(key)} is there twice: keep one")
+                seen.add(key)
+            self._take(":")
+            yield key
+
+    def elements(self) -> Iterator[object]:
+        """The values of the list that comes next."""
+        for _ in self._items("[", "]"):
+            yield self.value()
+
+    def skip(self) -> None:
+        """Leave out the value that comes next; of a list or an object never more than one value exists."""
+        character = self.next_character()
+        if character == "[":
+            for _ in self.elements():
+                pass
+        elif character == "{":
+            for _ in self.members(unique=False):
+                self.value()
+        else:
+            self.value()
+
+    def at_end(self) -> bool:
+        """Whether nothing comes any more."""
+        return not self.next_character()
+
+    def end(self) -> None:
+        """Make sure that nothing comes any more."""
+        if not self.at_end():
+            self._fail("Extra data")
+
+    def mark(self) -> int:
+        """The place as a number, for `go_to`."""
+        return self._at
+
+    def go_to(self, mark: int) -> None:
+        """Go back to a place."""
+        self._at = mark
+
+    def _items(self, opening: str, closing: str) -> Iterator[None]:
+        self._take(opening)
+        if self.next_character() == closing:
+            self._at += 1
+            return
+        while True:
+            yield
+            if self.next_character() == closing:
+                self._at += 1
+                return
+            self._take(",")
+
+    def _take(self, character: str) -> None:
+        if self.next_character() != character:
+            self._fail(f"Expecting {character!r}")
+        self._at += 1
+
+    def _fail(self, message: str) -> NoReturn:
+        raise json_error(JSONDecodeError(message, self._text, self._at), self._what)
+
+
+def _nan(text: str) -> float:
+    return float("nan") if text == "NaN" else refuse_number(text)

@@ -1,0 +1,111 @@
+"""Records in a file: JSON lines, one JSON list, or JSON objects over several lines each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import parse_json, shown
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record.
+
+    Parameters
+    ----------
+    where
+        "line 3", or "record 3" in a JSON list.
+    value
+        What it says; None where `fault` says why it cannot be parsed.
+    fault
+        Why not, or None.
+    """
+
+    where: str
+    value: Any
+    fault: str | None = None
+
+    def checked_object(self) -> dict[str, Any]:
+        """The value as a JSON object; raises KCircuitsError if it is something else."""
+        if self.fault is not None:
+            raise KCircuitsError(self.fault)
+        if not isinstance(self.value, dict):
+            raise KCircuitsError(f"expected a JSON object {{...}}, got {shown(self.value)}")
+        return self.value
+
+
+def parse_records(text: str, what: str) -> list[Record]:
+    r"""Find the records in a text; blank lines count, and are skipped.
+
+    Only "\n" ends a line: "\u2028", "\x85" and their like may stand inside JSON strings.
+
+    Parameters
+    ----------
+    text
+        Of a file.
+    what
+        What the file is, for errors.
+
+    Raises
+    ------
+    KCircuitsError
+        If the text is a JSON list, or objects over several lines, and cannot be parsed. A bad line among
+        JSON lines is a record with a fault.
+    """
+    lines = [line for line in text.split("\n") if line.strip()]
+    if not lines:
+        return []
+    by_lines = _is_json(lines[0])
+    if text.lstrip().startswith("[") and not (by_lines and len(lines) > 1):
+        values = parse_json(text, what)
+        assert isinstance(values, list)
+        return [Record(f"record {number}", value) for number, value in enumerate(values, start=1)]
+    if not by_lines and len(lines) > 1:
+        try:
+            return _objects(text, what)
+        except KCircuitsError:
+            # A bad first line; what stands inside an object is indented.
+            if not any(line.startswith("{") and _is_json(line) for line in lines[1:]):
+                raise
+    numbered = enumerate(text.split("\n"), start=1)
+    return [_of_line(f"line {number}", line, what) for number, line in numbered if line.strip()]
+
+
+def _of_line(where: str, line: str, what: str) -> Record:
+    try:
+        return Record(where, parse_json(line, what))
+    except KCircuitsError as error:
+        return Record(where, None, str(error))
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    return True
+
+
+def _objects(text: str, what: str) -> list[Record]:
+    """Values one after another, each over as many lines as it takes."""
+    found, start = [], 0
+    decoder = json.JSONDecoder()
+    while start < len(text):
+        if text[start].isspace():
+            start += 1
+            continue
+        where = f"line {text.count(chr(10), 0, start) + 1}"
+        try:
+            _, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            # Blank lines in front keep the line numbers of the error those of the file.
+            parse_json("\n" * text.count("\n", 0, start) + text[start:], what)
+            raise
+        found.append(_of_line(where, text[start:end], what))
+        start = end
+    return found

@@ -1,0 +1,244 @@
+"""From scores to a circuit: the best edges or nodes, and of those what lies on a path."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import is_number, shown
+from kcircuits.graph import Graph
+from kcircuits.graph.paths import on_paths, shaping
+
+Level = Literal["edge", "node"]
+
+
+class EmptySelectionError(KCircuitsError):
+    """Of what was chosen, nothing lies on a path from `input` to `logits`."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which edges or nodes to take; exactly one of `top_n` and `threshold` is given.
+
+    Parameters
+    ----------
+    top_n
+        Take the n best. Equal scores are taken in the order of edges: by sender, then by receiver.
+    threshold
+        Take all of at least this score.
+    absolute
+        Judge by |score|. If False, by the score itself: then top-n never takes what is not positive, as
+        ablating it does not hurt.
+    greedy
+        Grow the circuit from `logits` back: only edges into nodes that are already in are candidates, and
+        the best of them comes next. With `top_n` and edges only.
+    level
+        Choose edges, or nodes: their scores are the sums over receivers, `input` and `logits` are always in
+        and not counted, and the circuit is every edge between the nodes that are in.
+
+    Raises
+    ------
+    KCircuitsError
+        If the values are out of range or do not go together.
+
+    Examples
+    --------
+    >>> Selection(top_n=100).absolute
+    True
+    """
+
+    top_n: int | None = None
+    threshold: float | None = None
+    absolute: bool = True
+    greedy: bool = False
+    level: Level = "edge"
+
+    def __post_init__(self) -> None:
+        if (self.top_n is None) == (self.threshold is None):
+            got = "none" if self.top_n is None else "both"
+            raise KCircuitsError(f"give a top-n or a threshold to select by, one of them; got {got}")
+        if self.top_n is not None and (not _is_integer(self.top_n) or self.top_n < 1):
+            raise KCircuitsError(f"top-n must be a whole number from 1 on, got {shown(self.top_n)}")
+        if self.threshold is not None:
+            _check_threshold(self.threshold, self.absolute)
+        if self.level not in ("edge", "node"):
+            raise KCircuitsError(f"a selection is of level 'edge' or 'node', got {shown(self.level)}")
+        if self.greedy and (self.top_n is None or self.level != "edge"):
+            raise KCircuitsError("greedy selection takes the best n edges: give it a top-n, and no nodes")
+
+
+def select(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray:
+    """Choose a circuit by scores and drop what lies on no path from `input` to `logits`.
+
+    Parameters
+    ----------
+    graph
+        The full graph.
+    matrix
+        Scores, [S, R]; entries that are no edges are not looked at.
+    selection
+        What to take. A key or value receiver that a group of heads shares is kept, at the level of nodes,
+        if any head of the group is.
+
+    Returns
+    -------
+    np.ndarray
+        Present edges, bool [S, R]; pruned, so there can be fewer than `top_n`.
+
+    Raises
+    ------
+    KCircuitsError
+        If the scores do not fit the graph, or nothing is left (`EmptySelectionError`).
+
+    References
+    ----------
+    Hanna et al., "Have Faith in Faithfulness" (arXiv 2403.17806), section 2, for the greedy choice.
+
+    Examples
+    --------
+    >>> graph = Graph(num_layers=1, num_heads=1, num_kv_heads=1)
+    >>> matrix = np.zeros(graph.valid.shape)
+    >>> matrix[0, graph.receiver_index("m0")] = 3
+    >>> matrix[graph.sender_index("m0"), -1] = -2
+    >>> mask = select(graph, matrix, Selection(top_n=2))
+    >>> [f"{graph.senders[s]}->{graph.receivers[r]}" for s, r in np.argwhere(mask)]
+    ['input->m0', 'm0->logits']
+    """
+    _check_matrix(graph, matrix)
+    chosen = (_of_nodes if selection.level == "node" else _of_edges)(graph, matrix, selection)
+    mask = on_paths(graph, chosen)
+    if not mask.any():
+        raise EmptySelectionError(
+            f"nothing is left: of the {int(chosen.sum())} edges chosen, none lies on a path from input to "
+            "logits; take a larger top-n or a lower threshold, or select greedily"
+        )
+    return mask
+
+
+def select_sizes(
+    graph: Graph, matrix: np.ndarray, sizes: Sequence[int], *, absolute: bool = True, greedy: bool = False
+) -> list[np.ndarray]:
+    """Choose circuits of many sizes, from one sort or one greedy walk.
+
+    Parameters
+    ----------
+    graph, matrix
+        The full graph and its scores, as in `select`.
+    sizes
+        Numbers of edges before pruning, each from 0 on.
+    absolute, greedy
+        As in `Selection`.
+
+    Returns
+    -------
+    list of np.ndarray
+        For each size what `select` gives for it as `top_n`, bool [S, R]; a mask without edges where that
+        finds nothing. Before pruning, a smaller circuit is part of every larger one.
+
+    Raises
+    ------
+    KCircuitsError
+        If the scores do not fit the graph or a size is no whole number from 0 on.
+    """
+    _check_matrix(graph, matrix)
+    for size in sizes:
+        if not _is_integer(size) or size < 0:
+            raise KCircuitsError(f"a size must be a whole number from 0 on, got {shown(size)}")
+    order = _order(graph, matrix, absolute, greedy, max(sizes, default=0))
+    return [on_paths(graph, _mask_of(graph, order[:size])) for size in sizes]
+
+
+def _of_edges(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray:
+    if selection.top_n is None:
+        chosen: np.ndarray = graph.valid & (_strength(matrix, selection.absolute) >= selection.threshold)
+        return chosen
+    return _mask_of(graph, _order(graph, matrix, selection.absolute, selection.greedy, selection.top_n))
+
+
+def _of_nodes(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray:
+    scores = np.where(graph.valid, matrix, 0).sum(axis=1, dtype=np.float64)
+    strength = _strength(scores, selection.absolute)[1:]
+    kept = np.zeros(len(graph.senders), dtype=bool)
+    kept[0] = True
+    if selection.top_n is None:
+        kept[1:] = strength >= selection.threshold
+    else:
+        kept[1 + _ranked(strength, selection.absolute)[: selection.top_n]] = True
+    reads: np.ndarray = shaping(graph) @ kept
+    reads[-1] = True
+    chosen: np.ndarray = graph.valid & kept[:, None] & reads[None, :]
+    return chosen
+
+
+def _order(graph: Graph, matrix: np.ndarray, absolute: bool, greedy: bool, most: int) -> np.ndarray:
+    """Places of edges in the flat matrix, in the order they are taken; at most `most`, int64."""
+    edges = np.flatnonzero(graph.valid)
+    ranked = edges[_ranked(_strength(matrix.flat[edges], absolute), absolute)]
+    return _greedy(graph, ranked, most) if greedy else ranked[:most]
+
+
+def _greedy(graph: Graph, ranked: np.ndarray, most: int) -> np.ndarray:
+    """Walk from `logits` back; `ranked` are the edges that may be taken, the best first."""
+    num_receivers = len(graph.receivers)
+    rank = np.full(graph.valid.shape, len(ranked))
+    rank.flat[ranked] = np.arange(len(ranked))
+    into = shaping(graph).T  # [S, R]: which receivers a sender brings
+    admitted = np.zeros(num_receivers, dtype=bool)
+    candidates: list[int] = []  # a heap of ranks
+
+    def admit(receivers: np.ndarray) -> None:
+        for receiver in np.flatnonzero(receivers & ~admitted):
+            column = rank[:, receiver]
+            for candidate in column[column < len(ranked)].tolist():
+                heapq.heappush(candidates, candidate)
+        admitted[receivers] = True
+
+    admit(np.arange(num_receivers) == num_receivers - 1)
+    taken: list[int] = []
+    while candidates and len(taken) < most:
+        edge = int(ranked[heapq.heappop(candidates)])
+        taken.append(edge)
+        admit(into[edge // num_receivers])
+    return np.array(taken, dtype=np.int64)
+
+
+def _ranked(strength: np.ndarray, absolute: bool) -> np.ndarray:
+    """Indices by falling strength, ties in the order given; without what top-n never takes."""
+    order = np.argsort(-strength, kind="stable")
+    return order if absolute else order[strength[order] > 0]
+
+
+def _strength(scores: np.ndarray, absolute: bool) -> np.ndarray:
+    return np.abs(scores) if absolute else scores
+
+
+def _mask_of(graph: Graph, edges: np.ndarray) -> np.ndarray:
+    mask = np.zeros_like(graph.valid)
+    mask.flat[edges] = True
+    return mask
+
+
+def _check_matrix(graph: Graph, matrix: np.ndarray) -> None:
+    if matrix.shape != graph.valid.shape or matrix.dtype.kind != "f":
+        expected = f"a float array {list(graph.valid.shape)}"
+        raise KCircuitsError(
+            f"scores must be {expected} for {graph}, got {matrix.dtype} {list(matrix.shape)}"
+        )
+    if not np.isfinite(matrix[graph.valid]).all():
+        raise KCircuitsError("scores must be finite, and some are not")
+
+
+def _check_threshold(threshold: float, absolute: bool) -> None:
+    if not is_number(threshold):
+        raise KCircuitsError(f"the threshold must be a finite number, got {shown(threshold)}")
+    if absolute and threshold < 0:
+        raise KCircuitsError(f"a threshold of |score| must be at least 0, got {threshold}")
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -1,0 +1,5 @@
+"""What is asked of a model: prompts, ablation, metric, and changes to the graph."""
+
+from kcircuits.task.task import Ablation, Task
+
+__all__ = ["Ablation", "Task"]
