@@ -54,8 +54,8 @@ def cached_snapshot(name: str) -> Path:
         wanted = f"{repo} --revision {revision}" if revision else repo
         raise KCircuitsError(
             f"model {name!r} does not exist: there is no such path, and Hugging Face's cache "
-            f"({constants.HF_HUB_CACHE}) does not have it. Download it with: hf download {wanted}. Or give a "
-            "Hugging Face folder, a .gguf file, or demo"
+            f"({constants.HF_HUB_CACHE}) does not have it (nothing is downloaded). Get it with: "
+            f"hf download {wanted}. Or give a Hugging Face folder, a .gguf file, or demo"
         ) from error
 
 

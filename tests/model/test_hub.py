@@ -52,7 +52,7 @@ def test_a_snapshot_is_called_by_its_model(cache):
     ],
 )
 def test_a_model_that_the_cache_lacks(name, command, cache):
-    with pytest.raises(KCircuitsError, match=f"Download it with: {command}. Or give") as caught:
+    with pytest.raises(KCircuitsError, match=f"Get it with: {command}. Or give") as caught:
         load_model(name)
     assert str(cache) in str(caught.value)
 
