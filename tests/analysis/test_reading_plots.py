@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 from matplotlib.figure import Figure
 
-from kcircuits.analysis import curves_plot, heads_plot
+from kcircuits.analysis.curves import plot as curves_plot
 from kcircuits.analysis.curves.plot import draw_curves
 from kcircuits.analysis.curves.reading import layer_curves
 from kcircuits.analysis.hallucination.plot import draw_hallucinations
 from kcircuits.analysis.hallucination.reading import hallucinations
+from kcircuits.analysis.heads import plot as heads_plot
 from kcircuits.analysis.heads.plot import draw_heads
 from kcircuits.analysis.heads.reading import read_heads
 from kcircuits.analysis.in_context.plot import draw_in_context

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcircuits.analysis import text_windows
+from kcircuits.analysis.knockout import text_windows
 from kcircuits.analysis.knockout.text_windows import text_perplexity, windows_of
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import forward, masked_forward

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcircuits.circuit import Circuit, Edge, edge_jaccard, kind_of, node_jaccard
+from kcircuits.circuit import Circuit, Edge, edge_jaccard, node_jaccard
 from kcircuits.errors import KCircuitsError
-from kcircuits.graph import Graph
+from kcircuits.graph import Graph, kind_of
 from tests.circuits import all_graphs, circuit_of, circuit_of_mask, identity_for, masks
 from tests.golden import acdc_golden
 

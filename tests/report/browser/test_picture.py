@@ -7,7 +7,8 @@ import re
 import networkx as nx
 import pytest
 
-from kcircuits.circuit import Circuit, kind_of
+from kcircuits.circuit import Circuit
+from kcircuits.graph import kind_of
 from kcircuits.report.page import write_report
 from tests.circuits import circuit_of
 from tests.report.browser.actions import (
