@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -14,11 +15,13 @@ from torch import Tensor
 from kcircuits.errors import KCircuitsError
 from kcircuits.files.tensor_files import tensor_bytes
 from kcircuits.files.writing import write_atomically
+from kcircuits.graph.identity import check_same_weights
 from kcircuits.model.loading import Model
 from kcircuits.model.quantised import dense
 from kcircuits.model.spec import ModelSpec
 
 FORMAT = "kcircuits-edit/1"
+_OF_MODEL = ("name", "weights_hash", "configuration")
 _NAME = re.compile(r"layers\.(\d{1,6})\.(mlp\.w_down|attention\.w_o)")
 
 
@@ -64,9 +67,9 @@ class Delta:
             found.update(tensor.numpy().tobytes())
         return found.hexdigest()
 
-    def save(self, path: str | Path, weights_hash: str) -> None:
-        """Write a safetensors file, atomically; `weights_hash` is that of the model that was edited."""
-        header = {"format": FORMAT, "weights_hash": weights_hash}
+    def save(self, path: str | Path, identity: Mapping[str, Any]) -> None:
+        """Write a safetensors file, atomically; `identity` is that of the model that was edited."""
+        header = {"format": FORMAT, **{key: str(identity[key]) for key in _OF_MODEL if key in identity}}
         write_atomically(path, tensor_bytes(self._tensors(), header))
 
     @classmethod
@@ -83,8 +86,7 @@ class Delta:
             raise KCircuitsError(f"cannot read the edit in {path}: {error}") from error
         if header.get("format") != FORMAT:
             raise KCircuitsError(f"{path} is no edit: its format is not {FORMAT}")
-        if header.get("weights_hash") != model.identity["weights_hash"]:
-            raise KCircuitsError(f"the edit in {path} is of another model")
+        check_same_weights(f"the edit in {path} was", header, model.identity)
         names = {name.removesuffix(".left").removesuffix(".right") for name in tensors}
         try:
             parts = {

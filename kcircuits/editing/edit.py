@@ -77,7 +77,7 @@ class EditedModel:
 
     def save(self, path: str | Path) -> None:
         """Write the delta as safetensors, atomically; `load_edit` reads it."""
-        self.delta.save(path, self.original.identity["weights_hash"])
+        self.delta.save(path, self.original.identity)
 
     def export(self, folder: str | Path) -> Path:
         """Write the edited model as a Hugging Face folder, its weights to the bit those of `model`.

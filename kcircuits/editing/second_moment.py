@@ -19,9 +19,8 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.files.documents import naming, read_text
 from kcircuits.files.tensor_files import tensor_bytes
 from kcircuits.model.cache import cache_folder, digest_of, keep
+from kcircuits.model.identity import exact_identity
 from kcircuits.model.loading import Model
-from kcircuits.model.quantised import QuantisedWeight, Weight
-from kcircuits.model.spec import rebuilt
 
 WINDOW = 64  # tokens of a text that are run together, behind BOS
 SAMPLES, SAMPLED_LENGTH = 320, 16
@@ -140,18 +139,9 @@ def _windows(model: Model, text: str) -> list[tuple[int, ...]]:
 
 
 def _name(model: Model, layer: int, ids: Sequence[tuple[int, ...]], seed: int) -> str:
-    """The name in the cache: of the weights, how they are kept, the layer, and the tokens that are run."""
-    kept: list[str] = []
-
-    def look_at(weight: Weight, field: str) -> Weight:
-        if isinstance(weight, QuantisedWeight):
-            kept.append(f"{field} {weight.codes.dtype} {weight.zero} {weight.group}")
-        else:
-            kept.append(f"{field} {weight.dtype}")
-        return weight
-
-    rebuilt(model.spec, (Tensor, QuantisedWeight), look_at)
-    parts = (model.identity["weights_hash"], "\n".join(kept), str(layer), str(seed), repr(list(ids)))
+    """The name in the cache: it depends on the model, the layer, and the tokens that are run."""
+    of_model = exact_identity(model.identity, model.spec)
+    parts = (of_model["weights"], of_model["description"], str(layer), str(seed), repr(list(ids)))
     return f"moment-{digest_of(*(part.encode() for part in parts))}.safetensors"
 
 

@@ -44,6 +44,18 @@ def configuration_hash(spec: ModelSpec, *, exact: bool = False) -> str:
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
+def exact_identity(identity: Mapping[str, Any], spec: ModelSpec) -> dict[str, str]:
+    """What a result depends on to the last bit: the weights as stored, and all that is computed with them.
+
+    The weights' hash alone leaves out the configuration (the scale of a rotation, a norm's epsilon, a window)
+    and the dtypes in which the weights are kept.
+    """
+    return {
+        "weights": str(identity["weights_hash"]),
+        "description": configuration_hash(spec, exact=True),
+    }
+
+
 def _plain(part: Any, exact: bool) -> Any:
     if isinstance(part, Rotary):
         angles = part.inv_freq.double()

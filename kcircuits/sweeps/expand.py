@@ -13,13 +13,14 @@ from kcircuits.discovery import METHODS, method_and_selection
 from kcircuits.discovery.by_scores import check_differences
 from kcircuits.discovery.parts import parts_of
 from kcircuits.errors import KCircuitsError
+from kcircuits.model.identity import exact_identity
 from kcircuits.model.loading import BITS, Model, load_model
 from kcircuits.runtime.option_fields import options_of
 from kcircuits.sweeps.analyses import ANALYSES
 from kcircuits.sweeps.forecast import Forecast, private_weights, shared_weights
 from kcircuits.sweeps.grid import Grid, MethodChoice, ModelChoice, PromptChoice
 from kcircuits.sweeps.job import Job, Refused, Search
-from kcircuits.sweeps.keys import digest_of_prompts, key_of, model_content
+from kcircuits.sweeps.keys import digest_of_prompts, key_of
 from kcircuits.sweeps.prompts import file_prompts, half_of, known_of_relation
 from kcircuits.sweeps.store import Shelf
 from kcircuits.sweeps.yaml_file import Document
@@ -93,7 +94,7 @@ class _Expansion:
     known: dict[Any, tuple[Prompt, ...] | KCircuitsError] = field(default_factory=dict)
 
     def run(self) -> None:
-        content = model_content(self.model)
+        content = exact_identity(self.model.identity, self.model.spec)
         grid = self.grid
         for method, ablation, metric in product(grid.methods, grid.ablations, grid.metrics):
             refusals: list[KCircuitsError] = []

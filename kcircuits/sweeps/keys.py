@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from kcircuits.data.prompts import Prompt
-from kcircuits.model.identity import configuration_hash
-from kcircuits.model.loading import Model
 
 ALGORITHMS = 1
 """Raised by hand whenever a change of this package gives another result for the same settings.
@@ -40,14 +38,3 @@ def digest_of_prompts(prompts: Sequence[Prompt]) -> str:
     """SHA-256 of all that prompts hold, in their order."""
     rows = [vars(prompt) for prompt in prompts]
     return hashlib.sha256(canonical({"prompts": rows}).encode()).hexdigest()
-
-
-def model_content(model: Model) -> dict[str, Any]:
-    """Of a model what a result depends on: its weights as stored, and how they are kept and put together.
-
-    The weights' hash leaves the configuration out: the scale of a rotation, a norm's epsilon, a window.
-    """
-    return {
-        "weights": model.identity["weights_hash"],
-        "description": configuration_hash(model.spec, exact=True),
-    }

@@ -12,9 +12,10 @@ from kcircuits.data.relations import known_prompts, load_relation, relation_prom
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import answer_ranks
 from kcircuits.files.writing import write_atomically
+from kcircuits.model.identity import exact_identity
 from kcircuits.model.loading import Model
 from kcircuits.sweeps.grid import PromptChoice
-from kcircuits.sweeps.keys import digest_of_prompts, key_of, model_content
+from kcircuits.sweeps.keys import digest_of_prompts, key_of
 from kcircuits.sweeps.store import Shelf
 
 
@@ -79,7 +80,13 @@ def half_of(prompts: Sequence[Prompt], half: Half | None, seed: int) -> tuple[Pr
 
 
 def _ranks(model: Model, prompts: Sequence[Prompt], memory: int, parts: Shelf, keep: bool) -> Sequence[int]:
-    key = key_of({"kind": "ranks", "model": model_content(model), "prompts": digest_of_prompts(prompts)})
+    key = key_of(
+        {
+            "kind": "ranks",
+            "model": exact_identity(model.identity, model.spec),
+            "prompts": digest_of_prompts(prompts),
+        }
+    )
     kept = parts.get(key)
     if kept is not None:
         return list(json.loads((kept / "ranks.json").read_text()))

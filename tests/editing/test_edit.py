@@ -104,8 +104,16 @@ def test_a_saved_edit_is_the_same_edit(method, model, requests, tmp_path):
     loaded = Delta.load(tmp_path / "edit.safetensors", model)
     assert loaded.digest == made.delta.digest
     assert bits(loaded.applied(model)) == bits(made.model)
-    other = replace(model, identity={**model.identity, "weights_hash": "1" * 64})
-    with pytest.raises(KCircuitsError, match="another model"):
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [("weights_hash", "use the model that it was found in"), ("configuration", "another configuration")],
+)
+def test_a_saved_edit_of_another_model(key, message, model, requests, tmp_path):
+    edit(model, requests, METHODS["ft-l"], num_prefixes=1).save(tmp_path / "edit.safetensors")
+    other = replace(model, identity={**model.identity, key: "1" * 64})
+    with pytest.raises(KCircuitsError, match=message):
         Delta.load(tmp_path / "edit.safetensors", other)
 
 

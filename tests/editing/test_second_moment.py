@@ -114,6 +114,16 @@ def test_weights_that_are_kept_otherwise_have_a_moment_of_their_own(model, text,
         assert len(list((tmp_path / "cache").glob("moment-*"))) == number
 
 
+def test_another_configuration_has_a_moment_of_its_own(model, text, tmp_path):
+    """The weights and their hash are the same; what is computed with them is not."""
+    first = second_moment(model, 1, text=text).matrix
+    spec = model.spec
+    norms = [replace(layer.mlp_norm, eps=1.0) for layer in spec.layers]
+    layers = tuple(replace(layer, mlp_norm=norm) for layer, norm in zip(spec.layers, norms, strict=True))
+    other = second_moment(replace(model, spec=replace(spec, layers=layers)), 1, text=text).matrix
+    assert not torch.allclose(first, other)
+
+
 def test_a_cache_that_cannot_be_written(model, text, tmp_path, monkeypatch):
     expected = second_moment(model, 1, text=text).matrix
     (tmp_path / "file").write_text("no folder")

@@ -112,7 +112,7 @@ def models() -> Iterator[Target]:
     beside = {other: files[other] for other in files if other != index}
     yield Target("shards", index, files[index], (json_file, text), _model, beside)
     tiny = _tiny()
-    edit = seeds.delta(tiny.identity["weights_hash"])
+    edit = seeds.delta(tiny.identity)
     yield Target(
         "delta", "edit.safetensors", edit, (mutations.safetensors_file,), partial(_delta, model=tiny)
     )

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from kcircuits.model.loading import load_model
+from kcircuits.model.identity import exact_identity
+from kcircuits.model.loading import Model, load_model
 from kcircuits.sweeps import keys
-from kcircuits.sweeps.keys import digest_of_prompts, key_of, model_content
+from kcircuits.sweeps.keys import digest_of_prompts, key_of
 from tests.tasks import random_prompts_of
 
 
@@ -57,8 +58,11 @@ def test_a_model_is_its_weights_its_configuration_and_how_it_is_kept(tiny_folder
     config["rope_parameters"] = config["rope_parameters"] | {"rope_theta": 123.0}
     (other / "config.json").write_text(json.dumps(config))
 
-    content = model_content(load_model(folder))
-    assert model_content(load_model(same)) == content
-    rotated = model_content(load_model(other))
+    def described(model: Model) -> dict[str, str]:
+        return exact_identity(model.identity, model.spec)
+
+    content = described(load_model(folder))
+    assert described(load_model(same)) == content
+    rotated = described(load_model(other))
     assert rotated["weights"] == content["weights"] and rotated != content
-    assert model_content(load_model(folder, dtype="q8")) != content
+    assert described(load_model(folder, dtype="q8")) != content
