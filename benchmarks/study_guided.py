@@ -13,7 +13,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from study_editing import REPORTED, row
 
 import kcircuits
 from kcircuits.editing.causal_trace import causal_trace
-from kcircuits.editing.explain import default_options
+from kcircuits.editing.explain import default_selection
 from kcircuits.editing.facts import old_prompt
 from kcircuits.editing.guided import RULES, circuit_layer, strongest_nodes
 from kcircuits.editing.measures import EditMeasures
@@ -42,13 +42,12 @@ COMPARED = ("efficacy", "paraphrase", "specificity")
 
 def circuit_of(model: kcircuits.Model, prompt: kcircuits.Prompt) -> kcircuits.Circuit:
     """As explanations find it; with twice the edges, and again, where no path reaches the input."""
-    options = default_options(model.spec.graph)
+    task, selection = kcircuits.Task([prompt], "zero"), default_selection(model.spec.graph)
     while True:
         try:
-            task, selection = kcircuits.Task([prompt], "zero"), kcircuits.Selection(**options)
             return kcircuits.discover(model, task, kcircuits.Eap(), selection)
         except EmptySelectionError:
-            options["top_n"] *= 2
+            selection = replace(selection, top_n=2 * selection.top_n)
 
 
 def random_nodes(model: kcircuits.Model, like: Sequence[str], draw: random.Random) -> tuple[str, ...]:
@@ -132,9 +131,10 @@ def main() -> None:
         for name, each in others[title].items():
             found = edits.measured_each(name, each, facts)
             rows.append({**row(name, found), "differences": differences(found, base)})
+    selection = default_selection(model.spec.graph)
     results = {
         "chosen_layer": best,
-        "circuit": default_options(model.spec.graph),
+        "circuit": {"top_n": selection.top_n, "greedy": selection.greedy},
         "layers": {rule: sorted(Counter(chosen).items()) for rule, chosen in places.layers.items()},
         "rows": rows,
     }

@@ -21,7 +21,7 @@ from rich.progress import Progress
 import kcircuits
 from kcircuits.editing.edit import EditedModel, edit_each
 from kcircuits.editing.methods import Rome
-from kcircuits.editing.neighbours import TOP_N, Neighbour, read_neighbours
+from kcircuits.editing.neighbours import SELECTION, Neighbour, read_neighbours
 from kcircuits.editing.predictors import PREDICTORS, predictors
 from kcircuits.editing.second_moment import SecondMoment, second_moment
 from kcircuits.files.writing import write_atomically
@@ -36,7 +36,7 @@ def read(
     model: kcircuits.Model, request: kcircuits.EditRequest, moment: SecondMoment
 ) -> tuple[Neighbour, ...] | str:
     """The neighbours of one edit, from an earlier run or a new one; or why the edit failed."""
-    given = repr((model.identity["weights_hash"], LAYER, TOP_N, request))
+    given = repr((model.identity["weights_hash"], LAYER, SELECTION.top_n, request))
     kept = KEPT / f"{hashlib.sha256(given.encode()).hexdigest()[:24]}.json"
     if not kept.exists():
         (made,) = edit_each(model, [request], Rome(layer=LAYER), moments=lambda _: moment)
@@ -89,7 +89,7 @@ def main() -> None:
         "broken": sum(each.broken for each in every),
         "mean_change": fmean(each.change for each in every),
         "median_size": median(abs(each.change) for each in every),
-        "top_n": TOP_N,
+        "top_n": SELECTION.top_n,
         "medians": {name: medians(name, every) for name in PREDICTORS},
         "predictors": [each.to_json() for each in predictors(edits)],
     }

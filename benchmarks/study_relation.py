@@ -107,7 +107,9 @@ def best_edges(scores: kcircuits.Scores, count: int) -> kcircuits.Circuit:
 
 def roles_of(model: kcircuits.Model, prompts: Sequence[kcircuits.Prompt]) -> dict[str, Any]:
     """Which of the heads that write most have which role, and Hit@10 without them."""
-    found = kcircuits.head_roles(model, prompts, strongest=ROLE_HEADS, draws=ROLE_DRAWS, seed=SEED)
+    found = kcircuits.head_roles(
+        model, kcircuits.Task(prompts, "zero"), strongest=ROLE_HEADS, draws=ROLE_DRAWS, seed=SEED
+    )
     by_role = {role: [head.node for head in found.heads if head.role == role] for role in ROLES}
     return {
         "heads": by_role,

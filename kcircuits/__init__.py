@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kcircuits.analysis.heads.reading import read_heads
     from kcircuits.analysis.in_context.reading import in_context_learning
     from kcircuits.analysis.knockout.reading import knockout
+    from kcircuits.analysis.knockout.text_windows import RunningText
     from kcircuits.analysis.roles.reading import head_roles
     from kcircuits.checking import check_model
     from kcircuits.circuit import Circuit, Edge
@@ -89,6 +90,7 @@ __all__ = [
     "Plan",
     "Prompt",
     "Relp",
+    "RunningText",
     "Scores",
     "Selection",
     "SizeOptions",
@@ -149,6 +151,7 @@ _HOMES = {
     "Plan": "kcircuits.planning.plan",
     "Prompt": "kcircuits.data.prompts",
     "Relp": "kcircuits.discovery",
+    "RunningText": "kcircuits.analysis.knockout.text_windows",
     "Scores": "kcircuits.scores",
     "Selection": "kcircuits.scores.selection",
     "SizeOptions": "kcircuits.sizes",

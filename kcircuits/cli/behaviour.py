@@ -22,7 +22,19 @@ app = typer.Typer(help="What happens in a model when it errs, or learns from exa
 
 @app.command("hallucination")
 @reads_without("circuit", "ablation", "reference_prompts")
-def hallucination(asked: Asked) -> None:
+def hallucination(
+    asked: Asked,
+    *,
+    rank_limit: Annotated[
+        int | None,
+        typer.Option(
+            "--rank-limit",
+            min=1,
+            metavar="N",
+            help="Leave out prompts whose right answer has a rank above N, as the model does not know it.",
+        ),
+    ] = None,
+) -> None:
     """Find where wrong answers overtake the right ones, and which heads and MLPs decide it.
 
     The wrong answer is the prompt's own (--wrong), or the model's most likely token.
@@ -31,16 +43,19 @@ def hallucination(asked: Asked) -> None:
     from kcircuits.analysis.hallucination.plot import draw_hallucinations
     from kcircuits.analysis.hallucination.reading import hallucinations
 
-    found = hallucinations(loaded.model, loaded.prompts, memory=asked.memory)
-    asked.finish("hallucination", asked.recorded(found), loaded, draw_hallucinations, _show_errors)
+    found = hallucinations(loaded.model, loaded.task, rank_limit=rank_limit, memory=asked.memory)
+    recorded = asked.recorded(found, rank_limit=rank_limit)
+    asked.finish("hallucination", recorded, loaded.folder, draw_hallucinations, _show_errors)
 
 
 def _show_errors(found: Hallucinations) -> None:
     from kcircuits.cli.console import print_rows
     from kcircuits.display.text import printable
 
+    counts = [f"{len(found.errors)} of {found.settings['num_prompts']} prompts"]
+    counts += filter(None, (found.left_out, _continuations(found)))
     print_rows(
-        f"errors: {len(found.errors)} of {found.settings['num_prompts']} prompts{_continuations(found)}",
+        f"errors: {'; '.join(counts)}",
         ("about", "answer", "wrong", "overtakes", "best rank", "behind", "strongest node"),
         [
             (
@@ -74,7 +89,7 @@ def _continuations(found: Hallucinations) -> str:
     if not words:
         return ""
     shown = ", ".join(printable(repr(word), 15) for word in list(words)[:3])
-    return f"; in {sum(words.values())} more it continues the sentence without answering: {shown}"
+    return f"in {sum(words.values())} more it continues the sentence without answering: {shown}"
 
 
 def _about(error: Hallucination) -> str:
@@ -114,16 +129,18 @@ def in_context(
 
     relation = load_relation(asked.source.relation or "")
     check_limit(asked.source.limit)
-    loaded = asked.load_model()
+    model, folder = asked.load_model(), asked.make_folder()
     from kcircuits.analysis.in_context.plot import draw_in_context
     from kcircuits.analysis.in_context.reading import in_context_learning
     from kcircuits.data.few_shot import few_shot_pairs
+    from kcircuits.discovery import method_of
+    from kcircuits.scores.selection import Selection
 
     pairs = few_shot_pairs(
         relation,
-        loaded.model.tokenizer,
-        loaded.model.spec.vocab_size,
-        loaded.model.spec.max_positions,
+        model.tokenizer,
+        model.spec.vocab_size,
+        model.spec.max_positions,
         shots=shots,
         template=asked.source.template or 0,
         limit=asked.source.limit,
@@ -131,16 +148,16 @@ def in_context(
         seed=seed,
     )
     found = in_context_learning(
-        loaded.model,
+        model,
         pairs,
-        method=method,
-        top_n=top_n,
+        method_of(method, {}),
+        selection=Selection(top_n=top_n),
         ablation=ablation,
         draws=draws,
         seed=seed,
         memory=asked.memory,
     )
-    asked.finish("icl", asked.recorded(found, shots=shots), loaded, draw_in_context, _show_added)
+    asked.finish("icl", asked.recorded(found, shots=shots), folder, draw_in_context, _show_added)
 
 
 def _show_added(found: InContext) -> None:

@@ -33,14 +33,12 @@ def command(
 
     found = layer_curves(
         loaded.model,
-        loaded.prompts,
+        loaded.task,
         loaded.circuit,
-        ablation=asked.ablation,
-        reference=loaded.reference,
         seed=seed,
         memory=asked.memory,
     )
-    asked.finish("curves", asked.recorded(found), loaded, draw_curves, _show)
+    asked.finish("curves", asked.recorded(found), loaded.folder, draw_curves, _show)
 
 
 def _show(curves: Curves) -> None:

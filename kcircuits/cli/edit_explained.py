@@ -15,8 +15,10 @@ MOST_NODES = 10
 def explained(edit: EditedModel, top_n: int | None) -> Explanation:
     """Explain the first request of an edit; `top_n` edges of its circuits."""
     from kcircuits.editing.explain import explain_edit
+    from kcircuits.scores.selection import Selection
 
-    return explain_edit(edit) if top_n is None else explain_edit(edit, top_n=top_n, greedy=True)
+    selection = None if top_n is None else Selection(top_n=top_n, greedy=True)
+    return explain_edit(edit, selection=selection)
 
 
 def save_explanation(explanation: Explanation, folder: Path) -> list[Path]:

@@ -53,7 +53,7 @@ def command(
 
     found = read_heads(
         loaded.model,
-        loaded.prompts,
+        loaded.task,
         loaded.circuit,
         nodes=None if nodes is None else [name.strip() for name in nodes.split(",")],
         into=into,
@@ -63,7 +63,7 @@ def command(
         memory=asked.memory,
     )
     recorded = asked.recorded(found, nodes=nodes, strongest=strongest, into=into)
-    asked.finish("heads", recorded, loaded, draw_heads, _show)
+    asked.finish("heads", recorded, loaded.folder, draw_heads, _show)
 
 
 def _show(heads: HeadReadings) -> None:

@@ -57,42 +57,36 @@ def command(
         raise KCircuitsError("there is nothing to knock out: give --circuit")
     from kcircuits.cli.measured import load_circuit
     from kcircuits.files.documents import naming, read_text
-    from kcircuits.files.writing import check_output_folder
 
     with naming(text):
         content = None if text is None else read_text(text, "text", pipe=True)
     private = [load_circuit(path) for path in private_of or ()]
     loaded = replace(asked, out=None).load()
     others = _others(asked, loaded, other or ())
-    if asked.out is not None:
-        loaded = replace(loaded, folder=check_output_folder(asked.out))
+    folder = asked.make_folder()
     assert loaded.circuit is not None
     from kcircuits.analysis.knockout.plot import draw_knockout
     from kcircuits.analysis.knockout.reading import knockout
+    from kcircuits.analysis.knockout.text_windows import RunningText
 
     found = knockout(
-        loaded.circuit,
         loaded.model,
-        loaded.prompts,
+        loaded.task,
+        loaded.circuit,
         others=others,
-        text=content,
-        text_tokens=text_tokens,
+        text=None if content is None else RunningText(content, text_tokens),
         private_of=private,
-        ablation=asked.ablation,
-        reference=loaded.reference,
         random_circuits=random_circuits,
         seed=seed,
         hit_k=hit_k,
         memory=asked.memory,
     )
     recorded = asked.recorded(found, other=other or None, text=text, private_of=private_of or None)
-    asked.finish("knockout", recorded, loaded, draw_knockout, _show)
+    asked.finish("knockout", recorded, folder, draw_knockout, _show)
 
 
 def _others(asked: Asked, loaded: Loaded, names: Sequence[str]) -> dict[str, tuple[Prompt, ...]]:
     """Prompts by the names of their files; relations are limited as the circuit's own is."""
-    settings = {} if loaded.circuit is None else loaded.circuit.settings
-    ablation = asked.ablation or settings.get("ablation", "zero")
     own = asked.source
     found: dict[str, tuple[Prompt, ...]] = {}
     for name in names:
@@ -113,7 +107,8 @@ def _others(asked: Asked, loaded: Loaded, names: Sequence[str]) -> dict[str, tup
         short = Path(name).stem
         if short in found:
             raise KCircuitsError(f"two of --other are called {short!r}")
-        chosen = choose(source, loaded.model, with_partners=ablation == "corrupt", memory=asked.memory)
+        corrupt = loaded.task.ablation == "corrupt"
+        chosen = choose(source, loaded.model, with_partners=corrupt, memory=asked.memory)
         found[short] = chosen.prompts
     return found
 

@@ -21,7 +21,6 @@ from kcircuits.task import Ablation, Task
 
 if TYPE_CHECKING:
     from kcircuits.circuit import Circuit
-    from kcircuits.data.prompts import Prompt
     from kcircuits.model.loading import Model
 
 Picture = Literal["svg", "png", "pdf"]
@@ -32,12 +31,11 @@ R = TypeVar("R", bound=Any)
 
 @dataclass(frozen=True)
 class Loaded:
-    """The model, its prompts and the circuit that were asked for."""
+    """The model, the task and the circuit that were asked for."""
 
     model: Model
-    prompts: tuple[Prompt, ...]
+    task: Task
     circuit: Circuit | None
-    reference: tuple[Prompt, ...]
     folder: Path | None
 
 
@@ -64,7 +62,6 @@ class Asked:
         """
         from kcircuits.cli.measured import load_circuit
         from kcircuits.cli.setup import prepare, read_reference
-        from kcircuits.files.writing import check_output_folder
 
         self._check_pictures()
         if self.circuit is None and self.ablation is not None and not ablates:
@@ -83,18 +80,26 @@ class Asked:
         if circuit is not None:
             circuit.check_model(model.identity)
         reference = read_reference(self.reference_prompts, ablation, model)
-        Task(chosen.prompts, ablation, "nll", reference)
-        folder = None if self.out is None else check_output_folder(self.out)
-        return Loaded(model, chosen.prompts, circuit, reference, folder)
+        if circuit is None:
+            task = Task(chosen.prompts, ablation, "nll", reference)
+        else:
+            task = Task.as_found(
+                circuit, chosen.prompts, ablation=ablation, metric="nll", reference=reference
+            )
+        return Loaded(model, task, circuit, self.make_folder())
 
-    def load_model(self) -> Loaded:
-        """The model alone, for commands that make their own prompts; the folder for the results as well."""
+    def load_model(self) -> Model:
+        """The model alone, for commands that make their own prompts."""
         from kcircuits.cli.setup import load
-        from kcircuits.files.writing import check_output_folder
 
         self._check_pictures()
-        model = load(self.model, memory=self.memory, threads=self.threads)
-        return Loaded(model, (), None, (), None if self.out is None else check_output_folder(self.out))
+        return load(self.model, memory=self.memory, threads=self.threads)
+
+    def make_folder(self) -> Path | None:
+        """The folder for the results, made where it is missing; None where none is wanted."""
+        from kcircuits.files.writing import check_output_folder
+
+        return None if self.out is None else check_output_folder(self.out)
 
     def _check_pictures(self) -> None:
         """Before the work, not after it."""
@@ -113,7 +118,7 @@ class Asked:
         self,
         name: str,
         reading: Any,
-        loaded: Loaded,
+        folder: Path | None,
         draw: Callable[[Any, Path], None],
         show: Callable[[Any], None],
     ) -> None:
@@ -121,8 +126,8 @@ class Asked:
         from kcircuits.files.writing import written_together
 
         written: list[Path] = []
-        if loaded.folder is not None:
-            written = [loaded.folder / f"{name}.json", loaded.folder / f"{name}.{self.picture}"]
+        if folder is not None:
+            written = [folder / f"{name}.json", folder / f"{name}.{self.picture}"]
             with written_together():
                 reading.save(written[0])
                 draw(reading, written[1])

@@ -41,16 +41,14 @@ def command(
 
     found = head_roles(
         loaded.model,
-        loaded.prompts,
+        loaded.task,
         loaded.circuit,
-        ablation=asked.ablation,
-        reference=loaded.reference,
         strongest=strongest,
         draws=draws,
         seed=seed,
         memory=asked.memory,
     )
-    asked.finish("roles", asked.recorded(found, strongest=strongest), loaded, draw_roles, _show)
+    asked.finish("roles", asked.recorded(found, strongest=strongest), loaded.folder, draw_roles, _show)
 
 
 def _show(roles: Roles) -> None:

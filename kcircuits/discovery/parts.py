@@ -18,7 +18,6 @@ from kcircuits.discovery.by_scores import check_differences, check_scores
 from kcircuits.discovery.eap import GradientScorer
 from kcircuits.discovery.method import Method
 from kcircuits.discovery.progress import ProgressCallback
-from kcircuits.discovery.run import check_task
 from kcircuits.discovery.search_identity import difference_of, search_of
 from kcircuits.discovery.summed import mean_of_parts, scores_of_parts
 from kcircuits.engine import check_all_fit
@@ -29,7 +28,7 @@ from kcircuits.files.documents import shown
 from kcircuits.model.loading import Model
 from kcircuits.runtime.memory import budget_for
 from kcircuits.scores import Scores
-from kcircuits.task import Task
+from kcircuits.task import Task, check_task
 
 KEY = "part"
 """Of the settings of a part's scores: an object of `number`, `of` (parts), `prompts` (of the part) and

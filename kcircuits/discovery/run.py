@@ -28,7 +28,7 @@ from kcircuits.model.spec import ModelSpec
 from kcircuits.runtime.memory import budget_for, give_back
 from kcircuits.scores import Scores, edges_of
 from kcircuits.scores.selection import Selection, select
-from kcircuits.task import Task
+from kcircuits.task import Task, check_task
 
 TOLERANCE = 1e-4
 
@@ -219,15 +219,6 @@ def check_experiment(model: Model, task: Task, method: Method) -> ModelSpec:
     method.check(model.spec, task)
     check_all_fit(model.spec, (*task.prompts, *task.reference))
     return task.changed(model.spec)
-
-
-def check_task(task: object) -> None:
-    """Raise KCircuitsError if it is no Task."""
-    if not isinstance(task, Task):
-        raise KCircuitsError(
-            f"task must be a Task, got {shown(task)}: write "
-            "kcircuits.Task(model.prompts([(text, answer), …]))"
-        )
 
 
 def _check_belongings(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, replace
 
 from kcircuits.analysis.curves.reading import layer_curves
 from kcircuits.analysis.curves.results import RunCurves
@@ -14,8 +13,8 @@ from kcircuits.analysis.heads.reading import read_heads
 from kcircuits.analysis.prompt_texts import text_of, texts_of
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
-from kcircuits.discovery import method_and_selection
-from kcircuits.discovery.run import discover
+from kcircuits.discovery import Eap, Method
+from kcircuits.discovery.run import check_experiment, discover
 from kcircuits.editing.changes import BeforeAfter, HeadChange, Kind, NamesChange, NodeChange, ObjectCurves
 from kcircuits.editing.edit import EditedModel
 from kcircuits.editing.edited_nodes import downstream, edited_nodes
@@ -29,23 +28,22 @@ from kcircuits.graph import Graph, head_of
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.runtime.memory import budget_for
+from kcircuits.scores.selection import Selection
 from kcircuits.task import Task
 
 LEAST_EDGES, SHARE_OF_EDGES = 200, 0.01
 MOST_HEADS, TOP = 8, 5
 """How many heads are read, and how many tokens that they write."""
-
-
-_OF_TASK = ("ablation", "metric")
+METHOD = Eap()
 
 
 def explain_edit(
     edit: EditedModel,
     request: EditRequest | None = None,
+    method: Method = METHOD,
     *,
-    method: str = "eap",
+    selection: Selection | None = None,
     memory: int | str | None = None,
-    **options: Any,
 ) -> Explanation:
     """Compare a model before and after an edit on the edited prompt.
 
@@ -62,9 +60,10 @@ def explain_edit(
         The edit, of any method.
     request
         One of its requests; by default the first that did not fail.
-    method, options
-        Of `kcircuits.discover`, for the circuit of the old object in the original model and of the new one in
-        the edited model; by default the greedy choice of 1 % of the edges, at least 200, with zero ablation.
+    method, selection
+        As in `kcircuits.discover`, for the circuit of the old object in the original model and of the new one
+        in the edited model, with zero ablation. By default a method that scores all edges takes 1 % of them
+        greedily, at least 200 (`default_selection`).
     memory
         Bytes, or a size such as "8GiB", as in `kcircuits.evaluate`.
 
@@ -78,22 +77,26 @@ def explain_edit(
     original, edited = edit.original, edit.model
     old, new = _objects(original, request)
     before, after = (_curves(model, new, old, memory) for model in (original, edited))
-    settings = {"method": method, **(options or default_options(original.spec.graph))}
-    asked = {name: value for name, value in settings.items() if name in _OF_TASK}
-    chosen = {name: value for name, value in settings.items() if name not in (*_OF_TASK, "method")}
-    how = method_and_selection(method, chosen)
+    tasks = [Task((prompt,), "zero") for prompt in (old, new)]
+    check_experiment(original, tasks[0], method)
+    if selection is None and method.scores_all_edges:
+        selection = default_selection(original.spec.graph)
     circuits = [
-        discover(model, Task((prompt,), **({"ablation": "zero"} | asked)), *how, memory=memory)
-        for model, prompt in ((original, old), (edited, new))
+        discover(model, task, method, selection, memory=memory)
+        for model, task in zip((original, edited), tasks, strict=True)
     ]
     nodes_edited = edited_nodes(edit.delta, original.spec)
-    flows = node_flows(edit, new, "logit-diff", memory=memory)
+    flows = node_flows(edit, Task((new,), "zero", "logit-diff"), memory=memory)
     budget = budget_for(memory, [for_readings(original.spec, (new, old))])
     logits, changes = _changes(original.spec, edited.spec, new, nodes_edited, flows, budget)
     return Explanation(
         model=original.identity,
         edited=edited.identity,
-        settings=settings,
+        settings={
+            "method": method.name,
+            **method.settings,
+            **({} if selection is None else asdict(selection)),
+        },
         prompt=texts_of(original, [new])[0],
         edited_nodes=nodes_edited,
         new=BeforeAfter(before[0], after[0]),
@@ -106,9 +109,9 @@ def explain_edit(
     )
 
 
-def default_options(graph: Graph) -> dict[str, Any]:
-    """How circuits are selected, where no options are given."""
-    return {"top_n": max(LEAST_EDGES, round(SHARE_OF_EDGES * graph.num_edges)), "greedy": True}
+def default_selection(graph: Graph) -> Selection:
+    """Which edges are taken, where no selection is given."""
+    return Selection(top_n=max(LEAST_EDGES, round(SHARE_OF_EDGES * graph.num_edges)), greedy=True)
 
 
 def _chosen(edit: EditedModel, request: EditRequest | None) -> EditRequest:
@@ -140,7 +143,7 @@ def _curves(
         replace(prompt, clean_ids=prompt.clean_ids[: subject_end(prompt) + 1], text=None)
         for prompt in (new, old)
     ]
-    run = layer_curves(model, [new, old, *cut], memory=memory).runs["full"]
+    run = layer_curves(model, Task((new, old, *cut), "zero"), memory=memory).runs["full"]
     return ObjectCurves(_curve(run, 0), _curve(run, 2)), ObjectCurves(_curve(run, 1), _curve(run, 3))
 
 
@@ -186,10 +189,11 @@ def _heads(
     nodes = [each.node for each in largest if each.kind != "constants"]
     names = [node for node in nodes if head_of(node)][:MOST_HEADS]
     last = len(new.clean_ids) - 1
+    task = Task((new,), "zero")
     before, after = (
         {
             reading.node: reading
-            for reading in read_heads(model, [new], nodes=names, top=TOP, memory=memory).readings[0]
+            for reading in read_heads(model, task, nodes=names, top=TOP, memory=memory).readings[0]
             if reading.position == last
         }
         for model in (original, edited)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 
-from kcircuits.data.metrics import Metric
-from kcircuits.data.prompts import Prompt
 from kcircuits.editing.edit import EditedModel
 from kcircuits.editing.edited_nodes import downstream, edited_nodes
 from kcircuits.engine import Engine, engine_of
 from kcircuits.engine.needs import for_circuits, for_readings
+from kcircuits.evaluation.prepare import prepared
 from kcircuits.runtime.memory import budget_for
 from kcircuits.task import Task
 
@@ -42,39 +42,42 @@ class Flows:
         return {node: flow / whole for node, flow in self.through.items()} if whole else None
 
 
-def node_flows(
-    edit: EditedModel, prompt: Prompt, metric: Metric = "nll", *, memory: int | str | None = None
-) -> Flows:
-    """Measure, exactly, what of an edit's effect on a prompt flows through each node.
+def node_flows(edit: EditedModel, task: Task, *, memory: int | str | None = None) -> Flows:
+    """Measure, exactly, what of an edit's effect on a task flows through each node.
 
     Parameters
     ----------
     edit
         The edit, of any method.
-    prompt
-        The edited fact's, or a neighbour's: what it answers is what the metric is of.
-    metric
-        "nll" or "logit-diff" (`kcircuits.data.metrics`); lower is better.
+    task
+        The edited fact's prompt, or those of neighbours, and the metric, which is the mean over prompts. A
+        node that does not take part writes what it writes in the original model, whatever the task's
+        ablation.
     memory
         Bytes, or a size such as "8GiB", for runs that are made together.
 
     Raises
     ------
     KCircuitsError
-        If the prompt does not fit the model, or lacks a wrong answer that the metric needs.
+        If a prompt does not fit the model.
     """
-    original, edited = edit.original.spec, edit.model.spec
-    task = Task((prompt,), "mean-positional", metric)
-    budget = budget_for(memory, [for_readings(original, (prompt,)), for_circuits(edited, task)])
+    original, edited = prepared(edit.original, task), task.changed(edit.model.spec)
+    # A mean over one prompt, position by position, is what its senders give: here those of the original.
+    alone = [
+        replace(task, prompts=(prompt,), ablation="mean-positional", reference=()) for prompt in task.prompts
+    ]
+    needs = [[for_readings(original, each.prompts), for_circuits(edited, each)] for each in alone]
+    budget = budget_for(memory, [need for both in needs for need in both])
     graph = original.graph
     own = edited_nodes(edit.delta, original)
     nodes = [graph.senders[n] for n in np.flatnonzero(downstream(graph, own))]
-    # A mean over one prompt, position by position, is what its senders give: here those of the original.
-    unedited = engine_of(original, Task((prompt,), "zero"), budget).senders()
-    engine = Engine(edited, task, unedited)
     masks = np.repeat(graph.valid[None], len(nodes) + 2, axis=0)
     masks[0, [graph.sender_index(node) for node in own]] = False
     for mask, node in zip(masks[2:], nodes, strict=True):
         mask[graph.sender_index(node)] = False
-    before, after, *without = engine.measure(masks, budget)
+    values = []
+    for each in alone:
+        unedited = engine_of(original, replace(each, ablation="zero"), budget).senders()
+        values.append(Engine(edited, each, unedited).measure(masks, budget))
+    before, after, *without = map(fmean, zip(*values, strict=True))
     return Flows(before, after, {node: after - value for node, value in zip(nodes, without, strict=True)})

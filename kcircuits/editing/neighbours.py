@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from kcircuits.analysis.comparison.overlap import jaccard
 from kcircuits.data.prompts import Prompt
-from kcircuits.discovery import method_of
+from kcircuits.discovery import Eap, Method
 from kcircuits.discovery.run import attribute
 from kcircuits.editing.delta import LowRank
 from kcircuits.editing.edit import EditedModel
@@ -28,10 +28,12 @@ from kcircuits.editing.second_moment import SecondMoment
 from kcircuits.editing.stream import padded, to_mlp
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import Model
+from kcircuits.scores.selection import Selection, chosen_edges
 from kcircuits.task import Ablation, Task
 
-TOP_N = 200
-"""Edges of the circuits that are compared."""
+METHOD = Eap()
+SELECTION = Selection(top_n=200)
+"""Which edges are compared."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Neighbour:
     key_overlap
         kᵀC⁻¹k' / kᵀC⁻¹k: the share of the edit's value that is written to its key.
     circuit_overlap
-        Jaccard index of the edges that score highest by |score| for it and for the edited fact, in the
-        unedited model. Dead ends among them are not pruned.
+        Jaccard index of the edges that are selected for it and for the edited fact, in the unedited model.
+        Dead ends among them are not pruned.
     margin
         Before the edit, p(answer) − p(the most likely other token).
     change
@@ -76,10 +78,10 @@ class Neighbour:
 def read_neighbours(
     edit: EditedModel,
     moment: SecondMoment,
+    method: Method = METHOD,
     *,
     subjects: Sequence[str] | None = None,
-    top_n: int = TOP_N,
-    method: str = "eap",
+    selection: Selection = SELECTION,
     ablation: Ablation = "mean",
     memory: int | str | None = None,
 ) -> tuple[Neighbour, ...]:
@@ -91,26 +93,28 @@ def read_neighbours(
         One fact, edited by ROME.
     moment
         C, which it was edited with.
+    method
+        A method that scores all edges (`kcircuits.attribute`), on each prompt by itself.
     subjects
         Of its neighbours, one for each; by default what stands in a neighbour's prompt where the subject
         stands in the edit's.
-    top_n
-        How many edges of the fact and of each neighbour are compared.
-    method, ablation, memory
-        Of `kcircuits.attribute`, which scores the edges on each prompt by itself. A mean is over the fact and
-        its neighbours, so that these edges are what tells one of them from the others.
+    selection
+        Which edges of the fact and of each neighbour are compared; dead ends among them are not pruned.
+    ablation
+        Of the scores. A mean is over the fact and its neighbours, so that these edges are what tells one of
+        them from the others.
+    memory
+        As in `kcircuits.attribute`.
 
     Raises
     ------
     KCircuitsError
         If the edit is not of rank one and of one fact, has no neighbours or is of another layer than the
-        moment; or a subject is not known or not in its prompt; or `top_n` is out of range.
+        moment; or a subject is not known or not in its prompt; or the method does not score all edges.
     """
     request, update = _rank_one(edit, moment)
     original = edit.original
     questions = request.neighbours
-    if type(top_n) is not int or top_n < 1:
-        raise KCircuitsError(f"top_n must be a whole number from 1 on, got {top_n!r}")
     if not questions:
         raise KCircuitsError("the edit has no neighbours to read")
     names = [_subject(request, each) for each in questions] if subjects is None else list(subjects)
@@ -119,7 +123,7 @@ def read_neighbours(
     prompts = [_prompt(original, *each) for each in zip(questions, names, strict=True)]
     cosines, shares = _keys(original, prompts, update, moment)
     fact = old_prompt(original, request)
-    overlaps = _circuit_overlaps(original, fact, prompts, top_n, method, ablation, memory)
+    overlaps = _circuit_overlaps(original, fact, prompts, method, selection, ablation, memory)
     before, after = _log_probabilities(original, prompts), _log_probabilities(edit.model, prompts)
     found = []
     for n, (question, name, prompt) in enumerate(zip(questions, names, prompts, strict=True)):
@@ -191,21 +195,20 @@ def _circuit_overlaps(
     model: Model,
     fact: Prompt,
     prompts: Sequence[Prompt],
-    top_n: int,
-    method: str,
+    method: Method,
+    selection: Selection,
     ablation: Ablation,
     memory: int | str | None,
 ) -> list[float]:
     every = (fact, *prompts)
     reference = every if ablation.startswith("mean") else ()
     edges = model.spec.graph.valid
-    strongest = []
+    chosen = []
     for prompt in every:
         task = Task((prompt,), ablation, reference=reference)
-        scores = attribute(model, task, method_of(method, {}), memory=memory)
-        order = np.argsort(-np.abs(scores.matrix[edges]), kind="stable")
-        strongest.append(np.isin(np.arange(len(order)), order[:top_n]))
-    overlaps: list[float] = jaccard(np.stack(strongest))[0, 1:].tolist()
+        scores = attribute(model, task, method, memory=memory)
+        chosen.append(chosen_edges(scores.graph, scores.matrix, selection)[edges])
+    overlaps: list[float] = jaccard(np.stack(chosen))[0, 1:].tolist()
     return overlaps
 
 

@@ -1,18 +1,14 @@
-"""What everything that measures begins with: the model as it was searched, and the task."""
+"""What everything that measures or reads begins with: the model as the task asks for it, all checked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
-from kcircuits.data.metrics import Metric
-from kcircuits.data.prompts import Prompt
 from kcircuits.engine import check_all_fit
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
-from kcircuits.task import Ablation, Task
+from kcircuits.task import Task, check_task
 
 
 class Found(Protocol):
@@ -28,38 +24,14 @@ class Found(Protocol):
         ...
 
 
-def spec_and_task(
-    found: Found,
-    model: Model,
-    prompts: Sequence[Prompt],
-    ablation: Ablation | None,
-    metric: Metric | None,
-    reference: Sequence[Prompt] = (),
-) -> tuple[ModelSpec, Task]:
-    """The model, changed as it was for the search (`kcircuits.model.transforms`), and the task.
+def prepared(model: Model, task: Task, found: Found | None = None) -> ModelSpec:
+    """The model with the task's changes to the graph, for what was found in it, if anything was.
 
-    Where ablation and metric are not given they are those of the search, or else "zero" and "nll".
-
-    Raises
-    ------
-    KCircuitsError
-        If it was found in another model, or the prompts lack what ablation and metric need.
+    Raises KCircuitsError if it was found in another model, `task` is no task, or a prompt does not fit.
     """
-    task = Task.as_found(found, prompts, ablation=ablation, metric=metric, reference=reference)
-    return prepared(model, task, found), task
-
-
-def prepared(model: Model, task: Task, found: Found) -> ModelSpec:
-    """The model with the task's changes to the graph, for what was found in it.
-
-    Raises KCircuitsError if it was found in another model, or `task` is no task.
-    """
-    if not isinstance(task, Task):
-        raise KCircuitsError(
-            f"task must be a Task, got {shown(task)}: write "
-            "kcircuits.Task(model.prompts([(text, answer), …])), or Task.as_found(circuit, prompts)"
-        )
-    found.check_model(model.identity)
+    check_task(task)
+    if found is not None:
+        found.check_model(model.identity)
     check_all_fit(model.spec, (*task.prompts, *task.reference))
     return task.changed(model.spec)
 

@@ -109,8 +109,7 @@ def select(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray
     >>> [f"{graph.senders[s]}->{graph.receivers[r]}" for s, r in np.argwhere(mask)]
     ['input->m0', 'm0->logits']
     """
-    _check_matrix(graph, matrix)
-    chosen = (_of_nodes if selection.level == "node" else _of_edges)(graph, matrix, selection)
+    chosen = chosen_edges(graph, matrix, selection)
     mask = on_paths(graph, chosen)
     if not mask.any():
         raise EmptySelectionError(
@@ -118,6 +117,23 @@ def select(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray
             "logits; take a larger top-n or a lower threshold, or select greedily"
         )
     return mask
+
+
+def chosen_edges(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray:
+    """What `select` takes before it drops what lies on no path, bool [S, R].
+
+    Parameters
+    ----------
+    graph, matrix, selection
+        As in `select`.
+
+    Raises
+    ------
+    KCircuitsError
+        If the scores do not fit the graph.
+    """
+    _check_matrix(graph, matrix)
+    return (_of_nodes if selection.level == "node" else _of_edges)(graph, matrix, selection)
 
 
 def select_sizes(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from kcircuits.analysis.curves.reading import layer_curves
 from kcircuits.analysis.heads.reading import TOP, read_heads
 from kcircuits.analysis.roles.reading import head_roles
 from kcircuits.circuit import Circuit
-from kcircuits.data.prompts import Prompt
 from kcircuits.evaluation import evaluate
 from kcircuits.files.documents import is_count, or_none
 from kcircuits.files.writing import write_atomically
@@ -34,7 +33,7 @@ class Given:
     """What an analysis has to work with; `options` are complete, `seed` is None where it uses none."""
 
     model: Model
-    prompts: Sequence[Prompt]
+    task: Task
     circuit: Circuit
     options: dict[str, Any]
     seed: int
@@ -69,7 +68,7 @@ class Analysis:
 def _evaluate(given: Given, folder: Path) -> dict[str, Any]:
     found = evaluate(
         given.model,
-        Task.as_found(given.circuit, given.prompts),
+        given.task,
         given.circuit,
         random_circuits=given.options["random"],
         seed=given.seed,
@@ -90,13 +89,13 @@ def _evaluate(given: Given, folder: Path) -> dict[str, Any]:
 
 
 def _curves(given: Given, folder: Path) -> dict[str, Any]:
-    found = layer_curves(given.model, given.prompts, given.circuit, seed=given.seed, memory=given.memory)
+    found = layer_curves(given.model, given.task, given.circuit, seed=given.seed, memory=given.memory)
     found.save(folder / "curves.json")
     return {}
 
 
 def _heads(given: Given, folder: Path) -> dict[str, Any]:
-    found = read_heads(given.model, given.prompts, given.circuit, memory=given.memory, **given.options)
+    found = read_heads(given.model, given.task, given.circuit, memory=given.memory, **given.options)
     found.save(folder / "heads.json")
     return {}
 
@@ -104,7 +103,7 @@ def _heads(given: Given, folder: Path) -> dict[str, Any]:
 def _roles(given: Given, folder: Path) -> dict[str, Any]:
     found = head_roles(
         given.model,
-        given.prompts,
+        given.task,
         given.circuit,
         strongest=given.options["strongest"],
         draws=given.options["random"],

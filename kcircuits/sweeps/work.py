@@ -22,6 +22,7 @@ from kcircuits.scores import Scores
 from kcircuits.sweeps.analyses import ANALYSES, Given
 from kcircuits.sweeps.job import Job, Search
 from kcircuits.sweeps.store import TIMING, Store
+from kcircuits.task import Task
 
 Heard = Callable[[Progress | Steps], None]
 SCORES = "scores.safetensors"
@@ -69,7 +70,8 @@ def do_job(job: Job, model: Model, store: Store, memory: int, attempt: int, hear
         for name, options in job.analyses.items():
             analysis = ANALYSES[name]
             if circuit.edges or not analysis.of_edges:
-                given = Given(model, job.prompts, circuit, options, job.seed, memory)
+                task = Task.as_found(circuit, job.prompts)
+                given = Given(model, task, circuit, options, job.seed, memory)
                 row |= analysis.run(given, folder)
         _write(folder / "row.json", row)
         time = {

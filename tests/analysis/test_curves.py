@@ -32,7 +32,7 @@ def logits_by_layer(spec, prompt) -> torch.Tensor:
 @pytest.mark.parametrize("name", ["gpt2", "llama_gqa", "gpt_neox", "gemma2", "olmo2", "gpt_oss"])
 def test_the_full_run_is_the_logit_lens(name):
     model = model_of(name)
-    full = layer_curves(model, PROMPTS).runs["full"]
+    full = layer_curves(model, Task(PROMPTS)).runs["full"]
     for n, prompt in enumerate(PROMPTS):
         logits = logits_by_layer(model.spec, prompt)
         probability = logits.softmax(-1)[..., prompt.answer_id]
@@ -52,8 +52,9 @@ def test_the_full_run_is_the_logit_lens(name):
 def test_behind_all_layers_they_are_what_evaluate_measures(memory):
     model = model_of("llama_gqa")
     circuit = some_circuit(model)
-    curves = layer_curves(model, PROMPTS, circuit, memory=memory)
-    measured = evaluate(model, Task.as_found(circuit, PROMPTS), circuit, random_circuits=0)
+    task = Task.as_found(circuit, PROMPTS)
+    curves = layer_curves(model, task, circuit, memory=memory)
+    measured = evaluate(model, task, circuit, random_circuits=0)
     for run, expected in (("full", measured.full), ("circuit", measured.circuit)):
         assert curves.runs[run].rank[:, -1].tolist() == list(expected.rank)
         np.testing.assert_allclose(curves.runs[run].probability[:, -1], expected.probability, rtol=1e-4)
@@ -63,14 +64,14 @@ def test_behind_all_layers_they_are_what_evaluate_measures(memory):
 def test_a_circuit_of_everything_is_the_full_run():
     model = model_of("gpt2")
     circuit = circuit_of_mask(model.spec.graph, model.spec.graph.valid, np.random.default_rng(0))
-    runs = layer_curves(model, PROMPTS, circuit).runs
+    runs = layer_curves(model, Task(PROMPTS), circuit).runs
     np.testing.assert_allclose(runs["circuit"].probability, runs["full"].probability, rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
 def curves() -> Curves:
     model = model_of("llama_gqa")
-    return layer_curves(model, PROMPTS, some_circuit(model))
+    return layer_curves(model, Task(PROMPTS, "corrupt"), some_circuit(model))
 
 
 def test_bands_are_over_prompts_with_a_subject(curves):
@@ -107,7 +108,7 @@ def test_table_has_a_row_for_every_run_prompt_and_layer(curves):
 
 
 def test_no_subject_no_band_of_one():
-    curves = layer_curves(model_of("llama"), PROMPTS[1:2])
+    curves = layer_curves(model_of("llama"), Task(PROMPTS[1:2]))
     assert curves.summary("full")["subject_best_rank"] is None
     assert curves.to_json()["summary"]["full"]["subject_last_probability"] is None
     band = curves.summary("full")["probability"]
@@ -121,12 +122,30 @@ def test_the_band_of_ranks_is_geometric():
     np.testing.assert_allclose((band.low[1], band.high[1]), (10, 10))
 
 
+def test_the_metric_makes_no_difference(curves):
+    model = model_of("llama_gqa")
+    task = Task(PROMPTS, "corrupt", metric="kl")
+    assert layer_curves(model, task, some_circuit(model)) == curves
+
+
+def test_the_changes_of_the_task_are_made():
+    """Of ablated keys and values the bias stays where it is folded into the output's bias."""
+    model = model_of("gpt2")
+    circuit = some_circuit(model)
+    folded = Task(PROMPTS, "zero", fold_value_biases=True)
+    (own, other) = (
+        layer_curves(model, task, circuit).runs["circuit"].probability[:, -1]
+        for task in (Task(PROMPTS, "zero"), folded)
+    )
+    expected = evaluate(model, folded, circuit, random_circuits=0).circuit.probability
+    np.testing.assert_allclose(other, expected, rtol=1e-4)
+    assert not np.allclose(own, other, rtol=1e-2)
+
+
 def test_bad_input():
     model = model_of("llama_gqa")
-    with pytest.raises(KCircuitsError, match="there is no circuit"):
-        layer_curves(model, PROMPTS, ablation="zero")
     foreign = replace(some_circuit(model), model=identity_for(model.spec.graph, weights_hash="1" * 64))
     with pytest.raises(KCircuitsError, match="the circuit was found in the model"):
-        layer_curves(model, PROMPTS, foreign)
+        layer_curves(model, Task(PROMPTS), foreign)
     with pytest.raises(KCircuitsError, match="seed must be a whole number"):
-        layer_curves(model, PROMPTS, seed=-1)
+        layer_curves(model, Task(PROMPTS), seed=-1)

@@ -93,7 +93,7 @@ def test_ranks_and_top_tokens_are_those_of_a_full_sort(name):
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "llama_gqa", "opt"])
 def test_shares_of_all_nodes_and_constants_are_one(name):
     model = model_of(name)
-    found = read_heads(model, PROMPTS, nodes=model.spec.graph.senders)
+    found = read_heads(model, Task(PROMPTS), nodes=model.spec.graph.senders)
     for n, prompt in enumerate(PROMPTS):
         last = [each for each in found.readings[n] if each.position == len(prompt.clean_ids) - 1]
         constant = direct_logits(model.spec, [prompt], [prompt.answer_id], LARGE)
@@ -108,7 +108,7 @@ def test_shares_of_all_nodes_and_constants_are_one(name):
 @pytest.mark.parametrize("memory", [1, LARGE])
 def test_attention_and_positions(memory):
     model = model_of("llama_gqa")
-    found = read_heads(model, PROMPTS, nodes=["m1", "a1.h3", "input"], memory=memory)
+    found = read_heads(model, Task(PROMPTS), nodes=["m1", "a1.h3", "input"], memory=memory)
     engine = Engine(model.spec, Task(PROMPTS, "zero"))
     pattern = engine.attention(1)[0][3]
     for n, prompt in enumerate(PROMPTS):
@@ -124,8 +124,8 @@ def test_attention_and_positions(memory):
 
 def test_all_positions_without_a_copy_are_the_same():
     model = model_of("gpt2")
-    every = read_heads(model, PROMPTS, all_positions=True, strongest=5)
-    few = read_heads(model, PROMPTS, strongest=5)
+    every = read_heads(model, Task(PROMPTS), all_positions=True, strongest=5)
+    few = read_heads(model, Task(PROMPTS), strongest=5)
     for all_of, few_of in zip(every.readings, few.readings, strict=True):
         by_place = {(each.node, each.position): each for each in all_of}
         for each in few_of:
@@ -137,9 +137,9 @@ def test_all_positions_without_a_copy_are_the_same():
 def test_which_nodes():
     model = model_of("llama_gqa")
     circuit = some_circuit(model, ablation="zero")
-    names = {each.node for each in read_heads(model, PROMPTS, circuit).readings[0]}
+    names = {each.node for each in read_heads(model, Task(PROMPTS), circuit).readings[0]}
     assert names == set(circuit.nodes) - {"logits"}
-    found = read_heads(model, PROMPTS, strongest=3)
+    found = read_heads(model, Task(PROMPTS), strongest=3)
     order = np.abs(found.direct).mean(axis=1).argsort()[::-1]
     assert {each.node for each in found.readings[0]} == {model.spec.graph.senders[s] for s in order[:3]}
     strengths = [abs(each.logit) for each in found.readings[1]]
@@ -168,7 +168,7 @@ def test_what_feeds_a_node():
 def test_json_is_finite_and_complete(tmp_path):
     model = model_of("llama_gqa")
     circuit = some_circuit(model, ablation="zero")
-    found = read_heads(model, PROMPTS, circuit, into="logits", top=3, strongest=4)
+    found = read_heads(model, Task(PROMPTS), circuit, into="logits", top=3, strongest=4)
     found.save(tmp_path / "heads.json")
     document = json.loads((tmp_path / "heads.json").read_text(), parse_constant=pytest.fail)
     assert document["format"] == "kcircuits-heads/1"
@@ -192,7 +192,7 @@ def test_json_is_finite_and_complete(tmp_path):
 )
 def test_bad_input(options, message):
     with pytest.raises(KCircuitsError, match=message):
-        read_heads(model_of("llama"), PROMPTS, **options)
+        read_heads(model_of("llama"), Task(PROMPTS), **options)
 
 
 def test_a_stream_of_one_node_is_read_as_the_model_reads_it():

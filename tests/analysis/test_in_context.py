@@ -11,7 +11,7 @@ from kcircuits.analysis.ablations import ablate_heads
 from kcircuits.analysis.in_context.reading import in_context_learning
 from kcircuits.data.few_shot import PARTS, few_shot_pairs
 from kcircuits.data.lre import parse_relation
-from kcircuits.discovery import Eap, discover
+from kcircuits.discovery import Acdc, Eap, EapIg, discover
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import answer_ranks
@@ -45,7 +45,7 @@ def pairs(model):
 
 @pytest.fixture(scope="module")
 def found(model, pairs):
-    return in_context_learning(model, pairs, method="eap", top_n=25, draws=3)
+    return in_context_learning(model, pairs, Eap(), selection=Selection(top_n=25), draws=3)
 
 
 def test_added_heads_are_those_of_one_circuit_alone(model, pairs, found):
@@ -66,7 +66,7 @@ def test_added_heads_are_those_of_one_circuit_alone(model, pairs, found):
 
 @pytest.mark.parametrize("memory", [1, LARGE])
 def test_attention_by_part(model, pairs, found, memory):
-    again = in_context_learning(model, pairs, method="eap", top_n=25, draws=3, memory=memory)
+    again = in_context_learning(model, pairs, Eap(), selection=Selection(top_n=25), draws=3, memory=memory)
     engine = Engine(model.spec, Task(tuple(pair.few_shot for pair in pairs), "zero"))
     assert [head.node for head in again.added] == [head.node for head in found.added]
     for head in again.added:
@@ -103,7 +103,8 @@ def test_what_added_heads_are_worth(model, pairs, found):
 
 def test_no_head_is_added(model, pairs):
     """With all edges both circuits have all heads."""
-    found = in_context_learning(model, pairs, method="eap", top_n=model.spec.graph.num_edges, draws=2)
+    every = Selection(top_n=model.spec.graph.num_edges)
+    found = in_context_learning(model, pairs, Eap(), selection=every, draws=2)
     assert found.added == ()
     assert found.ablations == {"zero-shot": None, "few-shot": None}
     assert len(found.table()) == 0
@@ -119,12 +120,21 @@ def test_json(found, tmp_path):
     assert len(found.table()) == len(found.added)
 
 
+def test_the_method_and_the_selection_are_recorded(model, pairs):
+    selection = Selection(top_n=40, greedy=True)
+    found = in_context_learning(model, pairs, EapIg(steps=3), selection=selection, draws=1)
+    expected = discover(model, Task([pair.zero_shot for pair in pairs], "mean"), EapIg(steps=3), selection)
+    assert found.circuits["zero-shot"].edges == expected.edges
+    recorded = {"method": "eap-ig-inputs", "ig_steps": 3, "top_n": 40, "greedy": True, "ablation": "mean"}
+    assert found.settings.items() >= recorded.items()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "acdc"}, "method must be one of eap, "),
+        ({"method": "eap"}, "method must be an object such as .*, got 'eap'"),
+        ({"method": Acdc()}, "acdc does not score all edges, so there is nothing to select from"),
         ({"ablation": "corrupt"}, "have no corrupt prompts"),
-        ({"top_n": 0}, "top_n must be a whole number"),
         ({"draws": 0}, "draws must be a whole number"),
     ],
 )

@@ -12,7 +12,7 @@ import torch
 import kcircuits
 from kcircuits.analysis.knockout.reading import knockout
 from kcircuits.analysis.knockout.results import Knockout
-from kcircuits.analysis.knockout.text_windows import text_perplexity, windows_of
+from kcircuits.analysis.knockout.text_windows import RunningText, text_perplexity, windows_of
 from kcircuits.circuit import Circuit
 from kcircuits.circuit.random_circuits import random_connected_mask
 from kcircuits.errors import KCircuitsError
@@ -32,12 +32,15 @@ CIRCUIT = circuit_of(
 )  # fmt: skip
 OTHER = circuit_of(GRAPH, "input->m2", "m2->logits", "input->a2.h0<q>")
 OTHERS = {"far": random_prompts_of([3, 6], seed=5), "near": random_prompts_of([2], seed=6)}
+OWN = Task(PROMPTS, "zero")
 TEXT = "w1 w2 w3 w10 w20 w30 w4"
 
 
 @pytest.fixture(scope="module")
 def made() -> Knockout:
-    return knockout(CIRCUIT, WORDED, PROMPTS, others=OTHERS, text=TEXT, random_circuits=3, seed=2, hit_k=4)
+    return knockout(
+        WORDED, OWN, CIRCUIT, others=OTHERS, text=RunningText(TEXT), random_circuits=3, seed=2, hit_k=4
+    )
 
 
 def nll_of(mask: np.ndarray, prompts) -> list[float]:
@@ -79,13 +82,13 @@ def test_the_text(made):
     assert (made.text.full, made.text.knockout) == pytest.approx(expected, rel=1e-5)
     assert made.text.num_tokens == 7
     assert len(made.text.random) == 3
-    short = knockout(CIRCUIT, WORDED, PROMPTS, text=TEXT, text_tokens=3, random_circuits=0)
+    short = knockout(WORDED, OWN, CIRCUIT, text=RunningText(TEXT, tokens=3), random_circuits=0)
     assert short.text is not None
     assert (short.text.num_tokens, short.text.random) == (3, ())
 
 
 def test_only_private_edges_are_removed():
-    made = knockout(CIRCUIT, MODEL, PROMPTS, private_of=[OTHER], random_circuits=1)
+    made = knockout(MODEL, OWN, CIRCUIT, private_of=[OTHER], random_circuits=1)
     private = CIRCUIT.difference(OTHER)
     assert made.settings["num_circuit_edges"] == 5
     assert made.settings["num_removed_edges"] == len(private.edges) == 3
@@ -98,8 +101,10 @@ def test_only_private_edges_are_removed():
 
 @pytest.mark.parametrize("ablation", ["mean", "mean-positional"])
 def test_means_are_over_the_circuit_s_own_prompts(ablation):
-    made = knockout(CIRCUIT, WORDED, PROMPTS, ablation=ablation, others={"near": OTHERS["near"]},
-                    text="w1 w2 w3", random_circuits=0)  # fmt: skip
+    made = knockout(
+        WORDED, Task(PROMPTS, ablation), CIRCUIT, others={"near": OTHERS["near"]},
+        text=RunningText("w1 w2 w3"), random_circuits=0,
+    )  # fmt: skip
     task = Task(OTHERS["near"], ablation, reference=PROMPTS)
     logits = reference_runs(MODEL.spec, task)(GRAPH.valid & ~CIRCUIT.mask())
     expected = -logits.log_softmax(-1)[0, OTHERS["near"][0].answer_id]
@@ -107,10 +112,16 @@ def test_means_are_over_the_circuit_s_own_prompts(ablation):
 
 
 def test_it_is_measured_as_the_circuit_was_found():
-    made = knockout(some_circuit(MODEL), MODEL, PROMPTS, random_circuits=0)
+    circuit = some_circuit(MODEL)
+    made = knockout(MODEL, Task.as_found(circuit, PROMPTS), circuit, random_circuits=0)
     assert made.settings["ablation"] == "corrupt"
     assert made.effects[0].random == ()
     assert made.text is None
+
+
+def test_the_measure_is_the_nll_whatever_the_metric(made):
+    other = knockout(MODEL, replace(OWN, metric="kl"), CIRCUIT, random_circuits=3, seed=2, hit_k=4)
+    assert other.effects[0] == made.effects[0]
 
 
 def test_table(made):
@@ -154,25 +165,33 @@ LONG = (replace(PROMPTS[0], clean_ids=(1,) * 65, corrupt_ids=None, subject=None)
         ),
         ({"circuit": FOREIGN}, "the circuit was found in the model 'other'"),
         ({"private_of": [FOREIGN]}, "the circuit was found in the model 'other'"),
-        ({"prompts": ()}, "there are no prompts"),
-        ({"prompts": LONG}, "prompt 1: the prompt has 65 tokens, and the model has 64 positions"),
+        ({"task": PROMPTS}, r"task must be a Task, got \(Prompt.*: write "),
+        ({"task": Task(LONG)}, "prompt 1: the prompt has 65 tokens, and the model has 64 positions"),
         ({"others": {"far": ()}}, "far: there are no prompts"),
         ({"others": {"far": LONG}}, "far: prompt 1: the prompt has 65 tokens"),
         ({"others": {"own": PROMPTS}}, "other prompts must not be called 'own'"),
         ({"others": {"text": PROMPTS}}, "other prompts must not be called 'text'"),
         (
-            {"others": {"far": NO_CORRUPT}, "ablation": "corrupt"},
+            {"others": {"far": NO_CORRUPT}, "task": Task(PROMPTS, "corrupt")},
             "far: corrupt ablation needs a corrupt prompt",
         ),
-        ({"text": TEXT, "ablation": "corrupt"}, "a text has no corrupt prompts: use zero or mean ablation"),
-        ({"text": " "}, "'text' is empty"),
-        ({"text": TEXT, "model": MODEL}, "this model has no tokenizer, so it cannot read a text"),
-        ({"text": TEXT * 3, "ablation": "mean-positional"}, "text: mean-positional ablation has means for 5"),
-        ({"ablation": "noise"}, "ablation must be one of"),
+        (
+            {"text": RunningText(TEXT), "task": Task(PROMPTS, "corrupt")},
+            "a text has no corrupt prompts: use zero or mean ablation",
+        ),
+        ({"text": RunningText(" ")}, "'text' is empty"),
+        ({"text": TEXT}, "text must be a RunningText, got 'w1 w2 .*': write kcircuits.RunningText"),
+        (
+            {"text": RunningText(TEXT), "model": MODEL},
+            "this model has no tokenizer, so it cannot read a text",
+        ),
+        (
+            {"text": RunningText(TEXT * 3), "task": Task(PROMPTS, "mean-positional")},
+            "text: mean-positional ablation has means for 5",
+        ),
         ({"random_circuits": -1}, "random_circuits must be a whole number, at least 0; got -1"),
         ({"seed": 1.5}, "seed must be a whole number"),
         ({"hit_k": 0}, "hit_k must be a whole number, at least 1; got 0"),
-        ({"text_tokens": 0}, "text_tokens must be a whole number, at least 1; got 0"),
         ({"memory": "lots"}, "memory must be"),
     ],
 )
@@ -180,6 +199,6 @@ def test_bad_input(options, message, monkeypatch):
     monkeypatch.setattr(
         "kcircuits.analysis.knockout.reading.measure_runs", lambda *_: pytest.fail("work has begun")
     )
-    given = {"circuit": CIRCUIT, "model": WORDED, "prompts": PROMPTS} | options
+    given = {"model": WORDED, "task": OWN, "circuit": CIRCUIT} | options
     with pytest.raises(KCircuitsError, match=message):
         knockout(**given)

@@ -21,12 +21,15 @@ from kcircuits.analysis.in_context.reading import in_context_learning
 from kcircuits.analysis.roles.plot import draw_roles
 from kcircuits.analysis.roles.reading import head_roles
 from kcircuits.data.few_shot import few_shot_pairs
+from kcircuits.discovery import Eap
 from kcircuits.editing import explanation_plot as explain_plot
 from kcircuits.editing.edit import edit
 from kcircuits.editing.explain import explain_edit
 from kcircuits.editing.explanation_plot import draw_explanation
 from kcircuits.editing.methods import FineTuning
 from kcircuits.errors import KCircuitsError
+from kcircuits.scores.selection import Selection
+from kcircuits.task import Task
 from tests.analysis.models import PROMPTS, model_of, some_circuit
 from tests.analysis.planted import planted_prompts, planted_spec
 from tests.analysis.test_in_context import RELATION, WORDS
@@ -38,26 +41,27 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def curves():
     model = model_of("llama_gqa")
-    return layer_curves(model, PROMPTS, some_circuit(model))
+    return layer_curves(model, Task(PROMPTS, "corrupt"), some_circuit(model))
 
 
 def heads():
     model = model_of("llama_gqa")
-    return read_heads(model, PROMPTS, some_circuit(model, ablation="zero"))
+    return read_heads(model, Task(PROMPTS), some_circuit(model, ablation="zero"))
 
 
 def roles():
-    return head_roles(model_of(planted_spec()), planted_prompts(), draws=2)
+    return head_roles(model_of(planted_spec()), Task(planted_prompts(), "zero"), draws=2)
 
 
 def errors():
-    return hallucinations(model_of("llama_gqa"), [replace(prompt, wrong_id=None) for prompt in PROMPTS])
+    prompts = [replace(prompt, wrong_id=None) for prompt in PROMPTS]
+    return hallucinations(model_of("llama_gqa"), Task(prompts))
 
 
 def in_context(top_n: int = 25):
     model = replace(model_of("llama_gqa"), tokenizer=word_tokenizer(WORDS))
     pairs = few_shot_pairs(RELATION, model.tokenizer, 61, 64, shots=1)
-    return in_context_learning(model, pairs, method="eap", top_n=top_n, draws=2)
+    return in_context_learning(model, pairs, Eap(), selection=Selection(top_n=top_n), draws=2)
 
 
 def explanation():

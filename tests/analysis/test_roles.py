@@ -48,7 +48,7 @@ def test_writes_from_all_tokens_are_the_direct_logit(name):
 
 @pytest.fixture(scope="module")
 def planted():
-    return head_roles(model_of(planted_spec()), planted_prompts())
+    return head_roles(model_of(planted_spec()), Task(planted_prompts(), "zero"))
 
 
 def test_planted_heads_have_their_roles(planted):
@@ -111,11 +111,20 @@ def test_random_heads_are_of_the_same_layers_and_seeded():
 def test_a_circuit_chooses_the_heads(memory):
     model = model_of("llama_gqa")
     circuit = some_circuit(model, ablation="mean")
-    found = head_roles(model, WITH_SUBJECTS, circuit, memory=memory, draws=2)
+    task = Task.as_found(circuit, WITH_SUBJECTS)
+    found = head_roles(model, task, circuit, memory=memory, draws=2)
     assert found.settings["ablation"] == "mean"
     assert {head.node for head in found.heads} == {node for node in circuit.nodes if node.startswith("a")}
     assert {mlp.node for mlp in found.mlps} <= set(circuit.nodes)
     assert all(0 < mlp.low <= mlp.logit <= mlp.high for mlp in found.mlps)
+
+
+def test_the_measure_is_the_nll_whatever_the_metric():
+    model, task = model_of("llama"), Task(WITH_SUBJECTS, "corrupt", metric="logit-diff")
+    found, expected = (head_roles(model, each, draws=2) for each in (task, replace(task, metric="nll")))
+    assert found == expected
+    full = measure_runs(model.spec, Task(WITH_SUBJECTS, "zero"), model.spec.graph.valid[None], LARGE)[0]
+    assert found.full.metric == pytest.approx(full.mean_metric, abs=1e-5)
 
 
 def test_special_tokens_in_front_belong_to_no_relation():
@@ -125,7 +134,7 @@ def test_special_tokens_in_front_belong_to_no_relation():
         tokenizer, "In France they speak", "French", vocab_size=61, max_positions=64, subject="France"
     )
     model = replace(model_of(spec), tokenizer=tokenizer)
-    (head, *_) = head_roles(model, [prompt], draws=1).heads
+    (head, *_) = head_roles(model, Task([prompt]), draws=1).heads
     writes = source_writes(Unembedding.of(spec), Engine(spec, Task((prompt,), "zero")), [prompt])[0]
     names = [node for node in spec.graph.senders if node.startswith("a")]
     row = writes[names.index(head.node)]
@@ -160,9 +169,9 @@ def test_ratios_are_cut():
 )
 def test_bad_input(options, message):
     with pytest.raises(KCircuitsError, match=message):
-        head_roles(model_of("llama"), WITH_SUBJECTS, **options)
+        head_roles(model_of("llama"), Task(WITH_SUBJECTS), **options)
 
 
 def test_roles_need_subjects():
     with pytest.raises(KCircuitsError, match="prompt 2 has none"):
-        head_roles(model_of("llama"), PROMPTS)
+        head_roles(model_of("llama"), Task(PROMPTS))

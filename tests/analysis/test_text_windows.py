@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kcircuits.analysis.knockout import text_windows
-from kcircuits.analysis.knockout.text_windows import text_perplexity, windows_of
+from kcircuits.analysis.knockout.text_windows import RunningText, text_perplexity, windows_of
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import forward, masked_forward
 from kcircuits.task import Task
@@ -116,3 +116,16 @@ def test_a_perplexity_beyond_all_numbers(monkeypatch):
 def test_bad_input(tokenizer, text, message):
     with pytest.raises(KCircuitsError, match=message):
         windows_of(tokenizer, text, SPEC, 100)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((b"w1",), "text must be a string, got b'w1'"),
+        (("w1", 0), "tokens must be a whole number, at least 1; got 0"),
+        (("w1", 2.5), "tokens must be a whole number, at least 1; got 2.5"),
+    ],
+)
+def test_bad_texts(given, message):
+    with pytest.raises(KCircuitsError, match=message):
+        RunningText(*given)

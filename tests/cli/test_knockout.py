@@ -7,10 +7,12 @@ import json
 import pytest
 
 from kcircuits.analysis.knockout.reading import knockout
+from kcircuits.analysis.knockout.text_windows import RunningText
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import read_prompts
 from kcircuits.data.relations import load_relation, relation_prompts
 from kcircuits.model.loading import load_model
+from kcircuits.task import Task
 from tests.cli.test_bad_input import check
 
 TEXT = "In France they also speak Spanish In Italy they speak Italian"
@@ -55,9 +57,10 @@ def test_files_are_the_knockout(kcircuits, command, found, model, prompts_file, 
     done = kcircuits(*command, *options, "--out", out, "--json")
     assert (done.status, done.err) == (0, "")
     prompts = read_prompts(prompts_file, None, model.spec.vocab_size, model.spec.max_positions)
+    circuit = Circuit.load(found["loose"])
     expected = knockout(
-        Circuit.load(found["loose"]), model, prompts,
-        others={"others": prompts[1:2], "prompts": prompts}, text=TEXT, text_tokens=8,
+        model, Task.as_found(circuit, prompts), circuit,
+        others={"others": prompts[1:2], "prompts": prompts}, text=RunningText(TEXT, tokens=8),
         private_of=[Circuit.load(found["strict"])], random_circuits=2, seed=1, hit_k=3,
     ).to_json()  # fmt: skip
     printed = done.json
@@ -79,7 +82,8 @@ def test_another_relation(kcircuits, command, worded, model, relation_file, foun
     assert own["num_prompts"] == other["num_prompts"] == 3
     assert own["knockout"] == other["knockout"]
     prompts = relation_prompts(load_relation(relation_file), model.tokenizer, 61, 64).prompts[:3]
-    expected = knockout(Circuit.load(found["loose"]), model, prompts, random_circuits=0)
+    circuit = Circuit.load(found["loose"])
+    expected = knockout(model, Task.as_found(circuit, prompts), circuit, random_circuits=0)
     assert own["full"]["per_prompt"]["rank"] == list(expected.effects[0].full.rank)
 
 

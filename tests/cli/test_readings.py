@@ -10,6 +10,7 @@ from kcircuits.analysis.curves.reading import layer_curves
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import read_prompts
 from kcircuits.model.loading import load_model
+from kcircuits.task import Task
 
 ICL = ("--shots", 2, "--random", 2, "--top-n", 40)
 COMMANDS = {
@@ -141,7 +142,8 @@ def test_curves_of_a_circuit(kcircuits, worded, model, prompts_file, circuit_fil
         "curves", "--model", worded, "--prompts", prompts_file, "--circuit", circuit_file, "--json"
     )
     prompts = read_prompts(prompts_file, None, model.spec.vocab_size, model.spec.max_positions)
-    expected = layer_curves(model, prompts, Circuit.load(circuit_file)).to_json()
+    circuit = Circuit.load(circuit_file)
+    expected = layer_curves(model, Task.as_found(circuit, prompts), circuit).to_json()
     expected["settings"]["input"] = {
         "model": str(worded), "prompts": str(prompts_file), "circuit": str(circuit_file)
     }  # fmt: skip

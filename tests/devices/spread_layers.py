@@ -139,16 +139,16 @@ def test_readings(name, how):
     one = tiny_spec(name)
     together, apart = (Model(spec, None, identity_for(one.graph)) for spec in (one, spread(name, how)))
     prompts = [replace(prompt, subject=(0, 2), wrong_id=None) for prompt in PROMPTS]
-    runs = [layer_curves(model, prompts).runs["full"] for model in (together, apart)]
+    runs = [layer_curves(model, Task(prompts)).runs["full"] for model in (together, apart)]
     np.testing.assert_allclose(runs[1].probability, runs[0].probability, rtol=1e-3)
-    heads = [read_heads(model, prompts, strongest=6) for model in (together, apart)]
+    heads = [read_heads(model, Task(prompts), strongest=6) for model in (together, apart)]
     np.testing.assert_allclose(heads[1].direct, heads[0].direct, atol=1e-4)
     for ours, expected in zip(heads[1].readings[0], heads[0].readings[0], strict=True):
         assert (ours.node, ours.rank) == (expected.node, expected.rank)
         assert ours.attention == (expected.attention and pytest.approx(expected.attention, abs=1e-4))
-    roles = [head_roles(model, prompts, draws=1) for model in (together, apart)]
+    roles = [head_roles(model, Task(prompts), draws=1) for model in (together, apart)]
     assert [head.role for head in roles[1].heads] == [head.role for head in roles[0].heads]
-    errors = [hallucinations(model, prompts).errors for model in (together, apart)]
+    errors = [hallucinations(model, Task(prompts)).errors for model in (together, apart)]
     assert [error.text for error in errors[1]] == [error.text for error in errors[0]]
 
 

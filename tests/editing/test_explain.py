@@ -10,20 +10,21 @@ import torch
 
 from kcircuits.analysis.heads.reading import read_heads
 from kcircuits.circuit import Circuit
-from kcircuits.discovery import discover
+from kcircuits.discovery import Acdc, Eap, discover
 from kcircuits.editing.edit import edit
-from kcircuits.editing.explain import explain_edit
+from kcircuits.editing.explain import default_selection, explain_edit
 from kcircuits.editing.explanation import KINDS, NamesChange, first_rise
 from kcircuits.editing.facts import fact_prompt
 from kcircuits.editing.methods import FineTuning, Memit, Rome
 from kcircuits.editing.second_moment import identity_moment
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import forward
+from kcircuits.scores.selection import Selection
+from kcircuits.task import Task
 from tests.editing.conftest import model_named, request
 from tests.editing.test_edit import TUNING, VALUE
-from tests.experiments import experiment
 
-OPTIONS = {"method": "eap", "top_n": 100, "greedy": True}
+OPTIONS = {"selection": Selection(top_n=100, greedy=True)}
 ROME = Rome(layer=1, value=VALUE)
 
 
@@ -70,7 +71,7 @@ def test_heads_are_read_in_both_models(model):
     for when, loaded in (("before", model), ("after", made.model)):
         readings = {
             reading.node: reading
-            for reading in read_heads(loaded, [prompt], nodes=names, top=5).readings[0]
+            for reading in read_heads(loaded, Task([prompt]), nodes=names, top=5).readings[0]
             if reading.position == len(prompt.clean_ids) - 1
         }
         assert [getattr(each, when) for each in found.heads] == [readings[name] for name in names]
@@ -89,7 +90,7 @@ def test_an_edit_of_the_last_layer_at_the_last_position_is_all_its_own(model):
     """Behind the last MLP there is nothing that could pass the edit on; the rest is the norm's scale."""
     wanted = request(prompt="the land in the capital Paris")
     made = made_of(model, Rome(layer=2, value=VALUE), [wanted])
-    found = explain_edit(made, top_n=model.spec.graph.num_edges)
+    found = explain_edit(made, selection=Selection(top_n=model.spec.graph.num_edges))
     assert found.edited_nodes == ("m2",)
     by_kind = {kind: [each.node for each in found.changes if each.kind == kind] for kind in KINDS}
     assert by_kind["later heads"] == by_kind["later MLPs"] == []
@@ -136,15 +137,35 @@ def test_curves_are_the_logit_lens_of_both_models(model):
 def test_circuits_are_compared_by_name(model):
     made = made_of(model)
     found = explain_edit(made, **OPTIONS)
-    options = {name: value for name, value in OPTIONS.items() if name != "method"}
-    before = discover(model, *experiment([prompt_of(model, "France")], "eap", **options))
-    after = discover(made.model, *experiment([prompt_of(made.model, "Norway")], "eap", **options))
+    before, after = (
+        discover(each, Task([prompt_of(each, answer)], "zero"), Eap(), **OPTIONS)
+        for each, answer in ((model, "France"), (made.model, "Norway"))
+    )
     assert {*found.edges.lost, *found.edges.kept} == names_of(before)
     assert {*found.edges.added, *found.edges.kept} == names_of(after)
     assert {*found.nodes.lost, *found.nodes.kept} == set(before.nodes)
     assert {*found.nodes.added, *found.nodes.kept} == set(after.nodes)
     assert found.edges.added
     assert found.edges.lost
+
+
+def test_by_default_one_in_a_hundred_edges_is_taken(model):
+    made = made_of(model)
+    selection = default_selection(model.spec.graph)
+    assert selection == Selection(top_n=200, greedy=True)
+    assert explain_edit(made) == explain_edit(made, selection=selection)
+
+
+def test_a_method_that_searches_takes_no_selection(model):
+    made, method = made_of(model), Acdc(threshold=0.1)
+    found = explain_edit(made, method=method)
+    before = discover(model, Task([prompt_of(model, "France")], "zero"), method)
+    assert {*found.edges.lost, *found.edges.kept} == names_of(before)
+    assert found.settings == {"method": "acdc", "threshold": 0.1, "absolute": False}
+    with pytest.raises(KCircuitsError, match="acdc does not score all edges, so there is nothing to select"):
+        explain_edit(made, method=method, **OPTIONS)
+    with pytest.raises(KCircuitsError, match=r"method must be an object such as .*, got 'eap'"):
+        explain_edit(made, method="eap")
 
 
 def prompt_of(model, answer):
@@ -229,4 +250,5 @@ def test_the_file_is_the_explanation(model, tmp_path):
     read = json.loads((tmp_path / "explain.json").read_text())
     assert read == found.to_json()
     assert read["model"] != read["edited"]
-    assert read["settings"] == {"method": "eap", "top_n": 100, "greedy": True}
+    settings = {"method": "eap", "qk_fix": False, "top_n": 100, "greedy": True, "level": "edge"}
+    assert read["settings"].items() >= settings.items()

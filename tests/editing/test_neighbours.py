@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from kcircuits.discovery import Acdc, EapIg, attribute
 from kcircuits.editing.delta import Delta, matrix_of
 from kcircuits.editing.edit import edit
 from kcircuits.editing.methods import FineTuning, Rome
@@ -16,6 +17,8 @@ from kcircuits.editing.second_moment import SecondMoment
 from kcircuits.editing.stream import Tokens, to_mlp
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import forward
+from kcircuits.scores.selection import Selection, chosen_edges
+from kcircuits.task import Task
 from tests.editing.conftest import WORDS, request
 from tests.editing.edits import random_moment
 from tests.editing.test_edit import TUNING, VALUE
@@ -24,6 +27,7 @@ NEIGHBOURS = tuple(
     Question(f"the city {subject} lies in", answer)
     for subject, answer in (("Rome", "Italy"), ("Lima", "Peru"), ("Oslo", "Norway"))
 )
+WORDS_SAID = ("France", "Italy", "Peru", "Norway")  # the true object, and the neighbours' answers
 MOMENT = SecondMoment(random_moment(48), 1, "random", 144)
 NAME = "layers.1.mlp.w_down"
 
@@ -109,10 +113,24 @@ def test_a_strong_edit_breaks_what_shares_its_key(model):
 
 def test_circuits_overlap_by_the_strongest_edges(model):
     made, num_edges = made_of(model), model.spec.graph.num_edges
-    assert [each.circuit_overlap for each in read_neighbours(made, MOMENT, top_n=num_edges)] == [1, 1, 1]
-    (one, *_) = read_neighbours(made, MOMENT, top_n=20)
+    every = read_neighbours(made, MOMENT, selection=Selection(top_n=num_edges))
+    assert [each.circuit_overlap for each in every] == [1, 1, 1]
+    (one, *_) = read_neighbours(made, MOMENT, selection=Selection(top_n=20))
     assert 0 <= one.circuit_overlap < 1
     assert round(40 * one.circuit_overlap / (1 + one.circuit_overlap), 6).is_integer()  # 20 + 20 edges
+
+
+def test_the_method_and_the_selection_are_those_given(model):
+    made, selection = made_of(model), Selection(top_n=30, absolute=False)
+    texts = (request().prompt, *(each.prompt for each in NEIGHBOURS))
+    prompts = [model.prompt(text, answer) for text, answer in zip(texts, WORDS_SAID, strict=True)]
+    tasks = [Task([each], "mean", reference=prompts) for each in prompts]
+    scores = [attribute(model, task, EapIg(3)).matrix for task in tasks]
+    chosen = [chosen_edges(model.spec.graph, matrix, selection) for matrix in scores]
+    found = read_neighbours(made, MOMENT, EapIg(3), selection=selection)
+    for neighbour, own in zip(found, chosen[1:], strict=True):
+        expected = (own & chosen[0]).sum() / (own | chosen[0]).sum()
+        assert neighbour.circuit_overlap == pytest.approx(expected)
 
 
 def test_subjects_of_other_words(model):
@@ -153,7 +171,13 @@ class TestBadInput:
         with pytest.raises(KCircuitsError, match="no neighbours"):
             read_neighbours(replace(made, requests=(request(neighbours=()),)), MOMENT)
 
-    @pytest.mark.parametrize("top_n", [0, 2.5, True])
-    def test_no_edges(self, model, top_n):
-        with pytest.raises(KCircuitsError, match="top_n"):
-            read_neighbours(made_of(model), MOMENT, top_n=top_n)
+    @pytest.mark.parametrize(
+        ("method", "message"),
+        [
+            ("eap", "method must be an object such as .*, got 'eap'"),
+            (Acdc(), "acdc does not score all edges"),
+        ],
+    )
+    def test_methods_that_do_not_score(self, model, method, message):
+        with pytest.raises(KCircuitsError, match=message):
+            read_neighbours(made_of(model), MOMENT, method)

@@ -59,11 +59,12 @@ def test_the_same_as_by_hand(written, store, method):
     assert found.settings == circuit.settings and found.model == circuit.model
     assert seen[-1].share > 0
 
+    task = Task.as_found(circuit, prompts)
     documents = {
-        "evaluation": evaluate(model, Task.as_found(circuit, prompts), circuit, random_circuits=2, seed=3),
-        "curves": layer_curves(model, prompts, circuit, seed=3),
-        "heads": read_heads(model, prompts, circuit, strongest=3),
-        "roles": head_roles(model, prompts, circuit, draws=2, seed=3),
+        "evaluation": evaluate(model, task, circuit, random_circuits=2, seed=3),
+        "curves": layer_curves(model, task, circuit, seed=3),
+        "heads": read_heads(model, task, circuit, strongest=3),
+        "roles": head_roles(model, task, circuit, draws=2, seed=3),
     }
     for name, expected in documents.items():
         assert json.loads((folder / f"{name}.json").read_text()) == json.loads(json.dumps(expected.to_json()))

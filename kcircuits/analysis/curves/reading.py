@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from kcircuits.analysis.curves.results import Curves, RunCurves
 from kcircuits.analysis.layers import LayerReadout, Place, read_layers
-from kcircuits.analysis.prepare import engines_with_prompts, task_for
+from kcircuits.analysis.prepare import engines_with_prompts
 from kcircuits.analysis.prompt_texts import texts_of
 from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine.needs import for_circuits
-from kcircuits.evaluation.prepare import check_whole
+from kcircuits.evaluation.prepare import check_whole, prepared
 from kcircuits.model.loading import Model
 from kcircuits.runtime.memory import budget_for
-from kcircuits.task import Ablation
+from kcircuits.task import Task
 
 
 def layer_curves(
     model: Model,
-    prompts: Sequence[Prompt],
+    task: Task,
     circuit: Circuit | None = None,
     *,
-    ablation: Ablation | None = None,
-    reference: Sequence[Prompt] = (),
     seed: int = 0,
     memory: int | str | None = None,
 ) -> Curves:
@@ -39,12 +37,13 @@ def layer_curves(
 
     Parameters
     ----------
-    model, prompts
-        The model, and prompts for it, at least one; those with a `subject` have its curves, too.
+    model
+        From `kcircuits.load_model`.
+    task
+        Its prompts, of which those with a `subject` have its curves, too; and its ablation, for the circuit.
+        `Task.as_found` asks what a circuit was found for.
     circuit
         A circuit of the model, whose masked run is read beside the full one.
-    ablation, reference
-        Of the circuit, as in `kcircuits.evaluate`; by default what it was found with.
     seed
         Of the bootstrap over prompts.
     memory
@@ -56,7 +55,9 @@ def layer_curves(
         If the circuit belongs to another model, or anything else of the input cannot be used.
     """
     check_whole("seed", seed)
-    spec, task = task_for(model, prompts, circuit, ablation, reference)
+    spec = prepared(model, task, circuit)
+    # Ranks and probabilities do not depend on the metric, and the full run ablates nothing.
+    task = replace(task, metric="nll", ablation="zero" if circuit is None else task.ablation)
     budget = budget_for(memory, [for_circuits(spec, task)])
     graph = spec.graph
     masks = np.stack([graph.valid] if circuit is None else [graph.valid, circuit.mask()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,15 +17,16 @@ from kcircuits.analysis.hallucination.results import (
     Decision,
     Hallucination,
     Hallucinations,
+    left_out_by,
     recurring_nodes,
 )
 from kcircuits.analysis.layers import Place, read_layers
 from kcircuits.analysis.prepare import engines_with_prompts
 from kcircuits.analysis.prompt_texts import texts_of
 from kcircuits.data.prompts import Prompt
-from kcircuits.engine import engines_for_circuits
 from kcircuits.engine.needs import for_circuits, for_readings
 from kcircuits.errors import KCircuitsError
+from kcircuits.evaluation.prepare import check_whole, prepared
 from kcircuits.graph import Graph
 from kcircuits.model.loading import Model
 from kcircuits.model.quantised import dense
@@ -35,7 +37,7 @@ from kcircuits.task import Task
 
 
 def hallucinations(
-    model: Model, prompts: Sequence[Prompt], *, memory: int | str | None = None
+    model: Model, task: Task, *, rank_limit: int | None = None, memory: int | str | None = None
 ) -> Hallucinations:
     """Find out where wrong answers overtake the right ones, and which nodes decide it.
 
@@ -48,8 +50,13 @@ def hallucinations(
 
     Parameters
     ----------
-    model, prompts
-        The model, and prompts for it, at least one.
+    model
+        From `kcircuits.load_model`.
+    task
+        Its prompts are read, in the model with the task's changes to the graph. Nothing is ablated.
+    rank_limit
+        Leave out prompts whose right answer has a rank above this in the full model: it does not know the
+        answer, so nothing is overtaken. `settings["beyond_rank_limit"]` counts them. By default all stay.
     memory
         Bytes, or a size such as "8GiB", for activations.
 
@@ -58,49 +65,60 @@ def hallucinations(
     KCircuitsError
         If the model makes no error, or a prompt does not fit it.
     """
-    spec, task = model.spec, Task(tuple(prompts), "zero")
-    given = task.prompts
-    budget = budget_for(memory, [for_circuits(spec, task), for_readings(spec, given)])
-    tops = _most_likely(spec, given, budget)
-    errors = [
-        replace(prompt, wrong_id=top if prompt.wrong_id is None else prompt.wrong_id)
-        for prompt, top in zip(given, tops, strict=True)
-        if prompt.wrong_id is not None or top != prompt.answer_id
-    ]
-    own = [
-        prompt.wrong_id is not None
-        for prompt, top in zip(given, tops, strict=True)
-        if prompt.wrong_id is not None or top != prompt.answer_id
-    ]
-    errors, words = told_apart(model.tokenizer, errors, own)
-    found = _explain(model, errors, budget) if errors else []
+    if rank_limit is not None:
+        check_whole("rank_limit", rank_limit, least=1)
+    spec = prepared(model, task)
+    plain = replace(task, ablation="zero", metric="nll", reference=())
+    budget = budget_for(memory, [for_circuits(spec, plain), for_readings(spec, plain.prompts)])
+    settings: dict[str, Any] = {"num_prompts": len(plain.prompts)}
+    wrong = []
+    beyond = 0
+    for prompt, (top, rank) in zip(plain.prompts, _predictions(spec, plain, budget), strict=True):
+        if rank_limit is not None and rank > rank_limit:
+            beyond += 1
+        elif prompt.wrong_id is not None or top != prompt.answer_id:
+            wrong.append((prompt, top))
+    errors, words = told_apart(
+        model.tokenizer,
+        [prompt if prompt.wrong_id is not None else replace(prompt, wrong_id=top) for prompt, top in wrong],
+        [prompt.wrong_id is not None for prompt, _ in wrong],
+    )
+    found = _explain(model, spec, errors, budget) if errors else []
     if not found:
-        instead = (
-            f"; {words.total()} times it continues the sentence, as by {next(iter(words))!r}" if words else ""
-        )
-        raise KCircuitsError(
-            f"the model makes no error on the {len(given)} prompts: no wrong answer is ahead of the right "
-            f"one{instead}; give others (of a relation, --top-k 0 takes all facts)"
-        )
-    settings: dict[str, Any] = {"num_prompts": len(given), "num_errors": len(found)}
+        raise KCircuitsError(_no_error(len(plain.prompts), words, beyond, rank_limit))
+    settings["num_errors"] = len(found)
+    if rank_limit is not None:
+        settings |= {"rank_limit": rank_limit, "beyond_rank_limit": beyond}
     if words:
         settings["continuations"] = dict(words.most_common())
     return Hallucinations(model.identity, settings, tuple(found), recurring_nodes(found))
 
 
-def _most_likely(spec: ModelSpec, prompts: Sequence[Prompt], memory: int) -> list[int]:
-    """The token that the full model finds most likely, of each prompt."""
-    tops: list[int] = []
-    for engine in engines_for_circuits(spec, Task(tuple(prompts), "zero"), memory):
+def _no_error(count: int, words: Counter[str], beyond: int, rank_limit: int | None) -> str:
+    """Why there is nothing to read, and what to do."""
+    instead = (
+        f"; {words.total()} times it continues the sentence, as by {next(iter(words))!r}" if words else ""
+    )
+    left_out = f"; {left_out_by(rank_limit, beyond)}" if rank_limit and beyond else ""
+    return (
+        f"the model makes no error on the {count} prompts: no wrong answer is ahead of the right "
+        f"one{instead}{left_out}; give others (of a relation, --top-k 0 takes all facts)"
+    )
+
+
+def _predictions(spec: ModelSpec, task: Task, memory: int) -> list[tuple[int, int]]:
+    """The full model's most likely token, and the rank of the right answer, of each prompt."""
+    found: list[tuple[int, int]] = []
+    for engine, portion in engines_with_prompts(spec, task, memory):
         rows = engine.full_rows()
-        read = vocab_readout(rows, dense(spec.unembedding), None, spec.unembedding_bias, topk=1)
-        tops += read.topk_ids[:, 0].tolist()
-    return tops
+        answers = torch.tensor([prompt.answer_id for prompt in portion]).to(rows.device)
+        read = vocab_readout(rows, dense(spec.unembedding), answers, spec.unembedding_bias, topk=1)
+        found += zip(read.topk_ids[:, 0].tolist(), read.ranks.tolist(), strict=True)
+    return found
 
 
-def _explain(model: Model, prompts: Sequence[Prompt], memory: int) -> list[Hallucination]:
+def _explain(model: Model, spec: ModelSpec, prompts: Sequence[Prompt], memory: int) -> list[Hallucination]:
     """The prompts on which the wrong answer ends up ahead."""
-    spec = model.spec
     wrong_ids = [prompt.wrong_id for prompt in prompts if prompt.wrong_id is not None]
     rank, probability = _curves(spec, prompts, memory)
     right = direct_logits(spec, prompts, [prompt.answer_id for prompt in prompts], memory)

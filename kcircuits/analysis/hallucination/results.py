@@ -179,7 +179,8 @@ class Hallucinations(Result):
     model
         Identity of the model.
     settings
-        How many prompts there were, "num_prompts", and on how many it errs, "num_errors".
+        How many prompts there were, "num_prompts", and on how many it errs, "num_errors". Where there was a
+        "rank_limit", how many were left out by it, "beyond_rank_limit".
     errors
         At least one. Where this was read from a file, each has the `DECIDING` nodes at either end alone.
     recurring
@@ -226,6 +227,8 @@ class Hallucinations(Result):
         """The errors of a document of `to_json`; raises KCircuitsError if it is anything else."""
         given = checked_document(document, cls.WHAT, FORMAT, _DOCUMENT)
         check_keys("settings", given["settings"], _SETTINGS)
+        if "rank_limit" in given["settings"]:
+            check_keys("settings", given["settings"], _LIMIT)
         if not given["prompts"]:
             raise KCircuitsError(f"{cls.WHAT}: 'prompts' is empty, so there is no error in it")
         length = len(given["layers"])
@@ -248,16 +251,36 @@ class Hallucinations(Result):
         prompts = count_of(self.settings["num_prompts"], "prompt")
         nodes = ", ".join(f"{node.node} {node.difference:+.3g}" for node in self.recurring[:4])
         layer = median(error.overtakes for error in self.errors)
+        parts = [f"{len(self.errors):,} of {prompts}", self.left_out]
+        parts.append(f"the wrong answer leads after {layer:g} layers")
         return (
-            f"Errors of {name_of(self.model)}: {len(self.errors):,} of {prompts}; the wrong answer leads "
-            f"after {layer:g} layers\nnodes that decide: {nodes}"
+            f"Errors of {name_of(self.model)}: {'; '.join(filter(None, parts))}\nnodes that decide: {nodes}"
         )
+
+    @property
+    def left_out(self) -> str:
+        """How many prompts the rank limit left out, in words; empty without a limit."""
+        if "rank_limit" not in self.settings:
+            return ""
+        return left_out_by(self.settings["rank_limit"], self.settings["beyond_rank_limit"])
 
     def panels(self) -> Panels:
         """ "ranks": both answers over layers; "nodes": what decides between them."""
         from kcircuits.analysis.hallucination.plot import PANELS
 
         return PANELS
+
+
+def left_out_by(rank_limit: int, beyond: int) -> str:
+    """How many prompts a rank limit left out, in words.
+
+    Examples
+    --------
+    >>> left_out_by(100, 2)
+    "2 are left out, as the right answer's rank is above 100"
+    """
+    left_out = f"{beyond:,} {'is' if beyond == 1 else 'are'} left out"
+    return f"{left_out}, as the right answer's rank is above {rank_limit:,}"
 
 
 def _both_ends(nodes: tuple[Decision, ...]) -> tuple[Decision, ...]:
@@ -275,6 +298,7 @@ _DOCUMENT: Keys = {
     "recurring": (list_of(anything, LISTED), "a list"),
 }
 _SETTINGS: Keys = {"num_prompts": _COUNT, "num_errors": _COUNT}
+_LIMIT: Keys = {"rank_limit": _COUNT, "beyond_rank_limit": _COUNT}
 _ERROR: Keys = {
     "wrong": _TEXT,
     "runs": (is_object, "an object"),

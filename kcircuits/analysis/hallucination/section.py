@@ -17,10 +17,10 @@ def hallucination_section(found: Hallucinations) -> Html:
     count, of = len(found.errors), found.settings["num_prompts"]
     text = (
         f"On {count:,} of {of:,} prompt{'s' if of != 1 else ''} a wrong answer ends up ahead of the right "
-        "one. Both are read at the last position behind every layer of the full model; the upright line "
-        "marks where the wrong one is ahead for good, the dotted one where the right one ranks best. A node "
-        "decides by what it writes directly to the wrong answer's logit above the right one's; a negative "
-        "share holds the wrong answer back."
+        f"one. {found.left_out}{'. ' if found.left_out else ''}Both are read at the last position behind "
+        "every layer of the full model; the upright line marks where the wrong one is ahead for good, the "
+        "dotted one where the right one ranks best. A node decides by what it writes directly to the wrong "
+        "answer's logit above the right one's; a negative share holds the wrong answer back."
     )
     parts = [tag("p", text), tag("div", id="errors-charts"), tag("div", id="errors-nodes")]
     if count > 1:

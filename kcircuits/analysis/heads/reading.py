@@ -11,16 +11,16 @@ import torch
 from kcircuits.analysis.direct_logit_attribution import Unembedding, direct_logits
 from kcircuits.analysis.heads.node_reader import NodeReader
 from kcircuits.analysis.heads.results import HeadReadings
-from kcircuits.analysis.prepare import plain_engines, task_for
+from kcircuits.analysis.prepare import plain_engines
 from kcircuits.analysis.prompt_texts import texts_of
 from kcircuits.circuit import Circuit, Edge
-from kcircuits.data.prompts import Prompt
 from kcircuits.engine.needs import for_readings
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluation.prepare import check_whole
+from kcircuits.evaluation.prepare import check_whole, prepared
 from kcircuits.graph import Graph
 from kcircuits.model.loading import Model
 from kcircuits.runtime.memory import budget_for
+from kcircuits.task import Task
 
 STRONGEST = 20
 TOP = 10
@@ -28,7 +28,7 @@ TOP = 10
 
 def read_heads(
     model: Model,
-    prompts: Sequence[Prompt],
+    task: Task,
     circuit: Circuit | None = None,
     *,
     nodes: Sequence[str] | None = None,
@@ -38,12 +38,14 @@ def read_heads(
     all_positions: bool = False,
     memory: int | str | None = None,
 ) -> HeadReadings:
-    """Read what nodes of the full model write, and where its heads look.
+    """Read what nodes of the full model write, and where its heads attend to.
 
     Parameters
     ----------
-    model, prompts
-        The model, and prompts for it, at least one.
+    model
+        From `kcircuits.load_model`.
+    task
+        Its prompts are read, in the model with the task's changes to the graph. Nothing is ablated.
     circuit
         A circuit of the model: its nodes are read, in the full run.
     nodes
@@ -65,7 +67,7 @@ def read_heads(
         If there is no such node, the circuit belongs to another model, or anything else cannot be used.
     """
     check_whole("top", top, least=1)
-    spec, task = task_for(model, prompts, circuit)
+    spec = prepared(model, task, circuit)
     graph = spec.graph
     if into is not None and circuit is None:
         raise KCircuitsError(f"into {into!r} asks for edges of a circuit, and there is none: give one")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from dataclasses import asdict
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from kcircuits.analysis.in_context.results import AddedHead, CircuitNodes, InCon
 from kcircuits.analysis.prepare import plain_engines
 from kcircuits.circuit import Circuit
 from kcircuits.data.few_shot import PARTS, FewShotPair
-from kcircuits.discovery import method_of
-from kcircuits.discovery.run import discover
+from kcircuits.discovery import EapIg, Method
+from kcircuits.discovery.run import check_experiment, discover
 from kcircuits.engine.needs import for_circuits, for_method, for_readings
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.prepare import check_whole
@@ -24,16 +24,16 @@ from kcircuits.runtime.memory import budget_for
 from kcircuits.scores.selection import Selection
 from kcircuits.task import Ablation, Task
 
-GradientMethod = Literal["eap", "eap-ig-inputs", "eap-ig-activations", "relp"]
-TOP_N = 300
+METHOD = EapIg()
+SELECTION = Selection(top_n=300)
 
 
 def in_context_learning(
     model: Model,
     pairs: Sequence[FewShotPair],
+    method: Method = METHOD,
     *,
-    method: GradientMethod = "eap-ig-inputs",
-    top_n: int = TOP_N,
+    selection: Selection = SELECTION,
     ablation: Ablation = "mean",
     draws: int = DRAWS,
     seed: int = 0,
@@ -51,8 +51,8 @@ def in_context_learning(
         The model.
     pairs
         From `kcircuits.data.few_shot.few_shot_pairs`, at least one.
-    method, top_n
-        A gradient method of `kcircuits.discover`, and how many edges are selected by it.
+    method, selection
+        A method that scores all edges, and which of them to take, as in `kcircuits.discover`.
     ablation
         "zero", or a mean over all questions of the kind; of the search and of the heads. There are no corrupt
         prompts. (Integrated gradients begin at the ablated input, where zero gives overflows.)
@@ -66,33 +66,25 @@ def in_context_learning(
     KCircuitsError
         If there are no pairs, or anything of the input cannot be used.
     """
-    if method not in get_args(GradientMethod):
-        raise KCircuitsError(f"method must be one of {', '.join(get_args(GradientMethod))}; got {method!r}")
     if ablation == "corrupt":
         raise KCircuitsError("questions with examples have no corrupt prompts: use zero or mean ablation")
     if not pairs:
         raise KCircuitsError("there are no questions")
-    for name, value, least in (("top_n", top_n, 1), ("draws", draws, 1), ("seed", seed, 0)):
+    for name, value, least in (("draws", draws, 1), ("seed", seed, 0)):
         check_whole(name, value, least)
-    asked = {
-        "zero-shot": tuple(pair.zero_shot for pair in pairs),
-        "few-shot": tuple(pair.few_shot for pair in pairs),
+    tasks = {
+        "zero-shot": Task(tuple(pair.zero_shot for pair in pairs), ablation),
+        "few-shot": Task(tuple(pair.few_shot for pair in pairs), ablation),
     }
-    needs = [for_readings(model.spec, asked["few-shot"])]
-    for prompts in asked.values():
-        task = Task(prompts, ablation)
-        needs += [for_method(method_of(method, {}), model.spec, task), for_circuits(model.spec, task)]
+    needs = [for_readings(model.spec, tasks["few-shot"].prompts)]
+    for task in tasks.values():
+        spec = check_experiment(model, task, method)
+        needs += [for_method(method, spec, task), for_circuits(spec, task)]
     budget = budget_for(memory, needs)
-    circuits = {
-        name: discover(
-            model, Task(prompts, ablation), method_of(method, {}), Selection(top_n=top_n), memory=budget
-        )
-        for name, prompts in asked.items()
-    }
+    circuits = {name: discover(model, task, method, selection, memory=budget) for name, task in tasks.items()}
     added = _added(circuits["few-shot"], circuits["zero-shot"])
     runs, ablations = {}, {}
-    for name, prompts in asked.items():
-        task = Task(prompts, ablation)
+    for name, task in tasks.items():
         full, found = ablate_heads(model.spec, task, {"added": added}, draws=draws, seed=seed, memory=budget)
         runs[name] = RunMeans.of(full)
         ablations[name] = found[0].means() if found else None
@@ -101,8 +93,9 @@ def in_context_learning(
         model=model.identity,
         settings={
             "num_prompts": len(pairs),
-            "method": method,
-            "top_n": top_n,
+            "method": method.name,
+            **method.settings,
+            **asdict(selection),
             "ablation": ablation,
             "draws": draws,
             "seed": seed,

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from kcircuits.analysis.knockout.results import OWN, TEXT, Knockout, PromptsEffect, TextEffect
-from kcircuits.analysis.knockout.text_windows import WINDOW, streams_at_once, text_perplexity, windows_of
+from kcircuits.analysis.knockout.text_windows import (
+    WINDOW,
+    RunningText,
+    streams_at_once,
+    text_perplexity,
+    windows_of,
+)
 from kcircuits.circuit import Circuit
 from kcircuits.circuit.random_circuits import random_connected_mask
 from kcircuits.data.prompts import Prompt
@@ -18,25 +24,23 @@ from kcircuits.engine.needs import for_circuits
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.measure import measure_runs
 from kcircuits.evaluation.measures import HIT_RANK
-from kcircuits.evaluation.prepare import check_whole, spec_and_task
+from kcircuits.evaluation.prepare import check_whole, prepared
+from kcircuits.files.documents import shown
 from kcircuits.graph import Graph
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.runtime.memory import budget_for
-from kcircuits.task import Ablation, Task
+from kcircuits.task import Task
 
 
 def knockout(
-    circuit: Circuit,
     model: Model,
-    prompts: Sequence[Prompt],
+    task: Task,
+    circuit: Circuit,
     *,
     others: Mapping[str, Sequence[Prompt]] | None = None,
-    text: str | None = None,
-    text_tokens: int = 2048,
+    text: RunningText | None = None,
     private_of: Sequence[Circuit] = (),
-    ablation: Ablation | None = None,
-    reference: Sequence[Prompt] = (),
     random_circuits: int = 5,
     seed: int = 0,
     hit_k: int = HIT_RANK,
@@ -44,27 +48,27 @@ def knockout(
 ) -> Knockout:
     """Remove a circuit's edges from the model's runs, and measure what is forgotten and what else breaks.
 
-    Beside it the same with random connected circuits of as many edges. The metric is the NLL of the answer.
+    The same is done with random connected circuits of as many edges, for comparison. The measure is the NLL
+    of the answer, whatever the task's metric.
 
     Parameters
     ----------
-    circuit, model
-        A circuit and the model that it was found in.
-    prompts
-        What the circuit knows.
+    model
+        The model that the circuit was found in.
+    task
+        What the circuit knows, and what a removed edge carries; `Task.as_found` asks what the circuit was
+        found for. Means over the task's own prompts, or its reference, are used everywhere.
+    circuit
+        From `kcircuits.discover`, `Scores.select` or `Circuit.load`.
     others
         Prompts about other things, by name.
     text
         A running text, of which the perplexity is measured: exp of the mean NLL of its tokens. It is cut
         into windows of 64 tokens that do not overlap; a token is predicted from those before it in its
-        window, the first of all from BOS, where the tokenizer has one, or not at all.
-    text_tokens
-        How many of its tokens are used at most, from its beginning.
+        window, the first of all from BOS, where the tokenizer has one, or not at all. A text has no corrupt
+        prompts, so the ablation must be another.
     private_of
         Other circuits of the model: only edges that none of them has are removed.
-    ablation, reference
-        What a removed edge carries, as in `kcircuits.evaluate`. For mean ablation the means over the
-        circuit's own prompts, or the reference, are used everywhere. A text has no corrupt prompts.
     random_circuits, seed
         Random circuit i is drawn with seed + i; the seed is also of the bootstrap.
     hit_k
@@ -78,13 +82,12 @@ def knockout(
         If nothing would be removed, a circuit belongs to another model, or anything else of the input cannot
         be used.
     """
-    spec, task = spec_and_task(circuit, model, prompts, ablation, "nll", reference)
+    spec = prepared(model, task, circuit)
+    task = replace(task, metric="nll")
     check_whole("random_circuits", random_circuits)
     check_whole("seed", seed)
     check_whole("hit_k", hit_k, least=1)
-    check_whole("text_tokens", text_tokens, least=1)
     removed = _removed(circuit, private_of)
-    check_all_fit(spec, task.prompts)
     tasks = {OWN: task}
     for name, each in (others or {}).items():
         if name in (OWN, TEXT):
@@ -92,9 +95,13 @@ def knockout(
         tasks[name] = _task_of(name, spec, task, each)
     windows, text_task = None, task
     if text is not None:
+        if not isinstance(text, RunningText):
+            raise KCircuitsError(
+                f"text must be a RunningText, got {shown(text)}: write kcircuits.RunningText(text)"
+            )
         if task.ablation == "corrupt":
             raise KCircuitsError("a text has no corrupt prompts: use zero or mean ablation, or leave it out")
-        windows = windows_of(model.tokenizer, text, spec, text_tokens)
+        windows = windows_of(model.tokenizer, text.text, spec, text.tokens)
         text_task = _task_of(TEXT, spec, task, windows.prompts)
 
     needs = [for_circuits(spec, each) for each in tasks.values()]

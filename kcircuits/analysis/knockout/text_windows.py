@@ -12,6 +12,7 @@ from kcircuits.analysis.prepare import check_finite, engines_with_prompts
 from kcircuits.data.prompts import Prompt
 from kcircuits.data.tokens import tokenise_text
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import shown
 from kcircuits.model.forward import normalise
 from kcircuits.model.quantised import dense
 from kcircuits.model.spec import ModelSpec
@@ -23,6 +24,28 @@ WINDOW = 64
 
 MOST_NATS = 700
 """exp of more is no number."""
+
+
+@dataclass(frozen=True)
+class RunningText:
+    """A text whose perplexity is measured.
+
+    Parameters
+    ----------
+    text
+        Any text, such as a page of an encyclopedia.
+    tokens
+        How many of its tokens are used at most, from its beginning.
+    """
+
+    text: str
+    tokens: int = 2048
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise KCircuitsError(f"text must be a string, got {shown(self.text)}")
+        if type(self.tokens) is not int or self.tokens < 1:
+            raise KCircuitsError(f"tokens must be a whole number, at least 1; got {shown(self.tokens)}")
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from kcircuits.analysis.ablations import DRAWS, RunMeans, ablate_heads
 from kcircuits.analysis.bands import bootstrap_band
 from kcircuits.analysis.direct_logit_attribution import Unembedding, direct_logits
-from kcircuits.analysis.prepare import plain_engines, task_for
+from kcircuits.analysis.prepare import plain_engines
 from kcircuits.analysis.roles.results import ROLES, HeadRole, MlpWrite, Roles, ratio_of
 from kcircuits.analysis.roles.writes import source_writes
 from kcircuits.circuit import Circuit
@@ -18,22 +19,20 @@ from kcircuits.data.tokens import tokenise_text
 from kcircuits.engine.needs import for_circuits, for_readings
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.intervals import percentile_interval, resampling_weights
-from kcircuits.evaluation.prepare import check_whole
+from kcircuits.evaluation.prepare import check_whole, prepared
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.runtime.memory import budget_for
-from kcircuits.task import Ablation
+from kcircuits.task import Task
 
 STRONGEST = 20
 
 
 def head_roles(
     model: Model,
-    prompts: Sequence[Prompt],
+    task: Task,
     circuit: Circuit | None = None,
     *,
-    ablation: Ablation | None = None,
-    reference: Sequence[Prompt] = (),
     strongest: int | None = None,
     draws: int = DRAWS,
     seed: int = 0,
@@ -50,12 +49,13 @@ def head_roles(
 
     Parameters
     ----------
-    model, prompts
-        The model, and prompts of one relation, each with a subject.
+    model
+        From `kcircuits.load_model`.
+    task
+        Prompts of one relation, each with a subject; its ablation takes the place of heads' outputs. What
+        heads are worth is measured by the answer's NLL, whatever the task's metric.
     circuit
         A circuit of the model, whose heads and MLPs are looked at.
-    ablation, reference
-        What takes the place of ablated heads' outputs; by default that of the circuit, or zero.
     strongest
         Only so many heads, by the mean of |write|; by default all of the circuit, or `STRONGEST`.
     draws, seed
@@ -75,10 +75,11 @@ def head_roles(
         strongest = STRONGEST if circuit is None else None
     else:
         check_whole("strongest", strongest, least=1)
-    for number, prompt in enumerate(prompts, start=1):
+    spec = prepared(model, task, circuit)
+    for number, prompt in enumerate(task.prompts, start=1):
         if prompt.subject is None:
             raise KCircuitsError(f"roles are about subjects, and prompt {number} has none: give one to each")
-    spec, task = task_for(model, prompts, circuit, ablation, reference, ablates=True)
+    task = replace(task, metric="nll")
     budget = budget_for(memory, [for_readings(spec, task.prompts), for_circuits(spec, task)])
     writes = _writes(model, spec, task.prompts, budget)
     nodes = spec.graph.senders if circuit is None else circuit.nodes
