@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from kcircuits.planning.plan import Plan, plan
     from kcircuits.scores import Scores
     from kcircuits.scores.selection import Selection, select
-    from kcircuits.sizes import SizeOptions, compare_sizes
+    from kcircuits.sizes import RandomCircuits, SizeOptions, compare_sizes
     from kcircuits.sweeps.run import sweep
     from kcircuits.task import Task
 
@@ -89,6 +89,7 @@ __all__ = [
     "Model",
     "Plan",
     "Prompt",
+    "RandomCircuits",
     "Relp",
     "RunningText",
     "Scores",
@@ -150,6 +151,7 @@ _HOMES = {
     "Model": "kcircuits.model.loading",
     "Plan": "kcircuits.planning.plan",
     "Prompt": "kcircuits.data.prompts",
+    "RandomCircuits": "kcircuits.sizes",
     "Relp": "kcircuits.discovery",
     "RunningText": "kcircuits.analysis.knockout.text_windows",
     "Scores": "kcircuits.scores",

@@ -99,16 +99,15 @@ def command(
     from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.cli.sizes_table import print_table
     from kcircuits.files.writing import check_output_folder, written_together
-    from kcircuits.sizes import SizeOptions, check_methods, compare_sizes
+    from kcircuits.sizes import SizeOptions, check_methods, compare_sizes, named_methods
     from kcircuits.sizes.size_plot import draw_sizes
 
     need("matplotlib", "pictures")
     sizes = {"fractions": fractions, "thresholds": thresholds, "pruning_fractions": pruning_fractions}
     given = {name: _numbers(name, text) for name, text in sizes.items() if text is not None}
-    chosen_options = SizeOptions(
-        steps=steps, ig_steps=ig_steps, random_circuits=random_circuits, seed=seed, **given
-    )
-    names = [name.strip() for name in methods.split(",") if name.strip()]
+    chosen_options = SizeOptions(**given)
+    of_methods = {"steps": steps, "ig_steps": ig_steps, "random_circuits": random_circuits, "seed": seed}
+    compared = named_methods([name.strip() for name in methods.split(",") if name.strip()], of_methods)
     loaded, chosen = prepare(
         model,
         source,
@@ -127,22 +126,23 @@ def command(
         fold_value_biases=fold_value_biases,
         keep_positions=keep_positions,
     )
-    check_methods(names, loaded.spec, task)
+    check_methods(compared, loaded.spec, task)
     folder = check_output_folder(out)
 
     with shown_progress(not (quiet or as_json)) as progress:
         comparison = compare_sizes(
             loaded,
             task,
-            names,
+            compared,
             options=chosen_options,
             memory=memory,
             progress=progress,
         )
     recorded = source.half_settings | {
+        **of_methods,
         "input": source.given(
             model, reference_prompts=reference_prompts, dtype=None if dtype == "float32" else dtype
-        )
+        ),
     }
     comparison = replace(comparison, settings=comparison.settings | recorded)
     written = [folder / "sizes.json", folder / "sizes.svg"]

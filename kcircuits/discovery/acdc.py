@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kcircuits.discovery.method import Found, Search, Work
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from kcircuits.engine.needs import Sizes
     from kcircuits.graph import Graph
     from kcircuits.model.spec import ModelSpec
+    from kcircuits.sizes.options import SizeOptions
     from kcircuits.task import Task
 
 THRESHOLD_SHARES = (0.1, 0.03, 0.01, 0.003)
@@ -78,13 +78,12 @@ class Acdc(Search):
 
         return acdc_workspace(sizes, memory, largest_chunk or acdc_chunk(sizes.spec, sizes.prompts))
 
-    @classmethod
-    def at_sizes(cls, options: Mapping[str, Any], num_edges: int, effect: float) -> tuple[Acdc, ...]:
+    def at_sizes(self, options: SizeOptions, num_edges: int, effect: float) -> tuple[Acdc, ...]:
         """One search for each threshold."""
-        thresholds = options["thresholds"]
+        thresholds = options.thresholds
         if thresholds is None:
             thresholds = tuple(share * effect for share in THRESHOLD_SHARES)
-        return tuple(cls(threshold=threshold) for threshold in thresholds)
+        return tuple(replace(self, threshold=threshold) for threshold in thresholds)
 
     def search(
         self,

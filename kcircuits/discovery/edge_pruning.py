@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 from kcircuits.discovery.method import Found, Search, Work
 from kcircuits.errors import KCircuitsError
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from kcircuits.engine.needs import Sizes
     from kcircuits.graph import Graph
     from kcircuits.model.spec import ModelSpec
+    from kcircuits.sizes.options import SizeOptions
     from kcircuits.task import Task
 
 
@@ -70,12 +70,11 @@ class EdgePruning(Search):
 
         return pruning_workspace(sizes)
 
-    @classmethod
-    def at_sizes(cls, options: Mapping[str, Any], num_edges: int, effect: float) -> tuple[EdgePruning, ...]:
+    def at_sizes(self, options: SizeOptions, num_edges: int, effect: float) -> tuple[EdgePruning, ...]:
         """One training for each size."""
         # A graph can be so small that a share of it is less than one edge.
-        sizes = dict.fromkeys(max(1, int(share * num_edges)) for share in options["pruning_fractions"])
-        return tuple(cls(top_n=size, steps=options["steps"], seed=options["seed"]) for size in sizes)
+        sizes = dict.fromkeys(max(1, int(share * num_edges)) for share in options.pruning_fractions)
+        return tuple(replace(self, top_n=size) for size in sizes)
 
     def search(
         self,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kcircuits.runtime.option_fields import options_of, settings_of
+from kcircuits.runtime.option_fields import settings_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from kcircuits.engine.needs import Sizes
     from kcircuits.graph import Graph
     from kcircuits.model.spec import ModelSpec
+    from kcircuits.sizes.options import SizeOptions
     from kcircuits.task import Task
 
 
@@ -114,21 +114,19 @@ class Method:
         """Bytes beside the engine of a method without gradients (`kcircuits.engine.needs`)."""
         raise NotImplementedError
 
-    @classmethod
-    def at_sizes(cls, options: Mapping[str, Any], num_edges: int, effect: float) -> tuple[Method, ...]:
+    def at_sizes(self, options: SizeOptions, num_edges: int, effect: float) -> tuple[Method, ...]:
         """The searches that give circuits of several sizes, for `kcircuits.compare_sizes`.
 
         Parameters
         ----------
         options
-            Of the comparison (`kcircuits.sizes.SizeOptions`), by name; the method takes those that it has.
+            Of the comparison.
         num_edges
             Edges of the full graph.
         effect
             What ablating every edge does to the metric, at least 0.
         """
-        known = options_of(cls)
-        return (cls(**{known[name].name: options[name] for name in known if name in options}),)
+        return (self,)
 
 
 class Search(Method):

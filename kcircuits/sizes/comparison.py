@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kcircuits.display.result import Panels, Result
@@ -58,6 +58,8 @@ class MethodCurve:
     cpr, cmd
         The areas under the curve and between it and 1 (`kcircuits.evaluation.SizeCurve`); None for methods
         that do not give a circuit at every size.
+    settings
+        The method's options that all of its circuits have in common, as JSON values.
     """
 
     name: str
@@ -65,6 +67,7 @@ class MethodCurve:
     seconds: float | None
     cpr: float | None
     cmd: float | None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def fewest_edges(self, level: float) -> int | None:
         """Edges of the smallest circuit that is at least so faithful; None where there is none.
@@ -87,7 +90,7 @@ class SizeComparison(Result):
     model
         Identity of the model.
     settings
-        How it was done, as JSON values: "ablation", "metric", "num_prompts", and the options.
+        How it was done, as JSON values: "ablation", "metric", "num_prompts", and the sizes.
     full, empty
         The metric of the full model and of no edges, lower is better.
     curves
@@ -152,7 +155,7 @@ class SizeComparison(Result):
             "num_graph_edges": total,
             "methods": [
                 {
-                    **{key: getattr(curve, key) for key in ("name", "seconds", "cpr", "cmd")},
+                    **{key: getattr(curve, key) for key in ("name", "seconds", "cpr", "cmd", "settings")},
                     "points": [_point(point, total) for point in curve.points],
                 }
                 for curve in self.curves
@@ -178,6 +181,7 @@ class SizeComparison(Result):
                     )
                     for each in method["points"]
                 ),
+                settings=method.get("settings", {}),  # which older files lack
                 **{key: method[key] for key in ("name", "seconds", "cpr", "cmd")},
             )
             for method in given["methods"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -14,20 +14,56 @@ from kcircuits.circuit import Circuit
 from kcircuits.data.metrics import faithfulness
 from kcircuits.discovery import METHODS, Method, ProgressCallback
 from kcircuits.discovery.run import attribute, discover
-from kcircuits.errors import KCircuitsWarning
+from kcircuits.errors import KCircuitsError, KCircuitsWarning
 from kcircuits.evaluation import SizeCurve, random_curve, size_curve
 from kcircuits.model.loading import Model
+from kcircuits.runtime.option_fields import made_from, options_of
 from kcircuits.scores.selection import EmptySelectionError
 from kcircuits.sizes.comparison import MethodCurve, Point
 from kcircuits.sizes.options import SizeOptions
+from kcircuits.sizes.random_circuits import RandomCircuits
 from kcircuits.task import Task
 
-RANDOM = "random"
+Compared = Method | RandomCircuits
+"""What can be compared."""
+RANDOM = RandomCircuits.name
 
 
 def known_names() -> tuple[str, ...]:
-    """What can be compared: every method, and random circuits."""
+    """What can be compared, by name: every method, and random circuits."""
     return (*METHODS, RANDOM)
+
+
+def named_methods(names: Sequence[str], given: Mapping[str, Any]) -> tuple[Compared, ...]:
+    """Methods, and random circuits, by name, each with those of some options that it has.
+
+    Parameters
+    ----------
+    names
+        Any of `known_names`.
+    given
+        Options by their names outside of Python; they are checked whether or not a method that has them is
+        named.
+
+    Raises
+    ------
+    KCircuitsError
+        If there is no such method, or a value is refused.
+
+    Examples
+    --------
+    >>> named_methods(["eap-ig-inputs", "random"], {"ig_steps": 3, "seed": 1})[1]
+    RandomCircuits(count=5, seed=1)
+    """
+    known: dict[str, Compared] = {}
+    kinds: list[type[Compared]] = [*METHODS.values(), RandomCircuits]
+    for kind in kinds:
+        own = options_of(kind)
+        known[kind.name] = made_from(kind, kind.name, {key: given[key] for key in given if key in own})
+    for name in names:
+        if name not in known:
+            raise KCircuitsError(f"a method must be one of {', '.join(known)}; got {name!r}")
+    return tuple(known[name] for name in names)
 
 
 @dataclass(frozen=True)
@@ -58,28 +94,34 @@ class Job:
         """The arguments of curves."""
         return {"fractions": self.options.fractions, "memory": self.memory}
 
-    def searches(self, name: str) -> tuple[Method, ...]:
-        """A method for each of its runs; none for "random", which searches nothing."""
-        if name == RANDOM:
+    def searches(self, method: Compared) -> tuple[Method, ...]:
+        """A method for each of its runs; none for random circuits, which are not searched."""
+        if isinstance(method, RandomCircuits):
             return ()
         effect = abs(self.empty - self.full)
-        return METHODS[name].at_sizes(vars(self.options), self.model.spec.graph.num_edges, effect)
+        return method.at_sizes(self.options, self.model.spec.graph.num_edges, effect)
 
 
-def curve_of(job: Job, name: str, reports: Iterator[ProgressCallback]) -> MethodCurve:
+def curve_of(job: Job, method: Compared, reports: Iterator[ProgressCallback]) -> MethodCurve:
     """Find and measure the circuits of one method; each of its searches takes the next of `reports`."""
-    if name == RANDOM:
+    if isinstance(method, RandomCircuits):
         next(reports)  # says that they are at work; measuring has no progress of its own
-        return _by_chance(job)
-    searches = job.searches(name)
-    if METHODS[name].scores_all_edges:
+        return _by_chance(job, method)
+    searches = job.searches(method)
+    if method.scores_all_edges:
         return _by_scores(job, searches[0], next(reports))
     points, seconds = [], 0.0
     for search in searches:
         point, taken = _found(job, search, next(reports))
         points.append(point)
         seconds += taken
-    return MethodCurve(name, tuple(points), round(seconds, 3), None, None)
+    return MethodCurve(method.name, tuple(points), round(seconds, 3), None, None, common_settings(searches))
+
+
+def common_settings(searches: Sequence[Method]) -> dict[str, Any]:
+    """The options that all searches have in common; the others differ from point to point."""
+    first, *others = (search.settings for search in searches)
+    return {name: value for name, value in first.items() if all(each[name] == value for each in others)}
 
 
 def _found(job: Job, method: Method, report: ProgressCallback) -> tuple[Point, float]:
@@ -103,20 +145,20 @@ def _by_scores(job: Job, method: Method, report: ProgressCallback) -> MethodCurv
     seconds = perf_counter() - start
     curve = size_curve(job.model, job.task, scores, **job.measuring)
     points = tuple(map(Point, curve.num_edges, _known(curve)))
-    return MethodCurve(method.name, points, round(seconds, 3), curve.cpr, curve.cmd)
+    return MethodCurve(method.name, points, round(seconds, 3), curve.cpr, curve.cmd, method.settings)
 
 
-def _by_chance(job: Job) -> MethodCurve:
-    graph, seed = job.model.spec.graph, job.options.seed
+def _by_chance(job: Job, drawn: RandomCircuits) -> MethodCurve:
+    graph = job.model.spec.graph
     nothing = Circuit(graph, job.model.identity, RANDOM, job.task.settings, {}, (), {})
     curves = [
         random_curve(job.model, job.task, nothing, seeds=[each], **job.measuring)
-        for each in range(seed, seed + job.options.random_circuits)
+        for each in range(drawn.seed, drawn.seed + drawn.count)
     ]
     mean = replace(curves[0], metric=np.mean([curve.metric for curve in curves], axis=0))
     spreads = [(min(values), max(values)) for values in zip(*map(_known, curves), strict=True)]
     points = tuple(map(Point, mean.num_edges, _known(mean), spreads))
-    return MethodCurve(RANDOM, points, None, mean.cpr, mean.cmd)
+    return MethodCurve(RANDOM, points, None, mean.cpr, mean.cmd, drawn.settings)
 
 
 def _known(curve: SizeCurve) -> Sequence[float]:

@@ -14,7 +14,7 @@ from kcircuits.files.documents import is_number, shown
 
 @dataclass(frozen=True)
 class SizeOptions:
-    """Sizes, thresholds and seeds.
+    """Sizes and thresholds; what else a method has is a field of its own object.
 
     Parameters
     ----------
@@ -22,18 +22,10 @@ class SizeOptions:
         Sizes of methods that score all edges and of random circuits, as shares of the graph's edges; at
         least two, rising, above 0 and at most 1.
     thresholds
-        Those of "acdc", in units of the metric, any number in any order; None takes shares of what ablating
+        Those of `Acdc`, in units of the metric, any number in any order; None takes shares of what ablating
         every edge does (`kcircuits.discovery.acdc.THRESHOLD_SHARES`).
     pruning_fractions
-        Sizes of "edge-pruning", which is trained anew for each.
-    steps
-        Training steps of "edge-pruning" at most, for each size.
-    ig_steps
-        Steps of integrated gradients, for the methods that have them.
-    random_circuits
-        Number of random connected circuits of each size, at least 1.
-    seed
-        Of "edge-pruning"; random circuit i is drawn with seed + i.
+        Sizes of `EdgePruning`, which is trained anew for each.
 
     Raises
     ------
@@ -44,10 +36,6 @@ class SizeOptions:
     fractions: tuple[float, ...] = MIB_FRACTIONS
     thresholds: tuple[float, ...] | None = None
     pruning_fractions: tuple[float, ...] = (0.001, 0.005, 0.02, 0.1)
-    steps: int = 300
-    ig_steps: int = 5
-    random_circuits: int = 5
-    seed: int = 0
 
     def __post_init__(self) -> None:
         _check_rising("fractions", self.fractions, least=2)
@@ -56,12 +44,6 @@ class SizeOptions:
             self.thresholds and all(is_number(each) and each >= 0 for each in self.thresholds)
         ):
             raise KCircuitsError(f"thresholds must be numbers, at least 0; got {shown(self.thresholds)}")
-        for name, smallest in (("steps", 1), ("ig_steps", 1), ("random_circuits", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if type(value) is not int or value < smallest:
-                raise KCircuitsError(
-                    f"{name} must be a whole number, at least {smallest}; got {shown(value)}"
-                )
 
     @property
     def settings(self) -> dict[str, Any]:

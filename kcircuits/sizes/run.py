@@ -9,28 +9,29 @@ from itertools import count
 import numpy as np
 
 from kcircuits.data.metrics import faithfulness, reported
-from kcircuits.discovery import METHODS, Progress, ProgressCallback, Steps, method_of
+from kcircuits.discovery import Eap, EapIg, Method, Progress, ProgressCallback, Steps
 from kcircuits.discovery.by_scores import check_differences
-from kcircuits.discovery.run import check_task
 from kcircuits.engine import check_all_fit, measure
 from kcircuits.engine.needs import for_circuits, for_method
 from kcircuits.errors import KCircuitsError
+from kcircuits.files.documents import shown
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.runtime.memory import budget_for
 from kcircuits.sizes.comparison import SizeComparison
-from kcircuits.sizes.methods import RANDOM, Job, curve_of, known_names
+from kcircuits.sizes.methods import Compared, Job, curve_of, known_names
 from kcircuits.sizes.options import SizeOptions
 from kcircuits.sizes.progress import MethodProgress, MethodProgressCallback
-from kcircuits.task import Task
+from kcircuits.sizes.random_circuits import RandomCircuits
+from kcircuits.task import Task, check_task
 
-DEFAULT_METHODS = ("eap", "eap-ig-inputs", RANDOM)
+DEFAULT_METHODS: tuple[Compared, ...] = (Eap(), EapIg(), RandomCircuits())
 
 
 def compare_sizes(
     model: Model,
     task: Task,
-    methods: Sequence[str] = DEFAULT_METHODS,
+    methods: Sequence[Compared] = DEFAULT_METHODS,
     *,
     options: SizeOptions | None = None,
     memory: int | str | None = None,
@@ -38,15 +39,15 @@ def compare_sizes(
 ) -> SizeComparison:
     """Find circuits of many sizes with several methods, and report how faithful each is.
 
-    Methods that score all edges give a circuit at every size (`kcircuits.evaluation.size_curve`), and so does
-    "random": connected circuits drawn with several seeds. Others search once for each size or threshold.
+    Methods that score all edges give a circuit at every size (`kcircuits.evaluation.size_curve`), and so do
+    `RandomCircuits`, which are drawn with several seeds. Others search once for each size or threshold.
 
     Parameters
     ----------
     model, task, memory
         As in `kcircuits.discover`.
     methods
-        Names of any of `kcircuits.discovery.METHODS`, and "random"; each once.
+        Objects such as `Eap()`, `EapIg(steps=5)` and `RandomCircuits(count=5)`; each class once.
     options
         At which sizes; by default `SizeOptions()`.
     progress
@@ -62,7 +63,7 @@ def compare_sizes(
     check_methods(methods, model.spec, task)
     check_all_fit(model.spec, (*task.prompts, *task.reference))
     spec = task.changed(model.spec)
-    needs = [for_method(method_of(name, {}), spec, task) for name in methods if name in METHODS]
+    needs = [for_method(method, spec, task) for method in methods if isinstance(method, Method)]
     budget = budget_for(memory, [for_circuits(spec, task), *needs])
     both = np.stack([spec.graph.valid, np.zeros_like(spec.graph.valid)])
     full, empty = measure(spec, task, both, budget)
@@ -73,9 +74,9 @@ def compare_sizes(
         )
     job = Job(model, task, options, budget, full, empty)
     curves = []
-    for done, name in enumerate(methods):
-        at = partial(MethodProgress, name, done, len(methods))
-        curves.append(curve_of(job, name, _reports(progress, at, max(1, len(job.searches(name))))))
+    for done, method in enumerate(methods):
+        at = partial(MethodProgress, method.name, done, len(methods))
+        curves.append(curve_of(job, method, _reports(progress, at, max(1, len(job.searches(method))))))
     settings = {
         key: value for key, value in task.settings.items() if key != "num_reference"
     } | options.settings
@@ -83,8 +84,8 @@ def compare_sizes(
     return SizeComparison(model.identity, settings, *ends, tuple(curves))
 
 
-def check_methods(methods: Sequence[str], spec: ModelSpec, task: Task) -> None:
-    """Make sure that every method is known, there once, and can do the task.
+def check_methods(methods: Sequence[Compared], spec: ModelSpec, task: Task) -> None:
+    """Make sure that every method is one, there once, and can do the task.
 
     Raises KCircuitsError if not.
     """
@@ -92,13 +93,18 @@ def check_methods(methods: Sequence[str], spec: ModelSpec, task: Task) -> None:
     if not methods:
         raise KCircuitsError(f"there are no methods to compare; take some of {', '.join(known_names())}")
     check_differences(task)
-    for name in methods:
-        if name not in known_names():
-            raise KCircuitsError(f"a method must be one of {', '.join(known_names())}; got {name!r}")
-        if list(methods).count(name) > 1:
-            raise KCircuitsError(f"the method {name!r} is there twice")
-        if name in METHODS and METHODS[name].scores_all_edges:
-            method_of(name, {}).check(spec, task)
+    names: set[str] = set()
+    for method in (methods,) if isinstance(methods, str) else methods:
+        if not isinstance(method, Method | RandomCircuits):
+            raise KCircuitsError(
+                "a method must be an object such as kcircuits.EapIg() or kcircuits.RandomCircuits(), got "
+                f"{shown(method)}"
+            )
+        if method.name in names:
+            raise KCircuitsError(f"the method {method.name!r} is there twice")
+        names.add(method.name)
+        if isinstance(method, Method):
+            method.check(spec, task)
 
 
 def _reports(

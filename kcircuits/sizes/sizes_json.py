@@ -37,6 +37,8 @@ def checked(document: object) -> dict[str, Any]:
     check_keys("metric", document["metric"], _METRIC)
     for index, method in enumerate(document["methods"]):
         check_keys(f"method {index}", method, _METHOD)
+        if "settings" in method:
+            check_keys(f"method {index}", method, {"settings": (is_object, "an object")})
         for number, point in enumerate(method["points"]):
             check_keys(f"method {index}, point {number}", point, _POINT)
     return document

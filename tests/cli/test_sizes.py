@@ -7,8 +7,9 @@ import json
 import pytest
 
 from kcircuits.data.prompts import read_prompts
+from kcircuits.discovery import Acdc, EapIg, EdgePruning
 from kcircuits.model.loading import load_model
-from kcircuits.sizes import SizeComparison, SizeOptions, compare_sizes, methods
+from kcircuits.sizes import RandomCircuits, SizeComparison, SizeOptions, compare_sizes, methods
 from kcircuits.sizes.size_plot import sizes_svg
 from kcircuits.task import Task
 from tests.cli.test_bad_input import check
@@ -39,14 +40,15 @@ def test_files_are_the_comparison(sizes, worded, prompts_file, tmp_path):
     expected = compare_sizes(
         model,
         Task(prompts, "corrupt", metric="logit-diff"),
-        ["eap-ig-inputs", "acdc", "edge-pruning", "random"],
-        options=SizeOptions((0.1, 0.5, 1.0), (0.5, 0.05), (0.5,), 8, 2, 2, 3),
+        [EapIg(steps=2), Acdc(), EdgePruning(steps=8, seed=3), RandomCircuits(2, seed=3)],
+        options=SizeOptions((0.1, 0.5, 1.0), (0.5, 0.05), (0.5,)),
     )
     assert [(curve.name, curve.points, curve.cpr, curve.cmd) for curve in written.curves] == [
         (curve.name, curve.points, curve.cpr, curve.cmd) for curve in expected.curves
     ]
     given = {"model": str(worded), "prompts": str(prompts_file)}
-    assert written.settings == expected.settings | {"input": given}
+    words = {"steps": 8, "ig_steps": 2, "random_circuits": 2, "seed": 3}
+    assert written.settings == expected.settings | words | {"input": given}
 
 
 def test_table(sizes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kcircuits.data.metrics import reported
-from kcircuits.discovery import Acdc, discover
+from kcircuits.discovery import Acdc, EapIg, discover
 from kcircuits.engine import Engine, measure
 from kcircuits.evaluation import evaluate
 from kcircuits.model.loading import Model, load_model
@@ -14,7 +14,7 @@ from kcircuits.task import Task
 from tests.tasks import random_prompts_of
 
 PROMPTS = random_prompts_of([5, 3, 4])
-OPTIONS = SizeOptions(fractions=(0.2, 0.5), thresholds=(0.5,), random_circuits=1)
+OPTIONS = SizeOptions(fractions=(0.2, 0.5), thresholds=(0.5,))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_no_negative_divergence_in_results(model, rounded_down):
     result = evaluate(model, Task.as_found(circuit, PROMPTS), circuit, random_circuits=1)
     assert set(result.full.metric) == {0}
     assert min(result.full.kl) >= 0
-    sizes = compare_sizes(model, Task(PROMPTS, "corrupt", metric="kl"), ("eap-ig-inputs",), options=OPTIONS)
+    sizes = compare_sizes(model, Task(PROMPTS, "corrupt", metric="kl"), [EapIg()], options=OPTIONS)
     assert sizes.full == 0
 
 

@@ -18,7 +18,7 @@ from kcircuits.engine.needs import flow_workspace
 from kcircuits.model.loading import Model
 from kcircuits.planning import plan
 from kcircuits.runtime.option_fields import option, options_of, words_of
-from kcircuits.sizes import SizeOptions, compare_sizes
+from kcircuits.sizes import SizeOptions, compare_sizes, named_methods
 from kcircuits.task import Task
 from tests.circuits import identity_for
 from tests.models import tiny_spec
@@ -60,8 +60,9 @@ def test_every_surface_knows_a_new_method(model):
     assert circuit.method == "drawn" and circuit.settings["seed"] == 3 and circuit.edges
     planned = plan(model, task, method)
     assert planned.method == "drawn" and planned.least > 0
-    options = SizeOptions(fractions=(0.2, 1.0), seed=3)
-    (curve,) = compare_sizes(model, task, ["drawn"], options=options).curves
+    options = SizeOptions(fractions=(0.2, 1.0))
+    (curve,) = compare_sizes(model, task, named_methods(["drawn"], {"seed": 3}), options=options).curves
+    assert curve.settings == {"seed": 3}
     assert [point.num_edges for point in curve.points][-1] == model.spec.graph.num_edges
 
 

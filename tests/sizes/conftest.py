@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from kcircuits.discovery import Acdc, Eap, EapIg, EdgePruning
 from kcircuits.model.loading import Model, load_model
-from kcircuits.sizes import SizeComparison, SizeOptions, compare_sizes
+from kcircuits.sizes import RandomCircuits, SizeComparison, SizeOptions, compare_sizes
 from kcircuits.task import Task
 from tests.tasks import random_prompts_of
 
 PROMPTS = random_prompts_of([4, 3, 5], seed=21)
-METHODS = ("eap", "acdc", "edge-pruning", "random", "eap-ig-inputs")
-OPTIONS = SizeOptions(
-    fractions=(0.05, 0.2, 1.0),
-    thresholds=(0.5, 0.01),
-    pruning_fractions=(0.1, 0.5),
-    steps=15,
-    ig_steps=2,
-    random_circuits=3,
-    seed=4,
-)
+PRUNING = EdgePruning(steps=15, seed=4)
+METHODS = (Eap(), Acdc(), PRUNING, RandomCircuits(3, seed=4), EapIg(steps=2))
+OPTIONS = SizeOptions(fractions=(0.05, 0.2, 1.0), thresholds=(0.5, 0.01), pruning_fractions=(0.1, 0.5))
 
 
 @pytest.fixture(scope="session")

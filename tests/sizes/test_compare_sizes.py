@@ -7,11 +7,18 @@ from dataclasses import replace
 import pytest
 
 from kcircuits.data.metrics import faithfulness
-from kcircuits.discovery import EdgePruning, attribute, discover
+from kcircuits.discovery import Acdc, Eap, EapIg, EdgePruning, attribute, discover
 from kcircuits.discovery.acdc import THRESHOLD_SHARES
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import evaluate, random_curve, size_curve
-from kcircuits.sizes import MethodProgress, SizeOptions, compare_sizes, methods
+from kcircuits.sizes import (
+    MethodProgress,
+    RandomCircuits,
+    SizeOptions,
+    compare_sizes,
+    methods,
+    named_methods,
+)
 from kcircuits.task import Task
 from tests.circuits import circuit_of
 from tests.experiments import experiment
@@ -30,7 +37,16 @@ def numbers(curve):
 
 
 def test_curves_come_in_the_order_asked_for(comparison):
-    assert tuple(curve.name for curve in comparison.curves) == METHODS
+    assert [curve.name for curve in comparison.curves] == [method.name for method in METHODS]
+
+
+def test_the_options_that_all_circuits_have_in_common_are_recorded(comparison):
+    recorded = {curve.name: curve.settings for curve in comparison.curves}
+    assert recorded["eap"] == {"qk_fix": False, "senders": "auto"}
+    assert recorded["acdc"] == {"absolute": False}  # each circuit has a threshold of its own
+    assert recorded["edge-pruning"] == {"steps": 15, "learning_rate": 0.3, "seed": 4}
+    assert recorded["random"] == {"random_circuits": 3, "seed": 4}
+    assert recorded["eap-ig-inputs"]["ig_steps"] == 2
 
 
 @pytest.mark.parametrize(("name", "own"), [("eap", {}), ("eap-ig-inputs", {"ig_steps": 2})])
@@ -89,17 +105,18 @@ def test_each_search_is_a_point(model, comparison, name, searches):
 
 
 def test_thresholds_follow_the_range_of_the_metric(model):
-    comparison = compare_sizes(model, Task(PROMPTS, "zero"), ["acdc"])
+    comparison = compare_sizes(model, Task(PROMPTS, "zero"), [Acdc()])
     span = abs(comparison.empty - comparison.full)
     points = comparison.curves[0].points
     assert [point.threshold for point in points] == pytest.approx([x * span for x in THRESHOLD_SHARES])
 
 
 def test_a_size_through_which_no_path_leads_is_an_empty_circuit(model):
-    options = replace(OPTIONS, pruning_fractions=(0.005,), steps=1)  # less than one edge, so one is asked for
+    options = replace(OPTIONS, pruning_fractions=(0.005,))  # less than one edge, so one is asked for
     with pytest.raises(KCircuitsError, match="nothing is left"):
         discover(model, Task(PROMPTS, "corrupt"), EdgePruning(top_n=1, steps=1, seed=4))
-    (curve,) = compare_sizes(model, Task(PROMPTS, "corrupt"), ["edge-pruning"], options=options).curves
+    method = EdgePruning(steps=1, seed=4)
+    (curve,) = compare_sizes(model, Task(PROMPTS, "corrupt"), [method], options=options).curves
     assert numbers(curve) == ([0], [0.0])
 
 
@@ -110,8 +127,9 @@ def test_how_it_is_measured(model, tiny_folder, fold):
     gpt2 = load_model(tiny_folder("gpt2"))
     how = {"ablation": "mean", "metric": "logit-diff", "fold_value_biases": fold, "keep_positions": True}
     reference = PROMPTS[:1]
-    options = SizeOptions(fractions=(0.1, 1.0), random_circuits=2)
-    made = compare_sizes(gpt2, Task(PROMPTS, reference=reference, **how), ["eap", "random"], options=options)
+    options = SizeOptions(fractions=(0.1, 1.0))
+    task = Task(PROMPTS, reference=reference, **how)
+    made = compare_sizes(gpt2, task, [Eap(), RandomCircuits(2)], options=options)
     scores = attribute(gpt2, *experiment(PROMPTS, "eap", default="corrupt", reference=reference, **how))
     expected = size_curve(
         gpt2, Task.as_found(scores, PROMPTS, reference=reference), scores, fractions=(0.1, 1.0)
@@ -129,9 +147,8 @@ def test_how_it_is_measured(model, tiny_folder, fold):
 
 def test_progress_rises_to_the_end(model):
     seen: list[MethodProgress] = []
-    compare_sizes(
-        model, Task(PROMPTS, "corrupt"), ["random", "acdc", "eap"], options=OPTIONS, progress=seen.append
-    )
+    compared = [RandomCircuits(), Acdc(), Eap()]
+    compare_sizes(model, Task(PROMPTS, "corrupt"), compared, options=OPTIONS, progress=seen.append)
     shares = [done.share for done in seen]
     assert shares[0] == 0
     assert shares == sorted(shares)
@@ -142,30 +159,42 @@ def test_progress_rises_to_the_end(model):
 
 
 @pytest.mark.parametrize(
-    ("names", "how", "message"),
+    ("compared", "how", "message"),
     [
         ([], {}, "there are no methods to compare"),
-        (["magic"], {}, "a method must be one of acdc, .*, random; got 'magic'"),
-        (["eap", "eap"], {}, "the method 'eap' is there twice"),
-        (["random", "eap"], {"metric": "kl"}, "eap cannot use the metric kl"),
-        (["random"], {"ablation": "noise"}, "ablation must be one of"),
-        (["random"], {"memory": "lots"}, "memory must be"),
+        (["magic"], {}, r"a method must be an object such as kcircuits\.EapIg\(\) or .*, got 'magic'"),
+        ("eap", {}, "a method must be an object such as .*, got 'eap'"),
+        ([Eap], {}, "a method must be an object such as .*, got <class"),
+        ([EapIg(2), EapIg(3)], {}, "the method 'eap-ig-inputs' is there twice"),
+        ([RandomCircuits(), Eap()], {"task": Task(PROMPTS, metric="kl")}, "eap cannot use the metric kl"),
+        ([RandomCircuits()], {"memory": "lots"}, "memory must be"),
+        ([RandomCircuits()], {"task": PROMPTS}, "task must be a Task, got"),
     ],
 )
-def test_bad_input(model, monkeypatch, names, how, message):
+def test_bad_input(model, monkeypatch, compared, how, message):
     monkeypatch.setattr(methods, "random_curve", lambda *_, **__: pytest.fail("work has begun"))
     with pytest.raises(KCircuitsError, match=message):
-        memory = how.pop("memory", None)
-        compare_sizes(model, Task(PROMPTS, **({"ablation": "corrupt"} | how)), names, memory=memory)
+        compare_sizes(model, how.get("task", Task(PROMPTS)), compared, memory=how.get("memory"))
+
+
+def test_methods_by_name_have_those_of_the_options_that_are_theirs():
+    given = {"steps": 7, "ig_steps": 2, "random_circuits": 4, "seed": 3}
+    names = ["random", "eap-ig-inputs", "edge-pruning", "eap", "acdc"]
+    expected = (RandomCircuits(4, 3), EapIg(steps=2), EdgePruning(steps=7, seed=3), Eap(), Acdc())
+    assert named_methods(names, given) == expected
+    with pytest.raises(KCircuitsError, match=r"a method must be one of acdc, .*, random; got 'magic'"):
+        named_methods(["magic"], given)
+    with pytest.raises(KCircuitsError, match="steps must be a whole number"):
+        named_methods(["eap"], {"steps": 0})
 
 
 def test_without_a_range_there_is_nothing_to_compare(model):
     one_token = random_prompts_of([1])  # its mean is what is there already
     with pytest.raises(KCircuitsError, match="ablating every edge leaves the metric kl at"):
-        compare_sizes(model, Task(one_token, "mean", metric="kl"), ["random", "acdc"])
+        compare_sizes(model, Task(one_token, "mean", metric="kl"), [RandomCircuits(), Acdc()])
     same = [replace(prompt, corrupt_ids=prompt.clean_ids) for prompt in PROMPTS]
     with pytest.raises(KCircuitsError, match="every corrupt prompt is the same as its clean prompt"):
-        compare_sizes(model, Task(same, "corrupt"), ["random", "acdc"])
+        compare_sizes(model, Task(same, "corrupt"), [RandomCircuits(), Acdc()])
 
 
 @pytest.mark.parametrize(
@@ -179,12 +208,21 @@ def test_without_a_range_there_is_nothing_to_compare(model):
         ({"thresholds": ()}, "thresholds must be numbers"),
         ({"thresholds": (0.1, -1)}, "thresholds must be numbers"),
         ({"thresholds": (float("nan"),)}, "thresholds must be numbers"),
-        ({"steps": 0}, "steps must be a whole number, at least 1"),
-        ({"ig_steps": 1.5}, "ig_steps must be a whole number"),
-        ({"random_circuits": 0}, "random_circuits must be a whole number, at least 1"),
-        ({"seed": -1}, "seed must be a whole number, at least 0"),
     ],
 )
 def test_bad_options(options, message):
     with pytest.raises(KCircuitsError, match=message):
         SizeOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"count": 0}, "the number of random_circuits must be a whole number, at least 1; got 0"),
+        ({"count": 2.0}, "the number of random_circuits must be a whole number"),
+        ({"seed": -1}, "seed must be a whole number, at least 0; got -1"),
+    ],
+)
+def test_bad_random_circuits(options, message):
+    with pytest.raises(KCircuitsError, match=message):
+        RandomCircuits(**options)

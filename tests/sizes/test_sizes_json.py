@@ -14,7 +14,7 @@ from kcircuits.sizes import MethodCurve, Point, SizeComparison
 
 MODEL = {"name": "tiny", "num_layers": 1, "num_heads": 1, "num_kv_heads": 1}
 CURVES = (
-    MethodCurve("eap", (Point(2, 0.5), Point(4, 0.75)), 0.1, 0.5, 0.25),
+    MethodCurve("eap", (Point(2, 0.5), Point(4, 0.75)), 0.1, 0.5, 0.25, {"qk_fix": True}),
     MethodCurve("acdc", (Point(3, 0.7, threshold=0.01),), 2.5, None, None),
     MethodCurve("random", (Point(2, 0.0, (-0.1, 0.2)),), None, None, None),
 )
@@ -37,6 +37,13 @@ def test_round_trip(path):
 def test_a_real_comparison(path, comparison):
     comparison.save(path)
     assert SizeComparison.load(path) == comparison
+
+
+def test_files_without_the_methods_options_are_read(path):
+    document = COMPARISON.to_json()
+    for method in document["methods"]:
+        del method["settings"]
+    assert [curve.settings for curve in SizeComparison.from_json(document).curves] == [{}, {}, {}]
 
 
 def changed(keys, value):
@@ -64,6 +71,7 @@ def changed(keys, value):
         (["methods", 1, "name"], "", "method 1: 'name' must be a name"),
         (["methods", 1, "name"], "x" * 61, "method 1: 'name' must be a name"),
         (["methods", 0, "seconds"], "fast", "method 0: 'seconds' must be a number or null"),
+        (["methods", 0, "settings"], [], "method 0: 'settings' must be an object"),
         (["methods", 0, "points", 1, "num_edges"], 1.5, "method 0, point 1: 'num_edges' must be a whole"),
         (["methods", 0, "points", 1, "num_edges"], 10**9, "'eap' has a circuit of 1,000,000,000 edges"),
         (["methods", 0, "points", 1, "faithfulness"], None, "'faithfulness' must be a number, got None"),
