@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -235,7 +235,8 @@ def made_prompts(
     given
         One for each prompt: a tuple (clean, answer) or (clean, answer, corrupt) of texts; a dict with the
         keys of a prompt file (`read_prompts`), text or ids; or a `Prompt`, which is checked against the
-        model.
+        model. Where a tuple's corrupt text is the clean text of another prompt here, that prompt's answer is
+        the wrong answer, as of a relation's facts.
     tokenizer, vocab_size, max_positions, allow_multi_token
         As for `read_prompts`.
 
@@ -248,8 +249,9 @@ def made_prompts(
         raise KCircuitsError(
             f"prompts must be a list, got {shown(given)}: write model.prompts([(text, answer), …])"
         )
-    made = []
+    made, tuples = [], []
     for number, each in enumerate(given, start=1):
+        tuples.append(isinstance(each, tuple | list))
         with naming(f"prompt {number}"):
             if isinstance(each, Prompt):
                 check_fits(each, vocab_size, max_positions)
@@ -259,7 +261,17 @@ def made_prompts(
                 made.append(_made(record, tokenizer, vocab_size, max_positions, allow_multi_token))
     if not made:
         raise KCircuitsError("there are no prompts")
-    return tuple(made)
+    answers = {prompt.clean_ids: prompt.answer_id for prompt in made}
+    return tuple(
+        _with_partner(prompt, answers) if is_tuple else prompt
+        for prompt, is_tuple in zip(made, tuples, strict=True)
+    )
+
+
+def _with_partner(prompt: Prompt, answers: Mapping[tuple[int, ...], int]) -> Prompt:
+    """With the answer to its corrupt prompt, where it is known and another one, as the wrong answer."""
+    wrong = None if prompt.corrupt_ids is None else answers.get(prompt.corrupt_ids)
+    return prompt if wrong in (None, prompt.answer_id) else replace(prompt, wrong_id=wrong)
 
 
 def _as_record(given: object) -> dict[str, Any]:

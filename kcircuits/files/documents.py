@@ -164,7 +164,7 @@ def check_format(value: object, expected: str, what: str) -> None:
 
 def shown(value: object) -> str:
     """`repr` on one line, shortened for error messages."""
-    text = repr(value)
+    text = repr(value).replace("\n", " ")
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

@@ -116,7 +116,8 @@ class Model:
         ----------
         given
             One for each prompt: a tuple (clean, answer) or (clean, answer, corrupt) of texts, or a dict with
-            the keys of a prompt file, text or ids.
+            the keys of a prompt file, text or ids. Where a tuple's corrupt text is the clean text of another
+            prompt here, that prompt's answer is the wrong answer.
         allow_multi_token
             Take the first token of an answer that has several, rather than raise.
 

@@ -11,9 +11,10 @@ import numpy as np
 from kcircuits.data.metrics import faithfulness, reported
 from kcircuits.discovery import Eap, EapIg, Method, Progress, ProgressCallback, Steps
 from kcircuits.discovery.by_scores import check_differences
-from kcircuits.engine import check_all_fit, measure
+from kcircuits.engine import measure
 from kcircuits.engine.needs import for_circuits, for_method
 from kcircuits.errors import KCircuitsError
+from kcircuits.evaluation.prepare import prepared
 from kcircuits.files.documents import shown
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
@@ -61,8 +62,7 @@ def compare_sizes(
     """
     options = options or SizeOptions()
     check_methods(methods, model.spec, task)
-    check_all_fit(model.spec, (*task.prompts, *task.reference))
-    spec = task.changed(model.spec)
+    spec = prepared(model, task)
     needs = [for_method(method, spec, task) for method in methods if isinstance(method, Method)]
     budget = budget_for(memory, [for_circuits(spec, task), *needs])
     both = np.stack([spec.graph.valid, np.zeros_like(spec.graph.valid)])

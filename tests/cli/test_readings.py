@@ -199,6 +199,25 @@ def test_roles_without_a_circuit(kcircuits, of_relation, prompts_file):
     assert "prompt 1 has none" in done.err
 
 
+def test_a_rank_limit(kcircuits, of_relation):
+    command = ("behaviour", "hallucination", *of_relation)
+    every = kcircuits(*command, "--json").json
+    ranks = [prompt["runs"]["right"]["rank"][-1] for prompt in every["prompts"]]
+    limit = int(min(ranks))
+    beyond = sum(rank > limit for rank in ranks)
+    assert 0 < beyond < len(ranks)
+    document = kcircuits(*command, "--rank-limit", limit, "--json").json
+    assert len(document["prompts"]) == len(ranks) - beyond
+    assert (document["settings"]["rank_limit"], document["settings"]["beyond_rank_limit"]) == (limit, beyond)
+    assert document["settings"]["input"]["rank_limit"] == limit
+    first = kcircuits(*command, "--rank-limit", limit).out.splitlines()[0]
+    assert first.startswith(f"errors: {len(ranks) - beyond} of {every['settings']['num_prompts']} prompts; ")
+    assert first.endswith(f"left out, as the right answer's rank is above {limit}")
+    done = kcircuits(*command, "--rank-limit", 0)
+    assert (done.status, done.out) == (2, "")
+    assert "--rank-limit" in done.err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcircuits.data.prompts import Prompt, batch, read_prompts, tokenise
+from kcircuits.data.prompts import Prompt, batch, made_prompts, read_prompts, tokenise
 from kcircuits.errors import KCircuitsError
 from tests.data.tiny_tokenizers import word_tokenizer
 from tests.shared import shared_path
@@ -240,3 +240,19 @@ def test_the_demo_model_tokenises_as_the_golden_file_says(demo):
     assert list(prompt.clean_ids) == golden["clean_ids"] == [504, 5326, 1789, 282, 4649, 314]
     assert prompt.answer_id == golden["answer_id"] == 3432
     assert prompt.subject == (4, 5)
+
+
+def test_the_answer_to_the_corrupt_prompt_is_the_wrong_one():
+    pairs = [
+        ("a b", "c", "b a"),
+        ("b a", "d", "a b"),
+        ("a a", "c", "b b"),  # whose answer is not known
+        ("b", "d"),
+        {"clean": "a b", "answer": "c", "corrupt": "b a"},  # says what it has
+    ]
+    made = made_prompts(pairs, word_tokenizer("a b c d"), **BOUNDS)
+    c, d = made[0].answer_id, made[1].answer_id
+    assert c != d
+    assert [prompt.wrong_id for prompt in made] == [d, c, None, None, None]
+    same = made_prompts([("a b", "c", "b a"), ("b a", "c", "a b")], word_tokenizer("a b c d"), **BOUNDS)
+    assert [prompt.wrong_id for prompt in same] == [None, None]

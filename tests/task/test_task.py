@@ -10,6 +10,8 @@ import pytest
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import load_model
 from kcircuits.task import Task
+from tests.analysis.models import model_of
+from tests.data.tiny_tokenizers import word_tokenizer
 from tests.tasks import random_prompts_of
 
 FULL = random_prompts_of([4, 2])
@@ -86,3 +88,39 @@ def test_from_a_file(tiny_folder, tmp_path):
     task = Task.from_file(model, file, metric="kl")
     assert task == Task(tuple(replace(prompt, wrong_id=None) for prompt in FULL), metric="kl")
     assert (task.ablation, task.metric) == ("corrupt", "kl")
+
+
+def test_from_a_relation(tmp_path):
+    """Facts in the relation's order, each with another one as its partner."""
+    model = replace(
+        model_of("llama_gqa"), tokenizer=word_tokenizer("In they speak France French Spain Spanish")
+    )
+    facts = {
+        "France": "French",
+        "Spain": "Spanish",
+        "Peru": "Quechua",
+    }  # the last is no word of the tokenizer
+    relation = {
+        "name": "language",
+        "prompt_templates": ["In {} they speak", "{} they speak In"],
+        "samples": [{"subject": subject, "object": answer} for subject, answer in facts.items()],
+    }
+    file = tmp_path / "relation.json"
+    file.write_text(json.dumps(relation))
+    task = Task.from_relation(model, file, template=1, metric="logit-diff")
+    pairs = [
+        ("France they speak In", "French", "Spain they speak In"),
+        ("Spain they speak In", "Spanish", "France they speak In"),
+    ]
+    expected = [
+        model.prompt(*pair, wrong, text.split()[0])
+        for pair, wrong, (text, *_) in zip(pairs, ("Spanish", "French"), pairs, strict=True)
+    ]
+    assert task == Task(expected, "corrupt", "logit-diff")
+    assert Task.from_relation(model, file, template=1, limit=1) == Task(expected[:1])
+    shuffled = {Task.from_relation(model, file, limit=1, shuffle_seed=seed).prompts for seed in range(8)}
+    assert len(shuffled) == 2
+    with pytest.raises(KCircuitsError, match="limit must be a whole number from 1 on, got 0"):
+        Task.from_relation(model, file, limit=0)
+    with pytest.raises(KCircuitsError, match="no relation 'planets'"):
+        Task.from_relation(model, "planets")
