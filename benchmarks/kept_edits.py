@@ -11,11 +11,11 @@ from pathlib import Path
 from rich.progress import track
 
 import kcircuits
-from kcircuits.editing.edit import EditedModel, edit_each, on, tokenised, written
+from kcircuits.editing.edit import EditedModel, edit_each, select_values, tokenise_edits, write_values
 from kcircuits.editing.measures import GENERATED, EditMeasures, measure_edit
 from kcircuits.editing.methods import FineTuning, Memit, Method, Rome
 from kcircuits.editing.second_moment import SecondMoment, second_moment
-from kcircuits.editing.values import Values, optimised_values
+from kcircuits.editing.values import Values, optimise_values
 from kcircuits.files.writing import write_atomically
 
 KEPT = Path(__file__).resolve().parents[1] / "out" / "editing"
@@ -68,18 +68,18 @@ class KeptEdits:
     ) -> list[EditedModel | str]:
         """As `edit_each`, with values of the same layer optimised once for all methods that write them."""
         spec = self.model.spec
-        edits = tokenised(self.model, requests, method, PREFIXES, SEED)
+        edits = tokenise_edits(self.model, requests, method, PREFIXES, SEED)
         layer = method.layers(len(spec.layers))[-1]
         key = repr((layer, method.value, requests))
         if key not in self._values:
-            self._values[key] = optimised_values(spec, edits, layer, method.value)
+            self._values[key] = optimise_values(spec, edits, layer, method.value)
         values = self._values[key]
         return [
             values.failed[n]
             if n in values.failed
             else EditedModel(
                 self.model,
-                written(spec, [edits[n]], on(values, [n]), method, self._moment),
+                write_values(spec, [edits[n]], select_values(values, [n]), method, self._moment),
                 (request,),
                 {},
             )
