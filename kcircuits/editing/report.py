@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from kcircuits.analysis.checks import LISTED, checked_document, numbers
+from kcircuits.analysis.checks import LISTED, check_document, numbers
 from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import count_of, name_of, printable
 from kcircuits.editing.measures import EditMeasures, mean_measures
@@ -137,7 +137,7 @@ class EditReport(Result):
         The requests have the texts that the document has: no paraphrases, neighbours and other questions.
         Raises KCircuitsError if it is anything else.
         """
-        given = checked_document(document, cls.WHAT, FORMAT, _DOCUMENT)
+        given = check_document(document, cls.WHAT, FORMAT, _DOCUMENT)
         check_keys("settings", given["settings"], {"method": _TEXT})
         edits = [_check_edit(f"edit {n}", edit) for n, edit in enumerate(given["edits"])]
         pair, left_out = given["perplexity"], given.get("left_out", [])

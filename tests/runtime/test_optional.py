@@ -44,7 +44,7 @@ USES = {
     ),
     "read_yaml": ("yaml", "sweep files", "open('a.yaml', 'w').write('a: 1'); read_yaml('a.yaml')"),
     "schema": ("pyarrow", "tables of sweeps", "schema({'key': str})"),
-    "ray": ("ray", "sweeps on a cluster", "connected('local', 1).__enter__()"),
+    "ray": ("ray", "sweeps on a cluster", "connect('local', 1).__enter__()"),
 }
 SET_UP = """
 import kcircuits

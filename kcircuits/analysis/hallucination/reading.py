@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from kcircuits.analysis.direct_logit_attribution import direct_logits
-from kcircuits.analysis.hallucination.continuations import told_apart
+from kcircuits.analysis.hallucination.continuations import separate_continuations
 from kcircuits.analysis.hallucination.results import (
     AnswerCurve,
     Decision,
@@ -72,7 +72,7 @@ def hallucinations(
         for prompt, top in zip(given, tops, strict=True)
         if prompt.wrong_id is not None or top != prompt.answer_id
     ]
-    errors, words = told_apart(model.tokenizer, errors, own)
+    errors, words = separate_continuations(model.tokenizer, errors, own)
     found = _explain(model, errors, budget) if errors else []
     if not found:
         instead = (
