@@ -53,7 +53,7 @@ from kcircuits.graph import Graph
 from kcircuits.interop.graphml import write_graphml
 from kcircuits.circuit.drawing import draw, to_dot
 from kcircuits.display.figures import save_figure
-from kcircuits.sweeps.ray_cluster import connected
+from kcircuits.sweeps.ray_cluster import connect
 from kcircuits.sweeps.summary import schema
 from kcircuits.sweeps.yaml_file import read_yaml
 from tests.circuits import circuit_of
