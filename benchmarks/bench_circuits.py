@@ -41,7 +41,7 @@ Read = tuple[Tensor, Tensor, Tensor]
 T = TypeVar("T")
 
 
-def timed(run: Callable[[], T]) -> tuple[T, float]:
+def time_call(run: Callable[[], T]) -> tuple[T, float]:
     start = perf_counter()
     result = run()
     return result, perf_counter() - start
@@ -54,7 +54,7 @@ def circuits(spec: ModelSpec, prompts: tuple[Prompt, ...], plain: Plain, size: i
     task, budget = Task(prompts, "zero", "nll"), memory_bytes(None)
     measure(spec, task, masks[:10], budget)
     times = forward_times(plain)
-    values, seconds = timed(lambda: measure(spec, task, masks, budget))
+    values, seconds = time_call(lambda: measure(spec, task, masks, budget))
     times += forward_times(plain)
     alone = [measure(spec, task, masks[i : i + 1], budget)[0] for i in range(CHECKED)]
     if not np.allclose(values[:CHECKED], alone, atol=1e-3):
@@ -71,7 +71,7 @@ def circuits(spec: ModelSpec, prompts: tuple[Prompt, ...], plain: Plain, size: i
     }
 
 
-def fused(spec: ModelSpec, outputs: Tensor, answer: int) -> Read:
+def read_fused(spec: ModelSpec, outputs: Tensor, answer: int) -> Read:
     """The answer's logit and rank and the top tokens of all nodes at all positions; outputs [nodes, T, D]."""
     rows = outputs.flatten(0, 1)
     read = vocab_readout(
@@ -86,7 +86,7 @@ def fused(spec: ModelSpec, outputs: Tensor, answer: int) -> Read:
     return read.target_logits, read.ranks, read.topk_ids
 
 
-def obvious(spec: ModelSpec, outputs: Tensor, answer: int) -> Read:
+def read_by_loop(spec: ModelSpec, outputs: Tensor, answer: int) -> Read:
     """The same, node by node."""
     found: list[Read] = []
     for output in outputs:
@@ -115,9 +115,9 @@ def nodes(spec: ModelSpec, prompts: tuple[Prompt, ...], plain: Plain) -> dict[st
         seconds: dict[str, list[float]] = {"fused": [], "loop": [], "forward": []}
         for _ in range(ROUNDS + 1):
             seconds["forward"].append(statistics.median(forward_times(plain)))
-            ours, once = timed(lambda: fused(spec, outputs, prompts[0].answer_id))
+            ours, once = time_call(lambda: read_fused(spec, outputs, prompts[0].answer_id))
             seconds["fused"].append(once)
-            theirs, once = timed(lambda: obvious(spec, outputs, prompts[0].answer_id))
+            theirs, once = time_call(lambda: read_by_loop(spec, outputs, prompts[0].answer_id))
             seconds["loop"].append(once)
             check_agreement(ours, theirs)
     medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}

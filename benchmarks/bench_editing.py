@@ -27,16 +27,16 @@ def main() -> None:
     requests = editable_facts(model)[:EDITS]
     moment = second_moment(model, LAYER)
 
-    def made(some: list[kcircuits.EditRequest]) -> list[EditedModel | str]:
+    def make_edits(some: list[kcircuits.EditRequest]) -> list[EditedModel | str]:
         return edit_each(model, some, Rome(layer=LAYER), moments=lambda _: moment)
 
     batched, looped = [], []
     for _ in range(RUNS):
         start = perf_counter()
-        together = made(requests)
+        together = make_edits(requests)
         batched.append(perf_counter() - start)
         start = perf_counter()
-        alone = [made([request])[0] for request in requests]
+        alone = [make_edits([request])[0] for request in requests]
         looped.append(perf_counter() - start)
     name = f"layers.{LAYER}.mlp.w_down"
     differences = []

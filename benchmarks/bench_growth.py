@@ -48,7 +48,7 @@ class Point:
     threads: int | None = None
 
 
-def widened(width: int) -> Shape:
+def widen(width: int) -> Shape:
     """BASE with heads of another width."""
     return replace(BASE, head_dim=width // BASE.heads, hidden=11 * width // 4)
 
@@ -67,7 +67,7 @@ AXES: dict[str, tuple[Point, ...]] = {
     "heads (same width)": tuple(
         Point(n, replace(BASE, heads=n, kv_heads=n, head_dim=512 // n)) for n in (4, 8, 16, 32)
     ),
-    "width (same heads)": tuple(Point(n, widened(n)) for n in (256, 512, 1024, 2048)),
+    "width (same heads)": tuple(Point(n, widen(n)) for n in (256, 512, 1024, 2048)),
 }  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def random_masks(graph: Graph, density: float) -> np.ndarray:
     return graph.valid & (chance < density)
 
 
-def timed(name: str, spec: ModelSpec, task: Task, point: Point) -> dict[str, Any]:
+def time_method(name: str, spec: ModelSpec, task: Task, point: Point) -> dict[str, Any]:
     """Median seconds of a method; a long run is not repeated."""
     seconds: list[float] = []
     while True:
@@ -126,7 +126,7 @@ def timed(name: str, spec: ModelSpec, task: Task, point: Point) -> dict[str, Any
     return {"seconds": statistics.median(seconds), "runs": len(seconds), **facts}
 
 
-def along(axis: str) -> dict[str, list[dict[str, Any]]]:
+def measure_axis(axis: str) -> dict[str, list[dict[str, Any]]]:
     """Every method at every point of an axis."""
     results: dict[str, list[dict[str, Any]]] = {
         name: [] for name in METHODS if (axis, name) not in NOT_MEASURED
@@ -139,7 +139,7 @@ def along(axis: str) -> dict[str, list[dict[str, Any]]]:
         prompts = random_prompts(point.prompts, point.length, point.shape.vocabulary)
         task = Task(prompts, "corrupt", "logit-diff")
         for name, rows in results.items():
-            facts = timed(name, spec, task, point)
+            facts = time_method(name, spec, task, point)
             size = max(1, facts["edges"]) if axis == "edges kept" else point.size
             rows.append({"size": size, **facts})
         torch.set_num_threads(threads)
@@ -185,7 +185,7 @@ def main() -> None:
     for axis in options.axes:
         print(f"{axis}:", flush=True)
         measured[axis] = {
-            name: {"points": rows, "exponents": exponents(rows)} for name, rows in along(axis).items()
+            name: {"points": rows, "exponents": exponents(rows)} for name, rows in measure_axis(axis).items()
         }
         for name, result in measured[axis].items():
             print(f"  {name:>14}: exponents {result['exponents']}", flush=True)

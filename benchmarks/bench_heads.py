@@ -31,7 +31,7 @@ LOOPED = 12
 TARGET = 10
 
 
-def timed(read: Callable[[], Any]) -> tuple[Any, float, int]:
+def time_call(read: Callable[[], Any]) -> tuple[Any, float, int]:
     """A function's result, its seconds, and the bytes that it needed above what was held before."""
 
     def run() -> tuple[Any, float]:
@@ -59,7 +59,7 @@ def prompts_of(model: kcircuits.Model) -> tuple[Prompt, ...]:
     return tuple(made[:PROMPTS])
 
 
-def obvious(
+def read_by_loop(
     unembedding: Unembedding, senders: Tensor, nodes: Tensor, targets: Tensor
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Node by node: the target's logit above the mean and rank, and the top tokens, of a full sort."""
@@ -101,9 +101,9 @@ def main() -> None:
     some = nodes[torch.linspace(0, len(nodes) - 1, LOOPED).long()]
     unembedding = Unembedding.of(spec)
     with torch.inference_mode():
-        obvious(unembedding, senders, some[:1], targets)
-        read, seconds, peak = timed(lambda: read_nodes(unembedding, senders, nodes, targets, TOP))
-        looped, loop, loop_peak = timed(lambda: obvious(unembedding, senders, some, targets))
+        read_by_loop(unembedding, senders, some[:1], targets)
+        read, seconds, peak = time_call(lambda: read_nodes(unembedding, senders, nodes, targets, TOP))
+        looped, loop, loop_peak = time_call(lambda: read_by_loop(unembedding, senders, some, targets))
     check_agreement(read, some, looped)
     scaled = loop / len(some) * len(nodes)
     results = {

@@ -43,7 +43,7 @@ def run(case: Case, pythons: dict[str, Path], threads: int) -> dict[str, Any]:
     for number in range(case.rounds):
         for entrant, worker, results in zip(case.entrants, workers, done, strict=True):
             results.append(entrant.run(worker, number, case.rounds))
-            said = f"{entrant.tool}, {entrant.method}: {_said(results[-1])}"
+            said = f"{entrant.tool}, {entrant.method}: {_time_text(results[-1])}"
             print(f"  round {number + 1} of {case.rounds}: {said}", flush=True)
     ours = done[0][0]
     rows = [
@@ -67,7 +67,7 @@ def run(case: Case, pythons: dict[str, Path], threads: int) -> dict[str, Any]:
     }
 
 
-def _said(result: dict[str, Any]) -> str:
+def _time_text(result: dict[str, Any]) -> str:
     if "seconds" in result:
         return f"{result['seconds']:.3f} s"
     return f"{statistics.fmean(result['each']):.4f} s a test"

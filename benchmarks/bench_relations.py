@@ -71,14 +71,14 @@ def parameters_of(spec: ModelSpec) -> int:
     return sum(layers) + spec.unembedding.numel()
 
 
-def said(update: Update) -> None:
+def print_update(update: Update) -> None:
     if update.status != "running":
         print(f"{update.done} of {update.total} {update.status}: {update.title} ({update.seconds:.1f} s)")
 
 
-def measured_sweep(document: dict[str, Any], out: Path) -> tuple[list[Job], dict[str, Any]]:
+def measure_sweep(document: dict[str, Any], out: Path) -> tuple[list[Job], dict[str, Any]]:
     """Do the sweep, and say what it took by method."""
-    result = kcircuits.sweep(document, out, workers=1, threads=1, progress=said)
+    result = kcircuits.sweep(document, out, workers=1, threads=1, progress=print_update)
     text, grid = read_sweep(document)
     jobs = list(expand(grid, text, Store(out).parts, keep=False).jobs.values())
     refused = {row["relation"] for row in result.rows if row["status"] == "failed"}
@@ -96,11 +96,11 @@ def measured_sweep(document: dict[str, Any], out: Path) -> tuple[list[Job], dict
     return jobs, found
 
 
-def measured_scores(
+def measure_scores(
     spec: ModelSpec, all_prompts: Sequence[tuple[Prompt, ...]], chosen: Iterable[int]
 ) -> dict[str, Any]:
     """Seconds of EAP-IG on some relations' prompts, and in proportion to the tokens on all."""
-    measured = [fitted(all_prompts[number], spec.vocab_size) for number in chosen]
+    measured = [fit_vocabulary(all_prompts[number], spec.vocab_size) for number in chosen]
     options = {name: value for name, value in IG.items() if name != "method"}
     method, selection = method_and_selection(IG["method"], options)
     start = perf_counter()
@@ -116,7 +116,7 @@ def measured_scores(
     }
 
 
-def fitted(prompts: tuple[Prompt, ...], vocabulary: int) -> tuple[Prompt, ...]:
+def fit_vocabulary(prompts: tuple[Prompt, ...], vocabulary: int) -> tuple[Prompt, ...]:
     """The prompts with ids that a model of another vocabulary has; random weights do not mind which."""
 
     def fit(ids: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/relations"), help="of the sweep [%(default)s]")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    jobs, small = measured_sweep(document_of(given.relations), given.out)
+    jobs, small = measure_sweep(document_of(given.relations), given.out)
     all_prompts = [job.search.task.prompts for job in jobs if job.search.method.name == IG["method"]]
     by_length = sorted(range(len(all_prompts)), key=lambda number: tokens_of(all_prompts[number]))
     spec = kcircuits.load_model("demo").spec
@@ -167,7 +167,7 @@ def main() -> None:
         ):
             larger = make()
             chosen = [by_length[int(part * len(by_length))] for part in share]
-            scores = measured_scores(larger, all_prompts, chosen)
+            scores = measure_scores(larger, all_prompts, chosen)
             sizes = parameters_of(larger), len(larger.graph.senders)
             seconds = small["acdc"]["seconds"] * sizes[0] / base[0] * sizes[1] / base[1]
             row = {"model": name, "parameters": sizes[0], "senders": sizes[1], "relations": len(all_prompts)}

@@ -11,11 +11,11 @@ from pathlib import Path
 from rich.progress import track
 
 import kcircuits
-from kcircuits.editing.edit import EditedModel, edit_each, on, tokenised, written
+from kcircuits.editing.edit import EditedModel, edit_each, select_values, tokenise_edits, write_values
 from kcircuits.editing.measures import GENERATED, EditMeasures, measure_edit
 from kcircuits.editing.methods import FineTuning, Memit, Method, Rome
 from kcircuits.editing.second_moment import SecondMoment, second_moment
-from kcircuits.editing.values import Values, optimised_values
+from kcircuits.editing.values import Values, optimise_values
 from kcircuits.files.writing import write_atomically
 
 KEPT = Path(__file__).resolve().parents[1] / "out" / "editing"
@@ -32,54 +32,56 @@ class KeptEdits:
         self._moments: dict[int, SecondMoment] = {}
         self._values: dict[str, Values] = {}
 
-    def measured(
+    def measure(
         self, title: str, method: Method, requests: Sequence[kcircuits.EditRequest], *, fluency: bool = False
     ) -> list[EditMeasures | None]:
         """Measures of every edit, from an earlier run or a new one; None where the edit failed."""
         missing = [request for request in requests if self._kept(method, request, fluency) is None]
         for first in track(range(0, len(missing), BATCH), title, disable=not missing):
             some = missing[first : first + BATCH]
-            for request, edited in zip(some, self._made(method, some), strict=True):
+            for request, edited in zip(some, self._make_edits(method, some), strict=True):
                 self._keep(method, request, edited, fluency)
         paths = [self._kept(method, request, fluency) for request in requests]
         found = [json.loads(path.read_text()) for path in paths if path is not None]
         return [None if each is None else EditMeasures(**each) for each in found]
 
-    def measured_each(
+    def measure_each(
         self, title: str, methods: Sequence[Method], requests: Sequence[kcircuits.EditRequest]
     ) -> list[EditMeasures | None]:
-        """`measured`, every request with a method of its own."""
+        """`measure`, every request with a method of its own."""
         groups: dict[str, list[int]] = {}
         for number, method in enumerate(methods):
             groups.setdefault(repr(method), []).append(number)
         found: dict[int, EditMeasures | None] = {}
         for numbers in groups.values():
-            some = self.measured(title, methods[numbers[0]], [requests[n] for n in numbers])
+            some = self.measure(title, methods[numbers[0]], [requests[n] for n in numbers])
             found.update(zip(numbers, some, strict=True))
         return [found[number] for number in range(len(requests))]
 
-    def _made(self, method: Method, requests: Sequence[kcircuits.EditRequest]) -> Sequence[EditedModel | str]:
+    def _make_edits(
+        self, method: Method, requests: Sequence[kcircuits.EditRequest]
+    ) -> Sequence[EditedModel | str]:
         if isinstance(method, FineTuning):
             return edit_each(self.model, requests, method)
-        return self._with_values(method, requests)
+        return self._write_values(method, requests)
 
-    def _with_values(
+    def _write_values(
         self, method: Rome | Memit, requests: Sequence[kcircuits.EditRequest]
     ) -> list[EditedModel | str]:
         """As `edit_each`, with values of the same layer optimised once for all methods that write them."""
         spec = self.model.spec
-        edits = tokenised(self.model, requests, method, PREFIXES, SEED)
+        edits = tokenise_edits(self.model, requests, method, PREFIXES, SEED)
         layer = method.layers(len(spec.layers))[-1]
         key = repr((layer, method.value, requests))
         if key not in self._values:
-            self._values[key] = optimised_values(spec, edits, layer, method.value)
+            self._values[key] = optimise_values(spec, edits, layer, method.value)
         values = self._values[key]
         return [
             values.failed[n]
             if n in values.failed
             else EditedModel(
                 self.model,
-                written(spec, [edits[n]], on(values, [n]), method, self._moment),
+                write_values(spec, [edits[n]], select_values(values, [n]), method, self._moment),
                 (request,),
                 {},
             )

@@ -39,7 +39,7 @@ SETTINGS: dict[str, Any] = {
 
 
 @contextmanager
-def drawn(name: str, width: float, height: float) -> Iterator[Figure]:
+def save_drawing(name: str, width: float, height: float) -> Iterator[Figure]:
     """A figure that is written as docs/images/<name>.svg, the same text from the same numbers."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -56,7 +56,7 @@ def draw_peers(results: dict[str, Any]) -> None:
     """A bar for every tool at every task, on a logarithmic axis."""
     cases = results["cases"]
     rows = [len(case["rows"]) for case in cases]
-    with drawn("peers", 7.2, 0.6 + sum(0.2 * count + 0.45 for count in rows)) as figure:
+    with save_drawing("peers", 7.2, 0.6 + sum(0.2 * count + 0.45 for count in rows)) as figure:
         panels = figure.subplots(len(cases), 1, height_ratios=[count + 1 for count in rows], squeeze=False)
         for axes, case in zip(panels[:, 0], cases, strict=True):
             draw_case(axes, case)
@@ -92,7 +92,7 @@ def readable(seconds: float) -> str:
 def draw_growth(results: dict[str, Any]) -> None:
     """A panel for every axis; ACDC's seconds by its evaluations, as their number depends on the effects."""
     axes_measured = results["axes"]
-    with drawn("growth", 7.2, 4.2) as figure:
+    with save_drawing("growth", 7.2, 4.2) as figure:
         panels = figure.subplots(2, 4).flat
         for axes, (name, measured) in zip(panels, axes_measured.items(), strict=False):
             draw_axis(axes, name, measured)
@@ -125,7 +125,7 @@ def draw_axis(axes: Axes, name: str, measured: dict[str, Any]) -> None:
 
 def draw_study(results: dict[str, Any]) -> None:
     """How often each layer's heads and MLP are in the circuits of a domain."""
-    with drawn("study", 7.2, 2.6) as figure:
+    with save_drawing("study", 7.2, 2.6) as figure:
         panels = figure.subplots(1, 2, sharex=True)
         frequency = results["shared"]["frequency"]
         kinds = {"heads": "a layer's heads (mean)", "mlp": "its MLP"}

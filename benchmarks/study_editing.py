@@ -47,7 +47,7 @@ def main() -> None:
     choices = {}
     for layer in LAYERS:
         title = f"ROME, layer {layer}"
-        choices[layer] = row(title, edits.measured(title, Rome(layer=layer), choosing))
+        choices[layer] = row(title, edits.measure(title, Rome(layer=layer), choosing))
     best = max(LAYERS, key=lambda layer: choices[layer]["score"] or 0.0)
     spread = tuple(range(max(0, best - 2), best + 1))
     methods: dict[str, Method] = {
@@ -57,7 +57,7 @@ def main() -> None:
         f"FT-L, layer {best}": FineTuning("last", (f"m{best}",), TuningOptions(limit=CONSTRAINT)),
     }
     rows = [
-        row(title, edits.measured(title, method, reported, fluency=True)) for title, method in methods.items()
+        row(title, edits.measure(title, method, reported, fluency=True)) for title, method in methods.items()
     ]
     results = {"chosen_layer": best, "choices": list(choices.values()), "rows": rows}
     print("written:", write_results("editing_study", results))

@@ -126,10 +126,10 @@ def main() -> None:
     }
     rows: list[dict[str, Any]] = []
     for title, method in fixed.items():
-        base = edits.measured(title, method, facts)
+        base = edits.measure(title, method, facts)
         rows.append(row(title, base))
         for name, each in others[title].items():
-            found = edits.measured_each(name, each, facts)
+            found = edits.measure_each(name, each, facts)
             rows.append({**row(name, found), "differences": differences(found, base)})
     selection = default_selection(model.spec.graph)
     results = {

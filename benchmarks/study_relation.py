@@ -83,8 +83,8 @@ def study_relation(
         "nodes": len(circuit.nodes),
         "share_of_edges": len(circuit.edges) / scores.graph.num_edges,
         "sizes": curve.to_json(),
-        "validation": measured(circuit, model, validation),
-        "test": measured(circuit, model, test),
+        "validation": measure_circuit(circuit, model, validation),
+        "test": measure_circuit(circuit, model, test),
         "roles": roles_of(model, test[:ROLE_PROMPTS]),
         "seconds": round(perf_counter() - start, 1),
     }
@@ -118,7 +118,7 @@ def roles_of(model: kcircuits.Model, prompts: Sequence[kcircuits.Prompt]) -> dic
     }
 
 
-def measured(circuit: kcircuits.Circuit, model: kcircuits.Model, prompts: Any) -> dict[str, Any]:
+def measure_circuit(circuit: kcircuits.Circuit, model: kcircuits.Model, prompts: Any) -> dict[str, Any]:
     """The full model, the circuit and random circuits of its size on one half."""
     evaluation = kcircuits.evaluate(
         model, kcircuits.Task.as_found(circuit, prompts), circuit, random_circuits=RANDOM_CIRCUITS, seed=SEED

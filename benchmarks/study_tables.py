@@ -29,7 +29,7 @@ def relations(study: Study) -> tuple[Row, list[Row]]:
             *(f"{each['test'][run]:.2f}" for run in HITS),
             f"{each['test']['faithfulness']:.2f}",
         )
-        for each in studied(study)
+        for each in with_circuit(study)
     ]
 
 
@@ -39,7 +39,7 @@ def means(study: Study) -> tuple[Row, list[Row]]:
         *("domain", "relations", "median share of edges"),
         *("validation: circuit", "random", "test: circuit", "random", "faithfulness on test"),
     )
-    done = studied(study)
+    done = with_circuit(study)
     domains = list(dict.fromkeys(each["domain"] for each in done))
     rows = [(domain, [each for each in done if each["domain"] == domain]) for domain in domains]
     return head, [
@@ -67,7 +67,7 @@ def roles(study: Study) -> tuple[Row, list[Row]]:
         "Hit@10 without them",
         "without random heads",
     )
-    done = studied(study)
+    done = with_circuit(study)
     rows = []
     for role in ("mover", "relation", "mixture"):
         of_role = [each["roles"]["heads"][role] for each in done]
@@ -112,7 +112,7 @@ def backbone(study: Study) -> str:
     return ", ".join(f"`{each['node']}` ({100 * each['share']:.0f} %)" for each in nodes)
 
 
-def studied(study: Study) -> list[dict[str, Any]]:
+def with_circuit(study: Study) -> list[dict[str, Any]]:
     """The relations that have a circuit."""
     return [each for each in study["relations"] if "edges" in each]
 

@@ -24,7 +24,7 @@ def table(head: Row, rows: list[Row]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def measured(sources: dict[str, Callable[[Any], list[Row]]]) -> str:
+def comparison_table(sources: dict[str, Callable[[Any], list[Row]]]) -> str:
     """Every row of some benchmarks whose results exist."""
     rows = [row for name, rows_of in sources.items() if (found := read(name)) for row in rows_of(found)]
     return table(("what", "compared with", "result"), rows)
@@ -340,14 +340,14 @@ def peers(results: dict[str, Any]) -> list[Row]:
         rows.append(
             (
                 f"{case['task']}, {case['model']}, {prompts_of(case['prompts'])}: {found}",
-                "; ".join(beside(row, ours["seconds"]) for row in others),
+                "; ".join(compare_tool(row, ours["seconds"]) for row in others),
                 f"**{duration(ours['seconds'])}**, {ours['peak_memory_mib']:,} MiB",
             )
         )
     return rows
 
 
-def beside(row: dict[str, Any], ours: float) -> str:
+def compare_tool(row: dict[str, Any], ours: float) -> str:
     """One of the other tools, with the number of measured tests if its time is scaled up."""
     scaled = ""
     if "measured_tests" in row:
@@ -554,9 +554,9 @@ BY_ITSELF: dict[str, Callable[[Any], list[Row]]] = {
 
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"measured": partial(measured, FOR_USERS)},
+    "README.md": {"measured": partial(comparison_table, FOR_USERS)},
     "docs/performance.md": {
-        "itself": partial(measured, BY_ITSELF),
+        "itself": partial(comparison_table, BY_ITSELF),
         "peers": beside_others,
         "growth": growth,
         "profile": profile,

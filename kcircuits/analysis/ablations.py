@@ -140,8 +140,10 @@ def ablate_heads(
     graph = spec.graph
     rng = np.random.default_rng(seed)
     named = {name: tuple(heads) for name, heads in groups.items() if heads}
-    sets = [heads for of in named.values() for heads in (of, *(_drawn(graph, of, rng) for _ in range(draws)))]
-    masks = np.stack([graph.valid, *(without(graph, heads) for heads in sets)])
+    sets = [
+        heads for of in named.values() for heads in (of, *(_draw_heads(graph, of, rng) for _ in range(draws)))
+    ]
+    masks = np.stack([graph.valid, *(remove_nodes(graph, heads) for heads in sets)])
     full, *runs = measure_runs(spec, task, masks, memory)
     found = []
     for place, (name, heads) in enumerate(named.items()):
@@ -150,14 +152,14 @@ def ablate_heads(
     return full, found
 
 
-def without(graph: Graph, nodes: Sequence[str]) -> np.ndarray:
+def remove_nodes(graph: Graph, nodes: Sequence[str]) -> np.ndarray:
     """All edges but those that leave some nodes, bool [S, R]."""
     mask = graph.valid.copy()
     mask[[graph.sender_index(node) for node in nodes]] = False
     return mask
 
 
-def _drawn(graph: Graph, heads: Sequence[str], rng: np.random.Generator) -> tuple[str, ...]:
+def _draw_heads(graph: Graph, heads: Sequence[str], rng: np.random.Generator) -> tuple[str, ...]:
     """As many random heads of the same layers."""
     drawn: list[str] = []
     for layer, count in sorted(Counter(layer_of(head) for head in heads).items()):

@@ -23,7 +23,7 @@ LISTED = 200_000
 TOKENS = (list_of(is_text, MOST_TOKENS), "a list of strings")
 
 
-def checked_document(document: object, what: str, expected: str, keys: Keys) -> dict[str, Any]:
+def check_document(document: object, what: str, expected: str, keys: Keys) -> dict[str, Any]:
     """A document of the format `expected` with these keys.
 
     Raises KCircuitsError if it is anything else; `what` names it.

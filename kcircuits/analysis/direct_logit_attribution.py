@@ -59,7 +59,7 @@ def norm_scale(norm: Norm, streams: Tensor) -> Tensor:
     return torch.rsqrt(x.square().mean(dim=-1) + norm.eps)
 
 
-def through_norm(norm: Norm, vectors: Tensor, scale: Tensor) -> Tensor:
+def fold_norm(norm: Norm, vectors: Tensor, scale: Tensor) -> Tensor:
     """What vectors behind a norm are before it: a part of a stream adds part · result to their products.
 
     Parameters
@@ -82,7 +82,7 @@ def through_norm(norm: Norm, vectors: Tensor, scale: Tensor) -> Tensor:
     return vectors * scale[:, None]
 
 
-def own_logits(unembedding: Unembedding, tokens: Tensor) -> Tensor:
+def constant_logits(unembedding: Unembedding, tokens: Tensor) -> Tensor:
     """What the final norm's bias and the unembedding's give to tokens, whatever the stream, float64 [n]."""
     norm = unembedding.spec.final_norm
     logits = unembedding.biases(tokens)
@@ -156,9 +156,9 @@ def direct_logits(
         senders = engine.senders()[:, last].to(spec.unembedding.device)
         ids = wanted[first : first + engine.num_prompts]
         scale = norm_scale(spec.final_norm, final_streams(spec, senders))
-        directions = through_norm(spec.final_norm, unembedding.rows(ids), scale)
+        directions = fold_norm(spec.final_norm, unembedding.rows(ids), scale)
         logits.append(torch.einsum("snd,nd->sn", senders.double(), directions).cpu())
-        constants.append((own_logits(unembedding, ids) + bias_logits(spec, directions)).cpu())
+        constants.append((constant_logits(unembedding, ids) + bias_logits(spec, directions)).cpu())
     logit, constant = torch.cat(logits, dim=1), torch.cat(constants)
     check_finite("a node's logit", logit, constant)
     return DirectLogits(logit.numpy(), constant.numpy())

@@ -243,7 +243,7 @@ def _moments(
     model: Model, text: str | None, identity: bool, seed: int, show: bool
 ) -> Callable[[int], SecondMoment]:
     """The second moment at a layer; one is made, or read from the cache, when it is first asked for."""
-    from kcircuits.editing.delta import matrix_name, matrix_of
+    from kcircuits.editing.delta import get_matrix, matrix_name
     from kcircuits.editing.second_moment import identity_moment, second_moment
 
     known: dict[int, SecondMoment] = {}
@@ -251,7 +251,7 @@ def _moments(
     def at(layer: int) -> SecondMoment:
         if layer not in known:
             if identity:
-                known[layer] = identity_moment(matrix_of(model.spec, matrix_name(layer)).shape[1], layer)
+                known[layer] = identity_moment(get_matrix(model.spec, matrix_name(layer)).shape[1], layer)
             else:
                 with _bar("tokens of sampled texts", show) as progress:
                     known[layer] = second_moment(model, layer, text=text, seed=seed, progress=progress)

@@ -57,7 +57,7 @@ def save_figure(draw: Draw, path: str | Path, size: tuple[float, float]) -> None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
 
-    with drawn(draw, size) as figure:
+    with draw_figure(draw, size) as figure:
         stream = io.BytesIO()
         if kind == ".png":
             FigureCanvasAgg(figure).print_png(stream, metadata={"Software": "kcircuits"})
@@ -72,14 +72,14 @@ def svg_of(draw: Draw, size: tuple[float, float]) -> str:
     need("matplotlib", "pictures")
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    with drawn(draw, size) as figure:
+    with draw_figure(draw, size) as figure:
         stream = io.StringIO()
         FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None, "Creator": "kcircuits"})
         return stream.getvalue()
 
 
 @contextmanager
-def drawn(draw: Draw, size: tuple[float, float]) -> Iterator[Figure]:
+def draw_figure(draw: Draw, size: tuple[float, float]) -> Iterator[Figure]:
     """The figure, and the settings that it has to be written with."""
     need("matplotlib", "pictures")
     import matplotlib

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kcircuits.display.html import Html, joined, tag
+from kcircuits.display.html import Html, join, tag
 from kcircuits.display.text import printable
 
 if TYPE_CHECKING:
@@ -18,20 +18,20 @@ def frame_html(description: str, frame: DataFrame, most: int = MOST_ROWS) -> Htm
     """A description and at most so many rows of a table, with a line that says how many are left out."""
     head = tag("tr", *(tag("th", name, scope="col") for name in frame.columns))
     shown = frame.head(most).itertuples(index=False, name=None)
-    rows = (tag("tr", *(tag("td", shown_cell(cell)) for cell in row)) for row in shown)
+    rows = (tag("tr", *(tag("td", cell_text(cell)) for cell in row)) for row in shown)
     parts = [*(tag("div", line) for line in description.split("\n"))]
     parts.append(tag("table", tag("thead", head), tag("tbody", *rows)))
     if len(frame) > most:
         parts.append(tag("div", f"{len(frame) - most:,} more rows: call .table()"))
-    return tag("div", joined(parts))
+    return tag("div", join(parts))
 
 
-def shown_cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
     """A value of a table as a short text.
 
     Examples
     --------
-    >>> shown_cell(0.123456), shown_cell(None), shown_cell(1234), shown_cell(float("nan"))
+    >>> cell_text(0.123456), cell_text(None), cell_text(1234), cell_text(float("nan"))
     ('0.1235', '–', '1,234', '–')
     """
     if is_missing(value):

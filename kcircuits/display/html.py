@@ -16,14 +16,14 @@ class Html(str):
     __slots__ = ()
 
 
-def escaped(content: object) -> Html:
+def escape(content: object) -> Html:
     """HTML as it is, and anything else as text."""
     return content if isinstance(content, Html) else Html(html.escape(printable(content, LONGEST_TEXT)))
 
 
-def joined(parts: Iterable[object]) -> Html:
+def join(parts: Iterable[object]) -> Html:
     """Parts one after the other."""
-    return Html("\n".join(map(escaped, parts)))
+    return Html("\n".join(map(escape, parts)))
 
 
 def tag(name: str, /, *content: object, **attributes: str) -> Html:
@@ -43,7 +43,7 @@ def tag(name: str, /, *content: object, **attributes: str) -> Html:
     >>> tag("p", "a < b", class_="note")
     '<p class="note">a &lt; b</p>'
     """
-    return Html(f"<{name}{_written(attributes)}>{joined(content)}</{name}>")
+    return Html(f"<{name}{_attribute_text(attributes)}>{join(content)}</{name}>")
 
 
 def void(name: str, /, **attributes: str) -> Html:
@@ -54,12 +54,12 @@ def void(name: str, /, **attributes: str) -> Html:
     >>> void("input", type="checkbox", checked="")
     '<input type="checkbox" checked="">'
     """
-    return Html(f"<{name}{_written(attributes)}>")
+    return Html(f"<{name}{_attribute_text(attributes)}>")
 
 
-def _written(attributes: dict[str, str]) -> str:
+def _attribute_text(attributes: dict[str, str]) -> str:
     return "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escaped(value)}"' for key, value in attributes.items()
+        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items()
     )
 
 
@@ -76,10 +76,10 @@ def table(
     )
     parts = tag("caption", caption), tag("thead", titles), tag("tbody", *body)
     made = tag("table", *parts, class_="sortable") if sortable else tag("table", *parts)
-    return scrolling(made, caption)
+    return scroll_box(made, caption)
 
 
-def scrolling(content: Html, label: str) -> Html:
+def scroll_box(content: Html, label: str) -> Html:
     """A part of the page that scrolls by itself where it is too wide; it takes the focus, for keys."""
     return tag("div", content, class_="scrolls", role="region", aria_label=label, tabindex="0")
 

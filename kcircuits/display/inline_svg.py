@@ -37,7 +37,7 @@ def inline_svg(text: str, label: str, prefix: str) -> Html:
         Of the identifiers in it, which would collide with those of the page's other pictures.
     """
     source = ET.fromstring(text)
-    root = _copied(source, prefix)
+    root = _copy(source, prefix)
     root.set("role", "img")
     root.set("aria-label", printable(label))
     # matplotlib says this in a style sheet, which would be one for the whole page.
@@ -47,11 +47,11 @@ def inline_svg(text: str, label: str, prefix: str) -> Html:
     return Html(ET.tostring(root, encoding="unicode", short_empty_elements=False))
 
 
-def _copied(element: ET.Element, prefix: str) -> ET.Element:
+def _copy(element: ET.Element, prefix: str) -> ET.Element:
     copy = ET.Element(element.tag, _attributes(element, prefix))
     copy.text, copy.tail = element.text, element.tail
     for child in _children(element):
-        copy.append(_copied(child, prefix))
+        copy.append(_copy(child, prefix))
     return copy
 
 

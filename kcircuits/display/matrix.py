@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from kcircuits.display.html import Html, scrolling, tag
+from kcircuits.display.html import Html, scroll_box, tag
 from kcircuits.display.numbers import number
 
 
@@ -13,7 +13,7 @@ def matrix(title: str, columns: Sequence[str], rows: Iterable[tuple[str, Sequenc
     head = tag("tr", tag("td"), *(tag("th", name, scope="col") for name in columns))
     body = (tag("tr", tag("th", name, scope="row"), *map(_cell, values)) for name, values in rows)
     made = tag("table", tag("caption", title), tag("thead", head), tag("tbody", *body), class_="matrix")
-    return scrolling(made, title)
+    return scroll_box(made, title)
 
 
 def _cell(value: float) -> Html:

@@ -47,12 +47,12 @@ def _layers(graph: Graph) -> list[Html]:
     rows = []
     every = -(-graph.num_layers // _MOST_NUMBERS)
     for layer, shape in enumerate(graph.layers):
-        y = str(_down(graph, layer))
+        y = str(_y_of(graph, layer))
         heads = [(0, shape.num_heads - 1)] if shape.num_heads else []
         for first, last in heads + [(_mlp_column(graph),) * 2] * shape.has_mlp:
             # A line of round dots: as long as none, with a gap between.
             rows.append(
-                tag("line", class_="places", x1=str(_across(first)), x2=str(_across(last) + 0.01), y1=y, y2=y)
+                tag("line", class_="places", x1=str(_x_of(first)), x2=str(_x_of(last) + 0.01), y1=y, y2=y)
             )
         if layer % every == 0:
             rows.append(tag("text", str(layer), x=str(_LEFT - 8), y=y, dy="0.35em", text_anchor="end"))
@@ -62,7 +62,7 @@ def _layers(graph: Graph) -> list[Html]:
 def _dot(graph: Graph, name: str, change: str) -> Html:
     layer = layer_of(name) or 0
     head = head_of(name)
-    x, y = _across(_mlp_column(graph) if head is None else head[1]), _down(graph, layer)
+    x, y = _x_of(_mlp_column(graph) if head is None else head[1]), _y_of(graph, layer)
     words = tag("title", f"{name}, {change}")
     if head is not None:
         return tag("circle", words, class_=change, cx=str(x), cy=str(y), r="5.5")
@@ -75,9 +75,9 @@ def _mlp_column(graph: Graph) -> int:
     return graph.num_heads + 1
 
 
-def _across(column: int) -> float:
+def _x_of(column: int) -> float:
     return _LEFT + _STEP * (column + 0.5)
 
 
-def _down(graph: Graph, layer: int) -> float:
+def _y_of(graph: Graph, layer: int) -> float:
     return _STEP * (graph.num_layers - layer - 0.5)

@@ -31,10 +31,10 @@ class ByContent:
     """A dataclass with arrays, compared by what is in it."""
 
     def __eq__(self, other: object) -> bool:
-        return alike(self, other) if type(self) is type(other) else NotImplemented
+        return are_equal(self, other) if type(self) is type(other) else NotImplemented
 
 
-class Shown(ABC):
+class DisplayedResult(ABC):
     """A result that shows, tabulates and draws itself. A frozen dataclass without its own `repr` and `eq`."""
 
     def __init_subclass__(cls, **more: Any) -> None:
@@ -93,7 +93,7 @@ class Shown(ABC):
 
     def __eq__(self, other: object) -> bool:
         """Whether both are of the same kind and hold the same values; NaN equals NaN."""
-        return alike(self, other) if type(self) is type(other) else NotImplemented
+        return are_equal(self, other) if type(self) is type(other) else NotImplemented
 
     def __hash__(self) -> int:
         self._refuse_hash()
@@ -105,7 +105,7 @@ class Shown(ABC):
         )
 
 
-class Result(Shown):
+class Result(DisplayedResult):
     """A result that is kept as a JSON file."""
 
     WHAT: ClassVar[str]
@@ -163,7 +163,7 @@ def _with_pandas(table: Callable[[Any], DataFrame]) -> Callable[[Any], DataFrame
     return tabulated
 
 
-def with_legend(draw: Callable[[Axes, Any], None]) -> Callable[[Axes, Any], None]:
+def add_legend(draw: Callable[[Axes, Any], None]) -> Callable[[Axes, Any], None]:
     """The same drawing with a legend inside the axes, for panels whose figure has one for all of them."""
 
     @wraps(draw)
@@ -175,7 +175,7 @@ def with_legend(draw: Callable[[Axes, Any], None]) -> Callable[[Axes, Any], None
     return drawn
 
 
-def alike(first: Any, second: Any) -> bool:
+def are_equal(first: Any, second: Any) -> bool:
     """Whether two values are the same: arrays and dataclasses by content, lists like tuples, NaN like NaN.
 
     Examples
@@ -188,10 +188,10 @@ def alike(first: Any, second: Any) -> bool:
             return False
         return np.array_equal(first, second, equal_nan=first.dtype.kind == second.dtype.kind == "f")
     if isinstance(first, dict) and isinstance(second, dict):
-        return first.keys() == second.keys() and all(alike(first[key], second[key]) for key in first)
+        return first.keys() == second.keys() and all(are_equal(first[key], second[key]) for key in first)
     if isinstance(first, list | tuple) and isinstance(second, list | tuple):
-        return len(first) == len(second) and all(map(alike, first, second))
+        return len(first) == len(second) and all(map(are_equal, first, second))
     if is_dataclass(first) and type(first) is type(second):
         names = [field.name for field in fields(first) if field.compare]
-        return all(alike(getattr(first, name), getattr(second, name)) for name in names)
+        return all(are_equal(getattr(first, name), getattr(second, name)) for name in names)
     return bool(first == second) or (first != first and second != second)

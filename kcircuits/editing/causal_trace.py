@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kcircuits.data.prompts import Prompt
-from kcircuits.editing.stream import Tokens, after_mlp, before_mlp, dense_mlp, padded, to_end
+from kcircuits.editing.stream import Tokens, dense_mlp, enter_mlp, finish_layer, pad_right, run_to_end
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import embed, linear, read_out
 from kcircuits.model.loading import Model
@@ -82,9 +82,9 @@ def causal_trace(
         raise KCircuitsError(f"window must be from 1 to the {num_layers} layers, got {window}")
     start, stop = prompt.subject
     device = spec.unembedding.device
-    one = padded([prompt.clean_ids], device)
+    one = pad_right([prompt.clean_ids], device)
     ordinary = _Run(spec, one, embed(spec, one.ids, one.positions), stop - 1)
-    many = padded([prompt.clean_ids] * samples, device)
+    many = pad_right([prompt.clean_ids] * samples, device)
     blurred = embed(spec, many.ids, many.positions)
     noise = torch.randn(samples, stop - start, spec.width, generator=torch.Generator().manual_seed(seed))
     spread = spec.embedding[:WORDS].float().std() * spec.embedding_scale
@@ -94,7 +94,7 @@ def causal_trace(
     for layer in range(num_layers):
         first = min(max(layer - window // 2, 0), num_layers)
         end = min(layer - window // 2 + window, num_layers)
-        restored.append(_probability(spec, noisy.restored(ordinary.written, first, end), prompt))
+        restored.append(_probability(spec, noisy.run_restored(ordinary.written, first, end), prompt))
     return CausalTrace(
         _probability(spec, ordinary.final, prompt),
         _probability(spec, noisy.final, prompt),
@@ -110,22 +110,22 @@ class _Run:
         self.streams, self.written = [], []
         for layer in range(len(spec.layers)):
             self.streams.append(x)
-            before = before_mlp(spec, x, tokens, layer)
-            self.written.append(self._written(before.hidden, layer))
-            x = after_mlp(spec, before, layer)
-        self.final = to_end(spec, x, tokens, len(spec.layers))
+            before = enter_mlp(spec, x, tokens, layer)
+            self.written.append(self._mlp_output(before.hidden, layer))
+            x = finish_layer(spec, before, layer)
+        self.final = run_to_end(spec, x, tokens, len(spec.layers))
 
-    def restored(self, written: list[Tensor], first: int, end: int) -> Tensor:
+    def run_restored(self, written: list[Tensor], first: int, end: int) -> Tensor:
         """Final rows [N, T, D] when layers first … end - 1 write what another run's do, [1, D] each."""
         x = self.streams[first]
         for layer in range(first, end):
-            before = before_mlp(self.spec, x, self.tokens, layer)
+            before = enter_mlp(self.spec, x, self.tokens, layer)
             added = torch.zeros_like(before.stream)
-            added[:, self.position] = written[layer] - self._written(before.hidden, layer)
-            x = after_mlp(self.spec, before, layer, added)
-        return to_end(self.spec, x, self.tokens, end)
+            added[:, self.position] = written[layer] - self._mlp_output(before.hidden, layer)
+            x = finish_layer(self.spec, before, layer, added)
+        return run_to_end(self.spec, x, self.tokens, end)
 
-    def _written(self, hidden: Tensor, layer: int) -> Tensor:
+    def _mlp_output(self, hidden: Tensor, layer: int) -> Tensor:
         mlp = dense_mlp(self.spec.layers[layer])
         return linear(hidden[:, self.position], mlp.w_down, mlp.b_down)
 

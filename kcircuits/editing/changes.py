@@ -123,15 +123,15 @@ class NamesChange:
     kept: tuple[str, ...]
 
     @classmethod
-    def of(cls, before: Sequence[str], after: Sequence[str]) -> NamesChange:
+    def compare(cls, before: Sequence[str], after: Sequence[str]) -> NamesChange:
         """Compare names, kept in their order.
 
         Examples
         --------
-        >>> NamesChange.of(["m0", "m1"], ["m1", "m2"])
+        >>> NamesChange.compare(["m0", "m1"], ["m1", "m2"])
         NamesChange(added=('m2',), lost=('m0',), kept=('m1',))
         """
-        return cls(_without(after, before), _without(before, after), tuple(n for n in before if n in after))
+        return cls(_subtract(after, before), _subtract(before, after), tuple(n for n in before if n in after))
 
     @classmethod
     def from_json(cls, what: str, names: object) -> NamesChange:
@@ -152,6 +152,6 @@ _CHANGE: Keys = {
 }
 
 
-def _without(names: Sequence[str], others: Collection[str]) -> tuple[str, ...]:
+def _subtract(names: Sequence[str], others: Collection[str]) -> tuple[str, ...]:
     known = set(others)
     return tuple(name for name in names if name not in known)

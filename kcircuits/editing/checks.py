@@ -8,8 +8,8 @@ import torch
 
 from kcircuits.editing.methods import Method, Rome
 from kcircuits.editing.request import EditRequest
-from kcircuits.editing.stream import final_rows, padded
-from kcircuits.editing.tokenised import TokenisedEdit
+from kcircuits.editing.stream import final_rows, pad_right
+from kcircuits.editing.tokenise import TokenisedEdit
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import read_out
 from kcircuits.model.spec import ModelSpec
@@ -54,7 +54,7 @@ def check_agreement(requests: Sequence[EditRequest], edits: Sequence[TokenisedEd
 @torch.no_grad()
 def check_new(spec: ModelSpec, requests: Sequence[EditRequest], edits: Sequence[TokenisedEdit]) -> None:
     """Refuse targets that the model answers already."""
-    tokens = padded([edit.prompt.ids + edit.target[:-1] for edit in edits], spec.unembedding.device)
+    tokens = pad_right([edit.prompt.ids + edit.target[:-1] for edit in edits], spec.unembedding.device)
     rows = final_rows(spec, tokens)
     for number, (request, edit) in enumerate(zip(requests, edits, strict=True)):
         last = len(edit.prompt.ids) - 1

@@ -44,7 +44,7 @@ class Delta:
 
     parts: Mapping[str, LowRank | Tensor]
 
-    def applied(self, model: Model) -> Model:
+    def apply(self, model: Model) -> Model:
         """Another model with the sums; the given one is left as it is, and shares every other tensor.
 
         A matrix that is kept in few bits is dequantised first.
@@ -53,7 +53,7 @@ class Delta:
         """
         spec = model.spec
         for name, part in self.parts.items():
-            spec = with_added(spec, name, part)
+            spec = add_to_matrix(spec, name, part)
         given = f"{model.identity['weights_hash']} {self.digest}"
         identity = {**model.identity, "weights_hash": hashlib.sha256(given.encode()).hexdigest()}
         return replace(model, spec=spec, identity=identity)
@@ -109,9 +109,9 @@ class Delta:
         return {name: tensor.detach().float().cpu().contiguous() for name, tensor in found.items()}
 
 
-def matrix_of(spec: ModelSpec, name: str) -> Tensor:
+def get_matrix(spec: ModelSpec, name: str) -> Tensor:
     """The matrix that a name stands for. Raises KCircuitsError if there is none."""
-    layer, block, field = _parsed(spec, name)
+    layer, block, field = _parse_name(spec, name)
     return dense(getattr(getattr(spec.layers[layer], block), field))
 
 
@@ -120,28 +120,28 @@ def matrix_name(layer: int, of_heads: bool = False) -> str:
     return f"layers.{layer}.{'attention.w_o' if of_heads else 'mlp.w_down'}"
 
 
-def with_added(spec: ModelSpec, name: str, part: LowRank | Tensor) -> ModelSpec:
+def add_to_matrix(spec: ModelSpec, name: str, part: LowRank | Tensor) -> ModelSpec:
     """The model with something added to the matrix of this name.
 
     Raises KCircuitsError if there is no such matrix, or its shape is another.
     """
-    before, added = matrix_of(spec, name), part.matrix if isinstance(part, LowRank) else part
+    before, added = get_matrix(spec, name), part.matrix if isinstance(part, LowRank) else part
     if before.shape != added.shape:
         raise KCircuitsError(
             f"an edit of shape {list(added.shape)} does not fit {name}, which has {list(before.shape)}"
         )
-    return with_matrix(spec, name, (before.float() + added.to(before.device)).to(before.dtype))
+    return replace_matrix(spec, name, (before.float() + added.to(before.device)).to(before.dtype))
 
 
-def with_matrix(spec: ModelSpec, name: str, matrix: Tensor) -> ModelSpec:
+def replace_matrix(spec: ModelSpec, name: str, matrix: Tensor) -> ModelSpec:
     """The model with another matrix of this name."""
-    layer, block, field = _parsed(spec, name)
+    layer, block, field = _parse_name(spec, name)
     old = spec.layers[layer]
     changed = replace(old, **{block: replace(getattr(old, block), **{field: matrix})})
     return replace(spec, layers=(*spec.layers[:layer], changed, *spec.layers[layer + 1 :]))
 
 
-def _parsed(spec: ModelSpec, name: str) -> tuple[int, str, str]:
+def _parse_name(spec: ModelSpec, name: str) -> tuple[int, str, str]:
     match = _NAME.fullmatch(name)
     if match is None or int(match[1]) >= len(spec.layers):
         raise KCircuitsError(f"the model has no matrix {name!r} that an edit could change")

@@ -16,15 +16,15 @@ from kcircuits.data.tokens import tokenise_text
 from kcircuits.editing.checks import AT_START, check_agreement, check_new
 from kcircuits.editing.delta import Delta, LowRank, matrix_name
 from kcircuits.editing.export import export
-from kcircuits.editing.fine_tuning import tuned
-from kcircuits.editing.memit import spread
+from kcircuits.editing.fine_tuning import fine_tune
+from kcircuits.editing.memit import spread_values
 from kcircuits.editing.methods import FineTuning, Memit, Method, Rome
 from kcircuits.editing.rank_one import rank_one_update
 from kcircuits.editing.request import EditRequest
-from kcircuits.editing.sampling import STARTS, sampled
+from kcircuits.editing.sampling import STARTS, sample_tokens
 from kcircuits.editing.second_moment import SecondMoment
-from kcircuits.editing.tokenised import TokenisedEdit, tokenise_edit
-from kcircuits.editing.values import Values, optimised_values
+from kcircuits.editing.tokenise import TokenisedEdit, tokenise_edit
+from kcircuits.editing.values import Values, optimise_values
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import Experts, ModelSpec
@@ -65,7 +65,7 @@ class EditedModel:
     @cached_property
     def model(self) -> Model:
         """The edited model; its identity is its own."""
-        return self.delta.applied(self.original)
+        return self.delta.apply(self.original)
 
     def __enter__(self) -> Model:
         return self.model
@@ -123,15 +123,15 @@ def edit(
         If a request cannot be used (its target is what the model says already, say), two contradict each
         other, a layer does not exist or is a mixture of experts, moments are missing, or all edits fail.
     """
-    edits = tokenised(model, requests, method, num_prefixes, seed)
+    edits = tokenise_edits(model, requests, method, num_prefixes, seed)
     check_agreement(requests, edits, method)
     if isinstance(method, FineTuning):
-        return _tuned(model, requests, edits, method, progress)
+        return _fine_tune(model, requests, edits, method, progress)
     _check_moments(method, moments)
-    values, owners, failed = _values(model.spec, edits, method, progress)
+    values, owners, failed = _optimise_values(model.spec, edits, method, progress)
     if not owners:
         raise KCircuitsError(f"no edit succeeded; the first: {failed[0]}")
-    delta = written(model.spec, [edits[number] for number in owners], values, method, moments)
+    delta = write_values(model.spec, [edits[number] for number in owners], values, method, moments)
     return EditedModel(model, delta, tuple(requests), failed)
 
 
@@ -152,20 +152,20 @@ def edit_each(
     if isinstance(method, FineTuning):
         found: list[EditedModel | str] = []
         for number, request in enumerate(requests, start=1):
-            edits = tokenised(model, [request], method, num_prefixes, seed)
+            edits = tokenise_edits(model, [request], method, num_prefixes, seed)
             try:
-                found.append(_tuned(model, [request], edits, method, None))
+                found.append(_fine_tune(model, [request], edits, method, None))
             except DivergedError as error:
                 found.append(str(error))
             if progress is not None:
                 progress(number, len(requests))
         return found
-    edits = tokenised(model, requests, method, num_prefixes, seed)
+    edits = tokenise_edits(model, requests, method, num_prefixes, seed)
     _check_moments(method, moments)
-    values, owners, failed = _values(model.spec, edits, method, progress)
+    values, owners, failed = _optimise_values(model.spec, edits, method, progress)
     made: dict[int, EditedModel | str] = dict(failed)
     for place, number in enumerate(owners):
-        delta = written(model.spec, [edits[number]], on(values, [place]), method, moments)
+        delta = write_values(model.spec, [edits[number]], select_values(values, [place]), method, moments)
         made[number] = EditedModel(model, delta, (requests[number],), {})
     return [made[number] for number in range(len(edits))]
 
@@ -174,7 +174,7 @@ class DivergedError(KCircuitsError):
     """An optimisation made its loss larger, or not finite."""
 
 
-def tokenised(
+def tokenise_edits(
     model: Model, requests: Sequence[EditRequest], method: Method, num_prefixes: int, seed: int
 ) -> list[TokenisedEdit]:
     """Check requests and tokenise them, ROME's and MEMIT's behind prefixes."""
@@ -193,14 +193,14 @@ def tokenised(
                 raise KCircuitsError(
                     f"{spec.family} norms what its MLPs write: a value cannot be spread over layers; give one"
                 )
-        prefixes = sampled_prefixes(model, num_prefixes, seed)
+        prefixes = sample_prefixes(model, num_prefixes, seed)
     with gathered():
         edits = [tokenise_edit(model, request, prefixes) for request in requests]
     check_new(spec, requests, edits)
     return edits
 
 
-def sampled_prefixes(model: Model, count: int, seed: int) -> list[str]:
+def sample_prefixes(model: Model, count: int, seed: int) -> list[str]:
     """Texts of 5 and 10 tokens, by turns, that the model writes."""
     if count < 1:
         return []
@@ -209,13 +209,13 @@ def sampled_prefixes(model: Model, count: int, seed: int) -> list[str]:
     for number in range(count):
         start = starts[number % len(starts)]
         length = PREFIX_LENGTHS[number % len(PREFIX_LENGTHS)]
-        ids = sampled(model.spec, [start.ids], length, seed + number)[0].tolist()
+        ids = sample_tokens(model.spec, [start.ids], length, seed + number)[0].tolist()
         text = model.tokenizer.decode(ids[len(start.ids) - start.num_text_ids :])  # type: ignore[union-attr]
         texts.append(" ".join(text.split()) + ".")
     return texts
 
 
-def _values(
+def _optimise_values(
     spec: ModelSpec, edits: Sequence[TokenisedEdit], method: Rome | Memit, progress: Progress | None
 ) -> tuple[Values, list[int], dict[int, str]]:
     """The values of the edits that succeed, the numbers of these, and reasons by the number of the others."""
@@ -224,10 +224,10 @@ def _values(
     if not tried:
         raise KCircuitsError(f"no edit can be made; the first: {failed[0]}")
     layer = method.layers(len(spec.layers))[-1]
-    values = optimised_values(spec, [edits[number] for number in tried], layer, method.value, progress)
+    values = optimise_values(spec, [edits[number] for number in tried], layer, method.value, progress)
     failed |= {tried[place]: reason for place, reason in values.failed.items()}
     kept = [place for place in range(len(tried)) if place not in values.failed]
-    return on(values, kept), [tried[place] for place in kept], dict(sorted(failed.items()))
+    return select_values(values, kept), [tried[place] for place in kept], dict(sorted(failed.items()))
 
 
 def _check_moments(method: Rome | Memit, moments: Callable[[int], SecondMoment] | None) -> None:
@@ -235,7 +235,7 @@ def _check_moments(method: Rome | Memit, moments: Callable[[int], SecondMoment] 
         raise KCircuitsError(f"{method.name} needs the second moment of the keys (second_moment)")
 
 
-def written(
+def write_values(
     spec: ModelSpec,
     edits: Sequence[TokenisedEdit],
     values: Values,
@@ -247,7 +247,7 @@ def written(
     assert moments is not None
     layers = method.layers(len(spec.layers))
     if isinstance(method, Memit):
-        return spread(spec, edits, values, layers, lambda layer: moments(layer).matrix, method.weight)
+        return spread_values(spec, edits, values, layers, lambda layer: moments(layer).matrix, method.weight)
     # One after the other: a later edit finds the earlier ones in W. Its key does not change by them, as keys
     # are what comes into W.
     left: list[Tensor] = []
@@ -261,13 +261,13 @@ def written(
     return Delta({matrix_name(layers[0]): LowRank(torch.stack(left, dim=1), torch.stack(right, dim=1))})
 
 
-def on(values: Values, numbers: Sequence[int]) -> Values:
+def select_values(values: Values, numbers: Sequence[int]) -> Values:
     """Some of the edits' values."""
     index = torch.tensor(list(numbers), device=values.key.device)
     return Values(values.key[index], values.delta[index], values.loss[index], {})
 
 
-def _tuned(
+def _fine_tune(
     model: Model,
     requests: Sequence[EditRequest],
     edits: Sequence[TokenisedEdit],
@@ -275,7 +275,7 @@ def _tuned(
     progress: Progress | None,
 ) -> EditedModel:
     nodes = method.tuned_nodes(len(model.spec.layers))
-    delta, before, after = tuned(model.spec, edits, nodes, method.objective, method.tuning, progress)
+    delta, before, after = fine_tune(model.spec, edits, nodes, method.objective, method.tuning, progress)
     if not after <= before:
         raise DivergedError(f"the fine-tuning diverged: its loss went from {before:.3g} to {after:.3g}")
     return EditedModel(model, delta, tuple(requests), {})

@@ -104,8 +104,8 @@ def explain_edit(
         logits=logits,
         changes=changes,
         heads=_heads(original, edited, new, changes, memory),
-        nodes=NamesChange.of(*(circuit.nodes for circuit in circuits)),
-        edges=NamesChange.of(*(_edge_names(circuit) for circuit in circuits)),
+        nodes=NamesChange.compare(*(circuit.nodes for circuit in circuits)),
+        edges=NamesChange.compare(*(_edge_names(circuit) for circuit in circuits)),
     )
 
 

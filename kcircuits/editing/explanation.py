@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from math import fsum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kcircuits.analysis.checks import LISTED, checked_document, numbers
+from kcircuits.analysis.checks import LISTED, check_document, numbers
 from kcircuits.analysis.prompt_texts import PromptText
 from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import name_of, printable
@@ -136,7 +136,7 @@ class Explanation(Result):
 
         Raises KCircuitsError if it is anything else, or a node is none of its model's.
         """
-        given = checked_document(document, cls.WHAT, FORMAT, _DOCUMENT)
+        given = check_document(document, cls.WHAT, FORMAT, _DOCUMENT)
         graph = graph_of(given["model"])
         prompt = PromptText.from_json("prompt", given["prompt"])
         check_keys("prompt", given["prompt"], {"wrong": (is_text, "a string")})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kcircuits.display.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, save_figure
-from kcircuits.display.result import Panels, with_legend
+from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
 from kcircuits.editing.changes import BeforeAfter
 from kcircuits.editing.explanation import Explanation
@@ -120,7 +120,7 @@ def _draw_nodes(axes: Axes, found: Explanation) -> None:
 
 
 PANELS: Panels = {
-    "last": with_legend(_place("last")),
-    "subject": with_legend(_place("subject")),
+    "last": add_legend(_place("last")),
+    "subject": add_legend(_place("subject")),
     "nodes": _draw_nodes,
 }

@@ -33,7 +33,7 @@ def edit_section(found: Explanation) -> Html:
         table("The signature of the edit", ("what", "value"), _signature(found)),
         tag("div", id="edit-charts"),
         *_circuit(found),
-        *_writing(found),
+        *_node_changes(found),
         *_heads(found.heads, prompt.tokens, new),
     )
 
@@ -71,15 +71,15 @@ def _signature(found: Explanation) -> list[tuple[str, str]]:
     before, after = found.logits
     lead = found.subject_lead
     return [
-        ("rank below 10 at the subject, and not before", _behind(found.subject_rise)),
-        ("rank below 10 at the last position, and not before", _behind(found.last_rise)),
+        ("rank below 10 at the subject, and not before", _layer_text(found.subject_rise)),
+        ("rank below 10 at the last position, and not before", _layer_text(found.last_rise)),
         ("the subject leads by", NOTHING if lead is None else f"{lead} layer{'s' if abs(lead) != 1 else ''}"),
         ("logit(new) − logit(old) before", number(before, "+.3f")),
         ("logit(new) − logit(old) after", number(after, "+.3f")),
     ]
 
 
-def _behind(layer: int | None) -> str:
+def _layer_text(layer: int | None) -> str:
     return "nowhere" if layer is None else f"behind layer {layer}"
 
 
@@ -125,16 +125,16 @@ def _names(title: str, names: Sequence[str]) -> Html:
     shown = ", ".join(names[:LISTED_EDGES])
     more = len(names) - LISTED_EDGES
     text = f"{shown} and {more:,} more" if more > 0 else shown or "None"
-    return tag("details", tag("summary", f"{title}: {len(names):,}"), _listed(text))
+    return tag("details", tag("summary", f"{title}: {len(names):,}"), _wrap_text(text))
 
 
-def _listed(text: str) -> Html:
+def _wrap_text(text: str) -> Html:
     """Text in pieces, as one string is cut where a page would not hold it."""
     words = text.split(" ")
     return tag("p", *(" ".join(words[start : start + 50]) for start in range(0, len(words), 50)))
 
 
-def _writing(found: Explanation) -> list[Html]:
+def _node_changes(found: Explanation) -> list[Html]:
     changes, shares, total = found.changes, found.shares, found.total
     parts = [tag("h3", "Whose writing changed")]
     if shares is None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kcircuits.editing.delta import Delta, matrix_of
+from kcircuits.editing.delta import Delta, get_matrix
 from kcircuits.errors import KCircuitsError
 from kcircuits.files.writing import check_output_folder, flush
 from kcircuits.model.checkpoint import is_buffer
@@ -90,13 +90,13 @@ def export(original: Model, edited: Model, delta: Delta, folder: str | Path) -> 
     outline = outline_of(original.folder, config, stored, digest)
     changed: dict[str, dict[View, Tensor]] = {}
     for name in delta.parts:
-        place: Any = matrix_of(outline.spec, name)
+        place: Any = get_matrix(outline.spec, name)
         if not isinstance(place, View):
             raise KCircuitsError(
                 f"{name} is not stored as such in {original.folder}, but computed from what is: its edit "
                 "cannot be exported"
             )
-        changed.setdefault(place.name, {})[place] = matrix_of(edited.spec, name)
+        changed.setdefault(place.name, {})[place] = get_matrix(edited.spec, name)
     kept = original.spec.embedding.dtype
     assert isinstance(kept, torch.dtype)
 
@@ -105,23 +105,23 @@ def export(original: Model, edited: Model, delta: Delta, folder: str | Path) -> 
         if whole.is_floating_point() and not is_buffer(name, family):
             whole = whole.to(kept)
         parts = changed.get(name)
-        return whole.contiguous() if parts is None else _with_parts(whole, parts)
+        return whole.contiguous() if parts is None else _replace_parts(whole, parts)
 
     try:
-        _write(target, original.folder, config | _named(config, kept), stored, tensor)
+        _write(target, original.folder, config | _dtype_settings(config, kept), stored, tensor)
     except OSError as error:
         raise KCircuitsError(f"cannot export to {target}: {error.strerror or error}") from error
     return target
 
 
-def _with_parts(whole: Tensor, parts: Mapping[View, Tensor]) -> Tensor:
+def _replace_parts(whole: Tensor, parts: Mapping[View, Tensor]) -> Tensor:
     own = whole.clone(memory_format=torch.contiguous_format)
     for place, part in parts.items():
         own.as_strided(place.shape, place.stride, place.offset).copy_(part.cpu())
     return own
 
 
-def _named(config: dict[str, Any], dtype: torch.dtype) -> dict[str, str]:
+def _dtype_settings(config: dict[str, Any], dtype: torch.dtype) -> dict[str, str]:
     """The type of the weights, under the names that the configuration has for it."""
     text = str(dtype).removeprefix("torch.")
     return {name: text for name in _DTYPES if name in config} or {"dtype": text}

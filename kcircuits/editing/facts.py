@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kcircuits.data.prompts import Prompt, tokenise
 from kcircuits.editing.request import EditRequest
-from kcircuits.editing.stream import final_rows, padded
+from kcircuits.editing.stream import final_rows, pad_right
 from kcircuits.model.forward import read_out
 from kcircuits.model.loading import Model
 
@@ -17,10 +17,10 @@ from kcircuits.model.loading import Model
 def fact_prompt(model: Model, request: EditRequest, answer: str) -> Prompt:
     """The edit's prompt with its subject, and the first token of an answer behind it."""
     start = request.prompt.rindex(request.subject)
-    return asked(model, request.prompt, answer, (start, start + len(request.subject)))
+    return question_prompt(model, request.prompt, answer, (start, start + len(request.subject)))
 
 
-def asked(model: Model, prompt: str, answer: str, subject: tuple[int, int]) -> Prompt:
+def question_prompt(model: Model, prompt: str, answer: str, subject: tuple[int, int]) -> Prompt:
     """A prompt, the characters [start, stop) of its subject, and the first token of its answer."""
     return tokenise(
         model.tokenizer,
@@ -45,7 +45,7 @@ def old_prompt(original: Model, request: EditRequest) -> Prompt:
 @torch.no_grad()
 def last_logits(model: Model, prompts: list[Prompt]) -> Tensor:
     """Logits behind every prompt, float32 [N, V]."""
-    tokens = padded([prompt.clean_ids for prompt in prompts], model.spec.unembedding.device)
+    tokens = pad_right([prompt.clean_ids for prompt in prompts], model.spec.unembedding.device)
     ends = torch.tensor([len(prompt.clean_ids) - 1 for prompt in prompts], device=tokens.ids.device)
     rows = final_rows(model.spec, tokens)[torch.arange(len(prompts), device=ends.device), ends]
     return read_out(model.spec, rows).float()

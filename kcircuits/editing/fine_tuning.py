@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kcircuits.editing.delta import Delta, matrix_name, matrix_of, with_matrix
-from kcircuits.editing.stream import entering, padded, to_end
-from kcircuits.editing.tokenised import TokenisedEdit
+from kcircuits.editing.delta import Delta, get_matrix, matrix_name, replace_matrix
+from kcircuits.editing.stream import pad_right, run_to_end, run_to_layer
+from kcircuits.editing.tokenise import TokenisedEdit
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import read_out
 from kcircuits.model.spec import ModelSpec
@@ -48,7 +48,7 @@ class TuningOptions:
             raise KCircuitsError(f"limit must be above 0 and finite, got {self.limit!r}")
 
 
-def tuned(
+def fine_tune(
     spec: ModelSpec,
     edits: Sequence[TokenisedEdit],
     nodes: Sequence[str],
@@ -78,7 +78,7 @@ def tuned(
         The change, and the objective before and after.
     """
     masks = _masks(spec, nodes)
-    original = {name: matrix_of(spec, name).detach().float() for name in masks}
+    original = {name: get_matrix(spec, name).detach().float() for name in masks}
     matrices = {name: matrix.clone().requires_grad_() for name, matrix in original.items()}
     first = min(int(name.split(".")[1]) for name in masks)
     loss = _Loss(spec, edits, objective, first)
@@ -87,7 +87,7 @@ def tuned(
     for step in range(options.steps + 1):
         tuned_spec = spec
         for name, matrix in matrices.items():
-            tuned_spec = with_matrix(tuned_spec, name, matrix)
+            tuned_spec = replace_matrix(tuned_spec, name, matrix)
         value = loss(tuned_spec)
         after = float(value.detach())
         before = after if step == 0 else before
@@ -123,16 +123,16 @@ class _Loss:
                 position = last + place if objective == "masked" else last
                 at.append((number, position, token, 1 / (len(edits) * len(edit.target))))
         device = spec.unembedding.device
-        self.tokens, self.first = padded(rows, device), first
+        self.tokens, self.first = pad_right(rows, device), first
         self.rows, self.positions, self.targets = (
             torch.tensor([each[i] for each in at], device=device) for i in range(3)
         )
         self.weights = torch.tensor([each[3] for each in at], device=device)
         with torch.no_grad():
-            self.stream = entering(spec, self.tokens, first)
+            self.stream = run_to_layer(spec, self.tokens, first)
 
     def __call__(self, spec: ModelSpec) -> Tensor:
-        final = to_end(spec, self.stream, self.tokens, self.first)[self.rows, self.positions]
+        final = run_to_end(spec, self.stream, self.tokens, self.first)[self.rows, self.positions]
         nll = functional.cross_entropy(read_out(spec, final).float(), self.targets, reduction="none")
         return (nll * self.weights).sum()
 
@@ -147,7 +147,7 @@ def _masks(spec: ModelSpec, nodes: Sequence[str]) -> dict[str, Tensor]:
         if tuned.layer is None:
             raise KCircuitsError("the node 'input' cannot be tuned: give MLPs and heads")
         name = matrix_name(tuned.layer, of_heads=tuned.kind == "head")
-        matrix = matrix_of(spec, name)
+        matrix = get_matrix(spec, name)
         mask = masks.setdefault(name, torch.zeros(1, matrix.shape[1], device=matrix.device))
         if tuned.kind == "head":
             mask[:, tuned.index * spec.head_dim : (tuned.index + 1) * spec.head_dim] = 1

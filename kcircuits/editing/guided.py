@@ -54,7 +54,7 @@ def _writes(circuit: Circuit) -> int:
     return _heaviest(_of_mlps(circuit, lambda edge: True))
 
 
-def _moved(circuit: Circuit) -> int:
+def _moves(circuit: Circuit) -> int:
     return _heaviest(_of_mlps(circuit, lambda edge: kind_of(edge.receiver) == "v"))
 
 
@@ -64,7 +64,7 @@ def _first(circuit: Circuit) -> int:
     return min(layer for layer, weight in weights.items() if weight >= enough)
 
 
-RULES: Mapping[str, Callable[[Circuit], int]] = {"writes": _writes, "moved": _moved, "first": _first}
+RULES: Mapping[str, Callable[[Circuit], int]] = {"writes": _writes, "moved": _moves, "first": _first}
 
 
 def _of_mlps(circuit: Circuit, counts: Callable[[Edge], bool]) -> dict[int, float]:

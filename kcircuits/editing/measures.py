@@ -15,8 +15,8 @@ from torch import Tensor
 from kcircuits.analysis.knockout.text_windows import MOST_NATS, windows_of
 from kcircuits.data.tokens import answer_ids, tokenise_text
 from kcircuits.editing.request import EditRequest, Question
-from kcircuits.editing.sampling import sampled
-from kcircuits.editing.stream import final_rows, padded
+from kcircuits.editing.sampling import sample_tokens
+from kcircuits.editing.stream import final_rows, pad_right
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import read_out
 from kcircuits.model.loading import Model
@@ -143,7 +143,7 @@ def margin(model: Model, request: EditRequest) -> float | None:
 
 
 @dataclass(frozen=True)
-class Answered:
+class ModelAnswer:
     """What a model makes of a question.
 
     `probability` is the geometric mean of the answer's tokens', `log_probability` its logarithm; `choices`
@@ -157,13 +157,13 @@ class Answered:
 
 
 @torch.no_grad()
-def read_answers(model: Model, questions: Sequence[Question]) -> list[Answered]:
+def read_answers(model: Model, questions: Sequence[Question]) -> list[ModelAnswer]:
     """How probable the answers to some questions are."""
-    found: list[Answered] = []
+    found: list[ModelAnswer] = []
     for first in range(0, len(questions), AT_ONCE):
-        asked = [_tokenised(model, each) for each in questions[first : first + AT_ONCE]]
+        asked = [_tokenise(model, each) for each in questions[first : first + AT_ONCE]]
         texts = list(dict.fromkeys(p + a[:-1] for p, a in asked))  # each is run once for all its answers
-        rows = final_rows(model.spec, padded(texts, model.spec.unembedding.device))
+        rows = final_rows(model.spec, pad_right(texts, model.spec.unembedding.device))
         of_text = dict(zip(texts, rows, strict=True))
         for prompt, answer in asked:
             row = of_text[prompt + answer[:-1]]
@@ -172,11 +172,11 @@ def read_answers(model: Model, questions: Sequence[Question]) -> list[Answered]:
             log = logits.log_softmax(dim=-1).gather(1, ids[:, None])
             choices = tuple(logits.argmax(dim=-1).tolist())
             mean = log.mean()
-            found.append(Answered(float(mean.exp()), choices, choices == answer, float(mean)))
+            found.append(ModelAnswer(float(mean.exp()), choices, choices == answer, float(mean)))
     return found
 
 
-def _groups(model: Model, *groups: list[Question]) -> list[list[Answered]]:
+def _groups(model: Model, *groups: list[Question]) -> list[list[ModelAnswer]]:
     """`read_answers` of several lists, run together."""
     found = iter(read_answers(model, [each for group in groups for each in group]))
     return [list(islice(found, len(group))) for group in groups]
@@ -189,7 +189,7 @@ def fluency(model: Model, prompt: str, seed: int, generated: int = GENERATED) ->
     """
     tokens = tokenise_text(model.tokenizer, prompt, "prompt").ids
     length = min(generated, model.spec.max_positions - len(tokens))
-    ids = sampled(model.spec, [tokens], length, seed)[0, len(tokens) :].tolist()
+    ids = sample_tokens(model.spec, [tokens], length, seed)[0, len(tokens) :].tolist()
     return entropy(ids, 2) / 3 + 2 * entropy(ids, 3) / 3
 
 
@@ -217,7 +217,7 @@ def perplexity(model: Model, text: str) -> float:
     total = 0.0
     for first in range(0, len(windows.prompts), WINDOWS_AT_ONCE):
         some = windows.prompts[first : first + WINDOWS_AT_ONCE]
-        tokens = padded([prompt.clean_ids for prompt in some], model.spec.unembedding.device)
+        tokens = pad_right([prompt.clean_ids for prompt in some], model.spec.unembedding.device)
         for row, prompt, mask in zip(final_rows(model.spec, tokens), some, tokens.mask, strict=True):
             logits: Tensor = read_out(model.spec, row[mask][windows.first - 1 :]).float()
             following = torch.tensor(windows.targets(prompt), device=logits.device)
@@ -228,7 +228,7 @@ def perplexity(model: Model, text: str) -> float:
     return math.exp(mean)
 
 
-def _tokenised(model: Model, question: Question) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _tokenise(model: Model, question: Question) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if model.tokenizer is None:
         raise KCircuitsError("this model has no tokenizer, and questions are given as text")
     prompt = tokenise_text(model.tokenizer, question.prompt, "prompt")

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from kcircuits.editing.delta import Delta, LowRank, matrix_name, with_added
+from kcircuits.editing.delta import Delta, LowRank, add_to_matrix, matrix_name
 from kcircuits.editing.rank_one import batch_update
-from kcircuits.editing.stream import after_mlp, padded, through, to_mlp
-from kcircuits.editing.tokenised import TokenisedEdit
+from kcircuits.editing.stream import finish_layer, pad_right, run_layers, run_to_mlp
+from kcircuits.editing.tokenise import TokenisedEdit
 from kcircuits.editing.values import AT_ONCE, Values
 from kcircuits.model.spec import ModelSpec
 
 
-def spread(
+def spread_values(
     spec: ModelSpec,
     edits: Sequence[TokenisedEdit],
     values: Values,
@@ -45,7 +45,7 @@ def spread(
         keys, present = states(edited, edits, layer, last)
         share = (wanted - present) / (len(layers) - number)
         parts[matrix_name(layer)] = batch_update(keys, share, moment(layer), weight)
-        edited = with_added(edited, matrix_name(layer), parts[matrix_name(layer)])
+        edited = add_to_matrix(edited, matrix_name(layer), parts[matrix_name(layer)])
     return Delta(parts)
 
 
@@ -65,9 +65,9 @@ def states(spec: ModelSpec, edits: Sequence[TokenisedEdit], layer: int, last: in
     keys, streams = [], []
     for first in range(0, len(prompts), at_once):
         some = [each for _, each in prompts[first : first + at_once]]
-        tokens = padded([each.ids for each in some], spec.unembedding.device)
-        before = to_mlp(spec, tokens, layer)
-        stream = through(spec, after_mlp(spec, before, layer), tokens, layer + 1, last + 1)
+        tokens = pad_right([each.ids for each in some], spec.unembedding.device)
+        before = run_to_mlp(spec, tokens, layer)
+        stream = run_layers(spec, finish_layer(spec, before, layer), tokens, layer + 1, last + 1)
         rows, places = torch.arange(len(some)), torch.tensor([each.subject_last for each in some])
         keys.append(before.hidden[rows, places])
         streams.append(stream[rows, places])

@@ -22,10 +22,10 @@ from kcircuits.discovery import Eap, Method
 from kcircuits.discovery.run import attribute
 from kcircuits.editing.delta import LowRank
 from kcircuits.editing.edit import EditedModel
-from kcircuits.editing.facts import asked, last_logits, old_prompt, subject_end
+from kcircuits.editing.facts import last_logits, old_prompt, question_prompt, subject_end
 from kcircuits.editing.request import EditRequest, Question
 from kcircuits.editing.second_moment import SecondMoment
-from kcircuits.editing.stream import padded, to_mlp
+from kcircuits.editing.stream import pad_right, run_to_mlp
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import Model
 from kcircuits.scores.selection import Selection, chosen_edges
@@ -173,7 +173,7 @@ def _prompt(model: Model, question: Question, subject: str) -> Prompt:
     start = question.prompt.rfind(subject)
     if start < 0 or not subject:
         raise KCircuitsError(f"the subject {subject!r} does not occur in the prompt {question.prompt!r}")
-    return asked(model, question.prompt, question.answer, (start, start + len(subject)))
+    return question_prompt(model, question.prompt, question.answer, (start, start + len(subject)))
 
 
 @torch.no_grad()
@@ -181,9 +181,9 @@ def _keys(
     model: Model, prompts: Sequence[Prompt], update: LowRank, moment: SecondMoment
 ) -> tuple[list[float], list[float]]:
     """Of every prompt's key: its cosine with the edited key, and its share of the value."""
-    tokens = padded([prompt.clean_ids for prompt in prompts], model.spec.unembedding.device)
+    tokens = pad_right([prompt.clean_ids for prompt in prompts], model.spec.unembedding.device)
     ends = [subject_end(prompt) for prompt in prompts]
-    hidden = to_mlp(model.spec, tokens, moment.layer).hidden
+    hidden = run_to_mlp(model.spec, tokens, moment.layer).hidden
     keys = hidden[range(len(prompts)), ends].double()  # [N, F]
     direction = update.right[:, 0].to(keys)  # C⁻¹k / (kᵀC⁻¹k)
     key = moment.matrix.to(keys) @ direction  # k, but for its length

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from kcircuits.analysis.checks import LISTED, checked_document, numbers
+from kcircuits.analysis.checks import LISTED, check_document, numbers
 from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import count_of, name_of, printable
 from kcircuits.editing.measures import EditMeasures, mean_measures
@@ -96,7 +96,7 @@ class EditReport(Result):
         for number, (request, measures) in enumerate(zip(self.requests, self.measures, strict=True)):
             about = {"subject": request.subject, "prompt": request.prompt, "target": request.target}
             found = {} if measures is None else {**asdict(measures), "score": measures.score}
-            if measures is not None and (margin := _at(self.margins, number)) is not None:
+            if measures is not None and (margin := _get_measured(self.margins, number)) is not None:
                 found |= dict(zip(("margin_before", "margin_after"), margin, strict=True))
             rows.append({**about, "failed": self.failed.get(number), **found})
         return DataFrame(rows)
@@ -119,8 +119,12 @@ class EditReport(Result):
                     "target_true": request.target_true,
                     "failed": self.failed.get(number),
                     "measures": None if measures is None else asdict(measures),
-                    "before": None if (before := _at(self.before, number)) is None else asdict(before),
-                    "margin": None if (margin := _at(self.margins, number)) is None else list(margin),
+                    "before": None
+                    if (before := _get_measured(self.before, number)) is None
+                    else asdict(before),
+                    "margin": None
+                    if (margin := _get_measured(self.margins, number)) is None
+                    else list(margin),
                 }
                 for number, (request, measures) in enumerate(zip(self.requests, self.measures, strict=True))
             ],
@@ -133,9 +137,9 @@ class EditReport(Result):
         The requests have the texts that the document has: no paraphrases, neighbours and other questions.
         Raises KCircuitsError if it is anything else.
         """
-        given = checked_document(document, cls.WHAT, FORMAT, _DOCUMENT)
+        given = check_document(document, cls.WHAT, FORMAT, _DOCUMENT)
         check_keys("settings", given["settings"], {"method": _TEXT})
-        edits = [_checked_edit(f"edit {n}", edit) for n, edit in enumerate(given["edits"])]
+        edits = [_check_edit(f"edit {n}", edit) for n, edit in enumerate(given["edits"])]
         pair, left_out = given["perplexity"], given.get("left_out", [])
         for n, each in enumerate(left_out):
             check_keys(f"left_out, {n}", each, _LEFT_OUT)
@@ -146,8 +150,8 @@ class EditReport(Result):
             measures=tuple(_measures_of(edit["measures"]) for edit in edits),
             failed={n: edit["failed"] for n, edit in enumerate(edits) if edit["failed"] is not None},
             perplexity=None if pair is None else (pair[0], pair[1]),
-            before=_known([_measures_of(edit.get("before")) for edit in edits]),
-            margins=_known(
+            before=_drop_empty([_measures_of(edit.get("before")) for edit in edits]),
+            margins=_drop_empty(
                 [None if (margin := edit.get("margin")) is None else (margin[0], margin[1]) for edit in edits]
             ),
             left_out=tuple(LeftOut(**{key: each[key] for key in _LEFT_OUT}) for each in left_out),
@@ -177,22 +181,22 @@ def summary(
     rows = []
     for name, value in means.items():
         if value is not None:
-            earlier = () if before is None else (_shown(name, before.get(name)),)
-            rows.append((name, *earlier, _shown(name, value)))
+            earlier = () if before is None else (_measure_text(name, before.get(name)),)
+            rows.append((name, *earlier, _measure_text(name, value)))
     return rows
 
 
-def _shown(name: str, value: float | None) -> str:
+def _measure_text(name: str, value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.3f}" if name in ("magnitude", "fluency") else f"{100 * value:.1f} %"
 
 
-def _at(values: Sequence[T | None], number: int) -> T | None:
+def _get_measured(values: Sequence[T | None], number: int) -> T | None:
     return values[number] if number < len(values) else None
 
 
-def _known(values: Sequence[T | None]) -> tuple[T | None, ...]:
+def _drop_empty(values: Sequence[T | None]) -> tuple[T | None, ...]:
     """The values, or none at all where nothing was measured."""
     return tuple(values) if any(value is not None for value in values) else ()
 
@@ -201,7 +205,7 @@ def _measures_of(measures: dict[str, Any] | None) -> EditMeasures | None:
     return None if measures is None else EditMeasures(**{name: measures[name] for name in MEASURES})
 
 
-def _checked_edit(what: str, edit: object) -> dict[str, Any]:
+def _check_edit(what: str, edit: object) -> dict[str, Any]:
     found = check_keys(what, edit, _EDIT)
     if (found["measures"] is None) == (found["failed"] is None):
         raise KCircuitsError(f"{what} must have either 'measures' or the reason why it 'failed'")

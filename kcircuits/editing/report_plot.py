@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kcircuits.display.figures import BLUE, GREY
-from kcircuits.display.result import Panels, with_legend
+from kcircuits.display.result import Panels, add_legend
 from kcircuits.editing.report import EditReport
 
 if TYPE_CHECKING:
@@ -40,4 +40,4 @@ def draw_means(axes: Axes, report: EditReport) -> None:
     axes.set_title(f"{report.settings.get('method', '')}, {len(report.requests):,} edits", fontsize=9)
 
 
-PANELS: Panels = {"means": with_legend(draw_means)}
+PANELS: Panels = {"means": add_legend(draw_means)}

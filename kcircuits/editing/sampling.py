@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from kcircuits.editing.stream import Tokens, nothing_earlier, tail_to_end
+from kcircuits.editing.stream import Tokens, empty_cache, run_tail_to_end
 from kcircuits.model.forward import embed, read_out
 from kcircuits.model.spec import ModelSpec
 
@@ -16,7 +16,7 @@ TOP_K = 50
 
 
 @torch.no_grad()
-def sampled(
+def sample_tokens(
     spec: ModelSpec,
     starts: Sequence[tuple[int, ...]],
     length: int,
@@ -27,11 +27,11 @@ def sampled(
     device = spec.unembedding.device
     generator = torch.Generator().manual_seed(seed)
     ids = new = torch.tensor(starts, device=device)
-    before = nothing_earlier(spec, len(ids))
+    before = empty_cache(spec, len(ids))
     for step in range(length):
         tokens = Tokens(ids, torch.ones_like(ids, dtype=torch.bool))
         stream = embed(spec, new, tokens.positions[:, -new.shape[1] :])
-        rows, before = tail_to_end(spec, stream, tokens, before)
+        rows, before = run_tail_to_end(spec, stream, tokens, before)
         best = read_out(spec, rows[:, -1]).float().topk(min(TOP_K, spec.vocab_size))
         drawn = torch.multinomial(best.values.softmax(-1).cpu(), 1, generator=generator).to(device)
         new = best.indices.gather(1, drawn)

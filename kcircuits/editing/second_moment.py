@@ -13,8 +13,8 @@ from torch import Tensor
 
 from kcircuits.analysis.knockout.text_windows import token_windows
 from kcircuits.data.tokens import tokenise_text
-from kcircuits.editing.sampling import STARTS, sampled
-from kcircuits.editing.stream import Tokens, padded, to_mlp
+from kcircuits.editing.sampling import STARTS, sample_tokens
+from kcircuits.editing.stream import Tokens, pad_right, run_to_mlp
 from kcircuits.errors import KCircuitsError
 from kcircuits.files.documents import naming, read_text
 from kcircuits.files.tensor_files import tensor_bytes
@@ -95,7 +95,7 @@ def second_moment(
     name = _name(model, layer, _starts(model) if windows is None else windows, seed if windows is None else 0)
     found = _read(cache_folder() / name)
     if found is None:
-        found = accumulated(model.spec, layer, windows or _sampled(model, seed, progress))
+        found = accumulate_moment(model.spec, layer, windows or _sample_texts(model, seed, progress))
         header = {"format": FORMAT, "num_tokens": str(found[1])}
         keep(name, tensor_bytes({"moment": found[0]}, header))
     moment, num_tokens = found
@@ -106,13 +106,13 @@ def second_moment(
 
 
 @torch.no_grad()
-def accumulated(spec: Any, layer: int, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, int]:
+def accumulate_moment(spec: Any, layer: int, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, int]:
     """Σ k kᵀ / n over all tokens of some prompts, float32 [F, F], summed in float64; and n."""
     total, count = torch.zeros(1, dtype=torch.float64), 0
     at_once = max(1, AT_ONCE // max(map(len, prompts)))
     for first in range(0, len(prompts), at_once):
-        tokens: Tokens = padded(list(prompts[first : first + at_once]), spec.unembedding.device)
-        keys = to_mlp(spec, tokens, layer).hidden[tokens.mask].float()
+        tokens: Tokens = pad_right(list(prompts[first : first + at_once]), spec.unembedding.device)
+        keys = run_to_mlp(spec, tokens, layer).hidden[tokens.mask].float()
         total = total + (keys.T @ keys).double().cpu()
         count += len(keys)
     return (total / count).float(), count
@@ -124,10 +124,12 @@ def _starts(model: Model) -> list[tuple[int, ...]]:
     return [start for start in starts if len(start) == len(starts[0])]
 
 
-def _sampled(model: Model, seed: int, progress: Callable[[int, int], None] | None) -> list[tuple[int, ...]]:
+def _sample_texts(
+    model: Model, seed: int, progress: Callable[[int, int], None] | None
+) -> list[tuple[int, ...]]:
     starts = _starts(model)
     many = [starts[n % len(starts)] for n in range(SAMPLES)]
-    return [tuple(row) for row in sampled(model.spec, many, SAMPLED_LENGTH, seed, progress).tolist()]
+    return [tuple(row) for row in sample_tokens(model.spec, many, SAMPLED_LENGTH, seed, progress).tolist()]
 
 
 def _windows(model: Model, text: str) -> list[tuple[int, ...]]:

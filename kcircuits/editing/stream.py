@@ -50,7 +50,7 @@ class BeforeMlp:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class KeyValueCache:
     """Keys and values [N, K, T - M, d] of the first T - M positions, for every layer from some layer on.
 
     Nothing that changes at later positions changes them, so the last M positions can be run by themselves.
@@ -60,7 +60,7 @@ class Earlier:
     of_layers: tuple[tuple[Tensor, Tensor], ...]
 
 
-def padded(prompts: list[tuple[int, ...]], device: torch.device | str = "cpu") -> Tokens:
+def pad_right(prompts: list[tuple[int, ...]], device: torch.device | str = "cpu") -> Tokens:
     """Prompts of different lengths, padded on the right."""
     longest = max(map(len, prompts))
     ids = torch.tensor([prompt + (0,) * (longest - len(prompt)) for prompt in prompts], device=device)
@@ -68,24 +68,24 @@ def padded(prompts: list[tuple[int, ...]], device: torch.device | str = "cpu") -
     return Tokens(ids, torch.arange(longest, device=device) < lengths[:, None])
 
 
-def flushed(tokens: Tokens) -> Tokens:
+def pad_left(tokens: Tokens) -> Tokens:
     """The same prompts padded on the left, so that all end at the last position."""
     shift = (~tokens.mask).sum(dim=1, keepdim=True)  # [N, 1]
     places = torch.arange(tokens.ids.shape[1], device=tokens.ids.device) - shift
     return Tokens(tokens.ids.gather(1, places.clamp(min=0)), places >= 0)
 
 
-def entering(spec: ModelSpec, tokens: Tokens, layer: int) -> Tensor:
+def run_to_layer(spec: ModelSpec, tokens: Tokens, layer: int) -> Tensor:
     """Run prompts from their tokens to the stream [N, T, D] that enters a layer."""
-    return through(spec, embed(spec, tokens.ids, tokens.positions), tokens, 0, layer)
+    return run_layers(spec, embed(spec, tokens.ids, tokens.positions), tokens, 0, layer)
 
 
-def to_mlp(spec: ModelSpec, tokens: Tokens, layer: int) -> BeforeMlp:
+def run_to_mlp(spec: ModelSpec, tokens: Tokens, layer: int) -> BeforeMlp:
     """Run prompts from their tokens to the MLP of a layer."""
-    return before_mlp(spec, entering(spec, tokens, layer), tokens, layer)
+    return enter_mlp(spec, run_to_layer(spec, tokens, layer), tokens, layer)
 
 
-def before_mlp(spec: ModelSpec, x: Tensor, tokens: Tokens, layer: int) -> BeforeMlp:
+def enter_mlp(spec: ModelSpec, x: Tensor, tokens: Tokens, layer: int) -> BeforeMlp:
     """Run a stream [N, T, D] that enters a layer to the layer's MLP."""
     last = spec.layers[layer]
     written, _ = _attention(spec, last, x, tokens)
@@ -94,7 +94,7 @@ def before_mlp(spec: ModelSpec, x: Tensor, tokens: Tokens, layer: int) -> Before
     return BeforeMlp(after, mlp_hidden(dense_mlp(last), normalise(last.mlp_norm, read)))
 
 
-def after_mlp(spec: ModelSpec, before: BeforeMlp, layer: int, added: Tensor | None = None) -> Tensor:
+def finish_layer(spec: ModelSpec, before: BeforeMlp, layer: int, added: Tensor | None = None) -> Tensor:
     """The stream [N, T, D] behind the layer; `added` [N, T, D] is added to what w_down gives."""
     each = spec.layers[layer]
     mlp = dense_mlp(each)
@@ -106,49 +106,51 @@ def after_mlp(spec: ModelSpec, before: BeforeMlp, layer: int, added: Tensor | No
     return before.stream + written
 
 
-def through(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int, end: int) -> Tensor:
+def run_layers(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int, end: int) -> Tensor:
     """Run a stream [N, T, D] that enters layer `first` to where it enters layer `end`."""
     for each in spec.layers[first:end]:
-        x, _ = _through(spec, each, x, tokens)
+        x, _ = _run_layer(spec, each, x, tokens)
     return x
 
 
-def to_end(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int) -> Tensor:
+def run_to_end(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int) -> Tensor:
     """Run a stream that enters layer `first` through all layers to its final-normed rows [N, T, D]."""
-    return normalise(spec.final_norm, through(spec, x, tokens, first, len(spec.layers)))
+    return normalise(spec.final_norm, run_layers(spec, x, tokens, first, len(spec.layers)))
 
 
 @torch.no_grad()
-def earlier(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int, count: int) -> Earlier:
+def cache_positions(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int, count: int) -> KeyValueCache:
     """What the first `count` positions of a stream [N, T, D] that enters layer `first` are to later ones."""
     kept = []
     for layer in spec.layers[first:]:
-        x, (k, v) = _through(spec, layer, x, tokens)
+        x, (k, v) = _run_layer(spec, layer, x, tokens)
         kept.append((k[:, :, :count], v[:, :, :count]))
-    return Earlier(first, tuple(kept))
+    return KeyValueCache(first, tuple(kept))
 
 
-def tail_to_end(spec: ModelSpec, x: Tensor, tokens: Tokens, before: Earlier) -> tuple[Tensor, Earlier]:
-    """`to_end` of the last M positions alone, from their stream [N, M, D].
+def run_tail_to_end(
+    spec: ModelSpec, x: Tensor, tokens: Tokens, before: KeyValueCache
+) -> tuple[Tensor, KeyValueCache]:
+    """`run_to_end` of the last M positions alone, from their stream [N, M, D].
 
     Gives their final-normed rows [N, M, D], and what all T positions are to later ones.
     """
     kept = []
     for layer, of_layer in zip(spec.layers[before.first :], before.of_layers, strict=True):
-        x, together = _through(spec, layer, x, tokens, of_layer)
+        x, together = _run_layer(spec, layer, x, tokens, of_layer)
         kept.append(together)
-    return normalise(spec.final_norm, x), Earlier(before.first, tuple(kept))
+    return normalise(spec.final_norm, x), KeyValueCache(before.first, tuple(kept))
 
 
-def nothing_earlier(spec: ModelSpec, count: int) -> Earlier:
+def empty_cache(spec: ModelSpec, count: int) -> KeyValueCache:
     """Before the first position of `count` prompts."""
     none = spec.embedding[:0].new_zeros(count, spec.num_kv_heads, 0, spec.head_dim)
-    return Earlier(0, tuple((none, none) for _ in spec.layers))
+    return KeyValueCache(0, tuple((none, none) for _ in spec.layers))
 
 
 def final_rows(spec: ModelSpec, tokens: Tokens) -> Tensor:
     """Final-normed rows [N, T, D] of whole runs."""
-    return to_end(spec, entering(spec, tokens, 0), tokens, 0)
+    return run_to_end(spec, run_to_layer(spec, tokens, 0), tokens, 0)
 
 
 def dense_mlp(layer: Layer) -> Mlp:
@@ -157,7 +159,7 @@ def dense_mlp(layer: Layer) -> Mlp:
     return layer.mlp
 
 
-def _through(
+def _run_layer(
     spec: ModelSpec, layer: Layer, x: Tensor, tokens: Tokens, before: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Run the last positions [N, M, D] through a layer; with it the keys and values of all T positions."""

@@ -17,15 +17,15 @@ from torch.nn import functional
 from kcircuits.editing.stream import (
     BeforeMlp,
     Tokens,
-    after_mlp,
+    cache_positions,
     dense_mlp,
-    earlier,
-    flushed,
-    padded,
-    tail_to_end,
-    to_mlp,
+    finish_layer,
+    pad_left,
+    pad_right,
+    run_tail_to_end,
+    run_to_mlp,
 )
-from kcircuits.editing.tokenised import SubjectPrompt, TokenisedEdit
+from kcircuits.editing.tokenise import SubjectPrompt, TokenisedEdit
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import linear, read_out
 from kcircuits.model.spec import ModelSpec
@@ -92,7 +92,7 @@ class Values:
     failed: dict[int, str]
 
 
-def optimised_values(
+def optimise_values(
     spec: ModelSpec,
     edits: Sequence[TokenisedEdit],
     layer: int,
@@ -117,7 +117,7 @@ def optimised_values(
             if progress is not None:
                 progress(done * steps + step, len(batches) * steps)
 
-        parts.append(_Batch(spec, edits[first:last], layer, options).optimised(report))
+        parts.append(_Batch(spec, edits[first:last], layer, options).optimise(report))
     failed = {
         first + number: reason
         for (first, _), part in zip(batches, parts, strict=True)
@@ -164,7 +164,7 @@ class _Batch:
         def numbers(values: Sequence[float | int]) -> Tensor:
             return torch.tensor(values, device=device)
 
-        self.tokens: Tokens = flushed(padded(rows, device))
+        self.tokens: Tokens = pad_left(pad_right(rows, device))
         longest = self.tokens.ids.shape[1]
         shift = [longest - len(row) for row in rows]
         subject = [shift[row] + place for row, place in enumerate(subject)]
@@ -176,9 +176,9 @@ class _Batch:
         self.targets, self.weights = numbers([each[2] for each in at]), numbers([each[3] for each in at])
         self.essence_rows = numbers(essence)
         with torch.no_grad():
-            before = to_mlp(spec, self.tokens, layer)
-            stream = after_mlp(spec, before, layer)
-            self.earlier = earlier(spec, stream, self.tokens, layer + 1, self.constant)
+            before = run_to_mlp(spec, self.tokens, layer)
+            stream = finish_layer(spec, before, layer)
+            self.earlier = cache_positions(spec, stream, self.tokens, layer + 1, self.constant)
         self.before = BeforeMlp(before.stream[:, self.constant :], before.hidden[:, self.constant :])
         # The prompts' keys, without the essence's.
         self.counts = torch.ones(len(rows), device=device)
@@ -196,8 +196,8 @@ class _Batch:
         added = torch.zeros_like(self.before.stream)
         rows = torch.arange(len(self.owner), device=added.device)
         added = added.index_put((rows, self.subject - self.constant), delta[self.owner])
-        stream = after_mlp(self.spec, self.before, self.layer, added)
-        final, _ = tail_to_end(self.spec, stream, self.tokens, self.earlier)
+        stream = finish_layer(self.spec, self.before, self.layer, added)
+        final, _ = run_tail_to_end(self.spec, stream, self.tokens, self.earlier)
         asked = final[self.rows_of_loss, self.positions_of_loss]
         essence = final[self.essence_rows, -1]
         logits = read_out(self.spec, torch.cat([asked, essence])).float()
@@ -217,7 +217,7 @@ class _Batch:
         total = nll + options.kl_factor * divergence + options.weight_decay * length / size.square()
         return total, nll
 
-    def optimised(self, progress: Callable[[int, int], None]) -> Values:
+    def optimise(self, progress: Callable[[int, int], None]) -> Values:
         mlp, options = dense_mlp(self.spec.layers[self.layer]), self.options
         key = self.key()
         size = linear(key, mlp.w_down, None).norm(dim=-1)  # [E], ‖v‖

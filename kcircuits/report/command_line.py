@@ -30,7 +30,7 @@ def discover_command(method: str, settings: Mapping[str, Any], folder: str) -> s
 
     What does not change a result (memory, threads, what is printed) is left out.
     """
-    given = _given(settings)
+    given = _input_options(settings)
     if given is None:
         return None
     words = ["discover", *given, "--method", method, *_options(settings, _DISCOVER)]
@@ -41,7 +41,7 @@ def discover_command(method: str, settings: Mapping[str, Any], folder: str) -> s
 
 def evaluate_command(evaluation: Mapping[str, Any], num_random: int, circuit: str, folder: str) -> str | None:
     """The command that measured a circuit."""
-    given = _given(evaluation)
+    given = _input_options(evaluation)
     if given is None:
         return None
     words = ["evaluate", "--circuit", circuit, *given, *_options(evaluation["input"], _INPUT_OF_EVALUATE)]
@@ -52,13 +52,13 @@ def evaluate_command(evaluation: Mapping[str, Any], num_random: int, circuit: st
 
 def sizes_command(methods: Sequence[str], settings: Mapping[str, Any], folder: str) -> str | None:
     """The command that compared methods over sizes."""
-    given = _given(settings)
+    given = _input_options(settings)
     if given is None:
         return None
     return _line(["sizes", *given, "--methods", ",".join(methods), *_options(settings, _SIZES)], folder)
 
 
-def _given(settings: Mapping[str, Any]) -> list[str] | None:
+def _input_options(settings: Mapping[str, Any]) -> list[str] | None:
     """The options about model and prompts, which commands record as "input"."""
     given = settings.get("input")
     if not isinstance(given, dict) or not isinstance(given.get("model"), str):

@@ -11,7 +11,7 @@ import numpy as np
 
 from kcircuits.circuit import Circuit, Edge
 from kcircuits.circuit.edge_table import edge_table
-from kcircuits.display.result import Panels, Shown
+from kcircuits.display.result import DisplayedResult, Panels
 from kcircuits.display.text import printable
 from kcircuits.errors import KCircuitsError
 from kcircuits.files.documents import shown
@@ -33,7 +33,7 @@ def edges_of(graph: Graph, mask: np.ndarray, matrix: np.ndarray) -> tuple[Edge, 
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Scores(Shown):
+class Scores(DisplayedResult):
     """One number per edge of a model's graph, with where it came from.
 
     Kept as a .safetensors file rather than as JSON. Two are equal if all of their fields are; scores can be

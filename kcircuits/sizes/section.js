@@ -38,6 +38,6 @@ function addSizes(sizes, graph, store) {
     marker.setAttribute("x2", x(size));
   }
 
-  drawnToFit(holder, draw);
+  drawToFit(holder, draw);
   store.watch(["size"], move);
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kcircuits.display.html import Html, scrolling, section, table, tag
+from kcircuits.display.html import Html, scroll_box, section, table, tag
 from kcircuits.display.inline_svg import inline_svg
 from kcircuits.display.numbers import NOTHING, number
 from kcircuits.sizes import LEVELS, MethodCurve, SizeComparison
@@ -37,7 +37,7 @@ def _figure(comparison: SizeComparison, label: str) -> Html:
     caption = tag(
         "figcaption", "Dashed: the full model (1) and no edges (0). Random circuits: mean and range."
     )
-    return tag("figure", scrolling(drawn, "Plot of methods over sizes"), caption)
+    return tag("figure", scroll_box(drawn, "Plot of methods over sizes"), caption)
 
 
 def _summary(comparison: SizeComparison) -> Html:

@@ -29,7 +29,7 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Given:
+class AnalysisInput:
     """What an analysis has to work with; `options` are complete, `seed` is None where it uses none."""
 
     model: Model
@@ -58,14 +58,14 @@ class Analysis:
         Whether every prompt needs a subject.
     """
 
-    run: Callable[[Given, Path], dict[str, Any]]
+    run: Callable[[AnalysisInput, Path], dict[str, Any]]
     options: dict[str, Option]
     seeded: bool
     of_edges: bool = False
     needs_subjects: bool = False
 
 
-def _evaluate(given: Given, folder: Path) -> dict[str, Any]:
+def _evaluate(given: AnalysisInput, folder: Path) -> dict[str, Any]:
     found = evaluate(
         given.model,
         given.task,
@@ -88,19 +88,19 @@ def _evaluate(given: Given, folder: Path) -> dict[str, Any]:
     }
 
 
-def _curves(given: Given, folder: Path) -> dict[str, Any]:
+def _curves(given: AnalysisInput, folder: Path) -> dict[str, Any]:
     found = layer_curves(given.model, given.task, given.circuit, seed=given.seed, memory=given.memory)
     found.save(folder / "curves.json")
     return {}
 
 
-def _heads(given: Given, folder: Path) -> dict[str, Any]:
+def _heads(given: AnalysisInput, folder: Path) -> dict[str, Any]:
     found = read_heads(given.model, given.task, given.circuit, memory=given.memory, **given.options)
     found.save(folder / "heads.json")
     return {}
 
 
-def _roles(given: Given, folder: Path) -> dict[str, Any]:
+def _roles(given: AnalysisInput, folder: Path) -> dict[str, Any]:
     found = head_roles(
         given.model,
         given.task,
@@ -114,18 +114,18 @@ def _roles(given: Given, folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _from_one(value: object) -> bool:
+def _is_positive(value: object) -> bool:
     return is_count(value) and value != 0
 
 
 _ONE = "a whole number from 1 on"
-_STRONGEST = Option(None, or_none(_from_one), _ONE)
+_STRONGEST = Option(None, or_none(_is_positive), _ONE)
 ANALYSES: dict[str, Analysis] = {
     "evaluate": Analysis(
         _evaluate,
         {
             "random": Option(10, is_count, "a whole number from 0 on"),
-            "hit_k": Option(10, _from_one, _ONE),
+            "hit_k": Option(10, _is_positive, _ONE),
         },
         seeded=True,
     ),
@@ -134,7 +134,7 @@ ANALYSES: dict[str, Analysis] = {
         _heads,
         {
             "strongest": _STRONGEST,
-            "top": Option(TOP, _from_one, _ONE),
+            "top": Option(TOP, _is_positive, _ONE),
             "all_positions": Option(False, lambda value: type(value) is bool, "true or false"),
         },
         seeded=False,
@@ -142,7 +142,7 @@ ANALYSES: dict[str, Analysis] = {
     ),
     "roles": Analysis(
         _roles,
-        {"strongest": _STRONGEST, "random": Option(10, _from_one, _ONE)},
+        {"strongest": _STRONGEST, "random": Option(10, _is_positive, _ONE)},
         seeded=True,
         of_edges=True,
         needs_subjects=True,

@@ -19,7 +19,7 @@ from kcircuits.runtime.option_fields import options_of
 from kcircuits.sweeps.analyses import ANALYSES
 from kcircuits.sweeps.forecast import Forecast, private_weights, shared_weights
 from kcircuits.sweeps.grid import Grid, MethodChoice, ModelChoice, PromptChoice
-from kcircuits.sweeps.job import Job, Refused, Search
+from kcircuits.sweeps.job import Job, RefusedJob, Search
 from kcircuits.sweeps.keys import digest_of_prompts, key_of
 from kcircuits.sweeps.prompts import file_prompts, half_of, known_of_relation
 from kcircuits.sweeps.store import Shelf
@@ -30,14 +30,14 @@ SEED = "seed"
 
 
 @dataclass
-class Expanded:
+class ExpandedGrid:
     """All jobs in the order of the grid, each once; those that cannot be done; bytes of all weights.
 
     `shared` are bytes that all processes have together, `private` those that each has, by model.
     """
 
     jobs: dict[str, Job] = field(default_factory=dict)
-    refused: dict[str, Refused] = field(default_factory=dict)
+    refused: dict[str, RefusedJob] = field(default_factory=dict)
     shared: dict[ModelChoice, int] = field(default_factory=dict)
     private: dict[ModelChoice, int] = field(default_factory=dict)
 
@@ -50,7 +50,7 @@ def load_choice(choice: ModelChoice) -> Model:
     return load_model(choice.source, dtype=kept, device=choice.device)
 
 
-def expand(grid: Grid, document: Document, parts: Shelf, *, keep: bool) -> Expanded:
+def expand(grid: Grid, document: Document, parts: Shelf, *, keep: bool) -> ExpandedGrid:
     """Make the jobs of a grid.
 
     Parameters
@@ -67,7 +67,7 @@ def expand(grid: Grid, document: Document, parts: Shelf, *, keep: bool) -> Expan
         refused whatever the prompts are. What only some prompts make impossible is `refused`, as the rest
         of the sweep has nothing to do with it.
     """
-    found = Expanded()
+    found = ExpandedGrid()
     for choice in dict.fromkeys(grid.models):
         try:
             model = load_choice(choice)
@@ -89,7 +89,7 @@ class _Expansion:
     keep: bool
     choice: ModelChoice
     model: Model
-    found: Expanded
+    found: ExpandedGrid
     forecast: Forecast = field(default_factory=Forecast)
     known: dict[Any, tuple[Prompt, ...] | KCircuitsError] = field(default_factory=dict)
 
@@ -237,7 +237,7 @@ class _Expansion:
         key = (whole, partners and chosen.kind == "relation")
         if key not in self.known:
             try:
-                self.known[key] = self._made(chosen, partners)
+                self.known[key] = self._make(chosen, partners)
             except KCircuitsError as error:
                 self.known[key] = error
         known = self.known[key]
@@ -245,7 +245,7 @@ class _Expansion:
             raise known
         return known
 
-    def _made(self, chosen: PromptChoice, partners: bool) -> tuple[Prompt, ...]:
+    def _make(self, chosen: PromptChoice, partners: bool) -> tuple[Prompt, ...]:
         if chosen.kind == "prompts":
             try:
                 return file_prompts(chosen, self.model)
@@ -269,7 +269,7 @@ class _Expansion:
         source["source"] = Path(chosen.source).name
         asked = {name: labels[name] for name in ("method", "settings", "ablation", "metric", "seed")}
         key = key_of({"kind": "refused", "model": model, "prompts": source, **asked})
-        self.found.refused.setdefault(key, Refused(key, labels, str(error)))
+        self.found.refused.setdefault(key, RefusedJob(key, labels, str(error)))
 
 
 class _BadFile(KCircuitsError):

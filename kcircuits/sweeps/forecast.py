@@ -48,7 +48,7 @@ class Forecast:
             task.metric,
         )
         if key not in self.plans:
-            self.plans[key] = _planned(model, search, memory, calibrate=False)
+            self.plans[key] = _make_plan(model, search, memory, calibrate=False)
         return self.plans[key]
 
 
@@ -97,26 +97,26 @@ class Times:
     planned: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
-    def of_done(cls, done: Iterable[tuple[Job, float]]) -> Times:
+    def from_finished(cls, done: Iterable[tuple[Job, float]]) -> Times:
         """From jobs that are done, each with its seconds."""
         seen: dict[tuple[str, str], list[float]] = {}
         for job, seconds in done:
             seen.setdefault(_kind(job), []).append(seconds / len(job.search.task.prompts))
         return cls({kind: sum(rates) / len(rates) for kind, rates in seen.items()})
 
-    def knows(self, job: Job) -> bool:
+    def can_estimate(self, job: Job) -> bool:
         """Whether something is known of jobs of this kind."""
         return _kind(job) in self.rates
 
     def plan(self, job: Job, model: Model) -> None:
         """Plan the job's search, for all of its kind."""
         search = job.search
-        made = _planned(model, search, job.memory, calibrate=True)
+        made = _make_plan(model, search, job.memory, calibrate=True)
         assert made.seconds is not None
         self.rates[_kind(job)] = made.seconds / len(search.task.prompts)
         self.planned.add(_kind(job))
 
-    def of(self, job: Job, made: set[str]) -> float:
+    def estimate(self, job: Job, made: set[str]) -> float:
         """Seconds of a job; `made` are parts that other jobs make, to which this one's are added."""
         is_planned = _kind(job) in self.planned
         part = job.search.scores_key or job.search.key
@@ -125,7 +125,7 @@ class Times:
         return 0.0 if there else self.rates[_kind(job)] * len(job.search.task.prompts)
 
 
-def _planned(model: Model, search: Search, memory: int, *, calibrate: bool) -> Plan:
+def _make_plan(model: Model, search: Search, memory: int, *, calibrate: bool) -> Plan:
     """The plan of a search; calibrated, it measures small pieces and says how long all will take."""
     return plan(model, search.task, search.method, memory=memory, calibrate=calibrate)
 

@@ -139,7 +139,7 @@ def _models(document: Document, base: Path) -> Iterator[ModelChoice]:
     for index, entry in enumerate(_entries(document, "models")):
         place = ("models", index)
         given = {"model": entry} if isinstance(entry, str) else entry
-        for one in _spanned(document, place, given, ("model", "dtype", "device")):
+        for one in _expand_entry(document, place, given, ("model", "dtype", "device")):
             source, dtype = one.get("model"), one.get("dtype", "float32")
             if not isinstance(source, str) or not source:
                 raise document.error(
@@ -161,7 +161,7 @@ def _models(document: Document, base: Path) -> Iterator[ModelChoice]:
 def _prompts(document: Document, base: Path) -> Iterator[PromptChoice]:
     for index, entry in enumerate(_entries(document, "prompts")):
         place = ("prompts", index)
-        for one in _spanned(document, place, entry, tuple(_PROMPT_KEYS)):
+        for one in _expand_entry(document, place, entry, tuple(_PROMPT_KEYS)):
             for key, value in one.items():
                 good, expected = _PROMPT_KEYS[key]
                 if not good(value):
@@ -228,7 +228,7 @@ def _name_of(document: Document, place: Place, kind: str, source: str) -> str:
 def _methods(document: Document) -> Iterator[MethodChoice]:
     for index, entry in enumerate(_entries(document, "methods")):
         place = ("methods", index)
-        for one in _spanned(document, place, entry, None):
+        for one in _expand_entry(document, place, entry, None):
             name = one.pop("method", None)
             if name not in METHODS:
                 raise document.error(
@@ -286,7 +286,7 @@ def _entries(document: Document, key: str) -> list[Any]:
     return entries
 
 
-def _spanned(
+def _expand_entry(
     document: Document, place: Place, entry: object, known: tuple[str, ...] | None
 ) -> Iterator[dict[str, Any]]:
     """Every combination of an entry's values, of which each may be a list of several."""

@@ -96,7 +96,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedJob:
     """A job that there are no prompts for, or that the method refuses with them: why, under a key."""
 
     key: str

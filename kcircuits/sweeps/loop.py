@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from kcircuits.sweeps.expand import Expanded
+from kcircuits.sweeps.expand import ExpandedGrid
 from kcircuits.sweeps.forecast import PROCESS
 from kcircuits.sweeps.job import Job
 from kcircuits.sweeps.pool import Event, Failed, Finished, Moved, Order, Pool, Started
@@ -69,7 +69,14 @@ class Loop:
     """
 
     def __init__(
-        self, pool: Pool, store: Store, expanded: Expanded, *, done: int, failed: int, listening: Listening
+        self,
+        pool: Pool,
+        store: Store,
+        expanded: ExpandedGrid,
+        *,
+        done: int,
+        failed: int,
+        listening: Listening,
     ) -> None:
         self._pool, self._store, self._expanded = pool, store, expanded
         self._listening = listening

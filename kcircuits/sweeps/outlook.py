@@ -84,7 +84,7 @@ def outlook(source: str | Path | Mapping[str, Any], out: str | Path) -> Outlook:
     expanded = expand(grid, document, store.parts, keep=False)
     there = {key: store.jobs.get(key) for key in expanded.jobs}
     failures = store.failures()
-    times = Times.of_done(
+    times = Times.from_finished(
         (expanded.jobs[key], json.loads((folder / TIMING).read_text())["seconds"])
         for key, folder in there.items()
         if folder is not None
@@ -95,7 +95,7 @@ def outlook(source: str | Path | Mapping[str, Any], out: str | Path) -> Outlook:
         if there[key] is not None:
             found.append(JobOutlook(key, job.title, "done"))
             continue
-        if not times.knows(job):
+        if not times.can_estimate(job):
             times.plan(job, models.get(job.model))
         weights = expanded.shared[job.model] + expanded.private[job.model]
         found.append(
@@ -105,7 +105,7 @@ def outlook(source: str | Path | Mapping[str, Any], out: str | Path) -> Outlook:
                 "failed" if key in failures else "left",
                 str(failures[key].get("error", "")) if key in failures else "",
                 PROCESS + weights + job.needs,
-                times.of(job, made),
+                times.estimate(job, made),
             )
         )
     found += [

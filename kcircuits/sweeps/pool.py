@@ -190,14 +190,14 @@ class _Moves:
 
 def carry_out(order: Order, models: Models, store: Store, worker: str, listener: Listener) -> None:
     """Do an order, and tell how it went; what interrupts the process is raised."""
-    job, heard = order.job, _Moves(order.key, listener)
+    job, progress = order.job, _Moves(order.key, listener)
     listener(Started(order.key, worker))
     try:
         model = models.get(job.model)
         if order.part is None:
-            seconds = do_job(job, model, store, order.memory, order.attempt, heard)
+            seconds = do_job(job, model, store, order.memory, order.attempt, progress)
         else:
-            seconds = do_part(job, order.part, model, store, order.memory, heard)
+            seconds = do_part(job, order.part, model, store, order.memory, progress)
     except Exception as error:
         listener(Failed(order.key, reason_of(error), _message(error), traceback.format_exc()))
     else:

@@ -52,7 +52,7 @@ class Processes:
 
     def submit(self, order: Order) -> None:
         """Give it to an idle process, best to one that has the model."""
-        worker = self._idle(order.job.model) or self._started()
+        worker = self._idle(order.job.model) or self._start()
         worker.order, worker.model = order, order.job.model
         with suppress(OSError):  # it has died since; `wait` says so
             worker.pipe.send(order)
@@ -80,7 +80,7 @@ class Processes:
             return having
         return idle[0]
 
-    def _started(self) -> _Worker:
+    def _start(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         self._number += 1

@@ -19,7 +19,7 @@ _SECONDS_TO_CONNECT = 5.0
 
 
 @contextmanager
-def connected(address: str, cpus: int) -> Iterator[ModuleType]:
+def connect(address: str, cpus: int) -> Iterator[ModuleType]:
     """The module `ray`, connected to a cluster until the context ends.
 
     Parameters

@@ -59,9 +59,9 @@ class RayPool:
         self._weights: dict[ModelChoice, _Weights] = {}
         self._refused: list[Failed] = []
         self._number = 0
-        nodes = self._usable(gpu)
+        nodes = self._usable_nodes(gpu)
         self._most_memory = int(max(node["Resources"].get("memory", 0) for node in nodes))
-        self._look_from(nodes)
+        self._check_nodes(nodes)
 
     @property
     def free(self) -> int:
@@ -76,7 +76,7 @@ class RayPool:
     def submit(self, order: Order) -> None:
         """Give it to an idle actor that has the model and enough memory, or to a new one."""
         try:
-            actor = self._idle(order) or self._made(order)
+            actor = self._idle(order) or self._make_actor(order)
         except KCircuitsError as error:
             self._refused.append(Failed(order.key, "error", str(error)))
             return
@@ -111,7 +111,7 @@ class RayPool:
             self._give_up(idle[0])
         return None
 
-    def _made(self, order: Order) -> _Actor:
+    def _make_actor(self, order: Order) -> _Actor:
         model, needs = order.job.model, self._needs(order)
         weights = self._weights_of(model)
         self._number += 1
@@ -167,7 +167,7 @@ class RayPool:
             actor.order = actor.said = None
         listener(event)
 
-    def _usable(self, gpu: bool) -> list[dict[str, Any]]:
+    def _usable_nodes(self, gpu: bool) -> list[dict[str, Any]]:
         """The nodes that can have an actor."""
         nodes = [node for node in self._ray.nodes() if node["Alive"]]
         usable = [node for node in nodes if node["Resources"].get("CPU", 0) >= self._threads]
@@ -182,7 +182,7 @@ class RayPool:
             )
         return usable
 
-    def _look_from(self, nodes: list[dict[str, Any]]) -> None:
+    def _check_nodes(self, nodes: list[dict[str, Any]]) -> None:
         """Raise KCircuitsError unless actors on these nodes can put their results where they belong."""
         need("ray", "sweeps on a cluster")
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

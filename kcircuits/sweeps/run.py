@@ -14,7 +14,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.prepare import check_whole
 from kcircuits.runtime.interrupts import held_back
 from kcircuits.runtime.optional import need
-from kcircuits.sweeps.expand import Expanded, expand
+from kcircuits.sweeps.expand import ExpandedGrid, expand
 from kcircuits.sweeps.grid import Grid, parse_grid
 from kcircuits.sweeps.loop import DiskFullError, Listening, Loop
 from kcircuits.sweeps.pool import Pool, ThisProcess, reason_of
@@ -136,11 +136,11 @@ def sweep(
 def _sweep_on_ray(
     address: str, size: int, threads: int, document: Document, grid: Grid, out: Path, listening: Listening
 ) -> SweepResult:
-    from kcircuits.sweeps.ray_cluster import connected
+    from kcircuits.sweeps.ray_cluster import connect
     from kcircuits.sweeps.ray_pool import RayPool
 
     gpu = any(choice.device == "cuda" for choice in grid.models)
-    with connected(address, size * threads) as ray:
+    with connect(address, size * threads) as ray:
         return run_on(
             lambda folder: RayPool(ray, folder, size, threads, gpu=gpu), document, grid, out, listening
         )
@@ -160,7 +160,7 @@ def run_on(make: PoolMaker, document: Document, grid: Grid, out: Path, listening
     store = Store(out)
     is_new = not out.exists()
     try:
-        with store.locked():
+        with store.lock():
             store.clean()
             try:
                 expanded = expand(grid, document, store.parts, keep=True)
@@ -175,7 +175,7 @@ def run_on(make: PoolMaker, document: Document, grid: Grid, out: Path, listening
         raise
 
 
-def _do(pool: Pool, store: Store, expanded: Expanded, listening: Listening) -> SweepResult:
+def _do(pool: Pool, store: Store, expanded: ExpandedGrid, listening: Listening) -> SweepResult:
     left = []
     for key, job in expanded.jobs.items():
         if store.jobs.get(key) is None:

@@ -136,7 +136,7 @@ class Store:
                 shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Hold the output folder, which is made if it is missing.
 
         The system frees it when this process ends, however it does. Raises KCircuitsError if another sweep

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from kcircuits.circuit import Circuit
-from kcircuits.discovery import Progress, Steps
+from kcircuits.discovery import Progress, ProgressCallback, Steps
 from kcircuits.discovery.checkpoint import CheckpointError
 from kcircuits.discovery.parts import PartsError, joined_scores, parts_of, scores_of_part
 from kcircuits.discovery.run import attribute, discover, select_circuit
@@ -19,16 +18,17 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.files.writing import write_atomically
 from kcircuits.model.loading import Model
 from kcircuits.scores import Scores
-from kcircuits.sweeps.analyses import ANALYSES, Given
+from kcircuits.sweeps.analyses import ANALYSES, AnalysisInput
 from kcircuits.sweeps.job import Job, Search
 from kcircuits.sweeps.store import TIMING, Store
 from kcircuits.task import Task
 
-Heard = Callable[[Progress | Steps], None]
 SCORES = "scores.safetensors"
 
 
-def do_job(job: Job, model: Model, store: Store, memory: int, attempt: int, heard: Heard | None) -> float:
+def do_job(
+    job: Job, model: Model, store: Store, memory: int, attempt: int, progress: ProgressCallback | None
+) -> float:
     """Do a job and put its result on the shelf.
 
     Parameters
@@ -39,7 +39,7 @@ def do_job(job: Job, model: Model, store: Store, memory: int, attempt: int, hear
         Bytes for what is evaluated together: the job's, or less where that was too much.
     attempt
         Which attempt this is, from 1 on; recorded beside the time.
-    heard
+    progress
         Gets the search's progress.
 
     Returns
@@ -56,7 +56,7 @@ def do_job(job: Job, model: Model, store: Store, memory: int, attempt: int, hear
     """
     start = perf_counter()
     _check_weights(job, model)
-    circuit = _circuit(job.search, model, store, memory, heard)
+    circuit = _get_circuit(job.search, model, store, memory, progress)
 
     def fill(folder: Path) -> None:
         circuit.save(folder / "circuit.json")
@@ -71,7 +71,7 @@ def do_job(job: Job, model: Model, store: Store, memory: int, attempt: int, hear
             analysis = ANALYSES[name]
             if circuit.edges or not analysis.of_edges:
                 task = Task.as_found(circuit, job.prompts)
-                given = Given(model, task, circuit, options, job.seed, memory)
+                given = AnalysisInput(model, task, circuit, options, job.seed, memory)
                 row |= analysis.run(given, folder)
         _write(folder / "row.json", row)
         time = {
@@ -88,11 +88,13 @@ def do_job(job: Job, model: Model, store: Store, memory: int, attempt: int, hear
     return perf_counter() - start
 
 
-def do_part(job: Job, part: int, model: Model, store: Store, memory: int, heard: Heard | None) -> float:
+def do_part(
+    job: Job, part: int, model: Model, store: Store, memory: int, progress: ProgressCallback | None
+) -> float:
     """Score one part of a job's prompts, for the job to find; otherwise as `do_job`."""
     start = perf_counter()
     _check_weights(job, model)
-    _part(job.search, part, model, store, memory, heard)
+    _score_part(job.search, part, model, store, memory, progress)
     return perf_counter() - start
 
 
@@ -103,67 +105,76 @@ def _check_weights(job: Job, model: Model) -> None:
         )
 
 
-def _circuit(search: Search, model: Model, store: Store, memory: int, heard: Heard | None) -> Circuit:
+def _get_circuit(
+    search: Search, model: Model, store: Store, memory: int, progress: ProgressCallback | None
+) -> Circuit:
     """The circuit of a search: one that was found before, or a new one, which is kept for other jobs."""
     kept = store.parts.get(search.key)
     if kept is None:
-        circuit = _found(search, model, store, memory, heard)
+        circuit = _find_circuit(search, model, store, memory, progress)
         kept = store.parts.put(search.key, lambda folder: circuit.save(folder / "circuit.json"))
     return Circuit.load(kept / "circuit.json")
 
 
-def _found(search: Search, model: Model, store: Store, memory: int, heard: Heard | None) -> Circuit:
+def _find_circuit(
+    search: Search, model: Model, store: Store, memory: int, progress: ProgressCallback | None
+) -> Circuit:
     if search.scores_key is None:
-        return _searched(search, model, store, memory, heard)
-    kept = store.parts.get(search.scores_key) or _scored(search, model, store, memory, heard)
+        return _search(search, model, store, memory, progress)
+    kept = store.parts.get(search.scores_key) or _score(search, model, store, memory, progress)
     scores = Scores.load(kept / SCORES)
     assert search.selection is not None
     return select_circuit(model, search.task, scores, search.selection, memory=memory, seconds=_seconds(kept))
 
 
-def _searched(search: Search, model: Model, store: Store, memory: int, heard: Heard | None) -> Circuit:
+def _search(
+    search: Search, model: Model, store: Store, memory: int, progress: ProgressCallback | None
+) -> Circuit:
     """The circuit of a method that does not score; one that resumes goes on where an attempt was killed."""
 
-    def found(checkpoint: Path | None = None) -> Circuit:
+    def run_search(checkpoint: Path | None = None) -> Circuit:
         return discover(
-            model, search.task, search.method, memory=memory, progress=heard, checkpoint=checkpoint
+            model, search.task, search.method, memory=memory, progress=progress, checkpoint=checkpoint
         )
 
     if not search.method.resumes:
-        return found()
+        return run_search()
     checkpoint = store.scratch_of(search.key) / f"{search.method.name}.checkpoint"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return found(checkpoint)
+        return run_search(checkpoint)
     except CheckpointError:  # damaged, or of another memory or number of threads
         checkpoint.unlink()
-        return found(checkpoint)
+        return run_search(checkpoint)
 
 
-def _scored(search: Search, model: Model, store: Store, memory: int, heard: Heard | None) -> Path:
+def _score(
+    search: Search, model: Model, store: Store, memory: int, progress: ProgressCallback | None
+) -> Path:
     """Where the scores of all edges are; those of parts of the prompts that are there already are used."""
     assert search.scores_key is not None
     if search.score_parts < 2:
         start = perf_counter()
-        scores = attribute(model, search.task, search.method, memory=memory, progress=heard)
+        scores = attribute(model, search.task, search.method, memory=memory, progress=progress)
         return _put_scores(store, search.scores_key, scores, perf_counter() - start)
     try:
-        scores, seconds = _joined(search, model, store, memory, heard)
+        scores, seconds = _score_parts(search, model, store, memory, progress)
     except PartsError:  # some are of other processors, numbers of threads or versions, which may change bits
         _remove_parts(search, store, memory)
-        scores, seconds = _joined(search, model, store, memory, heard)
+        scores, seconds = _score_parts(search, model, store, memory, progress)
     kept = _put_scores(store, search.scores_key, scores, seconds)
     _remove_parts(search, store, memory)
     return kept
 
 
-def _joined(
-    search: Search, model: Model, store: Store, memory: int, heard: Heard | None
+def _score_parts(
+    search: Search, model: Model, store: Store, memory: int, progress: ProgressCallback | None
 ) -> tuple[Scores, float]:
     """The scores of all parts added up, and the seconds that all of them took."""
     sizes = [len(prompts) for prompts in parts_of(search.task.prompts)]
     places = [
-        _part(search, part, model, store, memory, _within(sizes, part, heard)) for part in range(len(sizes))
+        _score_part(search, part, model, store, memory, _shift_progress(sizes, part, progress))
+        for part in range(len(sizes))
     ]
     return joined_scores([Scores.load(place / SCORES) for place in places]), sum(map(_seconds, places))
 
@@ -173,14 +184,16 @@ def _remove_parts(search: Search, store: Store, memory: int) -> None:
         shutil.rmtree(store.parts.folder / search.part_key(part, memory), ignore_errors=True)
 
 
-def _part(search: Search, part: int, model: Model, store: Store, memory: int, heard: Heard | None) -> Path:
+def _score_part(
+    search: Search, part: int, model: Model, store: Store, memory: int, progress: ProgressCallback | None
+) -> Path:
     """Where the scores of one part of the prompts are."""
     key = search.part_key(part, memory)
     kept = store.parts.get(key)
     if kept is not None:
         return kept
     start = perf_counter()
-    scores = scores_of_part(model, search.task, search.method, part, memory=memory, progress=heard)
+    scores = scores_of_part(model, search.task, search.method, part, memory=memory, progress=progress)
     return _put_scores(store, key, scores, perf_counter() - start)
 
 
@@ -196,16 +209,18 @@ def _seconds(folder: Path) -> float:
     return float(json.loads((folder / TIMING).read_text())["seconds"])
 
 
-def _within(sizes: list[int], part: int, heard: Heard | None) -> Heard | None:
+def _shift_progress(
+    sizes: list[int], part: int, progress: ProgressCallback | None
+) -> ProgressCallback | None:
     """A listener to one part's progress that tells how far all parts, of so many prompts, are."""
-    if heard is None:
+    if progress is None:
         return None
     before = sum(sizes[:part])
 
     def tell(done: Progress | Steps) -> None:
         assert isinstance(done, Steps)
         runs = done.total // sizes[part]
-        heard(Steps(before * runs + done.done, sum(sizes) * runs, done.unit))
+        progress(Steps(before * runs + done.done, sum(sizes) * runs, done.unit))
 
     return tell
 

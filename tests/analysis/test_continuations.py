@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kcircuits.analysis.hallucination.continuations import is_continuation, told_apart
+from kcircuits.analysis.hallucination.continuations import is_continuation, separate_continuations
 from kcircuits.data.prompts import Prompt
 from tests.data.tiny_tokenizers import word_tokenizer
 
@@ -20,7 +20,7 @@ def test_words():
 def test_only_the_model_s_own_choices_are_told_apart():
     wrong = (BOTH, SPANISH, THE, BOTH, COMMA, CAPITAL, THE)
     prompts = [Prompt((3, 4), FRENCH, wrong_id=token) for token in wrong]
-    kept, words = told_apart(TOKENIZER, prompts, [False] * 6 + [True])
+    kept, words = separate_continuations(TOKENIZER, prompts, [False] * 6 + [True])
     assert kept == [prompts[1], prompts[6]]
     assert words == {"both": 2, "the": 1, ",": 1, "Both": 1}
-    assert told_apart(None, prompts, [False] * 7) == (prompts, {})
+    assert separate_continuations(None, prompts, [False] * 7) == (prompts, {})

@@ -8,7 +8,7 @@ import pytest
 
 from kcircuits.analysis.knockout.plot import _draw, draw_knockout
 from kcircuits.analysis.knockout.results import Knockout, PromptsEffect, TextEffect
-from kcircuits.display.figures import drawn
+from kcircuits.display.figures import draw_figure
 from kcircuits.evaluation import RunMeasures
 from tests.circuits import identity_for
 from tests.report.results import TINY
@@ -35,7 +35,7 @@ def heights(axes) -> list[list[float]]:
 
 
 def test_bars():
-    with drawn(lambda figure: _draw(figure, made()), (7, 4)) as figure:
+    with draw_figure(lambda figure: _draw(figure, made()), (7, 4)) as figure:
         hits, nll, text = figure.axes
         assert heights(hits) == [[1, 1], [0, 0], [1, 1]]
         assert heights(nll) == [[1, 1], [4, 4], [2.5, 2.5]]
@@ -47,7 +47,7 @@ def test_bars():
 
 
 def test_without_random_circuits_and_text():
-    with drawn(lambda figure: _draw(figure, made(random=0, text=False)), (7, 4)) as figure:
+    with draw_figure(lambda figure: _draw(figure, made(random=0, text=False)), (7, 4)) as figure:
         assert [len(axes.containers) for axes in figure.axes] == [2, 2]
 
 

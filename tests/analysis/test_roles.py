@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kcircuits.analysis.ablations import ablate_heads, without
+from kcircuits.analysis.ablations import ablate_heads, remove_nodes
 from kcircuits.analysis.direct_logit_attribution import Unembedding, direct_logits
 from kcircuits.analysis.roles.reading import head_roles
 from kcircuits.analysis.roles.results import MOST, ratio_of, role_of
@@ -87,7 +87,10 @@ def test_planted_ablations(planted):
     assert by_role["mover"].means.metric > planted.full.metric + 0.5
     # Of the relation head's layer the mover is the only other head.
     alone = measure_runs(
-        planted_spec(), Task(planted_prompts(), "zero"), without(planted_spec().graph, [MOVER])[None], LARGE
+        planted_spec(),
+        Task(planted_prompts(), "zero"),
+        remove_nodes(planted_spec().graph, [MOVER])[None],
+        LARGE,
     )[0]
     expected = [alone.mean_metric] * 3
     assert by_role["relation"].random["metric"] == pytest.approx(expected, abs=1e-5)
@@ -102,7 +105,7 @@ def test_random_heads_are_of_the_same_layers_and_seeded():
     metrics = [[run.metric for run in each.random] for each in (first, same, other)]
     np.testing.assert_allclose(metrics[0], metrics[1], atol=1e-4)
     assert not np.allclose(metrics[0], metrics[2], atol=1e-3)
-    expected = measure_runs(spec, task, without(spec.graph, groups["some"])[None], LARGE)[0]
+    expected = measure_runs(spec, task, remove_nodes(spec.graph, groups["some"])[None], LARGE)[0]
     assert first.run.metric == pytest.approx(expected.metric, abs=1e-5)
     assert full.metric == pytest.approx(measure_runs(spec, task, spec.graph.valid[None], LARGE)[0].metric)
 

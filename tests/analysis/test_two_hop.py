@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcircuits.analysis.comparison.two_hop import Contained, TwoHop, contained, two_hop
+from kcircuits.analysis.comparison.two_hop import Containment, TwoHop, measure_containment, two_hop
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
 from tests.circuits import all_graphs, circuit_of, circuit_of_mask, masks
@@ -21,8 +21,8 @@ CIRCUITS = {"first": FIRST, "second": SECOND, "whole": WHOLE, "empty": circuit_o
 
 def test_shares():
     made = two_hop(("first", "second"), "whole", CIRCUITS, random_circuits=20, seed=3)
-    assert made.of_parts == (Contained(1.0, 0.5), Contained(1.0, 0.5))
-    assert made.of_both == Contained(1.0, 0.5)
+    assert made.of_parts == (Containment(1.0, 0.5), Containment(1.0, 0.5))
+    assert made.of_both == Containment(1.0, 0.5)
     assert len(made.random) == 20
     same = two_hop(("first", "second"), "whole", CIRCUITS, random_circuits=19, seed=4)
     assert same.random == made.random[1:]
@@ -32,8 +32,8 @@ def test_shares():
 
 
 def test_p_values_count_random_circuits_that_are_as_good():
-    random = tuple(Contained(share, 0.5) for share in (0.1, 0.5, 0.6))
-    made = TwoHop(("a", "b"), "c", (Contained(1, 1), Contained(1, 1)), Contained(0.5, 0.6), random)
+    random = tuple(Containment(share, 0.5) for share in (0.1, 0.5, 0.6))
+    made = TwoHop(("a", "b"), "c", (Containment(1, 1), Containment(1, 1)), Containment(0.5, 0.6), random)
     assert (made.p_value("nodes"), made.p_value("edges")) == (3 / 4, 1 / 4)
     assert two_hop(("first", "second"), "whole", CIRCUITS, random_circuits=0, seed=0).p_value("nodes") is None
 
@@ -44,9 +44,9 @@ def test_a_circuit_contains_itself_and_a_part_of_it(data):
     whole = data.draw(masks(graph))
     part = whole & data.draw(masks(graph))
     if part.any():
-        assert contained(graph, part, part) == Contained(1.0, 1.0)
-        assert contained(graph, part, whole).edges == 1.0
-        assert contained(graph, whole, part).edges == pytest.approx(part.sum() / whole.sum())
+        assert measure_containment(graph, part, part) == Containment(1.0, 1.0)
+        assert measure_containment(graph, part, whole).edges == 1.0
+        assert measure_containment(graph, whole, part).edges == pytest.approx(part.sum() / whole.sum())
 
 
 @given(st.data())
@@ -56,7 +56,7 @@ def test_shares_of_nodes_are_of_the_circuits_nodes(data):
     rng = np.random.default_rng(0)
     one, other = (set(circuit_of_mask(graph, mask, rng).nodes) for mask in (first, second))
     if one:
-        assert contained(graph, first, second).nodes == pytest.approx(len(one & other) / len(one))
+        assert measure_containment(graph, first, second).nodes == pytest.approx(len(one & other) / len(one))
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_the_edit_that_is_written_is_the_one_that_was_measured(kcircuits, one, m
     done = kcircuits(*one, "--layers", 1, "--out", tmp_path / "out", "--json")
     assert (done.status, done.err) == (0, "")
     assert json.loads((tmp_path / "out" / "edits.json").read_text()) == done.json
-    edited = Delta.load(tmp_path / "out" / "edit.safetensors", model).applied(model)
+    edited = Delta.load(tmp_path / "out" / "edit.safetensors", model).apply(model)
     (probability, true) = (
         read_answers(edited, [Question(PROMPT, answer)])[0].probability for answer in (target, "French")
     )
@@ -184,7 +184,7 @@ def test_an_explanation(kcircuits, one, model, target, tmp_path):
     assert explained["edited_nodes"] == ["m1"]
     assert explained["settings"]["top_n"] == 150
     assert (explained["prompt"]["answer"], explained["prompt"]["wrong"]) == (target, "French")
-    edited = Delta.load(tmp_path / "out" / "edit.safetensors", model).applied(model)
+    edited = Delta.load(tmp_path / "out" / "edit.safetensors", model).apply(model)
     for when, loaded in (("before", model), ("after", edited)):
         curve = explained["curves"]["new"][when]["last"]
         probability = read_answers(loaded, [Question(PROMPT, target)])[0].probability

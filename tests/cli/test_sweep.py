@@ -95,7 +95,7 @@ def test_a_full_disk(kcircuits, sweep_file, tmp_path, monkeypatch):
 
 def test_bad_input(kcircuits, sweep_file, tmp_path):
     out = tmp_path / "out"
-    with Store(out).locked():
+    with Store(out).lock():
         done = kcircuits("sweep", sweep_file, "--out", out, "--workers", 0)
     assert done.status == 2 and "another sweep is running in" in done.err
     change(sweep_file, method=["acdc"])

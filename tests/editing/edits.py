@@ -7,7 +7,7 @@ import random
 import torch
 from torch import Tensor
 
-from kcircuits.editing.tokenised import SubjectPrompt, TokenisedEdit
+from kcircuits.editing.tokenise import SubjectPrompt, TokenisedEdit
 from tests.models import VOCABULARY
 
 

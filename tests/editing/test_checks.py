@@ -24,7 +24,7 @@ def moments(layer):
 
 @pytest.fixture
 def no_work(monkeypatch):
-    for name in ("optimised_values", "tuned"):
+    for name in ("optimise_values", "fine_tune"):
         monkeypatch.setattr(f"kcircuits.editing.edit.{name}", None)  # would be called
 
 
@@ -46,7 +46,7 @@ def test_contradicting_edits_each_by_itself(model):
 def test_one_key_for_two_prompts_is_for_memit_alone(model, monkeypatch):
     both = [request(), request(prompt="the city Paris is in", target="Peru")]
     edit(model, both, MEMIT, moments=moments, num_prefixes=0)
-    monkeypatch.setattr("kcircuits.editing.edit.optimised_values", None)
+    monkeypatch.setattr("kcircuits.editing.edit.optimise_values", None)
     with pytest.raises(KCircuitsError, match=r"edits 1 and 2 have the same key, .* take memit"):
         edit(model, both, ROME, moments=moments, num_prefixes=0)
 
@@ -67,7 +67,7 @@ def test_a_subject_that_comes_first_without_bos(model, method, monkeypatch):
         torch.testing.assert_close(made.delta.parts[name].matrix, part.matrix)
     first, second = edit_each(model, both, method, moments=moments, num_prefixes=2)
     assert first == made.failed[0] and isinstance(second, EditedModel)
-    monkeypatch.setattr("kcircuits.editing.edit.optimised_values", None)
+    monkeypatch.setattr("kcircuits.editing.edit.optimise_values", None)
     with pytest.raises(
         KCircuitsError, match=r"no edit can be made; the first: the subject is the prompt's first"
     ):

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kcircuits.editing.delta import Delta, LowRank, matrix_of
+from kcircuits.editing.delta import Delta, LowRank, get_matrix
 from kcircuits.editing.edit import EditedModel, edit, edit_each
 from kcircuits.editing.fine_tuning import TuningOptions
 from kcircuits.editing.measures import read_answers
 from kcircuits.editing.methods import FineTuning, Memit, Rome
 from kcircuits.editing.request import Question
-from kcircuits.editing.second_moment import SecondMoment, accumulated, identity_moment
+from kcircuits.editing.second_moment import SecondMoment, accumulate_moment, identity_moment
 from kcircuits.editing.values import ValueOptions
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import Model
@@ -37,7 +37,7 @@ def moments_of(model: Model) -> Callable[[int], SecondMoment]:
     pairs = [(first, second) for first in words for second in words]
 
     def at(layer: int) -> SecondMoment:
-        matrix = accumulated(model.spec, layer, pairs)[0]
+        matrix = accumulate_moment(model.spec, layer, pairs)[0]
         return SecondMoment(
             matrix + 1e-4 * matrix.diagonal().mean() * torch.eye(len(matrix)), layer, "pairs", 1
         )
@@ -79,7 +79,7 @@ def test_an_edit_makes_its_targets_likely_and_leaves_the_model_as_it_was(method,
 
 def _matrices(first: Model, second: Model) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
     names = [f"layers.{n}.{part}" for n in range(3) for part in ("mlp.w_down", "attention.w_o")]
-    return [(name, matrix_of(first.spec, name), matrix_of(second.spec, name)) for name in names]
+    return [(name, get_matrix(first.spec, name), get_matrix(second.spec, name)) for name in names]
 
 
 @every_method
@@ -93,7 +93,7 @@ def test_each_is_edited_in_a_model_of_its_own(method, model, requests):
         alone = edit(model, [each], METHODS[method], moments=moments_of(model), num_prefixes=2)
         assert made.delta.parts.keys() == alone.delta.parts.keys()
         for name in made.delta.parts:
-            ours, theirs = (matrix_of(one.model.spec, name) for one in (made, alone))
+            ours, theirs = (get_matrix(one.model.spec, name) for one in (made, alone))
             torch.testing.assert_close(ours, theirs, atol=5e-3, rtol=0)
 
 
@@ -103,7 +103,7 @@ def test_a_saved_edit_is_the_same_edit(method, model, requests, tmp_path):
     made.save(tmp_path / "edit.safetensors")
     loaded = Delta.load(tmp_path / "edit.safetensors", model)
     assert loaded.digest == made.delta.digest
-    assert bits(loaded.applied(model)) == bits(made.model)
+    assert bits(loaded.apply(model)) == bits(made.model)
 
 
 @pytest.mark.parametrize(
@@ -119,20 +119,22 @@ def test_a_saved_edit_of_another_model(key, message, model, requests, tmp_path):
 
 def test_rome_s_keys_get_their_values_though_they_share_a_matrix(model, requests):
     """W'k = Wk + δ for every edit alone; edits after it move it by what their keys have in common."""
-    from kcircuits.editing.edit import on, tokenised, written
-    from kcircuits.editing.values import optimised_values
+    from kcircuits.editing.edit import select_values, tokenise_edits, write_values
+    from kcircuits.editing.values import optimise_values
 
     method = METHODS["rome"]
-    edits = tokenised(model, requests, method, 2, 0)
-    values = optimised_values(model.spec, edits, 1, VALUE)
+    edits = tokenise_edits(model, requests, method, 2, 0)
+    values = optimise_values(model.spec, edits, 1, VALUE)
     for number in range(2):
-        delta = written(model.spec, [edits[number]], on(values, [number]), method, moments_of(model))
+        delta = write_values(
+            model.spec, [edits[number]], select_values(values, [number]), method, moments_of(model)
+        )
         part = delta.parts["layers.1.mlp.w_down"]
         assert isinstance(part, LowRank)
         torch.testing.assert_close(
             part.matrix @ values.key[number], values.delta[number], atol=1e-4, rtol=1e-4
         )
-    both = written(model.spec, edits, values, method, moments_of(model)).parts["layers.1.mlp.w_down"]
+    both = write_values(model.spec, edits, values, method, moments_of(model)).parts["layers.1.mlp.w_down"]
     assert torch.linalg.matrix_rank(both.matrix) == 2
     torch.testing.assert_close(both.matrix @ values.key[1], values.delta[1], atol=1e-4, rtol=1e-4)
 
@@ -140,7 +142,7 @@ def test_rome_s_keys_get_their_values_though_they_share_a_matrix(model, requests
 def test_memit_with_one_edit_and_one_layer_is_rome(model):
     memit = edit(model, [request()], Memit(over=(1,), weight=1e-7, value=VALUE), moments=moments_of(model))
     rome = edit(model, [request()], Rome(layer=1, value=VALUE), moments=moments_of(model))
-    ours, theirs = (matrix_of(one.model.spec, "layers.1.mlp.w_down") for one in (memit, rome))
+    ours, theirs = (get_matrix(one.model.spec, "layers.1.mlp.w_down") for one in (memit, rome))
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 

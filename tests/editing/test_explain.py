@@ -240,7 +240,7 @@ def test_the_subject_leads(model):
 
 
 def test_names():
-    change = NamesChange.of(["a", "b"], ["b", "c"])
+    change = NamesChange.compare(["a", "b"], ["b", "c"])
     assert change.to_json() == {"added": ["c"], "lost": ["a"], "kept": ["b"]}
 
 

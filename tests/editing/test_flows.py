@@ -12,7 +12,7 @@ from kcircuits.editing.facts import fact_prompt
 from kcircuits.editing.flows import node_flows
 from kcircuits.editing.methods import FineTuning, Rome
 from kcircuits.editing.second_moment import identity_moment
-from kcircuits.editing.stream import Tokens, after_mlp, entering, to_end, to_mlp
+from kcircuits.editing.stream import Tokens, finish_layer, run_to_end, run_to_layer, run_to_mlp
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import read_out
 from kcircuits.task import Task
@@ -32,12 +32,12 @@ def nll_of(spec, prompt, layer=None, original=None):
     ids = torch.tensor([prompt.clean_ids])
     tokens = Tokens(ids, torch.ones_like(ids, dtype=torch.bool))
     if layer is None:
-        rows = to_end(spec, entering(spec, tokens, 0), tokens, 0)
+        rows = run_to_end(spec, run_to_layer(spec, tokens, 0), tokens, 0)
     else:
-        before = to_mlp(original, tokens, layer)
-        written = after_mlp(original, before, layer) - before.stream
-        x = to_mlp(spec, tokens, layer).stream + written
-        rows = to_end(spec, x, tokens, layer + 1)
+        before = run_to_mlp(original, tokens, layer)
+        written = finish_layer(original, before, layer) - before.stream
+        x = run_to_mlp(spec, tokens, layer).stream + written
+        rows = run_to_end(spec, x, tokens, layer + 1)
     return -float(read_out(spec, rows[0, -1]).double().log_softmax(-1)[prompt.answer_id])
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from kcircuits.discovery import Acdc, EapIg, attribute
-from kcircuits.editing.delta import Delta, matrix_of
+from kcircuits.editing.delta import Delta, get_matrix
 from kcircuits.editing.edit import edit
 from kcircuits.editing.methods import FineTuning, Rome
 from kcircuits.editing.neighbours import read_neighbours
 from kcircuits.editing.request import Question
 from kcircuits.editing.second_moment import SecondMoment
-from kcircuits.editing.stream import Tokens, to_mlp
+from kcircuits.editing.stream import Tokens, run_to_mlp
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import forward
 from kcircuits.scores.selection import Selection, chosen_edges
@@ -41,7 +41,9 @@ def key_of(model, text, word):
     """What w_down of layer 1 reads at a word, float64 [F]."""
     ids = torch.tensor([model.tokenizer(text)["input_ids"]])
     at = ids[0].tolist().index(model.tokenizer.convert_tokens_to_ids(word))
-    return to_mlp(model.spec, Tokens(ids, torch.ones_like(ids, dtype=torch.bool)), 1).hidden[0, at].double()
+    return (
+        run_to_mlp(model.spec, Tokens(ids, torch.ones_like(ids, dtype=torch.bool)), 1).hidden[0, at].double()
+    )
 
 
 def test_the_overlap_is_the_share_of_the_value_that_a_neighbour_gets(model):
@@ -57,7 +59,7 @@ def test_the_overlap_is_the_share_of_the_value_that_a_neighbour_gets(model):
 
 
 def matrix_change(made):
-    before, after = (matrix_of(model.spec, NAME).double() for model in (made.original, made.model))
+    before, after = (get_matrix(model.spec, NAME).double() for model in (made.original, made.model))
     return after - before
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from kcircuits.editing.sampling import STARTS
-from kcircuits.editing.second_moment import accumulated, identity_moment, second_moment
-from kcircuits.editing.stream import padded, to_mlp
+from kcircuits.editing.second_moment import accumulate_moment, identity_moment, second_moment
+from kcircuits.editing.stream import pad_right, run_to_mlp
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.quantised import quantise
 from kcircuits.model.spec import rebuilt
@@ -33,10 +33,10 @@ def text(tmp_path):
 
 def test_it_is_the_mean_of_outer_products(model):
     prompts = [(3, 4, 5), (6, 7, 8, 9, 10), (11,)]
-    moment, count = accumulated(model.spec, 1, prompts)
+    moment, count = accumulate_moment(model.spec, 1, prompts)
     expected = torch.zeros(48, 48, dtype=torch.float64)
     for prompt in prompts:
-        for key in to_mlp(model.spec, padded([prompt]), 1).hidden[0].double():
+        for key in run_to_mlp(model.spec, pad_right([prompt]), 1).hidden[0].double():
             expected += torch.outer(key, key)
     assert count == 9
     torch.testing.assert_close(moment.double(), expected / 9, atol=1e-5, rtol=1e-5)
@@ -54,7 +54,7 @@ def test_the_cache_is_used_and_a_broken_one_is_made_anew(model, text, tmp_path, 
     first = second_moment(model, 1, text=text).matrix
     (kept,) = (tmp_path / "cache").glob("moment-*")
     with monkeypatch.context() as patch:
-        patch.setattr("kcircuits.editing.second_moment.accumulated", None)  # would be called
+        patch.setattr("kcircuits.editing.second_moment.accumulate_moment", None)  # would be called
         assert torch.equal(second_moment(model, 1, text=text).matrix, first)
     kept.write_bytes(b"broken")
     assert torch.equal(second_moment(model, 1, text=text).matrix, first)
@@ -79,7 +79,7 @@ def test_every_window_begins_with_bos(model, text):
     ids = model.tokenizer(TEXT)["input_ids"]
     size = min(64, model.spec.max_positions - 1)
     windows = [(1, *ids[start : start + size]) for start in range(0, len(ids), size)]
-    expected, count = accumulated(model.spec, 1, windows)
+    expected, count = accumulate_moment(model.spec, 1, windows)
     alpha = 1e-9
     moment = second_moment(bos, 1, text=text, shrinkage=alpha)
     assert moment.num_tokens == count == len(ids) + len(windows)
@@ -94,9 +94,9 @@ def test_sampled_texts_begin_with_bos_and_have_no_eos(model, monkeypatch):
 
     def look(spec, layer, prompts):
         seen.extend(prompts)
-        return accumulated(spec, layer, prompts)
+        return accumulate_moment(spec, layer, prompts)
 
-    monkeypatch.setattr("kcircuits.editing.second_moment.accumulated", look)
+    monkeypatch.setattr("kcircuits.editing.second_moment.accumulate_moment", look)
     second_moment(with_bos(model), 1)
     starts = {prompt[:2] for prompt in seen}
     assert starts == {(1, model.tokenizer(word)["input_ids"][0]) for word in STARTS}

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kcircuits.editing.sampling import sampled
+from kcircuits.editing.sampling import sample_tokens
 from kcircuits.editing.stream import (
     Tokens,
-    after_mlp,
-    earlier,
-    entering,
+    cache_positions,
     final_rows,
-    flushed,
-    padded,
-    tail_to_end,
-    to_end,
-    to_mlp,
+    finish_layer,
+    pad_left,
+    pad_right,
+    run_tail_to_end,
+    run_to_end,
+    run_to_layer,
+    run_to_mlp,
 )
 from kcircuits.model.forward import forward, read_out
 from kcircuits.model.spec import Experts
@@ -43,8 +43,8 @@ def test_a_run_can_stop_at_any_mlp_and_go_on(name):
     for layer, each in enumerate(spec.layers):
         if isinstance(each.mlp, Experts):
             pytest.skip("a mixture of experts has no one w_down to stop at")
-        before = to_mlp(spec, tokens, layer)
-        rows = to_end(spec, after_mlp(spec, before, layer), tokens, layer + 1)
+        before = run_to_mlp(spec, tokens, layer)
+        rows = run_to_end(spec, finish_layer(spec, before, layer), tokens, layer + 1)
         torch.testing.assert_close(rows[tokens.mask], expected[tokens.mask], atol=1e-5, rtol=0)
 
 
@@ -52,12 +52,14 @@ def test_a_run_can_stop_at_any_mlp_and_go_on(name):
 @pytest.mark.parametrize("count", [0, 2, 5])
 def test_the_last_positions_can_be_run_by_themselves(name, count):
     spec = tiny_spec(name)
-    tokens = flushed(Tokens(*random_prompts([3, 6, 5], padding="right")))
-    x = entering(spec, tokens, 1)
-    rows, together = tail_to_end(spec, x[:, count:], tokens, earlier(spec, x, tokens, 1, count))
+    tokens = pad_left(Tokens(*random_prompts([3, 6, 5], padding="right")))
+    x = run_to_layer(spec, tokens, 1)
+    rows, together = run_tail_to_end(spec, x[:, count:], tokens, cache_positions(spec, x, tokens, 1, count))
     expected, mask = final_rows(spec, tokens)[:, count:], tokens.mask[:, count:]
     torch.testing.assert_close(rows[mask], expected[mask], atol=1e-5, rtol=0)
-    for found, wanted in zip(together.of_layers, earlier(spec, x, tokens, 1, 6).of_layers, strict=True):
+    for found, wanted in zip(
+        together.of_layers, cache_positions(spec, x, tokens, 1, 6).of_layers, strict=True
+    ):
         torch.testing.assert_close(
             found[1].transpose(1, 2)[tokens.mask], wanted[1].transpose(1, 2)[tokens.mask]
         )
@@ -73,11 +75,11 @@ def test_a_text_is_written_as_by_whole_runs(name):
         best = logits.topk(min(50, spec.vocab_size))
         drawn = torch.multinomial(best.values.softmax(-1), 1, generator=generator)
         ids = torch.cat([ids, best.indices.gather(1, drawn)], dim=1)
-    assert torch.equal(sampled(spec, starts, 4, seed=1), ids)
+    assert torch.equal(sample_tokens(spec, starts, 4, seed=1), ids)
 
 
 def test_flushed_prompts_end_together():
-    tokens = flushed(padded([(5, 6, 7), (8,), (9, 10)]))
+    tokens = pad_left(pad_right([(5, 6, 7), (8,), (9, 10)]))
     assert tokens.ids[:, -1].tolist() == [7, 8, 10]
     assert tokens.mask.tolist() == [[True] * 3, [False, False, True], [False, True, True]]
     assert tokens.ids[tokens.mask].tolist() == [5, 6, 7, 8, 9, 10]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from kcircuits.editing.memit import states
-from kcircuits.editing.stream import padded, to_mlp
-from kcircuits.editing.values import ValueOptions, _Batch, optimised_values
+from kcircuits.editing.stream import pad_right, run_to_mlp
+from kcircuits.editing.values import ValueOptions, _Batch, optimise_values
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.spec import Experts
 from tests.editing.edits import random_edit
@@ -42,9 +42,9 @@ def test_gradients_are_finite_differences(name):
 @pytest.mark.parametrize("name", ["gpt2", "llama_gqa", "gemma2"])
 def test_a_batch_is_each_edit_alone(name):
     spec, options = tiny_spec(name), ValueOptions(steps=6)
-    together = optimised_values(spec, EDITS, 1, options)
+    together = optimise_values(spec, EDITS, 1, options)
     for number, edit in enumerate(EDITS):
-        alone = optimised_values(spec, [edit], 1, options)
+        alone = optimise_values(spec, [edit], 1, options)
         torch.testing.assert_close(together.key[number], alone.key[0], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(together.delta[number], alone.delta[0], atol=2e-3, rtol=1e-2)
         torch.testing.assert_close(together.loss[number], alone.loss[0], atol=1e-3, rtol=1e-3)
@@ -52,9 +52,9 @@ def test_a_batch_is_each_edit_alone(name):
 
 @pytest.mark.parametrize("name", ["gpt2", "llama_gqa", "gptj"])
 def test_targets_become_probable(name):
-    values = optimised_values(tiny_spec(name), EDITS, 1, ValueOptions(steps=30, clamp=20, weight_decay=0.01))
+    values = optimise_values(tiny_spec(name), EDITS, 1, ValueOptions(steps=30, clamp=20, weight_decay=0.01))
     assert not values.failed
-    start = optimised_values(tiny_spec(name), EDITS, 1, ValueOptions(steps=1, learning_rate=1e-9))
+    start = optimise_values(tiny_spec(name), EDITS, 1, ValueOptions(steps=1, learning_rate=1e-9))
     assert (values.loss < start.loss - 0.5).all()
 
 
@@ -62,10 +62,10 @@ def test_the_key_is_the_mean_input_of_w_down():
     spec, edit = tiny_spec("llama"), random_edit(5, num_prefixes=3)
     keys = []
     for prompt in edit.prefixed:
-        hidden = to_mlp(spec, padded([prompt.ids]), 2).hidden
+        hidden = run_to_mlp(spec, pad_right([prompt.ids]), 2).hidden
         keys.append(hidden[0, prompt.subject_last])
     expected = torch.stack(keys).mean(dim=0)
-    values = optimised_values(spec, [edit], 2, ValueOptions(steps=1))
+    values = optimise_values(spec, [edit], 2, ValueOptions(steps=1))
     torch.testing.assert_close(values.key[0], expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(states(spec, [edit], 2, 2)[0][0], expected, atol=1e-5, rtol=1e-4)
 
@@ -75,8 +75,8 @@ def test_an_optimisation_that_diverges_is_reported_and_the_others_go_on():
     embedding = spec.embedding.clone()
     embedding[edits[0].prompt.ids[0]] = float("inf")  # where the first edit's numbers overflow
     assert edits[0].prompt.ids[0] not in {token for prompt in edits[1].prefixed for token in prompt.ids}
-    values = optimised_values(replace(spec, embedding=embedding), edits, 1, ValueOptions(steps=3))
-    alone = optimised_values(spec, edits[1:], 1, ValueOptions(steps=3))
+    values = optimise_values(replace(spec, embedding=embedding), edits, 1, ValueOptions(steps=3))
+    alone = optimise_values(spec, edits[1:], 1, ValueOptions(steps=3))
     assert list(values.failed) == [0]
     assert "diverged" in values.failed[0]
     torch.testing.assert_close(values.delta[1], alone.delta[0], atol=1e-4, rtol=1e-3)

@@ -183,7 +183,7 @@ def _tiny() -> Model:
 
 
 def _delta(path: Path, model: Model) -> None:
-    Delta.load(path, model).applied(model)
+    Delta.load(path, model).apply(model)
 
 
 def _device_map(path: Path, model: Model) -> None:

@@ -44,7 +44,7 @@ USES = {
     ),
     "read_yaml": ("yaml", "sweep files", "open('a.yaml', 'w').write('a: 1'); read_yaml('a.yaml')"),
     "schema": ("pyarrow", "tables of sweeps", "schema({'key': str})"),
-    "ray": ("ray", "sweeps on a cluster", "connected('local', 1).__enter__()"),
+    "ray": ("ray", "sweeps on a cluster", "connect('local', 1).__enter__()"),
 }
 SET_UP = """
 import kcircuits
@@ -53,7 +53,7 @@ from kcircuits.graph import Graph
 from kcircuits.interop.graphml import write_graphml
 from kcircuits.circuit.drawing import draw, to_dot
 from kcircuits.display.figures import save_figure
-from kcircuits.sweeps.ray_cluster import connected
+from kcircuits.sweeps.ray_cluster import connect
 from kcircuits.sweeps.summary import schema
 from kcircuits.sweeps.yaml_file import read_yaml
 from tests.circuits import circuit_of

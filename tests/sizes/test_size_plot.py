@@ -20,7 +20,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def axes_of(made):
-    with figures.drawn(lambda figure: size_plot._draw_figure(figure, made), size_plot._SIZE) as figure:
+    with figures.draw_figure(lambda figure: size_plot._draw_figure(figure, made), size_plot._SIZE) as figure:
         return figure.axes[0]
 
 

@@ -10,14 +10,14 @@ import pytest
 from kcircuits.data.relations import load_relation, relation_prompts
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import load_model
-from kcircuits.sweeps.expand import Expanded, expand
+from kcircuits.sweeps.expand import ExpandedGrid, expand
 from kcircuits.sweeps.grid import parse_grid
 from kcircuits.sweeps.store import Store
 from kcircuits.sweeps.yaml_file import read_yaml
 from tests.sweep.conftest import RELATION
 
 
-def expanded(path: Path, out: Path | None = None, *, keep: bool = False) -> Expanded:
+def expanded(path: Path, out: Path | None = None, *, keep: bool = False) -> ExpandedGrid:
     document = read_yaml(path)
     store = Store(out or path.parent / "out")
     return expand(parse_grid(document, path.parent), document, store.parts, keep=keep)

@@ -28,7 +28,7 @@ needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not inst
 @pytest.fixture(scope="module")
 def cluster():
     """The module `ray`, connected to a cluster of this machine with two CPUs."""
-    with ray_cluster.connected("local", 2) as ray:
+    with ray_cluster.connect("local", 2) as ray:
         yield ray
 
 

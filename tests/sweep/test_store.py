@@ -95,7 +95,7 @@ def test_one_sweep_at_a_time(store):
     if child == 0:
         os.close(read)
         try:
-            with store.locked():
+            with store.lock():
                 os.write(write, b"held")
                 signal.pause()
         finally:
@@ -104,13 +104,13 @@ def test_one_sweep_at_a_time(store):
     try:
         assert os.read(read, 4) == b"held"
         running = rf"another sweep is running .*process {child}\)"
-        with pytest.raises(KCircuitsError, match=running), store.locked():
+        with pytest.raises(KCircuitsError, match=running), store.lock():
             pass
     finally:
         os.kill(child, signal.SIGKILL)  # which frees the folder, too
         os.waitpid(child, 0)
         os.close(read)
-    with store.locked(), pytest.raises(KCircuitsError, match="another sweep"), store.locked():
+    with store.lock(), pytest.raises(KCircuitsError, match="another sweep"), store.lock():
         pass
 
 
@@ -129,6 +129,6 @@ def test_a_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(KCircuitsError, match="cannot write into the output folder"),
-        Store(tmp_path / "file").locked(),
+        Store(tmp_path / "file").lock(),
     ):
         pass

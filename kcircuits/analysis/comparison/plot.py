@@ -10,7 +10,7 @@ import numpy as np
 
 from kcircuits.analysis.comparison.results import ALL, Comparison
 from kcircuits.display.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, save_figure
-from kcircuits.display.result import Panels, with_legend
+from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
 from kcircuits.runtime.optional import Deferred
 
@@ -110,8 +110,8 @@ PANELS: Panels = {
     "nodes": _matrix("node_overlap"),
     "edges": _matrix("edge_overlap"),
     "shares": _matrix("reverse_overlap"),
-    "heads": with_legend(_draw_heads),
-    "mlps": with_legend(_draw_mlps),
+    "heads": add_legend(_draw_heads),
+    "mlps": add_legend(_draw_mlps),
 }
 
 

@@ -13,7 +13,7 @@ from kcircuits.analysis.comparison.overlap import (
     score_entropy,
     shared_backbone,
 )
-from kcircuits.analysis.comparison.results import ALL, MOST_CIRCUITS, Compared, Comparison
+from kcircuits.analysis.comparison.results import ALL, MOST_CIRCUITS, ComparedCircuit, Comparison
 from kcircuits.analysis.comparison.two_hop import two_hop
 from kcircuits.circuit import Circuit
 from kcircuits.errors import KCircuitsError
@@ -85,7 +85,7 @@ def compare(
     return Comparison(
         model=first.model,
         circuits=tuple(
-            Compared(name, domain, len(circuit.edges), len(circuit.nodes), score_entropy(circuit))
+            ComparedCircuit(name, domain, len(circuit.edges), len(circuit.nodes), score_entropy(circuit))
             for name, domain, circuit in zip(named, fields, circuits, strict=True)
         ),
         node_overlap=jaccard(nodes),

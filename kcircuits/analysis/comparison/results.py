@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from kcircuits.analysis.checks import LISTED, checked_document, square
+from kcircuits.analysis.checks import LISTED, check_document, square
 from kcircuits.analysis.comparison.two_hop import TwoHop
 from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import name_of, printable
@@ -36,7 +36,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedCircuit:
     """One of the circuits.
 
     `entropy` is of its scores, in nats (`kcircuits.analysis.comparison.overlap.score_entropy`).
@@ -77,7 +77,7 @@ class Comparison(Result):
     WHAT: ClassVar[str] = "comparison of circuits"
 
     model: dict[str, Any]
-    circuits: tuple[Compared, ...]
+    circuits: tuple[ComparedCircuit, ...]
     node_overlap: np.ndarray
     edge_overlap: np.ndarray
     reverse_overlap: np.ndarray
@@ -135,7 +135,7 @@ class Comparison(Result):
     @classmethod
     def from_json(cls, document: object) -> Comparison:
         """The comparison of a document of `to_json`; raises KCircuitsError if it is anything else."""
-        given = checked_document(document, cls.WHAT, FORMAT, _DOCUMENT)
+        given = check_document(document, cls.WHAT, FORMAT, _DOCUMENT)
         check_keys("settings", given["settings"], {"backbone": _NUMBER})
         length = len(given["circuits"])
         wanted = (square(length), f"{length} rows of {length} numbers")
@@ -150,7 +150,7 @@ class Comparison(Result):
         return cls(
             model=given["model"],
             circuits=tuple(
-                Compared(*(each[key] for key in ("name", "domain", "edges", "nodes", "entropy")))
+                ComparedCircuit(*(each[key] for key in ("name", "domain", "edges", "nodes", "entropy")))
                 for each in circuits
             ),
             **{name: np.array(given[name], dtype=np.float64).reshape(length, length) for name in MATRICES},

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
-from kcircuits.analysis.comparison.results import Compared, Comparison
-from kcircuits.analysis.comparison.two_hop import LEVELS, Contained, TwoHop
+from kcircuits.analysis.comparison.results import ComparedCircuit, Comparison
+from kcircuits.analysis.comparison.two_hop import LEVELS, Containment, TwoHop
 from kcircuits.display.html import Html, section, table, tag
 from kcircuits.display.matrix import matrix
 from kcircuits.display.numbers import NOTHING, number
@@ -44,7 +44,7 @@ def overlap_section(comparison: Comparison) -> Html:
     return section("overlap", "Circuits side by side", *parts)
 
 
-def _circuits(circuits: Sequence[Compared]) -> Html:
+def _circuits(circuits: Sequence[ComparedCircuit]) -> Html:
     rows = [
         (
             each.name,
@@ -97,6 +97,6 @@ def _two_hop(hops: TwoHop) -> list[Html]:
     return [tag("h3", "Two hops"), tag("p", text), table(caption, ("", *LEVELS), rows)]
 
 
-def _range(random: Sequence[Contained], level: str) -> str:
+def _range(random: Sequence[Containment], level: str) -> str:
     values = [getattr(each, level) for each in random]
     return f"{number(fmean(values))} ({number(min(values))} to {number(max(values))})"

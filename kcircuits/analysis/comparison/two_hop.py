@@ -19,7 +19,7 @@ LEVELS = ("nodes", "edges")
 
 
 @dataclass(frozen=True)
-class Contained:
+class Containment:
     """Which share of some circuit's nodes and edges another circuit has."""
 
     nodes: float
@@ -44,9 +44,9 @@ class TwoHop:
 
     parts: tuple[str, str]
     whole: str
-    of_parts: tuple[Contained, Contained]
-    of_both: Contained
-    random: tuple[Contained, ...]
+    of_parts: tuple[Containment, Containment]
+    of_both: Containment
+    random: tuple[Containment, ...]
 
     def p_value(self, level: str) -> float | None:
         """(1 + random circuits that contain as many "nodes" or "edges" or more) / (1 + random circuits).
@@ -68,7 +68,7 @@ class TwoHop:
         every = [*found["of_parts"], found["of_both"], *found["random"]]
         for index, each in enumerate(every):
             check_keys(f"{what}, what is contained, {index}", each, _CONTAINED)
-        first, second, both, *random = (Contained(each["nodes"], each["edges"]) for each in every)
+        first, second, both, *random = (Containment(each["nodes"], each["edges"]) for each in every)
         parts = found["parts"]
         return cls((parts[0], parts[1]), found["whole"], (first, second), both, tuple(random))
 
@@ -85,14 +85,14 @@ class TwoHop:
         }
 
 
-def _two(good: Check) -> Check:
+def _pair_of(good: Check) -> Check:
     return lambda value: isinstance(value, list) and len(value) == 2 and all(map(good, value))
 
 
 _HOPS: Keys = {
-    "parts": (_two(is_text), "two names"),
+    "parts": (_pair_of(is_text), "two names"),
     "whole": (is_text, "a string"),
-    "of_parts": (_two(is_object), "two objects"),
+    "of_parts": (_pair_of(is_object), "two objects"),
     "of_both": (is_object, "an object"),
     "random": (list_of(is_object, LISTED), "a list of objects"),
 }
@@ -134,15 +134,15 @@ def two_hop(
     return TwoHop(
         parts=parts,
         whole=whole,
-        of_parts=(contained(graph, first, composed), contained(graph, second, composed)),
-        of_both=contained(graph, first | second, composed),
-        random=tuple(contained(graph, first | second, mask) for mask in drawn),
+        of_parts=(measure_containment(graph, first, composed), measure_containment(graph, second, composed)),
+        of_both=measure_containment(graph, first | second, composed),
+        random=tuple(measure_containment(graph, first | second, mask) for mask in drawn),
     )
 
 
-def contained(graph: Graph, part: np.ndarray, whole: np.ndarray) -> Contained:
+def measure_containment(graph: Graph, part: np.ndarray, whole: np.ndarray) -> Containment:
     """Which share of one circuit's nodes and edges another has; masks bool [S, R], `part` not empty."""
     nodes, others = nodes_of_mask(graph, part), nodes_of_mask(graph, whole)
-    return Contained(
+    return Containment(
         nodes=float((nodes & others).sum() / nodes.sum()), edges=float((part & whole).sum() / part.sum())
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kcircuits.analysis.bands import Band
 from kcircuits.analysis.curves.results import Curves
 from kcircuits.display.figures import BLUE, ORANGE, save_figure
-from kcircuits.display.result import Panels, with_legend
+from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
 from kcircuits.runtime.optional import Deferred
 
@@ -70,7 +70,7 @@ def _draw_probabilities(axes: Axes, curves: Curves) -> None:
     axes.set_ylim(bottom=0)
 
 
-PANELS: Panels = {"rank": with_legend(_draw_ranks), "probability": with_legend(_draw_probabilities)}
+PANELS: Panels = {"rank": add_legend(_draw_ranks), "probability": add_legend(_draw_probabilities)}
 
 
 def _draw_runs(axes: Axes, curves: Curves, measures: dict[str, tuple[str, str]]) -> None:

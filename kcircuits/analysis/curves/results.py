@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from kcircuits.analysis.bands import Band, bootstrap_band
-from kcircuits.analysis.checks import LISTED, MOST_PROMPTS, checked_document, numbers
+from kcircuits.analysis.checks import LISTED, MOST_PROMPTS, check_document, numbers
 from kcircuits.analysis.prompt_texts import PromptText
 from kcircuits.display.result import ByContent, Panels, Result
 from kcircuits.display.text import count_of, name_of
@@ -132,7 +132,7 @@ class Curves(Result):
 
         Raises KCircuitsError if it is anything else.
         """
-        given = checked_document(document, cls.WHAT, FORMAT, _DOCUMENT)
+        given = check_document(document, cls.WHAT, FORMAT, _DOCUMENT)
         length = len(given["layers"])
         if given["layers"] != list(range(length)) or length < 2 or not given["prompts"]:
             raise KCircuitsError(f"{cls.WHAT}: 'layers' must be 0, 1, … and there must be a prompt")
@@ -149,7 +149,7 @@ class Curves(Result):
                 ]
             )
         columns = {
-            name: RunCurves(*(_stacked([of[r][measure] for of in runs], length) for measure in MEASURES))
+            name: RunCurves(*(_stack([of[r][measure] for of in runs], length) for measure in MEASURES))
             for r, name in enumerate(names)
         }
         return cls(given["model"], given["settings"], tuple(texts), columns)
@@ -170,7 +170,7 @@ class Curves(Result):
         return PANELS
 
 
-def _stacked(rows: list[list[float] | None], length: int) -> np.ndarray:
+def _stack(rows: list[list[float] | None], length: int) -> np.ndarray:
     """The prompts' values, float64 [N, L + 1]; NaN for a prompt without a subject."""
     return np.array([[np.nan] * length if row is None else row for row in rows], dtype=np.float64)
 

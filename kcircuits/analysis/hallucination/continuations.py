@@ -33,7 +33,7 @@ def is_continuation(word: str) -> bool:
     return text in FUNCTION_WORDS or not any(character.isalnum() for character in text)
 
 
-def told_apart(
+def separate_continuations(
     tokenizer: Any | None, prompts: Sequence[Prompt], given: Sequence[bool]
 ) -> tuple[list[Prompt], Counter[str]]:
     """Prompts whose wrong answer is an answer, and how often each word continues the sentence in the others.

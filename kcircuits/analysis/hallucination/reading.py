@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from kcircuits.analysis.direct_logit_attribution import direct_logits
-from kcircuits.analysis.hallucination.continuations import told_apart
+from kcircuits.analysis.hallucination.continuations import separate_continuations
 from kcircuits.analysis.hallucination.results import (
     AnswerCurve,
     Decision,
@@ -78,7 +78,7 @@ def hallucinations(
             beyond += 1
         elif prompt.wrong_id is not None or top != prompt.answer_id:
             wrong.append((prompt, top))
-    errors, words = told_apart(
+    errors, words = separate_continuations(
         model.tokenizer,
         [prompt if prompt.wrong_id is not None else replace(prompt, wrong_id=top) for prompt, top in wrong],
         [prompt.wrong_id is not None for prompt, _ in wrong],

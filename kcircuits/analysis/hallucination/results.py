@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kcircuits.analysis.checks import LISTED, MOST_PROMPTS, answer_curve, checked_document
+from kcircuits.analysis.checks import LISTED, MOST_PROMPTS, answer_curve, check_document
 from kcircuits.analysis.prompt_texts import PromptText
 from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import count_of, name_of
@@ -225,7 +225,7 @@ class Hallucinations(Result):
     @classmethod
     def from_json(cls, document: object) -> Hallucinations:
         """The errors of a document of `to_json`; raises KCircuitsError if it is anything else."""
-        given = checked_document(document, cls.WHAT, FORMAT, _DOCUMENT)
+        given = check_document(document, cls.WHAT, FORMAT, _DOCUMENT)
         check_keys("settings", given["settings"], _SETTINGS)
         if "rank_limit" in given["settings"]:
             check_keys("settings", given["settings"], _LIMIT)

@@ -34,7 +34,7 @@ function addDecisions(holder, choice, prompts, graph, store) {
   const head = element("tr", {}, ...DECISION_TITLES.map((text) => element("th", { scope: "col" }, text)));
   const caption = element("caption", {}, "What decides it: the nodes at either end, those first that add most to the wrong answer");
   const table = element("table", { class: "sortable" }, caption, element("thead", {}, head), body);
-  holder.append(story, scrolling("The nodes that decide it", table));
+  holder.append(story, scrollBox("The nodes that decide it", table));
   const sorting = makeSortable(table);
 
   const show = () => {

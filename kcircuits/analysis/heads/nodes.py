@@ -10,10 +10,10 @@ from torch import Tensor
 from kcircuits.analysis.direct_logit_attribution import (
     Unembedding,
     bias_logits,
+    constant_logits,
     final_streams,
+    fold_norm,
     norm_scale,
-    own_logits,
-    through_norm,
 )
 from kcircuits.model.quantised import dense
 from kcircuits.ops import vocab_readout
@@ -58,8 +58,8 @@ def read_nodes(
     norm = spec.final_norm
     streams = final_streams(spec, senders)
     scale = norm_scale(norm, streams)  # [n]
-    directions = through_norm(norm, unembedding.rows(targets), scale)
-    mean = through_norm(norm, unembedding.mean.expand(len(targets), -1), scale)
+    directions = fold_norm(norm, unembedding.rows(targets), scale)
+    mean = fold_norm(norm, unembedding.mean.expand(len(targets), -1), scale)
     vocabulary = dense(spec.unembedding)
     size = max(1, BLOCK_BYTES // max(1, senders[0].nbytes))
     parts = []
@@ -88,7 +88,7 @@ def read_nodes(
                 read.topk_values.double().view(*shape, top) - means[..., None],
             )
         )
-    own = own_logits(unembedding, targets)
+    own = constant_logits(unembedding, targets)
     constant = own + bias_logits(spec, directions)
     total = own + (streams.double() * directions).sum(dim=-1)
     logit, rank, top_ids, top_logits = (torch.cat(each) for each in zip(*parts, strict=True))

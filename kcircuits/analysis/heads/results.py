@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from kcircuits.analysis.checks import LISTED, MOST_PROMPTS, checked_document, numbers
+from kcircuits.analysis.checks import LISTED, MOST_PROMPTS, check_document, numbers
 from kcircuits.analysis.prompt_texts import PromptText
 from kcircuits.circuit import Edge
 from kcircuits.display.result import Panels, Result
@@ -164,7 +164,7 @@ class HeadReadings(Result):
 
         Raises KCircuitsError if it is anything else.
         """
-        given = checked_document(document, cls.WHAT, FORMAT, _DOCUMENT)
+        given = check_document(document, cls.WHAT, FORMAT, _DOCUMENT)
         graph = graph_of(given["model"])
         texts, readings = [], []
         for index, prompt in enumerate(given["prompts"]):

@@ -12,7 +12,7 @@ function addHeads(graph, store, readings) {
   const body = element("tbody");
   const head = element("tr", {}, ...HEAD_TITLES.map(([text, kind]) => element("th", { scope: "col", class: kind }, text)));
   const table = element("table", { class: "sortable" }, element("thead", {}, head), body);
-  holder.append(controls, scrolling("What the nodes write", table));
+  holder.append(controls, scrollBox("What the nodes write", table));
   addChoosers(controls, store, readings);
   const sorting = makeSortable(table);
 

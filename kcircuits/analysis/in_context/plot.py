@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kcircuits.analysis.in_context.results import InContext
 from kcircuits.data.few_shot import PARTS
 from kcircuits.display.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, save_figure
-from kcircuits.display.result import Panels, with_legend
+from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
 from kcircuits.runtime.optional import Deferred
 
@@ -78,7 +78,7 @@ def _draw_accuracy(axes: Axes, found: InContext) -> None:
     for place, (name, run) in enumerate(found.runs.items()):
         ablation = found.ablations[name]
         accuracy = run.accuracy
-        axes.bar(place - 0.27, accuracy, width=0.25, color="#333333", label=_once("full model", place))
+        axes.bar(place - 0.27, accuracy, width=0.25, color="#333333", label=_label_first("full model", place))
         if ablation is None:
             continue
         axes.bar(
@@ -86,7 +86,7 @@ def _draw_accuracy(axes: Axes, found: InContext) -> None:
             ablation.means.accuracy,
             width=0.25,
             color=PURPLE,
-            label=_once("without added heads", place),
+            label=_label_first("without added heads", place),
         )
         low, mean, high = ablation.random["accuracy"]
         axes.bar(
@@ -97,7 +97,7 @@ def _draw_accuracy(axes: Axes, found: InContext) -> None:
             yerr=[[mean - low], [high - mean]],
             capsize=2,
             error_kw={"linewidth": 0.8},
-            label=_once("without random heads", place),
+            label=_label_first("without random heads", place),
         )
     axes.set_xticks(range(len(found.runs)), list(found.runs))
     axes.set_ylim(0, 1.02)
@@ -105,8 +105,8 @@ def _draw_accuracy(axes: Axes, found: InContext) -> None:
     axes.set_ylabel("accuracy")
 
 
-def _once(label: str, place: int) -> str | None:
+def _label_first(label: str, place: int) -> str | None:
     return label if place == 0 else None
 
 
-PANELS: Panels = {"attention": with_legend(_draw_attention), "accuracy": with_legend(_draw_accuracy)}
+PANELS: Panels = {"attention": add_legend(_draw_attention), "accuracy": add_legend(_draw_accuracy)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kcircuits.analysis.ablations import HeadAblation, RunMeans
-from kcircuits.analysis.checks import LISTED, checked_document
+from kcircuits.analysis.checks import LISTED, check_document
 from kcircuits.circuit import Circuit
 from kcircuits.data.few_shot import PARTS, Part
 from kcircuits.display.result import Panels, Result
@@ -118,7 +118,7 @@ class InContext(Result):
 
         Raises KCircuitsError if it is anything else.
         """
-        given = checked_document(document, cls.WHAT, FORMAT, _DOCUMENT)
+        given = check_document(document, cls.WHAT, FORMAT, _DOCUMENT)
         check_keys("settings", given["settings"], _SETTINGS)
         named, runs = {}, {}
         ablations: dict[str, HeadAblation | None] = {}

@@ -10,7 +10,7 @@ import numpy as np
 
 from kcircuits.analysis.knockout.results import Knockout
 from kcircuits.display.figures import BLUE, GREY, ORANGE, save_figure
-from kcircuits.display.result import Panels, with_legend
+from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
 from kcircuits.evaluation import RunMeasures
 from kcircuits.runtime.optional import Deferred
@@ -84,9 +84,9 @@ def _draw_perplexity(axes: Axes, found: Knockout) -> None:
 
 
 PANELS: Panels = {
-    "hit": with_legend(_draw_hits),
-    "nll": with_legend(_draw_nll),
-    "perplexity": with_legend(_draw_perplexity),
+    "hit": add_legend(_draw_hits),
+    "nll": add_legend(_draw_nll),
+    "perplexity": add_legend(_draw_perplexity),
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from kcircuits.analysis.checks import LISTED, checked_document
+from kcircuits.analysis.checks import LISTED, check_document
 from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import count_of, name_of
 from kcircuits.errors import KCircuitsError
@@ -153,7 +153,7 @@ class Knockout(Result):
 
         Raises KCircuitsError if it is anything else.
         """
-        given = checked_document(document, cls.WHAT, FORMAT, _DOCUMENT)
+        given = check_document(document, cls.WHAT, FORMAT, _DOCUMENT)
         check_keys("settings", given["settings"], _SETTINGS)
         if not given["effects"]:
             raise KCircuitsError(f"{cls.WHAT}: 'effects' is empty, so nothing was measured")

@@ -54,7 +54,7 @@ def _groups(found: Knockout, measure: str, whole: float) -> list[tuple[str, list
     groups = []
     for effect in found.effects:
         values = _values(found, effect, measure)
-        bars = _bars(values, _in_form(measure), lambda value: value / whole)
+        bars = _bars(values, _formatter(measure), lambda value: value / whole)
         groups.append((_prompts_name(effect.name), bars))
     return groups
 
@@ -97,7 +97,7 @@ def _table(found: Knockout, count: int) -> Html:
     for effect in found.effects:
         name = f"{_prompts_name(effect.name)} ({len(effect.full.metric):,})"
         for measure, title in titles.items():
-            rows.append((name, title, *_cells(_values(found, effect, measure), _in_form(measure))))
+            rows.append((name, title, *_cells(_values(found, effect, measure), _formatter(measure))))
     if found.text is not None:
         text = found.text
         name = f"text ({text.num_tokens:,} tokens)"
@@ -117,7 +117,7 @@ def _cells(values: list[float], shown: Callable[[float], str]) -> list[str]:
     return cells
 
 
-def _in_form(measure: str) -> Callable[[float], str]:
+def _formatter(measure: str) -> Callable[[float], str]:
     form = _FORMS[measure]
     return lambda value: number(value, form)
 

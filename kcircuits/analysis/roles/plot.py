@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kcircuits.analysis.roles.results import MOVER, RELATION, ROLES, Roles
 from kcircuits.display.figures import BLUE, GREEN, GREY, ORANGE, save_figure
-from kcircuits.display.result import Panels, with_legend
+from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
 
 if TYPE_CHECKING:
@@ -87,4 +87,4 @@ def _draw_ablations(axes: Axes, roles: Roles) -> None:
     axes.set_ylabel(f"nll without them ({roles.settings['ablation']} ablation)")
 
 
-PANELS: Panels = {"writes": with_legend(_draw_writes), "ablations": with_legend(_draw_ablations)}
+PANELS: Panels = {"writes": add_legend(_draw_writes), "ablations": add_legend(_draw_ablations)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from kcircuits.analysis.ablations import HeadAblation, RunMeans
-from kcircuits.analysis.checks import LISTED, MOST_PROMPTS, checked_document
+from kcircuits.analysis.checks import LISTED, MOST_PROMPTS, check_document
 from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import count_of, name_of
 from kcircuits.errors import KCircuitsError
@@ -178,7 +178,7 @@ class Roles(Result):
 
         Raises KCircuitsError if it is anything else.
         """
-        given = checked_document(document, cls.WHAT, FORMAT, _DOCUMENT)
+        given = check_document(document, cls.WHAT, FORMAT, _DOCUMENT)
         mlps = [check_keys(f"mlps, {index}", mlp, _MLP) for index, mlp in enumerate(given["mlps"])]
         return cls(
             model=given["model"],

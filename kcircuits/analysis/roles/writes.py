@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kcircuits.analysis.direct_logit_attribution import Unembedding, final_streams, norm_scale, through_norm
+from kcircuits.analysis.direct_logit_attribution import Unembedding, final_streams, fold_norm, norm_scale
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import Engine
 from kcircuits.model.quantised import dense
@@ -42,7 +42,7 @@ def source_writes(unembedding: Unembedding, engine: Engine, prompts: Sequence[Pr
     streams = final_streams(spec, engine.senders()[:, last]).to(unembedding.mean.device)
     answers = torch.tensor([prompt.answer_id for prompt in prompts])
     scale = norm_scale(spec.final_norm, streams)
-    directions = through_norm(spec.final_norm, unembedding.rows(answers), scale)  # [N, D]
+    directions = fold_norm(spec.final_norm, unembedding.rows(answers), scale)  # [N, D]
     by_layer = [_of_layer(spec, engine, layer, directions) for layer in range(len(spec.layers))]
     return [np.concatenate(of) for of in zip(*by_layer, strict=True)]
 
@@ -62,7 +62,7 @@ def _of_layer(spec: ModelSpec, engine: Engine, layer: int, directions: Tensor) -
         direction = directions[n].to(w_o)
         if norm is not None:
             written = torch.einsum("htd,Dhd->D", carried, w_o)
-            direction = through_norm(norm, direction[None], norm_scale(norm, written)[None])[0]
+            direction = fold_norm(norm, direction[None], norm_scale(norm, written)[None])[0]
         toward = torch.einsum("D,Dhd->hd", direction, w_o)
         found.append(torch.einsum("htd,hd->ht", carried, toward).cpu().numpy())
     return found

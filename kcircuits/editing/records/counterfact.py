@@ -17,7 +17,7 @@ def recognises(record: dict[str, Any]) -> bool:
 
 def read(record: dict[str, Any], notes: list[str]) -> list[EditRequest]:
     """The edit of a record."""
-    request = of_rewrite(get_object(record, "requested_rewrite"), record)
+    request = request_of_rewrite(get_object(record, "requested_rewrite"), record)
     assert request.target_true is not None
     true = request.target_true
     return [
@@ -33,7 +33,7 @@ def read(record: dict[str, Any], notes: list[str]) -> list[EditRequest]:
     ]
 
 
-def of_rewrite(rewrite: dict[str, Any], record: dict[str, Any]) -> EditRequest:
+def request_of_rewrite(rewrite: dict[str, Any], record: dict[str, Any]) -> EditRequest:
     """What a `requested_rewrite` says; its subject may be called `entity`, there or in the record."""
     named = rewrite if {"subject", "entity"} & rewrite.keys() else {**record, **rewrite}
     subject = get_text(named, "subject", "entity")

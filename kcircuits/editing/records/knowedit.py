@@ -10,7 +10,7 @@ from kcircuits.editing.records.values import (
     get_texts,
     ground_truths,
     new_question,
-    wrong,
+    wrong_value,
 )
 from kcircuits.editing.request import EditRequest, Question
 
@@ -49,7 +49,7 @@ def _groups(record: dict[str, Any], key: str, notes: list[str]) -> tuple[Questio
     if "New Question" in groups:
         return new_question(record, notes)
     if not isinstance(groups, dict):
-        raise wrong(key, "an object of lists", groups)
+        raise wrong_value(key, "an object of lists", groups)
     return tuple(question for name, items in groups.items() for question in ground_truths(items, name, notes))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kcircuits.editing.records.counterfact import of_rewrite
+from kcircuits.editing.records.counterfact import request_of_rewrite
 from kcircuits.editing.records.values import get_objects, get_text, get_texts
 from kcircuits.editing.request import EditRequest, Question, RequestError
 
@@ -23,7 +23,7 @@ def read(record: dict[str, Any], notes: list[str]) -> list[EditRequest]:
     if not rewrites:
         raise RequestError("'requested_rewrite' is empty", "'requested_rewrite' is empty")
     edits = [
-        replace(of_rewrite(rewrite, record), paraphrases=get_texts(rewrite, "question"))
+        replace(request_of_rewrite(rewrite, record), paraphrases=get_texts(rewrite, "question"))
         for rewrite in rewrites
     ]
     questions = get_texts(record, "questions")

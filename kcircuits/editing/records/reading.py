@@ -8,14 +8,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kcircuits.editing.records import counterfact, knowedit, known, mquake, ours, ripple_edits, zsre
-from kcircuits.editing.records.ours import MisspeltKeyError
+from kcircuits.editing.records import counterfact, knowedit, known, mquake, native, ripple_edits, zsre
+from kcircuits.editing.records.native import MisspeltKeyError
 from kcircuits.editing.request import EditRequest, RequestError
 from kcircuits.errors import KCircuitsError
 from kcircuits.files.documents import naming, read_text
 from kcircuits.files.json_records import Record, parse_records
 
-FORMATS: tuple[ModuleType, ...] = (mquake, counterfact, ripple_edits, zsre, known, knowedit, ours)
+FORMATS: tuple[ModuleType, ...] = (mquake, counterfact, ripple_edits, zsre, known, knowedit, native)
 """In the order in which they are asked whether a record is one of theirs."""
 
 SHOWN = 5  # places of what was left out

@@ -13,7 +13,7 @@ def get_object(record: dict[str, Any], key: str) -> dict[str, Any]:
     """The object of a key."""
     value = record.get(key)
     if not isinstance(value, dict):
-        raise wrong(key, "an object", value)
+        raise wrong_value(key, "an object", value)
     return value
 
 
@@ -22,7 +22,7 @@ def get_text(record: dict[str, Any], *keys: str) -> str:
     key = next((key for key in keys if record.get(key) is not None), keys[0])
     value = record.get(key)
     if not isinstance(value, str):
-        raise wrong(key, "text", value)
+        raise wrong_value(key, "text", value)
     return value
 
 
@@ -31,7 +31,7 @@ def get_texts(record: dict[str, Any], key: str) -> tuple[str, ...]:
     value = record.get(key) or []
     value = [value] if isinstance(value, str) else value
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise wrong(key, "a list of texts", value)
+        raise wrong_value(key, "a list of texts", value)
     return tuple(value)
 
 
@@ -39,7 +39,7 @@ def get_objects(record: dict[str, Any], key: str) -> Sequence[dict[str, Any]]:
     """The objects of a key that may be missing."""
     value = record.get(key) or []
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        raise wrong(key, "a list of objects", value)
+        raise wrong_value(key, "a list of objects", value)
     return value
 
 
@@ -57,7 +57,7 @@ def ground_truths(items: object, key: str, notes: list[str]) -> tuple[Question, 
     if isinstance(items, dict):
         items = [items]
     if not isinstance(items, list):
-        raise wrong(key, "a list of objects", items)
+        raise wrong_value(key, "a list of objects", items)
     found = []
     for item in items:
         prompt = first_answer(item.get("prompt")) if isinstance(item, dict) else None
@@ -75,7 +75,7 @@ def new_question(record: dict[str, Any], notes: list[str]) -> tuple[Question, ..
     if not given:
         return ()
     if not isinstance(given, dict) or "New Question" not in given:
-        raise wrong("portability", 'an object with "New Question" and "New Answer"', given)
+        raise wrong_value("portability", 'an object with "New Question" and "New Answer"', given)
     question, answer = (first_answer(given.get(key)) for key in ("New Question", "New Answer"))
     if question is None or answer is None:
         notes.append("a question of 'portability' has no prompt or no answer")
@@ -83,6 +83,6 @@ def new_question(record: dict[str, Any], notes: list[str]) -> tuple[Question, ..
     return (Question(question, answer),)
 
 
-def wrong(key: str, wanted: str, value: object) -> RequestError:
+def wrong_value(key: str, wanted: str, value: object) -> RequestError:
     """A value that is not what it must be."""
     return RequestError(f"{key!r} must be {wanted}, got {shown(value)}", f"{key!r} is not {wanted}")

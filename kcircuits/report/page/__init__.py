@@ -15,7 +15,7 @@ from kcircuits.analysis.in_context.section import icl_section
 from kcircuits.analysis.knockout.section import knockout_section
 from kcircuits.analysis.roles.section import roles_section
 from kcircuits.circuit import Circuit
-from kcircuits.display.html import Html, joined, section, tag
+from kcircuits.display.html import Html, join, section, tag
 from kcircuits.editing.explanation_section import edit_section
 from kcircuits.editing.report_section import edits_section
 from kcircuits.errors import KCircuitsError
@@ -33,7 +33,7 @@ NAME = "report.html"
 
 
 @dataclass(frozen=True)
-class Compared:
+class OtherCircuit:
     """Another circuit of the same graph, and what it is called: the path that it was read from."""
 
     circuit: Circuit
@@ -60,14 +60,14 @@ def write_report(folder: str | Path, title: str | None = None, compare: str | Pa
         cannot be written.
     """
     results = load_results(folder)
-    compared = None if compare is None else _compared(results.circuit, folder, compare)
+    compared = None if compare is None else _load_compared(results.circuit, folder, compare)
     path = Path(folder) / NAME
     write_atomically(path, report_page(results, str(folder), title, compared))
     return path
 
 
 def report_page(
-    results: Results, folder: str, title: str | None = None, compared: Compared | None = None
+    results: Results, folder: str, title: str | None = None, compared: OtherCircuit | None = None
 ) -> str:
     """The page as text; `folder` is what its command lines call the folder of the results."""
     heading = title or _heading(results)
@@ -91,7 +91,7 @@ def report_page(
         data_block(results, compared.circuit if compared else None),
         script_elements(code),
     )
-    return joined([Html("<!DOCTYPE html>"), tag("html", head, body, lang="en")]) + "\n"
+    return join([Html("<!DOCTYPE html>"), tag("html", head, body, lang="en")]) + "\n"
 
 
 def _heading(results: Results) -> str:
@@ -102,7 +102,9 @@ def _heading(results: Results) -> str:
     return f"{name}: {about}"
 
 
-def _sections(results: Results, folder: str, compared: Compared | None) -> Iterator[tuple[str, str, Html]]:
+def _sections(
+    results: Results, folder: str, compared: OtherCircuit | None
+) -> Iterator[tuple[str, str, Html]]:
     """The sections in order: identifier, title in the contents, and the section."""
     circuit = results.circuit
     if circuit is not None:
@@ -122,12 +124,14 @@ def _sections(results: Results, folder: str, compared: Compared | None) -> Itera
     if results.evaluation is not None:
         yield "evaluation", "How good it is", evaluation_section(results.evaluation)
     elif circuit is not None:
-        missing = _missing("evaluation", "How good it is", "kcircuits evaluate", "measures the circuit")
+        missing = _missing_section(
+            "evaluation", "How good it is", "kcircuits evaluate", "measures the circuit"
+        )
         yield "evaluation", "How good it is", missing
     if results.sizes is not None:
         yield "sizes", "Methods over sizes", sizes_section(results.sizes)
     elif circuit is not None:
-        missing = _missing("sizes", "Methods over sizes", "kcircuits sizes", "compares methods")
+        missing = _missing_section("sizes", "Methods over sizes", "kcircuits sizes", "compares methods")
         yield "sizes", "Methods over sizes", missing
     yield "repeat", "How to repeat", repeat_section(results, folder, compared.name if compared else None)
 
@@ -146,7 +150,7 @@ def _behaviours(results: Results) -> Iterator[tuple[str, str, Html]]:
         yield "edits", "How well the edits took", edits_section(results.edits)
 
 
-def _compared(circuit: Circuit | None, folder: str | Path, path: str | Path) -> Compared:
+def _load_compared(circuit: Circuit | None, folder: str | Path, path: str | Path) -> OtherCircuit:
     if circuit is None:
         raise KCircuitsError(f"there is no circuit.json in {folder} to compare with {path}")
     other = Circuit.load(path)
@@ -155,10 +159,10 @@ def _compared(circuit: Circuit | None, folder: str | Path, path: str | Path) -> 
             f"{path}: a circuit of {other.graph} cannot be compared with one of {circuit.graph}: "
             "the models must have the same layers and heads"
         )
-    return Compared(other, str(path))
+    return OtherCircuit(other, str(path))
 
 
-def _missing(identifier: str, title: str, command: str, what: str) -> Html:
+def _missing_section(identifier: str, title: str, command: str, what: str) -> Html:
     return section(
         identifier, title, tag("p", "Not measured: ", tag("code", command), f" {what}.", class_="note")
     )

@@ -71,7 +71,7 @@ function placeLabels(root, series, x, y) {
 }
 
 // Draws now, and again when the place gets another width.
-function drawnToFit(holder, draw) {
+function drawToFit(holder, draw) {
   let width = 0;
   new ResizeObserver(() => {
     if (holder.clientWidth !== width && holder.clientWidth > 0) {

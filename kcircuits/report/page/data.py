@@ -24,7 +24,7 @@ def data_block(results: Results, other: Circuit | None) -> Html:
 
     Of "<", ">" and "&" only their escapes are in it, and nothing beyond ASCII.
     """
-    text = json.dumps(_shown(_data(results, other)), separators=(",", ":"), allow_nan=False)
+    text = json.dumps(_make_printable(_data(results, other)), separators=(",", ":"), allow_nan=False)
     for char in "<>&":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return Html(f'<script type="application/json" id="data">{text}</script>')
@@ -82,12 +82,12 @@ def _edit(found: Explanation) -> dict[str, Any]:
     }
 
 
-def _shown(value: Any) -> Any:
+def _make_printable(value: Any) -> Any:
     """JSON values as a page shows them: text without what cannot be seen, numbers of six digits."""
     if isinstance(value, dict):
-        return {printable(key): _shown(each) for key, each in value.items()}
+        return {printable(key): _make_printable(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_shown(each) for each in value]
+        return [_make_printable(each) for each in value]
     if isinstance(value, str):
         return printable(value.translate(_LINE_ENDS))
     return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -26,7 +26,7 @@ function makeDetails(graph, store, readings) {
     const { lines } = visiblePart(graph, state);
     const parts = [heading(node, state), element("p", { class: "quiet" }, describe(node))];
     const reading = readings.of(node.name, state);
-    if (reading !== null) parts.push(...written(reading, readings.prompts[state.prompt]));
+    if (reading !== null) parts.push(...readingParts(reading, readings.prompts[state.prompt]));
     const into = lines.filter((line) => line.target === node.index);
     const out = lines.filter((line) => line.sender === node.index);
     if (into.length > 0) {
@@ -44,7 +44,7 @@ function makeDetails(graph, store, readings) {
     return element("div", { class: "heading" }, element("h3", {}, node.name), pin);
   }
 
-  function written(reading, prompt) {
+  function readingParts(reading, prompt) {
     const parts = [
       element("p", {}, "Adds ", element("b", {}, signed(reading.logit)), " to the logit of ", token(prompt.answer),
         `, which is number ${whole(reading.rank)} of what it writes.`),

@@ -5,14 +5,14 @@ function byId(id) {
 }
 
 function element(name, attributes = {}, ...children) {
-  return filled(document.createElement(name), attributes, children);
+  return fillElement(document.createElement(name), attributes, children);
 }
 
 function svg(name, attributes = {}, ...children) {
-  return filled(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
+  return fillElement(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 }
 
-function filled(made, attributes, children) {
+function fillElement(made, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (value !== null && value !== false) made.setAttribute(key, value === true ? "" : value);
   }
@@ -27,7 +27,7 @@ function button(label, onClick, attributes = {}) {
 }
 
 // A part that scrolls by itself where it is too wide; it takes the focus, for keys.
-function scrolling(label, content) {
+function scrollBox(label, content) {
   return element("div", { class: "scrolls", role: "region", tabindex: 0, "aria-label": label }, content);
 }
 

@@ -16,7 +16,7 @@ function addLayerCharts(section, { choice, layers, behind, read }) {
     numbers.replaceChildren(numbers.firstChild, layerTable(charts, layers, behind));
   };
   choice?.addEventListener("change", draw);
-  drawnToFit(holders[0], draw);
+  drawToFit(holders[0], draw);
 }
 
 function drawLayerChart(holder, { title, scale, series, marks }, layers, behind) {
@@ -92,5 +92,5 @@ function layerTable(charts, layers, behind) {
   const rows = layers.map((layer, index) =>
     element("tr", {}, element("th", { scope: "row" }, layer), ...columns.map(({ values }) => element("td", {}, plain(values[index])))),
   );
-  return scrolling("The curves in numbers", element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
+  return scrollBox("The curves in numbers", element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
 }

@@ -76,7 +76,7 @@ function makePainter(graph, layout, colours) {
   }
 
   function square(context, place) {
-    outlined(context, colours.node, () =>
+    drawOutline(context, colours.node, () =>
       context.roundRect(place.x - 8, place.y - 8, 16, 16, 3),
     );
   }
@@ -84,8 +84,8 @@ function makePainter(graph, layout, colours) {
   // A role is told by colour and by shape: movers are full, relation heads a ring, mixtures half full.
   function disc(context, place, node) {
     const whole = () => context.arc(place.x, place.y, RADIUS, 0, 2 * Math.PI);
-    if (node.role === null) return outlined(context, colours.node, whole);
-    outlined(context, node.role === "mover" ? colours.mover : colours.paper, whole, colours[node.role]);
+    if (node.role === null) return drawOutline(context, colours.node, whole);
+    drawOutline(context, node.role === "mover" ? colours.mover : colours.paper, whole, colours[node.role]);
     if (node.role === "mixture") {
       context.fillStyle = colours.mixture;
       context.beginPath();
@@ -95,7 +95,7 @@ function makePainter(graph, layout, colours) {
     return undefined;
   }
 
-  function outlined(context, fill, shape, ring = colours.ink) {
+  function drawOutline(context, fill, shape, ring = colours.ink) {
     context.beginPath();
     shape();
     context.fillStyle = fill;

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from importlib.resources import files
 
-from kcircuits.display.html import Html, joined
+from kcircuits.display.html import Html, join
 
 # Each needs those before it.
 VENDORED = (
@@ -50,7 +50,7 @@ def scripts() -> tuple[str, str]:
 
 def script_elements(texts: Iterable[str]) -> Html:
     """The scripts as elements."""
-    return joined(Html(f"<script>{text}</script>") for text in texts)
+    return join(Html(f"<script>{text}</script>") for text in texts)
 
 
 def policy(texts: Iterable[str]) -> Html:

@@ -69,7 +69,7 @@ function makeView(graph, store) {
     target.call(change, ...values);
   }
 
-  function fitted() {
+  function fitTransform() {
     const { left, right, top, bottom } = layout.box;
     const [margin, foot] = [46, 24];
     const k = Math.min((view.width - margin) / (right - left), (view.height - foot) / (bottom - top));
@@ -85,7 +85,7 @@ function makeView(graph, store) {
     canvas.height = Math.round(height * view.ratio);
     layout = makeLayout(graph, width, height);
     repaint();
-    const fit = fitted();
+    const fit = fitTransform();
     zoom.scaleExtent([fit.k * 0.5, Math.max(fit.k * 8, 3)]);
     selection.call(zoom.transform, fit);
   }
@@ -121,7 +121,7 @@ function makeView(graph, store) {
     request();
   });
   store.watch(["hovered", "pinned", "found", "size", "kinds", "role", "colour"], (state) => {
-    focus = focused(state, part);
+    focus = findFocus(state, part);
     front.forget();
     request();
   });
@@ -129,7 +129,7 @@ function makeView(graph, store) {
   return {
     zoomBy: (factor) => moveTo(zoom.scaleBy, factor),
     panBy: (x, y) => moveTo(zoom.translateBy, x / view.transform.k, y / view.transform.k),
-    fit: () => moveTo(zoom.transform, fitted()),
+    fit: () => moveTo(zoom.transform, fitTransform()),
     reveal(index) {
       const [x, y] = view.transform.apply([layout.places[index].x, layout.places[index].y]);
       const inside = x > 40 && x < view.width - 10 && y > 10 && y < view.height - 24;
@@ -147,7 +147,7 @@ function mayZoom(event) {
 }
 
 // What stands out: the lines at the node under the pointer, else all paths through the pinned one, else what was found.
-function focused(state, part) {
+function findFocus(state, part) {
   const { hovered, pinned, found } = state;
   if (hovered !== null && hovered !== pinned) return linesAt(hovered, part.lines);
   if (pinned !== null) return pathsThrough(pinned, part.lines);

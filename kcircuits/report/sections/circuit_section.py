@@ -6,7 +6,7 @@ import json
 
 from kcircuits.circuit import Circuit
 from kcircuits.circuit.drawing import circuit_svg, dot_available
-from kcircuits.display.html import Html, definitions, joined, scrolling, section, table, tag
+from kcircuits.display.html import Html, definitions, join, scroll_box, section, table, tag
 from kcircuits.display.inline_svg import inline_svg
 from kcircuits.display.numbers import number
 from kcircuits.graph import kind_of
@@ -63,7 +63,7 @@ def _interactive(circuit: Circuit, results: Results, other: Circuit | None) -> H
     if len(circuit.edges) <= MOST_EDGES:
         return picture
     text = f"The picture has the strongest edges of {len(circuit.edges):,}, {MOST_EDGES:,} at most."
-    return joined([picture, tag("p", text, class_="note")])
+    return join([picture, tag("p", text, class_="note")])
 
 
 def _picture(circuit: Circuit) -> Html:
@@ -75,7 +75,7 @@ def _picture(circuit: Circuit) -> Html:
     caption = tag(
         "figcaption", "Layers from the bottom up. Rest on a line to see its edges and their scores."
     )
-    figure = tag("figure", scrolling(drawn, "Picture of the circuit"), caption)
+    figure = tag("figure", scroll_box(drawn, "Picture of the circuit"), caption)
     return tag("details", tag("summary", "The picture for print"), figure, open="", id="print")
 
 

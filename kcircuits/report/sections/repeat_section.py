@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from kcircuits.display.html import Html, scrolling, section, tag
+from kcircuits.display.html import Html, scroll_box, section, tag
 from kcircuits.report.command_line import discover_command, evaluate_command, sizes_command
 from kcircuits.report.results import Results
 
@@ -31,5 +31,5 @@ def repeat_section(results: Results, folder: str, compared: str | None = None) -
         parts.append(tag("p", text + "the command line, or by an older version.", class_="note"))
     other = [] if compared is None else ["--compare", compared]
     known.append(shlex.join(["kcircuits", "report", folder, *other]))
-    lines = [scrolling(tag("pre", tag("code", command)), "Command") for command in known]
+    lines = [scroll_box(tag("pre", tag("code", command)), "Command") for command in known]
     return section("repeat", "How to repeat", *parts, *lines)

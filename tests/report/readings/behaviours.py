@@ -116,8 +116,8 @@ def explain(circuit: Circuit, text: str = " French") -> dict[str, Any]:
             logits=(-1.5, 2.5),
             changes=changes,
             heads=(HeadChange(_reading(0.25, (0.5, 0.5, 0.0)), _reading(2.75, (0.0, 0.75, 0.25))),),
-            nodes=NamesChange.of(["input", "m0", "a0.h2"], ["input", "m0", "a1.h1", "logits"]),
-            edges=NamesChange.of(["input->m0", "m0->logits"], ["input->m0", "m0->a1.h1<q>"]),
+            nodes=NamesChange.compare(["input", "m0", "a0.h2"], ["input", "m0", "a1.h1", "logits"]),
+            edges=NamesChange.compare(["input->m0", "m0->logits"], ["input->m0", "m0->a1.h1<q>"]),
         ).to_json()
     )
 

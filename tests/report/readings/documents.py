@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from kcircuits.analysis.ablations import HeadAblation, RunMeans
-from kcircuits.analysis.comparison.results import Compared, Comparison
-from kcircuits.analysis.comparison.two_hop import Contained, TwoHop
+from kcircuits.analysis.comparison.results import ComparedCircuit, Comparison
+from kcircuits.analysis.comparison.two_hop import Containment, TwoHop
 from kcircuits.analysis.roles.results import HeadRole, MlpWrite, Roles
 from kcircuits.circuit import Circuit
 from tests.report.readings.behaviours import edits, explain, hallucination, icl, knockout
@@ -125,13 +125,13 @@ def roles(circuit: Circuit, text: str = "mover") -> dict[str, Any]:
 def overlaps(circuit: Circuit, text: str = "French") -> dict[str, Any]:
     """Three circuits of two domains side by side, the last of a question that the others are parts of."""
     layers = np.arange(circuit.graph.num_layers)[:, None] + [1.0, 2.0]
-    parts = Contained(0.75, 0.5), Contained(0.5, 0.25)
+    parts = Containment(0.75, 0.5), Containment(0.5, 0.25)
     return Comparison(
         model=circuit.model,
         circuits=(
-            Compared(text, text, 3, 4, 0.5),
-            Compared("Spanish", text, 30, 12, None),
-            Compared("both", "two hops", 40, 14, 1.5),
+            ComparedCircuit(text, text, 3, 4, 0.5),
+            ComparedCircuit("Spanish", text, 30, 12, None),
+            ComparedCircuit("both", "two hops", 40, 14, 1.5),
         ),
         node_overlap=np.array([[1, 0.25, 0.5], [0.25, 1, 0.5], [0.5, 0.5, 1]]),
         edge_overlap=np.array([[1, 0.125, 0.5], [0.125, 1, 0.5], [0.5, 0.5, 1]]),
@@ -140,7 +140,7 @@ def overlaps(circuit: Circuit, text: str = "French") -> dict[str, Any]:
         least=0.5,
         backbone=(("m0", 1.0), ("a1.h1", 0.5)),
         two_hop=TwoHop(
-            (text, "Spanish"), "both", parts, Contained(0.625, 0.375), (Contained(0.25, 0.125),) * 3
+            (text, "Spanish"), "both", parts, Containment(0.625, 0.375), (Containment(0.25, 0.125),) * 3
         ),
     ).to_json()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Any
 
-from kcircuits.editing.records.values import get_objects, get_text, get_texts, wrong
+from kcircuits.editing.records.values import get_objects, get_text, get_texts, wrong_value
 from kcircuits.editing.request import EditRequest, Question
 from kcircuits.errors import KCircuitsError
 
@@ -45,7 +45,7 @@ def read(record: dict[str, Any], notes: list[str]) -> list[EditRequest]:
 
 def _paraphrases(record: dict[str, Any]) -> tuple[str, ...]:
     if isinstance(record.get("paraphrases"), str):
-        raise wrong("paraphrases", "a list of texts", record["paraphrases"])
+        raise wrong_value("paraphrases", "a list of texts", record["paraphrases"])
     return get_texts(record, "paraphrases")
 
 

@@ -61,7 +61,7 @@ def tokenise_edit(model: Model, request: EditRequest, prefixes: Sequence[str] = 
     start = request.prompt.rindex(request.subject)
     prompt = tokenise_text(tokenizer, request.prompt, "prompt")
     target = answer_ids(tokenizer, prompt, request.target, "target")
-    _look_at_all(tokenizer, request)
+    _warn_of_texts(tokenizer, request)
 
     def at(text: str, begin: int) -> SubjectPrompt:
         return subject_prompt(tokenizer, text, (begin, begin + len(request.subject)))
@@ -82,7 +82,7 @@ def tokenise_edit(model: Model, request: EditRequest, prefixes: Sequence[str] = 
 
 
 @gathered()
-def _look_at_all(tokenizer: Any, request: EditRequest) -> None:
+def _warn_of_texts(tokenizer: Any, request: EditRequest) -> None:
     """Warn of the prompt and of the questions that will be asked about the edit."""
     asked = [(prompt, request.target) for prompt in (request.prompt, *request.paraphrases)]
     asked += [(each.prompt, each.answer) for each in (*request.neighbours, *request.portability)]
