@@ -97,7 +97,7 @@ def _comparison(evaluation: Evaluation) -> str:
         as_good = sum(value is not None and value >= own for value in evaluation.random_faithfulness)
         text += (
             f"\nOf {len(evaluation.random)} random circuits of the same size {as_good} are as faithful or "
-            f"more: p = {evaluation.p_value:.3f}"
+            f"more: {evaluation.p_value_text}"
         )
     return text
 

@@ -180,7 +180,7 @@ def are_equal(first: Any, second: Any) -> bool:
 
     Examples
     --------
-    >>> alike({"a": np.array([1.0, np.nan])}, {"a": np.array([1.0, np.nan])})
+    >>> are_equal({"a": np.array([1.0, np.nan])}, {"a": np.array([1.0, np.nan])})
     True
     """
     if isinstance(first, np.ndarray) or isinstance(second, np.ndarray):

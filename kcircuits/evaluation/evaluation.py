@@ -113,6 +113,22 @@ class Evaluation(Result):
             return None
         return (1 + sum(value >= own for value in others)) / (1 + len(others))
 
+    @property
+    def p_value_text(self) -> str | None:
+        """The p-value in words, which say so if it is the smallest that the number of random circuits allows.
+
+        Examples
+        --------
+        "p = 0.182", or "p ≤ 0.050, the smallest value that 19 random circuits can show".
+        """
+        p = self.p_value
+        if p is None:
+            return None
+        count = sum(value is not None for value in self.random_faithfulness)
+        if p > 1 / (1 + count):
+            return f"p = {p:.3f}"
+        return f"p ≤ {p:.3f}, the smallest value that {count:,} random circuits can show"
+
     def describe(self) -> str:
         """Two lines: what was measured how, then faithfulness, completeness and the p-value."""
         name = printable(self.model.get("name", "a model without a name"), 40)
@@ -120,12 +136,12 @@ class Evaluation(Result):
         values = {
             "faithfulness": self.faithfulness,
             "completeness": self.completeness,
-            "p": self.p_value,
             self.metric: self.circuit.mean_metric,
         }
         shown = ", ".join(f"{key} {value:.4g}" for key, value in values.items() if value is not None)
+        chance = "" if self.p_value_text is None else f"; {self.p_value_text}"
         how = f"{self.num_prompts:,} prompts, {self.ablation} ablation"
-        return f"Evaluation of {size} on {how}\n{shown} (full model {self.full.mean_metric:.4g})"
+        return f"Evaluation of {size} on {how}\n{shown} (full model {self.full.mean_metric:.4g}){chance}"
 
     def table(self) -> DataFrame:
         """A row for every run, means over prompts, with the faithfulness.

@@ -39,7 +39,7 @@ def _summary(evaluation: Evaluation) -> str:
     if evaluation.p_value is not None:
         text += (
             f" Of {len(evaluation.random)} random connected circuits of its size "
-            f"{_as_good(evaluation)} are as faithful or more: p = {evaluation.p_value:.3f}."
+            f"{_as_good(evaluation)} are as faithful or more: {evaluation.p_value_text}."
         )
     if evaluation.weights is None:
         text += " One prompt gives no confidence intervals."

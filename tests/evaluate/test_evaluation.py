@@ -104,4 +104,11 @@ def test_p_value(metrics, own):
     )
     as_good = sum(value <= own for value in metrics)  # lower is better
     assert evaluation.p_value == (1 + as_good) / (1 + len(metrics))
+    if as_good:
+        assert evaluation.p_value_text == f"p = {evaluation.p_value:.3f}"
+    else:
+        assert (
+            f"p ≤ {evaluation.p_value:.3f}, the smallest value that {len(metrics)} random"
+            in evaluation.describe()
+        )
     assert fmean(evaluation.random_faithfulness) == pytest.approx(fmean((9 - value) / 8 for value in metrics))
