@@ -155,7 +155,8 @@ class SizeComparison(Result):
             "num_graph_edges": total,
             "methods": [
                 {
-                    **{key: getattr(curve, key) for key in ("name", "seconds", "cpr", "cmd", "settings")},
+                    **{key: getattr(curve, key) for key in ("name", "seconds", "cpr", "cmd")},
+                    **({"settings": curve.settings} if curve.settings else {}),
                     "points": [_point(point, total) for point in curve.points],
                 }
                 for curve in self.curves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,7 @@ def logits(model: Model) -> torch.Tensor:
 
 
 def folder_of(name: str, tmp_path: Path, dtype: torch.dtype = torch.float32) -> Path:
-    folder = save(tiny_model(name).to(dtype), tmp_path / "model")
+    folder = save(copy.deepcopy(tiny_model(name)).to(dtype), tmp_path / "model")
     word_tokenizer(WORDS).save_pretrained(folder)
     return folder
 
