@@ -94,7 +94,7 @@ def in_context_learning(
     for name, prompts in asked.items():
         task = Task(prompts, ablation)
         full, found = ablate_heads(model.spec, task, {"added": added}, draws=draws, seed=seed, memory=budget)
-        runs[name] = RunMeans.of(full)
+        runs[name] = RunMeans.from_run(full)
         ablations[name] = found[0].means() if found else None
     looks = _attention(model.spec, pairs, added, budget)
     return InContext(
