@@ -99,7 +99,7 @@ def main() -> None:
     targets = torch.tensor([prompt.answer_id for prompt in prompts]).repeat_interleave(lengths)
     nodes = torch.arange(1, len(spec.graph.senders))
     some = nodes[torch.linspace(0, len(nodes) - 1, LOOPED).long()]
-    unembedding = Unembedding.of(spec)
+    unembedding = Unembedding.from_spec(spec)
     with torch.inference_mode():
         read_by_loop(unembedding, senders, some[:1], targets)
         read, seconds, peak = time_call(lambda: read_nodes(unembedding, senders, nodes, targets, TOP))

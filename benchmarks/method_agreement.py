@@ -100,7 +100,7 @@ def circuits(model: str, spec: ModelSpec, task: Task, scores: Mapping[str, np.nd
     return made
 
 
-def of_small_model(name: str) -> Rows:
+def rank_small_model(name: str) -> Rows:
     spec = with_kept_positions(kcircuits.load_model(GOLDEN / name).spec)
     with np.load(GOLDEN / name / "eap_golden.npz") as arrays:
         pairs = zip(*(arrays[key].tolist() for key in ("clean", "corrupt", "labels")), strict=True)
@@ -113,7 +113,7 @@ def of_small_model(name: str) -> Rows:
     return rows(name, "all", scores, exact, spec.graph.valid)
 
 
-def of_real_model() -> tuple[Rows, Rows]:
+def rank_real_model() -> tuple[Rows, Rows]:
     model = kcircuits.load_model("demo")
     spec, task = model.spec, language_task(model)
     scores = all_scores(spec, task)
@@ -151,8 +151,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     torch.set_num_threads(parser.parse_args().threads)
     start = perf_counter()
-    compared = [row for name in SMALL_MODELS for row in of_small_model(name)]
-    of_real, faithful = of_real_model()
+    compared = [row for name in SMALL_MODELS for row in rank_small_model(name)]
+    of_real, faithful = rank_real_model()
     compared += of_real
     print(pd.DataFrame(compared).to_string(index=False, na_rep="-"))
     print("\nFaithfulness of circuits of a method's best edges, by their share of the graph's edges")

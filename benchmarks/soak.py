@@ -80,7 +80,7 @@ def write_sweep(place: Path, jobs: int) -> Path:
 
 
 @dataclass
-class Disturbed:
+class DisturbedSweep:
     """A sweep on the command line, and whom it loses."""
 
     sweep: Path
@@ -162,12 +162,12 @@ def soak(place: Path, jobs: int, kills: int, sweep_kills: int, workers: int) -> 
     """Both sweeps; ends the benchmark where they differ."""
     path = write_sweep(place, jobs)
     start = perf_counter()
-    plain = Disturbed(path, place / "plain", workers, random.Random(0), set(), set())
+    plain = DisturbedSweep(path, place / "plain", workers, random.Random(0), set(), set())
     plain.run_to_the_end()
     seconds = perf_counter() - start
     total = len(plain.finished)
     draw = random.Random(1)
-    hit = Disturbed(
+    hit = DisturbedSweep(
         path,
         place / "hit",
         workers,

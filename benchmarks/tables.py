@@ -30,7 +30,7 @@ def comparison_table(sources: dict[str, Callable[[Any], list[Row]]]) -> str:
     return table(("what", "compared with", "result"), rows)
 
 
-def beside_others() -> str:
+def tools_table() -> str:
     """Every result of bench_peers.py."""
     head = ("model, task", "tool", "time", "relative", "peak memory", "tests", "edges kept")
     rows = []
@@ -411,7 +411,7 @@ def startup(results: dict[str, Any]) -> list[Row]:
     ]
 
 
-def of_sweeps() -> str:
+def sweeps_table() -> str:
     """Results of soak.py and bench_sweep.py."""
     rows: list[Row] = []
     if soak := read("soak.json"):
@@ -529,12 +529,12 @@ def duration(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
 
 
-def of_study(made: Callable[[Any], tuple[Row, list[Row]]]) -> str:
+def study_table(made: Callable[[Any], tuple[Row, list[Row]]]) -> str:
     """A table of study_tables.py."""
     return table(*made(read("study.json"))) if read("study.json") else ""
 
 
-def text_of_study(made: Callable[[Any], str]) -> str:
+def study_text(made: Callable[[Any], str]) -> str:
     """A list of study_tables.py, as a sentence."""
     return made(read("study.json")) if read("study.json") else ""
 
@@ -557,7 +557,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"measured": partial(comparison_table, FOR_USERS)},
     "docs/performance.md": {
         "itself": partial(comparison_table, BY_ITSELF),
-        "peers": beside_others,
+        "peers": tools_table,
         "growth": growth,
         "profile": profile,
         "circuits": circuits,
@@ -569,11 +569,11 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "neighbours": neighbours,
     },
     "docs/findings.md": {
-        **{name: partial(of_study, made) for name, made in study_tables.TABLES.items()},
-        **{name: partial(text_of_study, made) for name, made in study_tables.TEXTS.items()},
+        **{name: partial(study_table, made) for name, made in study_tables.TABLES.items()},
+        **{name: partial(study_text, made) for name, made in study_tables.TEXTS.items()},
     },
     "docs/reading.md": {"heads": heads},
-    "docs/sweeps.md": {"sweeps": of_sweeps, "relations": relations},
+    "docs/sweeps.md": {"sweeps": sweeps_table, "relations": relations},
 }
 
 

@@ -31,7 +31,7 @@ class RunMeans:
     accuracy: float
 
     @classmethod
-    def of(cls, run: RunMeasures) -> RunMeans:
+    def from_run(cls, run: RunMeasures) -> RunMeans:
         """The means of a run."""
         return cls(run.mean_metric, run.hit_at(HIT_RANK), run.accuracy)
 
@@ -107,10 +107,10 @@ class AblatedRuns:
 
     def means(self) -> HeadAblation:
         """Means over prompts."""
-        drawn = [RunMeans.of(each) for each in self.random]
+        drawn = [RunMeans.from_run(each) for each in self.random]
         columns = {measure: [getattr(each, measure) for each in drawn] for measure in MEASURES}
         spread = {measure: (min(of), fmean(of), max(of)) for measure, of in columns.items()}
-        return HeadAblation(self.name, self.heads, RunMeans.of(self.run), spread)
+        return HeadAblation(self.name, self.heads, RunMeans.from_run(self.run), spread)
 
 
 def ablate_heads(

@@ -29,7 +29,7 @@ class Unembedding:
     mean_bias: float
 
     @classmethod
-    def of(cls, spec: ModelSpec) -> Unembedding:
+    def from_spec(cls, spec: ModelSpec) -> Unembedding:
         """Takes the mean, block by block."""
         total = torch.zeros(spec.width, dtype=torch.float64, device=spec.unembedding.device)
         for start in range(0, spec.vocab_size, _BLOCK_ROWS):
@@ -148,7 +148,7 @@ def direct_logits(
     KCircuitsError
         If a prompt does not fit the model, or the numbers overflow.
     """
-    unembedding = Unembedding.of(spec)
+    unembedding = Unembedding.from_spec(spec)
     logits, constants = [], []
     wanted = torch.tensor(list(tokens))
     for engine, first in plain_engines(spec, prompts, memory):

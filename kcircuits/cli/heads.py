@@ -69,7 +69,7 @@ def command(
 def _show(heads: HeadReadings) -> None:
     from kcircuits.cli.console import print_rows
 
-    order = list(heads.at_the_end().values())
+    order = list(heads.at_last_position().values())
     print_rows(
         f"at the last position, means over prompts: {len(heads.prompts)}; {len(order)} nodes were read",
         ("node", "logit", "share", "best rank", "tokens raised most"),

@@ -51,15 +51,15 @@ def strongest_nodes(circuit: Circuit, count: int) -> tuple[str, ...]:
 
 
 def _writes(circuit: Circuit) -> int:
-    return _heaviest(_of_mlps(circuit, lambda edge: True))
+    return _heaviest(_mlp_weights(circuit, lambda edge: True))
 
 
 def _moves(circuit: Circuit) -> int:
-    return _heaviest(_of_mlps(circuit, lambda edge: kind_of(edge.receiver) == "v"))
+    return _heaviest(_mlp_weights(circuit, lambda edge: kind_of(edge.receiver) == "v"))
 
 
 def _first(circuit: Circuit) -> int:
-    weights = _of_mlps(circuit, lambda edge: True)
+    weights = _mlp_weights(circuit, lambda edge: True)
     enough = STRONG * weights[_heaviest(weights)]
     return min(layer for layer, weight in weights.items() if weight >= enough)
 
@@ -67,7 +67,7 @@ def _first(circuit: Circuit) -> int:
 RULES: Mapping[str, Callable[[Circuit], int]] = {"writes": _writes, "moved": _moves, "first": _first}
 
 
-def _of_mlps(circuit: Circuit, counts: Callable[[Edge], bool]) -> dict[int, float]:
+def _mlp_weights(circuit: Circuit, counts: Callable[[Edge], bool]) -> dict[int, float]:
     """Weights of MLPs by layer."""
     weights = _weights(circuit, lambda edge: kind_of(edge.sender) == "mlp" and counts(edge))
     return {layer: weight for node, weight in weights.items() if (layer := layer_of(node)) is not None}

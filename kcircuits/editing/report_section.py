@@ -20,11 +20,11 @@ def edits_section(report: EditReport) -> Html:
         earlier = report.means_before
         head = ("measure", "mean") if earlier is None else ("measure", "before", "after")
         parts.append(table("Means of the measures", head, summary(report.means, earlier)))
-    parts.append(_every(report))
+    parts.append(_edits_table(report))
     return section("edits", "How well the edits took", *parts)
 
 
-def _every(report: EditReport) -> Html:
+def _edits_table(report: EditReport) -> Html:
     """A row for every edit, with the measures that any of them has."""
     known = [
         name

@@ -43,7 +43,7 @@ def graph_data(circuit: Circuit, other: Circuit | None, roles: Mapping[str, str]
     names = None if other is None else {(edge.sender, edge.receiver) for edge in other.edges}
     rows = [_row(circuit, edge, size, _change(edge, names)) for edge, size in ours]
     if other is not None:
-        rows += [_row(other, edge, size, "lost") for edge, size in _only_in(other, circuit).items()]
+        rows += [_row(other, edge, size, "lost") for edge, size in _lost_edges(other, circuit).items()]
     touched = {name for row in rows for name in (row["sender"], *row["targets"])}
     nodes = [name for name in (*circuit.graph.senders, "logits") if name in touched]
     place = {name: index for index, name in enumerate(nodes)}
@@ -92,7 +92,7 @@ def _sizes(circuit: Circuit) -> list[tuple[Edge, int]]:
     return [(edge, end) for step, end in zip(steps, ends, strict=True) if end <= MOST_EDGES for edge in step]
 
 
-def _only_in(other: Circuit, circuit: Circuit) -> dict[Edge, int]:
+def _lost_edges(other: Circuit, circuit: Circuit) -> dict[Edge, int]:
     lost = set(other.difference(circuit).edges)
     return {edge: size for edge, size in _sizes(other) if edge in lost}
 

@@ -138,28 +138,28 @@ class Loop:
         order = self._running[event.key]
         match event:
             case Started():
-                self._tell(order, "running")
+                self._report(order, "running")
             case Moved():
-                self._tell(order, "running", share=event.share, place=event.place)
+                self._report(order, "running", share=event.share, place=event.place)
             case Finished() | Failed():
                 del self._running[event.key]
                 if order.part is not None:
-                    self._part_ended(order, event)
+                    self._finish_part(order, event)
                 elif isinstance(event, Finished):
                     self._store.forgive(event.key)
                     self._done += 1
-                    self._tell(order, "done", share=1.0, seconds=event.seconds)
+                    self._report(order, "done", share=1.0, seconds=event.seconds)
                 else:
                     self._judge(order, event)
 
-    def _part_ended(self, order: Order, event: Finished | Failed) -> None:
+    def _finish_part(self, order: Order, event: Finished | Failed) -> None:
         self._split[order.job.search.scores_key] -= 1
         if isinstance(event, Finished):
-            self._tell(order, "scored", share=1.0, seconds=event.seconds)
+            self._report(order, "scored", share=1.0, seconds=event.seconds)
         elif event.why == "disk":
             raise DiskFullError(event.message)
         else:
-            self._tell(order, "retried", message=event.message)
+            self._report(order, "retried", message=event.message)
 
     def _judge(self, order: Order, failure: Failed) -> None:
         job = order.job
@@ -170,16 +170,16 @@ class Loop:
             less = failure.why == "memory" or order.attempt > 1
             memory = max(1, order.memory // 2) if less else order.memory
             self._queue.insert(0, replace(order, memory=memory, attempt=order.attempt + 1))
-            self._tell(order, "retried", message=failure.message)
+            self._report(order, "retried", message=failure.message)
             return
         tries = "" if order.attempt == 1 else f", {order.attempt} times"
         message = f"{failure.message}{tries}"
         report = {"error": message, "labels": job.labels, "trace": failure.trace.splitlines()}
         self._store.fail(job.key, report)
         self._failed += 1
-        self._tell(order, "failed", message=message)
+        self._report(order, "failed", message=message)
 
-    def _tell(
+    def _report(
         self,
         order: Order,
         status: Status,

@@ -42,7 +42,7 @@ class Document:
 
     def error(self, place: Place, message: str) -> KCircuitsError:
         """An error about the value at a place: the document's name, the key, what is wrong, and the line."""
-        dotted = _dotted(place)
+        dotted = _place_text(place)
         text = f"{self.name}: {dotted}: {message}" if dotted else f"{self.name}: {message}"
         return KCircuitsError(text + _where(self.lines, self._mark(place)))
 
@@ -104,7 +104,7 @@ def _where(lines: Sequence[str], mark: yaml.Mark | None) -> str:
     return f" (line {mark.line + 1}: {shown(lines[mark.line].strip())})"
 
 
-def _dotted(place: Place) -> str:
+def _place_text(place: Place) -> str:
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
     return text.removeprefix(".")
 

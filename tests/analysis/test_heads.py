@@ -74,7 +74,7 @@ def slow_reading(spec: ModelSpec, senders: torch.Tensor, stream: torch.Tensor):
 @pytest.mark.parametrize("name", [*BUILDERS, "quantised"])
 def test_ranks_and_top_tokens_are_those_of_a_full_sort(name):
     spec = quantised_spec("llama_gqa", 8) if name == "quantised" else tiny_spec(name)
-    unembedding = Unembedding.of(spec)
+    unembedding = Unembedding.from_spec(spec)
     for prompt in PROMPTS:
         senders, stream, _ = reference(spec, prompt)
         nodes = torch.tensor([0, 2, 3, 4, len(senders) - 1])
@@ -200,7 +200,7 @@ def test_a_stream_of_one_node_is_read_as_the_model_reads_it():
     spec = tiny_spec("llama")
     stream = torch.randn(2, spec.width)
     senders = torch.stack([stream, torch.zeros_like(stream)])
-    read = read_nodes(Unembedding.of(spec), senders, torch.tensor([0]), torch.tensor([5, 6]), top=1)
+    read = read_nodes(Unembedding.from_spec(spec), senders, torch.tensor([0]), torch.tensor([5, 6]), top=1)
     logits = read_out(spec, normalise(spec.final_norm, stream))
     torch.testing.assert_close(
         read.logit[0].float(), logits[[0, 1], [5, 6]] - logits.mean(dim=1), atol=1e-4, rtol=1e-4

@@ -40,7 +40,7 @@ def test_writes_from_all_tokens_are_the_direct_logit(name):
     answers = [prompt.answer_id for prompt in PROMPTS]
     logit = direct_logits(spec, PROMPTS, answers, LARGE).logit
     heads = [s for s, node in enumerate(spec.graph.senders) if node.startswith("a")]
-    writes = source_writes(Unembedding.of(spec), Engine(spec, Task(PROMPTS, "zero")), PROMPTS)
+    writes = source_writes(Unembedding.from_spec(spec), Engine(spec, Task(PROMPTS, "zero")), PROMPTS)
     for n, prompt in enumerate(PROMPTS):
         assert writes[n].shape == (len(heads), len(prompt.clean_ids))
         np.testing.assert_allclose(writes[n].sum(axis=1), logit[heads, n], atol=1e-4, rtol=1e-4)
@@ -138,7 +138,7 @@ def test_special_tokens_in_front_belong_to_no_relation():
     )
     model = replace(model_of(spec), tokenizer=tokenizer)
     (head, *_) = head_roles(model, Task([prompt]), draws=1).heads
-    writes = source_writes(Unembedding.of(spec), Engine(spec, Task((prompt,), "zero")), [prompt])[0]
+    writes = source_writes(Unembedding.from_spec(spec), Engine(spec, Task((prompt,), "zero")), [prompt])[0]
     names = [node for node in spec.graph.senders if node.startswith("a")]
     row = writes[names.index(head.node)]
     assert prompt.subject == (2, 3)

@@ -149,7 +149,7 @@ def test_json(model, circuit):
         assert document[run].keys() == means | {"intervals", "per_prompt"}
         assert document[run]["intervals"].keys() == means
     assert document["circuit"]["hit_at_k"] == result.circuit.hit_at(20)
-    assert len(document["random"]) == len(document["random_faithfulness"]) == 10
+    assert len(document["random"]) == len(document["random_faithfulness"]) == 19
 
 
 def test_of_one_prompt_there_are_no_intervals(model, circuit):

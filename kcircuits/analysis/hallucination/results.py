@@ -134,7 +134,7 @@ class Hallucination:
 
 
 @dataclass(frozen=True)
-class Recurring:
+class RecurringNode:
     """A node that decides several errors.
 
     Parameters
@@ -156,7 +156,7 @@ class Recurring:
     share: float
 
 
-def recurring_nodes(errors: Sequence[Hallucination]) -> tuple[Recurring, ...]:
+def recurring_nodes(errors: Sequence[Hallucination]) -> tuple[RecurringNode, ...]:
     """All nodes of some errors, at least one, those first that are among the strongest of most errors."""
     total = fmean(error.difference for error in errors)
     differences: dict[str, list[float]] = defaultdict(list)
@@ -166,7 +166,7 @@ def recurring_nodes(errors: Sequence[Hallucination]) -> tuple[Recurring, ...]:
         for node in error.nodes:
             differences[node.node].append(node.difference)
     means = {node: fmean(values) for node, values in differences.items()}
-    found = [Recurring(node, counts[node], mean, mean / total) for node, mean in means.items()]
+    found = [RecurringNode(node, counts[node], mean, mean / total) for node, mean in means.items()]
     return tuple(sorted(found, key=lambda node: (-node.errors, -node.difference)))
 
 
@@ -192,7 +192,7 @@ class Hallucinations(Result):
     model: dict[str, Any]
     settings: dict[str, Any]
     errors: tuple[Hallucination, ...]
-    recurring: tuple[Recurring, ...]
+    recurring: tuple[RecurringNode, ...]
 
     def table(self) -> DataFrame:
         """A row for every error and node."""
@@ -243,7 +243,7 @@ class Hallucinations(Result):
                 Hallucination.from_json(f"prompt {index}", error, length)
                 for index, error in enumerate(given["prompts"])
             ),
-            tuple(Recurring(**{key: node[key] for key in _RECURRING}) for node in recurring),
+            tuple(RecurringNode(**{key: node[key] for key in _RECURRING}) for node in recurring),
         )
 
     def describe(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kcircuits.analysis.hallucination.results import Hallucination, Hallucinations, Recurring
+from kcircuits.analysis.hallucination.results import Hallucination, Hallucinations, RecurringNode
 from kcircuits.display.html import Html, section, table, tag
 from kcircuits.display.numbers import number, percent
 from kcircuits.display.prompts import prompt_text
@@ -24,11 +24,11 @@ def hallucination_section(found: Hallucinations) -> Html:
     )
     parts = [tag("p", text), tag("div", id="errors-charts"), tag("div", id="errors-nodes")]
     if count > 1:
-        parts += [_every(found.errors), _recurring(found.recurring, count)]
+        parts += [_errors_table(found.errors), _recurring_table(found.recurring, count)]
     return section("hallucination", "Where wrong answers win", *parts)
 
 
-def _every(errors: Sequence[Hallucination]) -> Html:
+def _errors_table(errors: Sequence[Hallucination]) -> Html:
     head = (
         "prompt",
         "right",
@@ -54,7 +54,7 @@ def _every(errors: Sequence[Hallucination]) -> Html:
     return tag("details", tag("summary", "Every error"), table(caption, head, rows, sortable=True))
 
 
-def _recurring(nodes: Sequence[Recurring], count: int) -> Html:
+def _recurring_table(nodes: Sequence[RecurringNode], count: int) -> Html:
     """The nodes that are among the strongest of most errors; heads and MLPs alike."""
     some = [each for each in nodes if each.errors > 0]
     rows = [

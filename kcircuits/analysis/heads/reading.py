@@ -83,7 +83,7 @@ def read_heads(
     order = np.abs(direct).mean(axis=1)[candidates].argsort(kind="stable")[::-1]
     chosen = np.sort(np.array(candidates)[order[:strongest]])
     reader = NodeReader(
-        model, spec, Unembedding.of(spec), torch.from_numpy(chosen), min(top, spec.vocab_size)
+        model, spec, Unembedding.from_spec(spec), torch.from_numpy(chosen), min(top, spec.vocab_size)
     )
     readings = [
         reading

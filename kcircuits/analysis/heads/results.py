@@ -193,7 +193,7 @@ class HeadReadings(Result):
             into=tuple(Edge(edge["src"], edge["dst"], edge["score"]) for edge in into),
         )
 
-    def at_the_end(self) -> dict[str, list[NodeReading]]:
+    def at_last_position(self) -> dict[str, list[NodeReading]]:
         """The readings at the prompts' last positions by node, those first that write most to the answers."""
         by_node: dict[str, list[NodeReading]] = {}
         for text, readings in zip(self.prompts, self.readings, strict=True):
@@ -212,14 +212,14 @@ class HeadReadings(Result):
             means: np.ndarray = self.direct.mean(axis=1)
             return means
         found = np.full(len(self.graph.senders), np.nan)
-        for node, readings in self.at_the_end().items():
+        for node, readings in self.at_last_position().items():
             found[self.graph.sender_index(node)] = fmean(each.logit for each in readings)
         return found
 
     def describe(self) -> str:
         """Two lines: what was read, then the nodes that write most to the answers."""
         strongest = [
-            f"{node} {fmean(each.logit for each in of):+.3g}" for node, of in self.at_the_end().items()
+            f"{node} {fmean(each.logit for each in of):+.3g}" for node, of in self.at_last_position().items()
         ]
         title = f"Readings of {count_of(len(strongest), 'node')} of {name_of(self.model)}"
         prompts = count_of(len(self.prompts), "prompt")

@@ -86,7 +86,7 @@ def in_context_learning(
     runs, ablations = {}, {}
     for name, task in tasks.items():
         full, found = ablate_heads(model.spec, task, {"added": added}, draws=draws, seed=seed, memory=budget)
-        runs[name] = RunMeans.of(full)
+        runs[name] = RunMeans.from_run(full)
         ablations[name] = found[0].means() if found else None
     looks = _attention(model.spec, pairs, added, budget)
     return InContext(

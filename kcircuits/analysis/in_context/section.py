@@ -31,9 +31,9 @@ def icl_section(found: InContext) -> Html:
         f"({settings['ablation']} ablation), beside as many random heads of the same layers."
     )
     charts = [_attention_bars(added)] * bool(added) + [_accuracy_bars(found)]
-    parts = [tag("p", text), tag("div", *charts, class_="charts"), _accuracy(found)]
+    parts = [tag("p", text), tag("div", *charts, class_="charts"), _accuracy_table(found)]
     if added:
-        parts.append(_added(added))
+        parts.append(_added_table(added))
     return section("icl", "What examples change", *parts)
 
 
@@ -71,7 +71,7 @@ def _accuracy_bars(found: InContext) -> Html:
     return grouped_bars("Accuracy", groups)
 
 
-def _accuracy(found: InContext) -> Html:
+def _accuracy_table(found: InContext) -> Html:
     head = ("questions", "accuracy", "without added heads", "without as many random heads", "NLL", "without")
     rows = []
     for name in ASKED:
@@ -85,7 +85,7 @@ def _accuracy(found: InContext) -> Html:
     return table("Accuracy with and without the added heads", head, rows)
 
 
-def _added(added: Sequence[AddedHead]) -> Html:
+def _added_table(added: Sequence[AddedHead]) -> Html:
     head = ("head", "strength", *(PART_TITLES[part] for part in PARTS))
     rows = [
         (

@@ -116,11 +116,11 @@ class Knockout(Result):
 
         rows: list[dict[str, Any]] = []
         for effect in self.effects:
-            for run, measures in _named(effect.full, effect.knockout, effect.random):
+            for run, measures in _name_runs(effect.full, effect.knockout, effect.random):
                 means = measures.means(self.settings["hit_k"])
                 rows.append({"prompts": effect.name, "run": run, "nll": means.pop("metric"), **means})
         if self.text is not None:
-            for run, value in _named(self.text.full, self.text.knockout, self.text.random):
+            for run, value in _name_runs(self.text.full, self.text.knockout, self.text.random):
                 rows.append({"prompts": TEXT, "run": run, "perplexity": value})
         return DataFrame(rows)
 
@@ -191,7 +191,7 @@ class Knockout(Result):
 R = TypeVar("R")
 
 
-def _named(full: R, without: R, random: Sequence[R]) -> Iterator[tuple[str, R]]:
+def _name_runs(full: R, without: R, random: Sequence[R]) -> Iterator[tuple[str, R]]:
     yield "full", full
     yield "knockout", without
     yield from ((f"random {number}", run) for number, run in enumerate(random, start=1))

@@ -94,14 +94,14 @@ def head_roles(
         settings=settings,
         heads=tuple(heads),
         mlps=_mlps(spec, task.prompts, nodes, seed, budget),
-        full=RunMeans.of(full),
+        full=RunMeans.from_run(full),
         ablations=tuple(each.means() for each in ablations),
     )
 
 
 def _writes(model: Model, spec: ModelSpec, prompts: Sequence[Prompt], memory: int) -> np.ndarray:
     """Every head's writes from the subject and from the relation, float64 [2, L * H, N]."""
-    unembedding = Unembedding.of(spec)
+    unembedding = Unembedding.from_spec(spec)
     columns = []
     for engine, first in plain_engines(spec, prompts, memory):
         portion = prompts[first : first + engine.num_prompts]

@@ -32,7 +32,7 @@ def _heads(heads: Sequence[HeadRole]) -> Html:
             each.node,
             each.role,
             number(each.ratio, ".3g"),
-            _between(each.low, each.high),
+            _interval_text(each.low, each.high),
             *(number(write, "+.3f") for write in each.mean_writes),
         )
         for each in heads
@@ -41,7 +41,7 @@ def _heads(heads: Sequence[HeadRole]) -> Html:
 
 
 def _mlps(mlps: Sequence[MlpWrite]) -> Html:
-    rows = [(each.node, number(each.logit, "+.3f"), _between(each.low, each.high)) for each in mlps]
+    rows = [(each.node, number(each.logit, "+.3f"), _interval_text(each.low, each.high)) for each in mlps]
     return table("MLPs that raise the answer", ("MLP", "logit", "95 % interval"), rows, sortable=True)
 
 
@@ -57,5 +57,5 @@ def _ablations(ablations: Sequence[HeadAblation]) -> Html:
     return table("What ablating the heads of a role does", head, rows)
 
 
-def _between(low: float, high: float) -> str:
+def _interval_text(low: float, high: float) -> str:
     return f"{number(low, '.3g')} to {number(high, '.3g')}"

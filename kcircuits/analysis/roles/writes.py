@@ -43,11 +43,11 @@ def source_writes(unembedding: Unembedding, engine: Engine, prompts: Sequence[Pr
     answers = torch.tensor([prompt.answer_id for prompt in prompts])
     scale = norm_scale(spec.final_norm, streams)
     directions = fold_norm(spec.final_norm, unembedding.rows(answers), scale)  # [N, D]
-    by_layer = [_of_layer(spec, engine, layer, directions) for layer in range(len(spec.layers))]
+    by_layer = [_layer_writes(spec, engine, layer, directions) for layer in range(len(spec.layers))]
     return [np.concatenate(of) for of in zip(*by_layer, strict=True)]
 
 
-def _of_layer(spec: ModelSpec, engine: Engine, layer: int, directions: Tensor) -> list[np.ndarray]:
+def _layer_writes(spec: ModelSpec, engine: Engine, layer: int, directions: Tensor) -> list[np.ndarray]:
     """The writes of one layer's heads, for each prompt [H, tokens]."""
     attention = spec.layers[layer].attention
     norm = spec.layers[layer].attention_post_norm

@@ -34,7 +34,7 @@ def interactive_picture(
         "div",
         _choices(kinds, has_roles, compared),
         tag("div", tag("p", "", id="status", role="status"), _zoom(), class_="above"),
-        tag("div", _stage(label), _beside(has_sizes, has_readings), class_="stage"),
+        tag("div", _stage(label), _side_panel(has_sizes, has_readings), class_="stage"),
         _legend(has_roles),
         tag("p", _HELP, id="canvas-help", class_="note"),
         tag("details", tag("summary", "The nodes as a list"), id="node-list"),
@@ -105,7 +105,7 @@ def _zoom() -> Html:
     )
 
 
-def _beside(has_sizes: bool, has_readings: bool) -> Html:
+def _side_panel(has_sizes: bool, has_readings: bool) -> Html:
     parts = [_size(has_sizes)]
     if has_readings:
         parts.append(tag("div", id="reading-place", class_="reading-place"))

@@ -58,8 +58,8 @@ def icl(circuit: Circuit, text: str = "plain") -> dict[str, Any]:
         AddedHead("a1.h0", 1.0, dict(_parts(start=0.5, separator=0.5))),
     )
     runs = {
-        "zero-shot": RunMeans.of(_run(20.0, 1.0, 8.0, 2.0)),
-        "few-shot": RunMeans.of(_run(1.0, 1.0, 1.0, 3.0)),
+        "zero-shot": RunMeans.from_run(_run(20.0, 1.0, 8.0, 2.0)),
+        "few-shot": RunMeans.from_run(_run(1.0, 1.0, 1.0, 3.0)),
     }
     ablations = {
         name: AblatedRuns(
