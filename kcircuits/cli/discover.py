@@ -129,11 +129,11 @@ def command(
         prompts, relation, template, limit, shuffle_seed, top_k, prompt, answer, corrupt, wrong, first_token,
         half=half, split_seed=split_seed,
     )  # fmt: skip
-    from kcircuits.cli.progress import shown_progress
     from kcircuits.cli.results import drawable, write_circuit
     from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.discovery import discover, method_and_selection
     from kcircuits.discovery.run import check_experiment
+    from kcircuits.display.progress import shown_progress
     from kcircuits.engine.profile import profiled
     from kcircuits.files.writing import check_output_file, check_output_folder, written_together
     from kcircuits.model.devices import devices_of

@@ -263,8 +263,8 @@ def _moments(
 @contextmanager
 def _bar(unit: str, show: bool) -> Iterator[Callable[[int, int], None] | None]:
     """A callback for steps done and steps in all, as editors have it."""
-    from kcircuits.cli.progress import shown_progress
     from kcircuits.discovery.progress import Steps
+    from kcircuits.display.progress import shown_progress
 
     with shown_progress(show) as callback:
         yield callback and (lambda done, of: callback(Steps(done, of, unit)))

@@ -95,9 +95,9 @@ def command(
         prompts, relation, template, limit, shuffle_seed, top_k, prompt, answer, corrupt, wrong, first_token,
         half=half, split_seed=split_seed,
     )  # fmt: skip
-    from kcircuits.cli.progress import shown_progress
     from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.cli.sizes_table import print_table
+    from kcircuits.display.progress import shown_progress
     from kcircuits.files.writing import check_output_folder, written_together
     from kcircuits.sizes import SizeOptions, check_methods, compare_sizes, named_methods
     from kcircuits.sizes.size_plot import draw_sizes

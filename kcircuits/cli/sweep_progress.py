@@ -81,7 +81,7 @@ class _Table:
         from rich.table import Table
         from rich.text import Text
 
-        from kcircuits.cli.progress import duration
+        from kcircuits.display.progress import duration
 
         if self._last is None:
             return Text("loading models and choosing prompts")
@@ -95,7 +95,7 @@ class _Table:
         return table
 
     def _headline(self, now: float) -> str:
-        from kcircuits.cli.progress import duration
+        from kcircuits.display.progress import duration
 
         assert self._last is not None and self._first is not None
         ended = self._last.done + self._last.failed

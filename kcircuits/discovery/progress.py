@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kcircuits.display.progress import Steps
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -52,38 +54,6 @@ class Progress:
         return f"{self.edges_left:,} edges left, {self.tests:,} tests, {rate:,.0f} tests/s"
 
 
-@dataclass(frozen=True)
-class Steps:
-    """How far work has come whose steps all take about as long.
-
-    Parameters
-    ----------
-    done, total
-        Steps.
-    unit
-        What a step is, in the plural: "runs", "edges", "training steps".
-    note
-        What else there is to say, such as the present loss.
-    """
-
-    done: int
-    total: int
-    unit: str
-    note: str = ""
-
-    @property
-    def share(self) -> float:
-        """Share of the steps that are done."""
-        return self.done / max(self.total, 1)
-
-    @property
-    def place(self) -> str:
-        """Where the work is, in words."""
-        return f"{self.done:,} of {self.total:,} {self.unit}"
-
-    def figures(self, seconds: float) -> str:
-        """What has come of so many seconds, in words."""
-        return self.note or f"{self.done / seconds:,.1f} {self.unit}/s"
-
+__all__ = ["Progress", "ProgressCallback", "Steps"]
 
 ProgressCallback = Callable[[Progress | Steps], None]

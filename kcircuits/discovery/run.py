@@ -18,6 +18,7 @@ from kcircuits.discovery.method import Found, Method, Scorer, Search
 from kcircuits.discovery.methods import METHODS, scoring_methods
 from kcircuits.discovery.progress import ProgressCallback
 from kcircuits.discovery.search_identity import search_of
+from kcircuits.display.progress import shown_progress
 from kcircuits.engine import check_all_fit, measure
 from kcircuits.engine.needs import for_circuits, for_method
 from kcircuits.errors import KCircuitsError, KCircuitsWarning
@@ -44,7 +45,7 @@ def discover(
     selection: Selection | None = None,
     *,
     memory: int | str | None = None,
-    progress: ProgressCallback | None = None,
+    progress: ProgressCallback | bool | None = None,
     scores: str | Path | None = None,
     checkpoint: str | Path | None = None,
 ) -> Circuit:
@@ -68,8 +69,9 @@ def discover(
         a quarter of the memory that is available, at most 4 GiB, or what is needed at least
         (`kcircuits.runtime.memory.budget_for`). `Acdc` and `EdgePruning` take all prompts at once.
     progress
-        Called several times a second with a `kcircuits.discovery.Progress` or `Steps`; an exception ends the
-        search.
+        By default a bar in a terminal or notebook if the search takes longer than two seconds; True or False
+        for always or never. Or a callback: it is called several times a second with a
+        `kcircuits.discovery.Progress` or `Steps`, and an exception ends the search.
     scores
         Where to write the scores of all edges (`kcircuits.scores.Scores.save`), for a method that has them.
     checkpoint
@@ -107,14 +109,15 @@ def discover(
         kept.begin(search_of(spec, task, model.identity, settings, budget))
 
     start = perf_counter()
-    if isinstance(method, Scorer):
-        assert selection is not None
-        matrix = checked_scores(method, spec, task, budget, progress)
-        mask = select(spec.graph, matrix, selection)
-        found = Found(edges_of(spec.graph, mask, matrix), None, {}, matrix)
-    else:
-        assert isinstance(method, Search)
-        found = method.search(spec, task, budget, progress, kept)
+    with shown_progress(progress) as report:
+        if isinstance(method, Scorer):
+            assert selection is not None
+            matrix = checked_scores(method, spec, task, budget, report)
+            mask = select(spec.graph, matrix, selection)
+            found = Found(edges_of(spec.graph, mask, matrix), None, {}, matrix)
+        else:
+            assert isinstance(method, Search)
+            found = method.search(spec, task, budget, report, kept)
     seconds = perf_counter() - start + (kept.seconds if kept else 0)
 
     stats = {**found.stats, "seconds": round(seconds, 3)}
@@ -180,7 +183,7 @@ def attribute(
     method: Method,
     *,
     memory: int | str | None = None,
-    progress: ProgressCallback | None = None,
+    progress: ProgressCallback | bool | None = None,
 ) -> Scores:
     """Score every edge of a model's graph for a task.
 
@@ -202,7 +205,8 @@ def attribute(
         known = ", ".join(scoring_methods())
         raise KCircuitsError(f"{method.name} does not score all edges; methods that do: {known}")
     budget = budget_for(memory, [for_method(method, spec, task)])
-    matrix = checked_scores(method, spec, task, budget, progress)
+    with shown_progress(progress) as report:
+        matrix = checked_scores(method, spec, task, budget, report)
     return Scores(spec.graph, model.identity, method.name, {**method.settings, **task.settings}, matrix)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kcircuits.data.prompt_warnings import gathered
 from kcircuits.data.tokens import tokenise_text
+from kcircuits.display.progress import shown_steps
 from kcircuits.editing.checks import AT_START, check_agreement, check_new
 from kcircuits.editing.delta import Delta, LowRank, matrix_name
 from kcircuits.editing.export import export
@@ -31,6 +32,7 @@ from kcircuits.model.spec import Experts, ModelSpec
 
 PREFIX_LENGTHS = (5, 10)
 Progress = Callable[[int, int], None]
+UNIT = "steps of the edits"
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def edit(
     moments: Callable[[int], SecondMoment] | None = None,
     num_prefixes: int = 5,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> EditedModel:
     """Edit facts, all of them into one model.
 
@@ -115,7 +117,7 @@ def edit(
     seed
         Of that sampling.
     progress
-        Called with steps done and steps in all.
+        As in `kcircuits.discover`; a callback is called with steps done and steps in all.
 
     Raises
     ------
@@ -125,10 +127,11 @@ def edit(
     """
     edits = tokenise_edits(model, requests, method, num_prefixes, seed)
     check_agreement(requests, edits, method)
-    if isinstance(method, FineTuning):
-        return _fine_tune(model, requests, edits, method, progress)
-    _check_moments(method, moments)
-    values, owners, failed = _optimise_values(model.spec, edits, method, progress)
+    with shown_steps(progress, UNIT) as report:
+        if isinstance(method, FineTuning):
+            return _fine_tune(model, requests, edits, method, report)
+        _check_moments(method, moments)
+        values, owners, failed = _optimise_values(model.spec, edits, method, report)
     if not owners:
         raise KCircuitsError(f"no edit succeeded; the first: {failed[0]}")
     delta = write_values(model.spec, [edits[number] for number in owners], values, method, moments)
@@ -143,7 +146,7 @@ def edit_each(
     moments: Callable[[int], SecondMoment] | None = None,
     num_prefixes: int = 5,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> list[EditedModel | str]:
     """Edit facts, each into a model of its own; values are optimised together.
 
@@ -151,18 +154,20 @@ def edit_each(
     """
     if isinstance(method, FineTuning):
         found: list[EditedModel | str] = []
-        for number, request in enumerate(requests, start=1):
-            edits = tokenise_edits(model, [request], method, num_prefixes, seed)
-            try:
-                found.append(_fine_tune(model, [request], edits, method, None))
-            except DivergedError as error:
-                found.append(str(error))
-            if progress is not None:
-                progress(number, len(requests))
+        with shown_steps(progress, "edits") as report:
+            for number, request in enumerate(requests, start=1):
+                edits = tokenise_edits(model, [request], method, num_prefixes, seed)
+                try:
+                    found.append(_fine_tune(model, [request], edits, method, None))
+                except DivergedError as error:
+                    found.append(str(error))
+                if report is not None:
+                    report(number, len(requests))
         return found
     edits = tokenise_edits(model, requests, method, num_prefixes, seed)
     _check_moments(method, moments)
-    values, owners, failed = _optimise_values(model.spec, edits, method, progress)
+    with shown_steps(progress, UNIT) as report:
+        values, owners, failed = _optimise_values(model.spec, edits, method, report)
     made: dict[int, EditedModel | str] = dict(failed)
     for place, number in enumerate(owners):
         delta = write_values(model.spec, [edits[number]], select_values(values, [place]), method, moments)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kcircuits.analysis.knockout.text_windows import token_windows
 from kcircuits.data.tokens import tokenise_text
+from kcircuits.display.progress import shown_steps
 from kcircuits.editing.sampling import STARTS, sample_tokens
 from kcircuits.editing.stream import Tokens, pad_right, run_to_mlp
 from kcircuits.errors import KCircuitsError
@@ -63,7 +64,7 @@ def second_moment(
     text: str | Path | None = None,
     shrinkage: float = 0.01,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | bool | None = None,
 ) -> SecondMoment:
     """Estimate C at a layer, or read the estimate of an earlier call from the cache.
 
@@ -81,7 +82,7 @@ def second_moment(
     seed
         Of the sampling.
     progress
-        Called with steps done and steps in all.
+        As in `kcircuits.discover`; a callback is called with tokens done and tokens in all.
 
     Raises
     ------
@@ -95,7 +96,8 @@ def second_moment(
     name = _name(model, layer, _starts(model) if windows is None else windows, seed if windows is None else 0)
     found = _read(cache_folder() / name)
     if found is None:
-        found = accumulate_moment(model.spec, layer, windows or _sample_texts(model, seed, progress))
+        with shown_steps(progress, "tokens of sampled texts") as report:
+            found = accumulate_moment(model.spec, layer, windows or _sample_texts(model, seed, report))
         header = {"format": FORMAT, "num_tokens": str(found[1])}
         keep(name, tensor_bytes({"moment": found[0]}, header))
     moment, num_tokens = found

@@ -11,6 +11,7 @@ import numpy as np
 from kcircuits.data.metrics import faithfulness, reported
 from kcircuits.discovery import Eap, EapIg, Method, Progress, ProgressCallback, Steps
 from kcircuits.discovery.by_scores import check_differences
+from kcircuits.display.progress import shown_progress
 from kcircuits.engine import measure
 from kcircuits.engine.needs import for_circuits, for_method
 from kcircuits.errors import KCircuitsError
@@ -36,7 +37,7 @@ def compare_sizes(
     *,
     options: SizeOptions | None = None,
     memory: int | str | None = None,
-    progress: MethodProgressCallback | None = None,
+    progress: MethodProgressCallback | bool | None = None,
 ) -> SizeComparison:
     """Find circuits of many sizes with several methods, and report how faithful each is.
 
@@ -52,7 +53,8 @@ def compare_sizes(
     options
         At which sizes; by default `SizeOptions()`.
     progress
-        Called as the methods go on with a `MethodProgress`; an exception ends the comparison.
+        As in `kcircuits.discover`; a callback is called with a `MethodProgress`, and an exception ends the
+        comparison.
 
     Raises
     ------
@@ -74,9 +76,10 @@ def compare_sizes(
         )
     job = Job(model, task, options, budget, full, empty)
     curves = []
-    for done, method in enumerate(methods):
-        at = partial(MethodProgress, method.name, done, len(methods))
-        curves.append(curve_of(job, method, _reports(progress, at, max(1, len(job.searches(method))))))
+    with shown_progress(progress) as report:
+        for done, method in enumerate(methods):
+            at = partial(MethodProgress, method.name, done, len(methods))
+            curves.append(curve_of(job, method, _reports(report, at, max(1, len(job.searches(method))))))
     settings = {
         key: value for key, value in task.settings.items() if key != "num_reference"
     } | options.settings

@@ -18,8 +18,8 @@ from tests.models import build, llama, save
 ROOT = Path(__file__).resolve().parents[2]  # where another process finds the package, installed or not
 # The command line with a line of progress after every chunk.
 TALKATIVE = """
-import kcircuits.cli.progress
-kcircuits.cli.progress.SECONDS_BETWEEN_LINES = 0
+import kcircuits.display.progress
+kcircuits.display.progress.SECONDS_BETWEEN_LINES = 0
 from kcircuits.cli import main
 main()
 """

@@ -1,0 +1,259 @@
+"""Progress of long work: a live bar in a terminal, a line of a notebook, or plain lines now and then."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Protocol
+
+from kcircuits.display.html import tag
+
+SECONDS_BETWEEN_LINES = 10.0
+SECONDS_WITHOUT_BAR = 2.0
+"""Work that nobody asked to watch shows nothing before this."""
+
+
+class Done(Protocol):
+    """How far long work has come, such as `kcircuits.discovery.Progress`."""
+
+    @property
+    def share(self) -> float:
+        """Share of the work that is done."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where the work is, in words."""
+        ...
+
+    def figures(self, seconds: float) -> str:
+        """What was done in so many seconds, in words."""
+        ...
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How far work has come whose steps all take about as long.
+
+    Parameters
+    ----------
+    done, total
+        Steps.
+    unit
+        What a step is, in the plural: "runs", "edges", "training steps".
+    note
+        What else there is to say, such as the present loss.
+    """
+
+    done: int
+    total: int
+    unit: str
+    note: str = ""
+
+    @property
+    def share(self) -> float:
+        """Share of the steps that are done."""
+        return self.done / max(self.total, 1)
+
+    @property
+    def place(self) -> str:
+        """Where the work is, in words."""
+        return f"{self.done:,} of {self.total:,} {self.unit}"
+
+    def figures(self, seconds: float) -> str:
+        """What was done in so many seconds, in words."""
+        return self.note or f"{self.done / seconds:,.1f} {self.unit}/s"
+
+
+Callback = Callable[[Any], None]
+
+_automatic = True
+
+
+@contextmanager
+def only_wanted_progress() -> Iterator[None]:
+    """Inside, only work whose caller wants progress shows it; the command line has options for that."""
+    global _automatic
+    earlier, _automatic = _automatic, False
+    try:
+        yield
+    finally:
+        _automatic = earlier
+
+
+@contextmanager
+def shown_progress(wanted: Callback | bool | None) -> Iterator[Callback | None]:
+    """The callback to give to long work; it shows progress while the context is open.
+
+    Parameters
+    ----------
+    wanted
+        None: a bar if stderr is a terminal, or if this is a notebook, once the work takes longer than
+        `SECONDS_WITHOUT_BAR`. True: a bar at once, or a line every `SECONDS_BETWEEN_LINES` where there can be
+        none. False: nothing. A callback: that one.
+
+    Yields
+    ------
+    callback or None
+        To be called with objects such as `Steps`; None if nothing is shown.
+    """
+    if callable(wanted):
+        yield wanted
+        return
+    draw = _live() if wanted or (wanted is None and _automatic) else None
+    if draw is not None:
+        with _Delayed(draw, 0.0 if wanted else SECONDS_WITHOUT_BAR) as bar:
+            yield bar.update
+    elif wanted:
+        yield _Lines().update
+    else:
+        yield None
+
+
+@contextmanager
+def shown_steps(
+    wanted: Callable[[int, int], None] | bool | None, unit: str
+) -> Iterator[Callable[[int, int], None] | None]:
+    """`shown_progress` for work that counts its steps: the callback takes steps done and steps in all."""
+    if callable(wanted):
+        yield wanted
+        return
+    with shown_progress(wanted) as callback:
+        yield callback and (lambda done, total: callback(Steps(done, total, unit)))
+
+
+def _live() -> Callable[[], AbstractContextManager[Callback]] | None:
+    """What draws a bar here, or None."""
+    if in_notebook():
+        return _notebook_bar
+    return _terminal_bar if sys.stderr is not None and sys.stderr.isatty() else None
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a Jupyter kernel."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
+
+
+class _Delayed:
+    """A bar that appears with the first news after some seconds, and goes away in the end."""
+
+    def __init__(self, draw: Callable[[], AbstractContextManager[Callback]], delay: float) -> None:
+        self._draw, self._delay, self._clock = draw, delay, _Clock()
+        self._open: AbstractContextManager[Callback] | None = None
+        self._show: Callback | None = None
+
+    def __enter__(self) -> _Delayed:
+        if self._delay == 0:
+            self._begin()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._open is not None:
+            self._open.__exit__(*error)
+
+    def _begin(self) -> Callback:
+        self._open = self._draw()
+        self._show = self._open.__enter__()
+        return self._show
+
+    def update(self, done: Done) -> None:
+        if self._show is not None:
+            self._show(done)
+        elif self._clock.seconds >= self._delay:
+            self._begin()(done)
+
+
+@contextmanager
+def _terminal_bar() -> Iterator[Callback]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        console=Console(file=sys.stderr),
+        transient=True,
+    )
+    clock = _Clock()
+    with bar:
+        task = bar.add_task("starting", total=100, figures="")
+
+        def update(done: Done) -> None:
+            bar.update(
+                task,
+                description=done.place,
+                completed=100 * done.share,
+                figures=_figures(done, clock),
+            )
+
+        yield update
+
+
+@contextmanager
+def _notebook_bar() -> Iterator[Callback]:
+    """One line below the cell; it needs no widgets, and is removed in the end."""
+    from IPython.display import HTML, display
+
+    clock = _Clock()
+    shown = display(HTML(""), display_id=True)
+
+    def update(done: Done) -> None:
+        bar = tag("progress", value=f"{done.share:.3f}", max="1")
+        shown.update(HTML(str(tag("div", bar, f" {done.place}: {_figures(done, clock)}"))))
+
+    try:
+        yield update
+    finally:
+        shown.update(HTML(""))
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.start = monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return max(monotonic() - self.start, 1e-3)
+
+
+class _Lines:
+    """Plain lines, `SECONDS_BETWEEN_LINES` apart."""
+
+    def __init__(self) -> None:
+        self.clock, self.next = _Clock(), SECONDS_BETWEEN_LINES
+
+    def update(self, done: Done) -> None:
+        if self.clock.seconds >= self.next:
+            self.next = self.clock.seconds + SECONDS_BETWEEN_LINES
+            # One write: print makes two, and Ctrl-C between them would leave the line without its end.
+            sys.stderr.write(f"{done.place}, {_figures(done, self.clock)}\n")
+            sys.stderr.flush()
+
+
+def _figures(done: Done, clock: _Clock) -> str:
+    text = done.figures(clock.seconds)
+    if done.share == 0:
+        return text
+    return f"{text}, about {duration(clock.seconds * (1 - done.share) / done.share)} to go"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as minutes and seconds, with hours where there are any.
+
+    Examples
+    --------
+    >>> duration(75), duration(3661)
+    ('1:15', '1:01:01')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
