@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/performance.md, between their markers, from benchmarks/results."""
+"""Write the tables of README.md and docs/, between their markers, from benchmarks/results."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import method_tables
 import study_tables
 from machine import RESULTS
 
@@ -58,7 +59,7 @@ def tools_table() -> str:
 
 def growth() -> str:
     """Fitted exponents of bench_growth.py, with those of the last step alone in brackets."""
-    methods = ("EAP", "EAP-IG, 5 steps", "16 masked runs", "ACDC", "its evaluations", "each of them")
+    methods = ("EAP", "EAP-IG, 5 steps", "16 masked runs", "ACDC", "ACDC: evaluations", "ACDC: time of each")
     head = ("what grows", "from, to", *methods)
     rows = []
     for name, found in (read("growth.json") or {"axes": {}})["axes"].items():
@@ -121,7 +122,7 @@ def heads() -> str:
     row = read("heads.json")
     if not row:
         return ""
-    head = ("what", "time", "memory above the senders'", "compared with it")
+    head = ("what", "time", "memory beside the senders", "ratio")
     what = f"{row['nodes']} nodes at {row['positions']} positions of {row['prompts']} prompts"
     scaled = f"{duration(row['loop_seconds'])} ({row['looped_nodes']} nodes scaled up)"
     return table(
@@ -329,33 +330,45 @@ def searches(results: dict[str, Any]) -> list[Row]:
     ]
 
 
-def peers(results: dict[str, Any]) -> list[Row]:
-    """One row per task: every tool's time, its multiple of ours, and the memory of its process."""
-    rows = []
-    for case in results["cases"]:
+def readme_table() -> str:
+    """The main results of bench_peers.py and bench_scaling.py, for the README: short cells, six rows."""
+    rows: list[Row] = []
+    for case in (read("peers.json") or {"cases": []})["cases"]:
         if case["model"].startswith("small"):
             continue  # only in docs/performance.md
-        ours, *others = case["rows"]
-        found = f"{ours['tests']:,} tests, {ours['kept']} edges kept" if "kept" in ours else ours["method"]
-        rows.append(
+        rows += [
             (
-                f"{case['task']}, {case['model']}, {prompts_of(case['prompts'])}: {found}",
-                "; ".join(compare_tool(row, ours["seconds"]) for row in others),
-                f"**{duration(ours['seconds'])}**, {ours['peak_memory_mib']:,} MiB",
+                f"{task_name(ours['method'], case['task'])}, {prompts_of(case['prompts'])}",
+                f"**{duration(ours['seconds'])}**",
+                compare_tool(case, ours, "plain Hugging Face"),
+                compare_tool(case, ours, "TransformerLens hooks") or compare_tool(case, ours, "auto-circuit"),
             )
-        )
-    return rows
+            for ours in case["rows"]
+            if ours["tool"] == "kcircuits"
+        ]
+    if scaling := read("scaling.json"):
+        large = scaling["large"]
+        size = f"{large['parameters'] / 1e9:.1f} billion parameters"
+        rows.append((f"EAP-IG, {size}, 8 prompts", f"**{duration(large['eap_ig_seconds'])}**", "", ""))
+    return table(("task", "kcircuits", "plain Hugging Face", "other tool"), rows)
 
 
-def compare_tool(row: dict[str, Any], ours: float) -> str:
-    """One of the other tools, with the number of measured tests if its time is scaled up."""
-    scaled = ""
-    if "measured_tests" in row:
-        scaled = f" (the mean of {row['measured_tests']} tests × {row['tests']:,})"
-    return (
-        f"{row['tool']}, {row['method']}: {duration(row['seconds'])}{scaled}, "
-        f"{ratio(row['seconds'] / ours)}, {row['peak_memory_mib']:,} MiB"
-    )
+def task_name(method: str, task: str) -> str:
+    """A short name of a task: the method, and the metric if it is not nll."""
+    if "ACDC" not in method:
+        return method.partition(",")[0]
+    return "ACDC, kl" if ", kl," in task else "ACDC"
+
+
+def compare_tool(case: dict[str, Any], ours: dict[str, Any], tool: str) -> str:
+    """Another tool's time and its multiple of ours, where it did the same; ≈ if it is scaled up."""
+    name = "" if tool == "plain Hugging Face" else f"{tool.partition(' ')[0]}: "
+    for row in case["rows"]:
+        is_same = not name or "ACDC" in row["method"] or row["method"] == ours["method"]
+        if row["tool"] == tool and is_same:
+            about = "≈ " if "measured_tests" in row else ""
+            return f"{name}{about}{duration(row['seconds'])}, {ratio(row['seconds'] / ours['seconds'])}"
+    return ""
 
 
 def attributions(results: dict[str, Any]) -> list[Row]:
@@ -529,6 +542,12 @@ def duration(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
 
 
+def methods_table(name: str) -> str:
+    """A table of method_tables.py."""
+    file, made = method_tables.TABLES[name]
+    return table(*made(found)) if (found := read(file)) else ""
+
+
 def study_table(made: Callable[[Any], tuple[Row, list[Row]]]) -> str:
     """A table of study_tables.py."""
     return table(*made(read("study.json"))) if read("study.json") else ""
@@ -539,22 +558,18 @@ def study_text(made: Callable[[Any], str]) -> str:
     return made(read("study.json")) if read("study.json") else ""
 
 
-# Each search is in only one of these tables, because two runs differ slightly.
-FOR_USERS: dict[str, Callable[[Any], list[Row]]] = {
-    "peers.json": peers,
-    "scaling.json": large_model,
-    "startup.json": startup,
-}
 BY_ITSELF: dict[str, Callable[[Any], list[Row]]] = {
     "acdc.json": searches,
     "eap.json": attributions,
     "sweep.json": sweeps,
     "ops.md": ops,
+    "scaling.json": large_model,
+    "startup.json": startup,
 }
 
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"measured": partial(comparison_table, FOR_USERS)},
+    "README.md": {"measured": readme_table},
     "docs/performance.md": {
         "itself": partial(comparison_table, BY_ITSELF),
         "peers": tools_table,
@@ -572,6 +587,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         **{name: partial(study_table, made) for name, made in study_tables.TABLES.items()},
         **{name: partial(study_text, made) for name, made in study_tables.TEXTS.items()},
     },
+    "docs/methods.md": {name: partial(methods_table, name) for name in method_tables.TABLES},
     "docs/reading.md": {"heads": heads},
     "docs/sweeps.md": {"sweeps": sweeps_table, "relations": relations},
 }

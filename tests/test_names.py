@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+from tests.docs import pages as docs
+from tests.docs.pages import ROOT
+
+PAGES = [ROOT / page.path for page in docs.PAGES]
 SOURCES = sorted((ROOT / "kcircuits").rglob("*.py"))
 NAME = re.compile(r"(?<!ops\.)\bkcircuits((?:\.[A-Za-z_]\w*)+)")
 PATH = re.compile(
