@@ -65,7 +65,8 @@ if TYPE_CHECKING:
     from kcircuits.model.loading import Model, load_model
     from kcircuits.planning.plan import Plan, plan
     from kcircuits.scores import Scores
-    from kcircuits.scores.selection import Selection, select
+    from kcircuits.scores.selection import select
+    from kcircuits.scores.selection_options import Selection
     from kcircuits.sizes import RandomCircuits, SizeOptions, compare_sizes
     from kcircuits.sweeps.run import sweep
     from kcircuits.task import Task
@@ -155,7 +156,7 @@ _HOMES = {
     "Relp": "kcircuits.discovery",
     "RunningText": "kcircuits.analysis.knockout.text_windows",
     "Scores": "kcircuits.scores",
-    "Selection": "kcircuits.scores.selection",
+    "Selection": "kcircuits.scores.selection_options",
     "SizeOptions": "kcircuits.sizes",
     "Task": "kcircuits.task",
     "attribute": "kcircuits.discovery.run",

@@ -21,6 +21,7 @@ from kcircuits.errors import KCircuitsError, KCircuitsWarning
 from kcircuits.model.huggingface import garbage_kept
 from kcircuits.runtime.interrupts import SIGNALS, Terminated
 from kcircuits.runtime.memory import is_about_memory
+from kcircuits.runtime.option_fields import OptionError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -79,12 +80,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     import typer
 
     from kcircuits.cli.app import app
+    from kcircuits.cli.groups import flag_of
 
     try:
         with _warnings_in_a_line(), only_wanted_progress():
             status = app(args=arguments, prog_name="kcircuits", standalone_mode=False)
     except typer.TyperException as error:  # an option that is unknown, missing or of the wrong type
         _say(f"{error.format_message()} (see --help)")
+        return BAD_INPUT
+    except OptionError as error:
+        _say(error.named(flag_of))
         return BAD_INPUT
     except (KCircuitsError, OSError) as error:
         _say(str(error))

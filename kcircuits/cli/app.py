@@ -24,6 +24,7 @@ from kcircuits.cli import (
     sizes,
     sweep,
 )
+from kcircuits.cli.groups import add
 
 app = typer.Typer(
     help="Find, measure, explain and edit knowledge circuits in language models.",
@@ -32,21 +33,21 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich would double the time of --help
     pretty_exceptions_enable=False,
 )
-app.command("check")(check.command)
-app.command("discover")(discover.command)
-app.command("evaluate")(evaluate.command)
-app.command("convert")(convert.command)
-app.command("sizes")(sizes.command)
-app.command("plan")(plan.command)
-app.command("curves")(curves.command)
-app.command("heads")(heads.command)
-app.command("compare")(compare.command)
-app.command("knockout")(knockout.command)
-app.command("roles")(roles.command)
+add(app, "check", check.command)
+add(app, "discover", discover.command)
+add(app, "evaluate", evaluate.command)
+add(app, "convert", convert.command)
+add(app, "sizes", sizes.command)
+add(app, "plan", plan.command)
+add(app, "curves", curves.command)
+add(app, "heads", heads.command)
+add(app, "compare", compare.command)
+add(app, "knockout", knockout.command)
+add(app, "roles", roles.command)
 app.add_typer(behaviour.app, name="behaviour")
-app.command("edit")(edit.command)
-app.command("report")(report.command)
-app.command("sweep")(sweep.command)
+add(app, "edit", edit.command)
+add(app, "report", report.command)
+add(app, "sweep", sweep.command)
 
 
 def _show_version(wanted: bool) -> None:

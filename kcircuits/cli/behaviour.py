@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from statistics import median
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import typer
 
-from kcircuits.cli.readings import Asked, reads_without
+from kcircuits.cli.groups import add
+from kcircuits.cli.options import ModelSource, Running
+from kcircuits.cli.readings import ReadingOptions, ReadingOutput
+from kcircuits.cli.roles import RoleOptions
+from kcircuits.discovery.edge_pruning import EdgePruning
+from kcircuits.runtime.option_fields import Options, option
+from kcircuits.scores.selection_options import Selection
+from kcircuits.task import PromptChoice, TaskOptions
 
 if TYPE_CHECKING:
     from kcircuits.analysis.hallucination.results import Hallucination, Hallucinations
@@ -17,24 +25,24 @@ GradientMethod = Literal["eap", "eap-ig-inputs", "eap-ig-activations", "relp"]
 Uncorrupted = Literal["zero", "mean", "mean-positional"]
 _MOST_ROWS = 15
 
-app = typer.Typer(help="What happens in a model when it errs, or learns from examples.")
+app = typer.Typer(help="Read what happens in a model that errs, or that learns from examples.")
 
 
-@app.command("hallucination")
-@reads_without("circuit", "ablation", "reference_prompts")
-def hallucination(
-    asked: Asked,
-    *,
-    rank_limit: Annotated[
-        int | None,
-        typer.Option(
-            "--rank-limit",
-            min=1,
-            metavar="N",
-            help="Leave out prompts whose right answer has a rank above N, as the model does not know it.",
-        ),
-    ] = None,
-) -> None:
+@dataclass(frozen=True)
+class ErrorOptions(Options):
+    """Which wrong answers count as errors."""
+
+    title: ClassVar[str] = "Hallucination"
+
+    rank_limit: int | None = option(
+        None,
+        help="Leave out prompts whose right answer has a rank above N, as the model does not know it.",
+        metavar="N",
+        least=1,
+    )
+
+
+def hallucination(asked: ReadingOptions, options: ErrorOptions) -> None:
     """Find where wrong answers overtake the right ones, and which heads and MLPs decide it.
 
     The wrong answer is the prompt's own (--wrong), or the model's most likely token.
@@ -43,9 +51,9 @@ def hallucination(
     from kcircuits.analysis.hallucination.plot import draw_hallucinations
     from kcircuits.analysis.hallucination.reading import hallucinations
 
-    found = hallucinations(loaded.model, loaded.task, rank_limit=rank_limit, memory=asked.memory)
-    recorded = asked.recorded(found, rank_limit=rank_limit)
-    asked.finish("hallucination", recorded, loaded.folder, draw_hallucinations, _show_errors)
+    found = hallucinations(loaded.model, loaded.task, rank_limit=options.rank_limit, memory=asked.run.memory)
+    recorded = asked.with_input(found, loaded, rank_limit=options.rank_limit)
+    asked.output.finish("hallucination", recorded, loaded.folder, draw_hallucinations, _show_errors)
 
 
 def _show_errors(found: Hallucinations) -> None:
@@ -98,66 +106,93 @@ def _about(error: Hallucination) -> str:
     return "".join(tokens[slice(*error.text.subject)] if error.text.subject else tokens[-6:]).strip()
 
 
-@app.command("icl")
-@reads_without(
-    "circuit", "prompts", "top_k", "prompt", "answer", "corrupt", "wrong", "subject", "first_token", "half",
-    "split_seed", "ablation", "reference_prompts",
-)  # fmt: skip
+@dataclass(frozen=True)
+class Questions(Options):
+    """The relation whose facts are asked about."""
+
+    title: ClassVar[str] = "Prompts"
+
+    relation: str = option(like=(PromptChoice, "relation"))
+    template: int | None = option(None, like=(PromptChoice, "template"))
+    limit: int | None = option(None, like=(PromptChoice, "limit"))
+    shuffle_seed: int | None = option(None, like=(PromptChoice, "shuffle_seed"))
+    shots: int = option(5, help="Number of examples in a prompt.", metavar="K", least=1)
+
+    @property
+    def choice(self) -> PromptChoice:
+        """The questions without examples."""
+        return PromptChoice(
+            relation=self.relation,
+            template=self.template,
+            limit=self.limit,
+            shuffle_seed=self.shuffle_seed,
+        )
+
+
+@dataclass(frozen=True)
+class LearningOptions(Options):
+    """How both circuits are found and what they are compared with."""
+
+    title: ClassVar[str] = "In-context learning"
+
+    method: GradientMethod = option("eap-ig-inputs", help="Method of discovery.")
+    top_n: int = option(300, like=(Selection, "top_n"), least=1)
+    ablation: Uncorrupted = option("mean", like=(TaskOptions, "ablation"), default_text=None)
+    draws: int = option(10, like=(RoleOptions, "draws"))
+    seed: int = option(0, like=(EdgePruning, "seed"), least=0)
+
+
 def in_context(
-    asked: Asked,
-    *,
-    shots: Annotated[int, typer.Option("--shots", min=1, metavar="K", help="Examples in a prompt.")] = 5,
-    method: Annotated[
-        GradientMethod, typer.Option("--method", help="How both circuits are found.")
-    ] = "eap-ig-inputs",
-    top_n: Annotated[int, typer.Option("--top-n", min=1, metavar="N", help="Edges of both circuits.")] = 300,
-    ablation: Annotated[
-        Uncorrupted, typer.Option("--ablation", help="What absent edges and ablated heads carry.")
-    ] = "mean",
-    draws: Annotated[
-        int, typer.Option("--random", min=1, metavar="N", help="Random sets of heads to compare with.")
-    ] = 10,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, metavar="S", help="Of the examples and the random heads.")
-    ] = 0,
+    model: ModelSource,
+    questions: Questions,
+    options: LearningOptions,
+    run: Running,
+    output: ReadingOutput,
 ) -> None:
     """Compare a relation's questions without and with examples: which heads a circuit gains.
 
     Examples are other facts of the relation that share no object with the question.
     """
-    from kcircuits.data.relations import check_limit, load_relation
+    from kcircuits.data.relations import load_relation
 
-    relation = load_relation(asked.source.relation or "")
-    check_limit(asked.source.limit)
-    model, folder = asked.load_model(), asked.make_folder()
+    relation = load_relation(questions.relation)
     from kcircuits.analysis.in_context.plot import draw_in_context
     from kcircuits.analysis.in_context.reading import in_context_learning
+    from kcircuits.cli.setup import input_settings, load
     from kcircuits.data.few_shot import few_shot_pairs
     from kcircuits.discovery import method_of
-    from kcircuits.scores.selection import Selection
 
+    output.check_pictures()
+    loaded = load(model, run)
+    folder = output.make_folder()
     pairs = few_shot_pairs(
         relation,
-        model.tokenizer,
-        model.spec.vocab_size,
-        model.spec.max_positions,
-        shots=shots,
-        template=asked.source.template or 0,
-        limit=asked.source.limit,
-        shuffle_seed=asked.source.shuffle_seed,
-        seed=seed,
+        loaded.tokenizer,
+        loaded.spec.vocab_size,
+        loaded.spec.max_positions,
+        shots=questions.shots,
+        template=questions.template or 0,
+        limit=questions.limit,
+        shuffle_seed=questions.shuffle_seed,
+        seed=options.seed,
     )
     found = in_context_learning(
-        model,
+        loaded,
         pairs,
-        method_of(method, {}),
-        selection=Selection(top_n=top_n),
-        ablation=ablation,
-        draws=draws,
-        seed=seed,
-        memory=asked.memory,
+        method_of(options.method, {}),
+        selection=Selection(top_n=options.top_n),
+        ablation=options.ablation,
+        draws=options.draws,
+        seed=options.seed,
+        memory=run.memory,
     )
-    asked.finish("icl", asked.recorded(found, shots=shots), folder, draw_in_context, _show_added)
+    settings = input_settings(model, questions.choice, shots=questions.shots)
+    found = replace(found, settings=found.settings | settings)
+    output.finish("icl", found, folder, draw_in_context, _show_added)
+
+
+add(app, "hallucination", hallucination)
+add(app, "icl", in_context)
 
 
 def _show_added(found: InContext) -> None:

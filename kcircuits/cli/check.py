@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import typer
 
-from kcircuits.cli import options
+from kcircuits.cli.options import JsonOutput, Memory, ModelSource
+from kcircuits.runtime.option_fields import Options, option
 
 if TYPE_CHECKING:
     from kcircuits.checking import ModelCheck
@@ -17,30 +19,30 @@ DIFFERS = 1
 """Exit code where logits or token ids differ."""
 
 
-def command(
-    model: Annotated[
-        str, typer.Argument(metavar="DIR|FILE.gguf|demo", help="Hugging Face folder, GGUF file, or `demo`.")
-    ],
-    against: Annotated[
-        str | None,
-        typer.Option(
-            "--against",
-            metavar="DIR|FILE.gguf",
-            help="Another source of the same model, such as the folder that a GGUF file was made of. "
-            "[default: Transformers on the same weights]",
-        ),
-    ] = None,
-    memory: options.MEMORY = None,
-    as_json: options.JSON = False,
-) -> None:
-    """Report what of a model's files is used and what is ignored, and compare its logits.
+@dataclass(frozen=True)
+class Sources(Options):
+    """What is checked, and against what."""
+
+    title: ClassVar[str] = "Model"
+
+    model: str = option(like=(ModelSource, "model"), positional=True)
+    against: str | None = option(
+        None,
+        help="Another source of the same model, such as the folder that a GGUF file was made from.",
+        metavar="DIR|FILE.gguf",
+        default_text="Transformers on the same weights",
+    )
+
+
+def command(sources: Sources, run: Memory, output: JsonOutput) -> None:
+    """Report which parts of a model's files are used and which are ignored, and compare its logits.
 
     Exits with 1 if logits or token ids differ by more than rounding explains.
     """
     from kcircuits.checking import check_model
 
-    found = check_model(model, against=against, memory=memory)
-    if as_json:
+    found = check_model(sources.model, against=sources.against, memory=run.memory)
+    if output.as_json:
         json.dump(found.to_json(), sys.stdout, indent=2, allow_nan=False)
         print()
     else:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, ClassVar
 
-import typer
-
-from kcircuits.cli import options
-from kcircuits.cli.readings import Picture
+from kcircuits.cli.evaluate import Measures
+from kcircuits.cli.options import PictureOutput
+from kcircuits.discovery.edge_pruning import EdgePruning
+from kcircuits.runtime.option_fields import Options, option
 from kcircuits.runtime.optional import need
 
 if TYPE_CHECKING:
@@ -24,76 +25,66 @@ _MOST_PAIRS = 20
 _MOST_NODES = 40
 
 
-def command(
-    circuits: Annotated[
-        list[str], typer.Argument(metavar="A/circuit.json B/circuit.json …", help="Two circuits or more.")
-    ],
-    names: Annotated[
-        str | None,
-        typer.Option("--names", metavar="A,B,…", help="What to call them. [default: by their folders]"),
-    ] = None,
-    domains: Annotated[
-        str | None,
-        typer.Option("--domains", metavar="A,B,…", help="What each is about: layers are counted by domain."),
-    ] = None,
-    backbone: Annotated[
-        float,
-        typer.Option("--backbone", metavar="SHARE", help="List the nodes in this share of the circuits."),
-    ] = 0.8,
-    hops: Annotated[
-        tuple[str, str, str] | None,
-        typer.Option(
-            "--two-hop",
-            metavar="PART1 PART2 WHOLE",
-            help="Names of three of the circuits: does the last, of a composed question, contain the others?",
-        ),
-    ] = None,
-    random_circuits: Annotated[
-        int, typer.Option("--random", min=0, metavar="N", help="Of --two-hop: beside N random circuits.")
-    ] = 100,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Of the random circuits.")] = 0,
-    out: Annotated[
-        str | None, typer.Option("--out", metavar="DIR", help="Write comparison.json and a picture there.")
-    ] = None,
-    picture: Annotated[Picture, typer.Option("--picture", help="The picture's format.")] = "svg",
-    as_json: options.JSON = False,
-    quiet: options.QUIET = False,
-) -> None:
+@dataclass(frozen=True)
+class Compared(Options):
+    """The circuits and what to compare."""
+
+    title: ClassVar[str] = "Comparison"
+
+    circuits: list[str] = option(
+        help="Files of two or more circuits.", metavar="A/circuit.json B/circuit.json …", positional=True
+    )
+    names: tuple[str, ...] | None = option(
+        None, help="Names of the circuits, in order.", metavar="A,B,…", default_text="their folders"
+    )
+    domains: tuple[str, ...] | None = option(
+        None, help="Domain of each circuit; layers are counted by domain.", metavar="A,B,…"
+    )
+    backbone: float = option(0.8, help="List the nodes that this share of the circuits has.", metavar="SHARE")
+    hops: tuple[str, str, str] | None = option(
+        None,
+        help="Names of three circuits, to measure how much of the first two the third contains.",
+        metavar="PART1 PART2 WHOLE",
+        flag="--two-hop",
+        group="Two hops",
+    )
+    random_circuits: int = option(100, like=(Measures, "random"), group="Two hops")
+    seed: int = option(0, like=(EdgePruning, "seed"), least=0, group="Two hops")
+
+
+def command(compared: Compared, output: PictureOutput) -> None:
     """Compare circuits of one model: shared nodes and edges, layers, and a backbone that most have."""
     from kcircuits.analysis.comparison.reading import compare
     from kcircuits.circuit import Circuit
     from kcircuits.files.writing import check_output_folder, written_together
 
-    if out is not None:
+    if output.out is not None:
         need("matplotlib", "pictures")
+    paths = compared.circuits
     found = compare(
-        [Circuit.load(path) for path in circuits],
-        _by_folder(circuits) if names is None else _listed(names),
-        None if domains is None else _listed(domains),
-        backbone=backbone,
-        hops=hops,
-        random_circuits=random_circuits,
-        seed=seed,
+        [Circuit.load(path) for path in paths],
+        _by_folder(paths) if compared.names is None else list(compared.names),
+        None if compared.domains is None else list(compared.domains),
+        backbone=compared.backbone,
+        hops=compared.hops,
+        random_circuits=compared.random_circuits,
+        seed=compared.seed,
     )
     written: list[Path] = []
-    if out is not None:
+    if output.out is not None:
         from kcircuits.analysis.comparison.plot import draw_comparison
 
-        folder = check_output_folder(out)
-        written = [folder / "comparison.json", folder / f"comparison.{picture}"]
+        folder = check_output_folder(output.out)
+        written = [folder / "comparison.json", folder / f"comparison.{output.picture}"]
         with written_together():
             found.save(written[0])
             draw_comparison(found, written[1])
-    if as_json:
+    if output.as_json:
         print(json.dumps(found.to_json(), indent=1, allow_nan=False))
-    elif not quiet:
+    elif not output.quiet:
         _show(found)
         if written:
             print(f"written: {', '.join(map(str, written))}")
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]
 
 
 def _by_folder(paths: list[str]) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import typer
-
-from kcircuits.cli import options
+from kcircuits.cli.options import ModelSource, Printing
 from kcircuits.errors import KCircuitsError
+from kcircuits.runtime.option_fields import Options, option
 
 if TYPE_CHECKING:
     from kcircuits.circuit import Circuit
@@ -29,50 +29,48 @@ _BY_SUFFIX: dict[str, To] = {
 }
 
 
-def command(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="A circuit in any format that is read.")],
-    target: Annotated[str, typer.Argument(metavar="OUTPUT", help="Where to write it.")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="DIR|FILE.gguf|demo",
-            help="The model it belongs to; needed where INPUT does not say.",
-        ),
-    ] = None,
-    from_format: Annotated[
-        From | None, typer.Option("--from", help="Format of INPUT. [default: by its content]")
-    ] = None,
-    to_format: Annotated[
-        To | None, typer.Option("--to", help="Format of OUTPUT. [default: by its suffix]")
-    ] = None,
-    key_heads: Annotated[
-        KeyHeads | None,
-        typer.Option(
-            "--key-heads",
-            help="What a1.h2<k> means in a list of edges, where heads share keys: the model's third key, or "
-            "that of its third query head. [default: shared, unless the list names more keys]",
-            show_default=False,
-        ),
-    ] = None,
-    as_json: options.JSON = False,
-    quiet: options.QUIET = False,
-) -> None:
+@dataclass(frozen=True)
+class Files(Options):
+    """What is read and what is written."""
+
+    title: ClassVar[str] = "Formats"
+
+    source: str = option(help="A circuit in any supported format.", metavar="INPUT", positional=True)
+    target: str = option(help="File to write.", metavar="OUTPUT", positional=True)
+    model: str | None = option(
+        None, like=(ModelSource, "model"), group="Model", default_text="the model that INPUT names"
+    )
+    from_format: From | None = option(
+        None, help="File format of INPUT.", flag="--from", default_text="recognised by its content"
+    )
+    to_format: To | None = option(
+        None, help="File format of OUTPUT.", flag="--to", default_text="chosen by its suffix"
+    )
+    key_heads: KeyHeads | None = option(
+        None,
+        help="Meaning of a1.h2<k> in a list of edges where heads share keys: the model's third key, or the "
+        "key of its third query head.",
+        default_text="shared, unless the list names more keys",
+    )
+
+
+def command(files: Files, output: Printing) -> None:
     """Convert a circuit.json, a graph of EAP-IG (JSON or .pt) or a list of edges into another format."""
-    to = to_format or _format_by_suffix(target)
+    source, target, model = files.source, files.target, files.model
+    to = files.to_format or _format_by_suffix(target)
     if not Path(target).parent.is_dir():
         raise KCircuitsError(f"cannot write {target}: the folder {Path(target).parent} does not exist")
     from kcircuits.interop.reading import format_of, read_any
 
-    read_as = from_format or format_of(source)
-    if key_heads is not None and read_as != "edge-list":
+    read_as = files.from_format or format_of(source)
+    if files.key_heads is not None and read_as != "edge-list":
         raise KCircuitsError(f"--key-heads is for lists of edges, and {source} is none")
-    found = read_any(source, read_as, None if model is None else lambda: _identity(model), key_heads)
+    found = read_any(source, read_as, None if model is None else lambda: _identity(model), files.key_heads)
     _write(found, target, to)
     notes = _notes(found.circuit, read_as, to)
-    if as_json:
+    if output.as_json:
         print(json.dumps(_summary(found.circuit, target, read_as, to, notes), indent=2))
-    elif not quiet:
+    elif not output.quiet:
         print("\n".join([f"{len(found.circuit.edges):,} edges: {target}", *notes]))
 
 

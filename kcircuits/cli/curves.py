@@ -1,12 +1,13 @@
-"""`kcircuits curves`: the answer's rank and probability behind every layer."""
+"""`kcircuits curves`: the answer's rank and probability after each layer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import typer
-
-from kcircuits.cli.readings import Asked, reads
+from kcircuits.cli.readings import CircuitReadingOptions
+from kcircuits.discovery.edge_pruning import EdgePruning
+from kcircuits.runtime.option_fields import Options, option
 
 if TYPE_CHECKING:
     from kcircuits.analysis.bands import Band
@@ -20,13 +21,17 @@ _TITLES = {
 }
 
 
-@reads
-def command(
-    asked: Asked,
-    *,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Of the bootstrap.")] = 0,
-) -> None:
-    """Read the answer behind every layer: its rank and probability, in the full model and in a circuit."""
+@dataclass(frozen=True)
+class CurveOptions(Options):
+    """How the bands are made."""
+
+    title: ClassVar[str] = "Curves"
+
+    seed: int = option(0, like=(EdgePruning, "seed"), least=0)
+
+
+def command(asked: CircuitReadingOptions, bootstrap: CurveOptions) -> None:
+    """Read rank and probability of the answer after each layer, in the full model and in a circuit."""
     loaded = asked.load()
     from kcircuits.analysis.curves.plot import draw_curves
     from kcircuits.analysis.curves.reading import layer_curves
@@ -35,10 +40,10 @@ def command(
         loaded.model,
         loaded.task,
         loaded.circuit,
-        seed=seed,
-        memory=asked.memory,
+        seed=bootstrap.seed,
+        memory=asked.run.memory,
     )
-    asked.finish("curves", asked.recorded(found), loaded.folder, draw_curves, _show)
+    asked.output.finish("curves", asked.with_input(found, loaded), loaded.folder, draw_curves, _show)
 
 
 def _show(curves: Curves) -> None:

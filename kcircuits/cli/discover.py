@@ -4,222 +4,141 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from kcircuits.cli import options
-from kcircuits.cli.prompts import Chosen, Source
+from kcircuits.cli.method_options import MethodOptions
+from kcircuits.cli.options import FolderOutput, ModelOptions, Running, TaskChoice
 from kcircuits.discovery.methods import METHODS
 from kcircuits.errors import KCircuitsError
-from kcircuits.task import Task
+from kcircuits.runtime.option_fields import option
+from kcircuits.task import PromptChoice
 
 if TYPE_CHECKING:
     from kcircuits.circuit import Circuit
+    from kcircuits.discovery.method import Method
+    from kcircuits.model.loading import Model
+    from kcircuits.task.prompt_choice import ChosenPrompts
 
-if TYPE_CHECKING:
-    Method = str
-else:
-    Method = Literal[tuple(METHODS)]
-Level = Literal["edge", "node"]
+
+@dataclass(frozen=True)
+class SearchRun(Running):
+    """How a search runs."""
+
+    checkpoint: str | None = option(
+        None,
+        help="File for the state of an acdc search: an interrupted search continues from it, a finished one "
+        "removes it.",
+        metavar="FILE",
+    )
+    profile: bool = option(False, help="Print the run time by op and by layer; on the CPU only.")
+
+    def check(self, method: Method) -> None:
+        """Raise KCircuitsError if the method cannot use the checkpoint."""
+        if self.checkpoint is not None and not method.resumes:
+            able = ", ".join(name for name, each in METHODS.items() if each.resumes)
+            raise KCircuitsError(f"--checkpoint is for {able} alone, got {method.name}")
+
+    def check_device(self, model: Model) -> None:
+        """Raise KCircuitsError if the model is not where times can be measured."""
+        from kcircuits.model.devices import devices_of
+
+        if self.profile and any(device.type != "cpu" for device in devices_of(model.spec)):
+            raise KCircuitsError("--profile is for models on the CPU: other devices work on behind a call")
+
+
+@dataclass(frozen=True)
+class SearchOutput(FolderOutput):
+    """The circuit's folder, and the file of all scores."""
+
+    scores: str | None = option(
+        None, help="File for the scores of all edges, as .safetensors.", metavar="FILE"
+    )
+
+    def check(self, method: Method) -> None:
+        """Raise KCircuitsError if the method has no scores to write."""
+        if self.scores is not None and not method.writes_scores:
+            raise KCircuitsError(f"{method.name} does not score all edges: --scores is for the other methods")
 
 
 def command(
-    model: options.MODEL,
-    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Where the results go.")],
-    prompts: options.PROMPTS = None,
-    relation: options.RELATION = None,
-    template: options.TEMPLATE = None,
-    limit: options.LIMIT = None,
-    shuffle_seed: options.SHUFFLE_SEED = None,
-    top_k: options.TOP_K = None,
-    prompt: options.PROMPT = None,
-    answer: options.ANSWER = None,
-    corrupt: options.CORRUPT = None,
-    wrong: options.WRONG = None,
-    first_token: options.FIRST_TOKEN = False,
-    half: options.HALF = None,
-    split_seed: options.SPLIT_SEED = None,
-    method: Annotated[Method, typer.Option("--method", help="How to search.")] = "acdc",
-    ablation: options.ABLATION = None,
-    metric: options.METRIC = "nll",
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            "--threshold",
-            metavar="T",
-            help="Keep edges of at least this effect (acdc) or score.",
-        ),
-    ] = None,
-    top_n: Annotated[
-        int | None,
-        typer.Option(
-            "--top-n", metavar="N", help="Keep the N best edges; dead ends are pruned. Not for acdc."
-        ),
-    ] = None,
-    absolute: Annotated[
-        bool | None,
-        typer.Option(
-            "--absolute/--signed",
-            help="Whether edges count that make the metric better. [default: signed for acdc, else absolute]",
-            show_default=False,
-        ),
-    ] = None,
-    greedy: Annotated[
-        bool, typer.Option("--greedy", help="Select from the logits backwards, with --top-n.")
-    ] = False,
-    level: Annotated[
-        Level | None, typer.Option("--level", help="Select edges, or nodes with all edges. [default: edge]")
-    ] = None,
-    ig_steps: Annotated[
-        int | None,
-        typer.Option("--ig-steps", metavar="N", help="Steps of integrated gradients. [default: 5]"),
-    ] = None,
-    qk_fix: Annotated[
-        bool,
-        typer.Option("--qk-fix", help="Score queries and keys through the softmax itself, as AtP* does."),
-    ] = False,
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", metavar="N", help="Training steps of edge-pruning at most. [default: 300]"),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", metavar="S", help="Of edge-pruning. [default: 0]")
-    ] = None,
-    reference_prompts: options.REFERENCE_PROMPTS = None,
-    fold_value_biases: Annotated[
-        bool, typer.Option("--fold-value-biases", help="Move value biases to where no ablation touches them.")
-    ] = False,
-    keep_positions: Annotated[
-        bool,
-        typer.Option("--keep-positions", help="Never ablate learned position embeddings, as EAP-IG does."),
-    ] = False,
-    scores: Annotated[
-        str | None,
-        typer.Option("--scores", metavar="FILE", help="Write the scores of all edges, as .safetensors."),
-    ] = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            "--checkpoint",
-            metavar="FILE",
-            help="Keep the state of a search with acdc here, go on from it if it is there, and remove it in "
-            "the end.",
-        ),
-    ] = None,
-    senders: options.SENDERS = None,
-    dtype: options.DTYPE = "float32",
-    device_map: options.DEVICE_MAP = None,
-    memory: options.MEMORY = None,
-    threads: options.THREADS = None,
-    as_json: options.JSON = False,
-    quiet: options.QUIET = False,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Print where the time went, by op and by layer; on the CPU.")
-    ] = False,
+    model: ModelOptions,
+    prompts: PromptChoice,
+    task: TaskChoice,
+    method: MethodOptions,
+    run: SearchRun,
+    output: SearchOutput,
 ) -> None:
     """Find the circuit of a model for one or more prompts.
 
     Writes circuit.json, circuit.dot and, where graphviz is installed, circuit.svg into DIR.
     """
-    source = Source(
-        prompts, relation, template, limit, shuffle_seed, top_k, prompt, answer, corrupt, wrong, first_token,
-        half=half, split_seed=split_seed,
-    )  # fmt: skip
     from kcircuits.cli.results import drawable, write_circuit
-    from kcircuits.cli.setup import prepare, read_reference
-    from kcircuits.discovery import discover, method_and_selection
+    from kcircuits.cli.setup import input_settings, prepare
+    from kcircuits.discovery import discover
     from kcircuits.discovery.run import check_experiment
     from kcircuits.display.progress import shown_progress
     from kcircuits.engine.profile import profiled
-    from kcircuits.files.writing import check_output_file, check_output_folder, written_together
-    from kcircuits.model.devices import devices_of
+    from kcircuits.files.writing import written_together
 
-    given = {
-        "threshold": threshold,
-        "top_n": top_n,
-        "absolute": absolute,
-        "greedy": greedy or None,
-        "level": level,
-        "ig_steps": ig_steps,
-        "qk_fix": qk_fix or None,
-        "steps": steps,
-        "seed": seed,
-        "senders": senders,
-    }
-    chosen_options = {name: value for name, value in given.items() if value is not None}
-    made, selection = method_and_selection(method, chosen_options)
-    if scores is not None and not made.writes_scores:
-        raise KCircuitsError(f"{method} does not score all edges: --scores is for the other methods")
-    if checkpoint is not None and not made.resumes:
-        able = ", ".join(name for name, each in METHODS.items() if each.resumes)
-        raise KCircuitsError(f"--checkpoint is for {able} alone, got {method}")
-    loaded, chosen = prepare(
-        model,
-        source,
-        with_partners=options.with_partners(ablation, metric),
-        memory=memory,
-        threads=threads,
-        dtype=dtype,
-        device_map=device_map,
-        say=not (quiet or as_json),
-    )
-    if profile and any(device.type != "cpu" for device in devices_of(loaded.spec)):
-        raise KCircuitsError("--profile is for models on the CPU: other devices work on behind a call")
-    reference = read_reference(reference_prompts, ablation, loaded)
-    task = Task(
-        chosen.prompts,
-        ablation,  # type: ignore[arg-type]  # None is resolved by the task
-        metric,
-        reference,
-        fold_value_biases=fold_value_biases,
-        keep_positions=keep_positions,
-    )
-    check_experiment(loaded, task, made)
-    folder = check_output_folder(out)
-    if scores is not None:
-        check_output_folder(Path(scores).parent)
-        check_output_file(scores)
-    if checkpoint is not None:
-        check_output_folder(Path(checkpoint).parent)
+    method.check_selection()
+    output.check(method.method)
+    run.check(method.method)
+    asked = prepare(model, prompts, task, run, verbose=output.shows_progress)
+    run.check_device(asked.model)
+    check_experiment(asked.model, asked.task, method.method)
+    folder = _check_files(output, run)
     with_picture = drawable()
 
     # The scores are written by the search, and come into place with the circuit.
     with written_together():
-        with shown_progress(not (quiet or as_json)) as progress:
+        with shown_progress(output.shows_progress) as progress:
             search = partial(
                 discover,
-                loaded,
-                task,
-                made,
-                selection,
-                memory=memory,
+                asked.model,
+                asked.task,
+                method.method,
+                method.selection,
+                memory=run.memory,
                 progress=progress,
-                scores=scores,
-                checkpoint=checkpoint,
+                scores=output.scores,
+                checkpoint=run.checkpoint,
             )
-            circuit, where = profiled(search) if profile else (search(), None)
-        given_input = source.given(
-            model, reference_prompts=reference_prompts, dtype=None if dtype == "float32" else dtype
+            circuit, where = profiled(search) if run.profile else (search(), None)
+        circuit = replace(
+            circuit,
+            settings=circuit.settings
+            | input_settings(model, prompts, reference_prompts=task.reference_prompts),
         )
-        recorded = source.half_settings | {"input": given_input}
-        circuit = replace(circuit, settings=circuit.settings | recorded)
-        written = write_circuit(circuit, folder, with_picture) + ([Path(scores)] if scores else [])
-    if checkpoint is not None:
-        Path(checkpoint).unlink(missing_ok=True)
-    if as_json:
-        summary = _summary(circuit, chosen, written)
+        written = write_circuit(circuit, folder, with_picture)
+        written += [Path(output.scores)] if output.scores else []
+    if run.checkpoint is not None:
+        Path(run.checkpoint).unlink(missing_ok=True)
+    if output.as_json:
+        summary = _summary(circuit, asked.chosen, written)
         json.dump(summary | ({"profile": where.to_json()} if where else {}), sys.stdout, indent=2)
         print()
-    elif not quiet:
+    elif not output.quiet:
         print(_sentence(circuit, written))
-    if where is not None and not as_json:
+    if where is not None and not output.as_json:
         from kcircuits.cli.profile_table import print_profile
 
         print_profile(where)
+
+
+def _check_files(output: SearchOutput, run: SearchRun) -> Path:
+    """Make the folders of all files, and make sure that these can be written."""
+    from kcircuits.files.writing import check_output_file, check_output_folder
+
+    folder = check_output_folder(output.out)
+    if output.scores is not None:
+        check_output_folder(Path(output.scores).parent)
+        check_output_file(output.scores)
+    if run.checkpoint is not None:
+        check_output_folder(Path(run.checkpoint).parent)
+    return folder
 
 
 def _cost(stats: dict[str, Any]) -> str:
@@ -227,7 +146,7 @@ def _cost(stats: dict[str, Any]) -> str:
     return f"{counted}{stats['seconds']:.1f} s"
 
 
-def _summary(circuit: Circuit, chosen: Chosen, written: list[Path]) -> dict[str, Any]:
+def _summary(circuit: Circuit, chosen: ChosenPrompts, written: list[Path]) -> dict[str, Any]:
     return {
         "files": [str(path) for path in written],
         "prompts": {"used": len(chosen.prompts), "dropped": chosen.dropped},

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import typer
-
-from kcircuits.cli import options
+from kcircuits.cli.options import ModelSource, Output, Threads
+from kcircuits.discovery.edge_pruning import EdgePruning
 from kcircuits.errors import KCircuitsError
+from kcircuits.runtime.option_fields import OptionError, Options, option
 from kcircuits.runtime.optional import need
+from kcircuits.scores.selection_options import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from kcircuits.editing.records.reading import ReadRequests
     from kcircuits.editing.request import EditRequest
     from kcircuits.editing.second_moment import SecondMoment
     from kcircuits.model.loading import Model
@@ -24,189 +27,197 @@ Name = Literal["rome", "memit", "ft-l", "ft-m"]
 Rule = Literal["writes", "moved", "first"]
 
 
+@dataclass(frozen=True)
+class Requests(Options):
+    """What is edited."""
+
+    title: ClassVar[str] = "Edits"
+
+    requests: str | None = option(
+        None,
+        help="Edits: JSON lines (subject, prompt, target, target_true …), or records of CounterFact, MQuAKE, "
+        "zsRE, KnowEdit or RippleEdits.",
+        metavar="F.jsonl",
+    )
+    subject: str | None = option(None, help="Subject of a single edit.", metavar="TEXT")
+    prompt: str | None = option(
+        None, help="Prompt of a single edit, with the subject or {} in it.", metavar="TEXT"
+    )
+    target: str | None = option(None, help="New continuation of the prompt.", metavar="TEXT")
+    target_true: str | None = option(
+        None, help="Present continuation of the prompt.", metavar="TEXT", flag="--true"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.requests is None) == (self.subject is None and self.prompt is None and self.target is None):
+            raise OptionError("give edits by `requests`, or one by `subject`, `prompt` and `target`")
+
+
+@dataclass(frozen=True)
+class EditorOptions(Options):
+    """The editor."""
+
+    title: ClassVar[str] = "Editor"
+
+    method: Name = option("rome", help="Method of editing.")
+    layers: tuple[int, ...] | None = option(
+        None,
+        help="Layers whose MLP is edited: one for ROME, several for MEMIT.",
+        metavar="L,…",
+        default_text="at 1/10 of the depth",
+    )
+    nodes: tuple[str, ...] | None = option(
+        None, help="MLPs and heads that FT-L and FT-M tune, such as m9,a3.h1.", metavar="A,…"
+    )
+    steps: int | None = option(None, help="Number of optimisation steps.", metavar="N", least=1)
+    learning_rate: float | None = option(None, like=(EdgePruning, "learning_rate"))
+    limit: float | None = option(
+        None, help="Largest change of a single weight by FT-L and FT-M.", metavar="X"
+    )
+
+
+@dataclass(frozen=True)
+class PlaceOptions(Options):
+    """A circuit that tells where to edit."""
+
+    title: ClassVar[str] = "Circuit"
+
+    circuit: str | None = option(
+        None,
+        help="Circuit of the fact, which tells where to edit: by --rule for ROME and MEMIT, its --strongest "
+        "nodes for FT-L and FT-M.",
+        metavar="FILE",
+    )
+    rule: Rule | None = option(
+        None,
+        help="Layer of ROME and MEMIT: of the MLP that writes most, of the MLP whose output heads move most, "
+        "or of the first strong MLP.",
+        default_text="writes",
+    )
+    strongest: int | None = option(
+        None, help="Number of the circuit's nodes to tune.", metavar="N", least=1, default_text="4"
+    )
+
+
+@dataclass(frozen=True)
+class EditOptions(Options):
+    """How it is edited."""
+
+    title: ClassVar[str] = "Editing"
+
+    text: str | None = option(
+        None,
+        help="A text whose keys an edit leaves unchanged, and whose perplexity is measured.",
+        metavar="FILE",
+        default_text="text that the model writes, and no perplexity",
+    )
+    identity: bool = option(
+        False, help="Treat all keys as equally common instead; edits then affect more of the model."
+    )
+    prefixes: int = option(
+        5, help="Number of texts that precede the prompt during optimisation.", metavar="N", least=0
+    )
+    each: bool = option(False, help="Make every edit in a model of its own, rather than all in one model.")
+    seed: int = option(0, like=(EdgePruning, "seed"), least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.identity and self.text is not None:
+            raise OptionError("`identity` takes no keys from a `text`: give one of them", "identity")
+
+
+@dataclass(frozen=True)
+class ExplanationOptions(Options):
+    """Whether and how the first edit is explained."""
+
+    title: ClassVar[str] = "Explanation"
+
+    explain: bool = option(
+        False,
+        help="Show what the first edit changed: the layers where its objects emerge, the nodes that matter, "
+        "and the circuit.",
+    )
+    top_n: int | None = option(
+        None,
+        like=(Selection, "top_n"),
+        least=1,
+        default_text="1 % of the graph's, at least 200",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.top_n is not None and not self.explain:
+            raise OptionError("`top_n` is of the circuits of `explain`: give both", "top_n")
+
+
+@dataclass(frozen=True)
+class EditOutput(Output):
+    """What is written and printed."""
+
+    export: str | None = option(
+        None,
+        help="Folder for the edited model in Hugging Face format, with the weights that are measured.",
+        metavar="DIR",
+    )
+
+
 def command(
-    *,
-    model: options.MODEL,
-    requests: Annotated[
-        str | None,
-        typer.Option(
-            "--requests",
-            metavar="F.jsonl",
-            help="Edits: JSON lines (subject, prompt, target, target_true …), or records of CounterFact, "
-            "MQuAKE, zsRE, KnowEdit or RippleEdits.",
-        ),
-    ] = None,
-    subject: Annotated[str | None, typer.Option("--subject", metavar="TEXT", help="Of one edit.")] = None,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", metavar="TEXT", help="Its prompt, which has the subject or {}.")
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option("--target", metavar="TEXT", help="What shall follow it.")
-    ] = None,
-    target_true: Annotated[
-        str | None, typer.Option("--true", metavar="TEXT", help="What follows it now.")
-    ] = None,
-    method: Annotated[Name, typer.Option("--method", help="The editor.")] = "rome",
-    layers: Annotated[
-        str | None,
-        typer.Option(
-            "--layers",
-            metavar="L,…",
-            help="Whose MLP is edited: one for ROME, some for MEMIT. [default: at 1/10 of the depth]",
-        ),
-    ] = None,
-    nodes: Annotated[
-        str | None,
-        typer.Option(
-            "--nodes", metavar="A,…", help="MLPs and heads that FT-L and FT-M tune, such as m9,a3.h1."
-        ),
-    ] = None,
-    circuit: Annotated[
-        str | None,
-        typer.Option(
-            "--circuit",
-            metavar="FILE",
-            help="The fact's circuit, which says where to edit: a --rule for ROME and MEMIT, the --strongest "
-            "nodes for FT-L and FT-M.",
-        ),
-    ] = None,
-    rule: Annotated[
-        Rule | None,
-        typer.Option(
-            "--rule",
-            help="The layer of ROME and MEMIT is that of the circuit's MLP that writes most, of which heads "
-            "move most, or of the first strong one. [default: writes]",
-        ),
-    ] = None,
-    strongest: Annotated[
-        int | None,
-        typer.Option("--strongest", min=1, metavar="N", help="MLPs and heads of the circuit. [default: 4]"),
-    ] = None,
-    text: Annotated[
-        str | None,
-        typer.Option(
-            "--text",
-            metavar="FILE",
-            help="A text whose keys an edit leaves alone, and whose perplexity is measured. "
-            "[default: text that the model writes, and no perplexity]",
-        ),
-    ] = None,
-    identity: Annotated[
-        bool, typer.Option("--identity", help="Hold all keys to be as common instead; edits spread further.")
-    ] = False,
-    prefixes: Annotated[
-        int, typer.Option("--prefixes", min=0, metavar="N", help="Texts before which a prompt is seen, too.")
-    ] = 5,
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, metavar="N", help="Of the optimisation.")
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", metavar="R", help="Of the optimisation.")
-    ] = None,
-    limit: Annotated[
-        float | None, typer.Option("--limit", metavar="X", help="By how much FT-L and FT-M move a number.")
-    ] = None,
-    each: Annotated[
-        bool, typer.Option("--each", help="Every edit into a model of its own, rather than all into one.")
-    ] = False,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, metavar="S", help="Of the texts that are sampled.")
-    ] = 0,
-    explain: Annotated[
-        bool,
-        typer.Option(
-            "--explain",
-            help="Show what the first edit changed inside: where its objects come up, through which nodes, "
-            "and its circuit.",
-        ),
-    ] = False,
-    top_n: Annotated[
-        int | None,
-        typer.Option(
-            "--top-n",
-            min=1,
-            metavar="N",
-            help="Edges of the circuits of --explain. [default: 1 % of the graph's, at least 200]",
-        ),
-    ] = None,
-    threads: options.THREADS = None,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="Write edits.json and the edit there, and explain.json with a picture.",
-        ),
-    ] = None,
-    export: Annotated[
-        str | None,
-        typer.Option(
-            "--export",
-            metavar="DIR",
-            help="Write the edited model there as a Hugging Face folder, with the weights that are measured.",
-        ),
-    ] = None,
-    as_json: options.JSON = False,
-    quiet: options.QUIET = False,
+    model: ModelSource,
+    requests: Requests,
+    editor: EditorOptions,
+    place: PlaceOptions,
+    options: EditOptions,
+    explanations: ExplanationOptions,
+    run: Threads,
+    output: EditOutput,
 ) -> None:
-    """Edit facts with ROME, MEMIT or fine-tuning, and measure them."""
+    """Edit facts with ROME, MEMIT or fine-tuning, and measure them.
+
+    Writes edits.json, the edit and, with --explain, explain.json and its picture into DIR.
+    """
     from kcircuits.cli.edit_explained import explained, save_explanation, show_explanation
     from kcircuits.cli.edit_measured import measured, show_report
     from kcircuits.cli.edit_method import guided_by, method_of
-    from kcircuits.cli.readings import no_empty_folder
     from kcircuits.cli.results import warn
     from kcircuits.cli.setup import load
     from kcircuits.editing.edit import EditedModel, edit, edit_each
     from kcircuits.editing.export import check_export
-    from kcircuits.editing.records.reading import ReadRequests, read_requests
-    from kcircuits.editing.request import EditRequest
     from kcircuits.files.documents import naming, read_text
     from kcircuits.files.writing import check_output_folder, written_together
 
-    if (requests is None) == (subject is None and prompt is None and target is None):
-        raise KCircuitsError("give edits by --requests, or one by --subject, --prompt and --target")
-    if requests is not None:
-        wanted = read_requests(requests)
-    else:
-        given = subject or ""
-        single = EditRequest(given, (prompt or "").replace("{}", given), target or "", target_true)
-        wanted = ReadRequests([single])
-    chosen = method_of(method, layers, nodes, steps, learning_rate, limit)
-    guide = guided_by(circuit, rule, strongest, chosen, layers or nodes)
-    if identity and text is not None:
-        raise KCircuitsError("--identity takes no keys from a --text: give one of them")
-    if top_n is not None and not explain:
-        raise KCircuitsError("--top-n is of the circuits of --explain: give both")
-    if export is not None and each:
+    wanted = _read(requests)
+    guide = guided_by(place, editor, method_of(editor))
+    if output.export is not None and options.each:
         raise KCircuitsError("--export writes one model, and --each makes several: give one of them")
-    if explain and out is not None:
+    if explanations.explain and output.out is not None:
         need("matplotlib", "pictures")
-    if text is not None:
-        with naming(text):
-            read_text(text, "text")
+    if options.text is not None:
+        with naming(options.text):
+            read_text(options.text, "text")
     for line in wanted.left_out_lines():
-        warn(f"{requests}: {line}")
-    asked = tuple(_alone(request) for request in wanted) if each else tuple(wanted)
+        warn(f"{requests.requests}: {line}")
+    asked = tuple(_alone(request) for request in wanted) if options.each else tuple(wanted)
     if asked != tuple(wanted):
         warn("questions that follow from several edits together are not asked with --each")
-    loaded = load(model, memory=None, threads=threads)
-    if export is not None:
-        check_export(loaded, export)
+    loaded = load(model, run)
+    if output.export is not None:
+        check_export(loaded, output.export)
     chosen = guide(loaded)
-    show = not (quiet or as_json)
-    moments = _moments(loaded, text, identity, seed, show)
-    how: dict[str, Any] = {"moments": moments, "num_prefixes": prefixes, "seed": seed}
-    with no_empty_folder(out):
-        folder = None if out is None else check_output_folder(out)
-        with _bar("steps of the edits", show) as progress:
-            if each:
-                made = edit_each(loaded, asked, chosen, progress=progress, **how)
-            else:
-                together = edit(loaded, asked, chosen, progress=progress, **how)
-                made = [together.failed.get(number, together) for number in range(len(asked))]
-        first = next((one for one in made if isinstance(one, EditedModel)), None)
-        explanation = explained(first, top_n) if explain and first is not None else None
-    report = measured(loaded, asked, made, text, seed, chosen, moments, wanted.left_out)
+    moments = _moments(loaded, options, output.shows_progress)
+    how: dict[str, Any] = {"moments": moments, "num_prefixes": options.prefixes, "seed": options.seed}
+    folder = None if output.out is None else check_output_folder(output.out)
+    with _bar("steps of the edits", output.shows_progress) as progress:
+        if options.each:
+            made = edit_each(loaded, asked, chosen, progress=progress, **how)
+        else:
+            together = edit(loaded, asked, chosen, progress=progress, **how)
+            made = [together.failed.get(number, together) for number in range(len(asked))]
+    first = next((one for one in made if isinstance(one, EditedModel)), None)
+    explanation = None
+    if explanations.explain and first is not None:
+        explanation = explained(first, explanations.top_n)
+    report = measured(loaded, asked, made, options.text, options.seed, chosen, moments, wanted.left_out)
     written: list[Path] = []
     if folder is not None:
         with written_together():
@@ -214,22 +225,35 @@ def command(
             report.save(written[0])
             edits = {id(one): one for one in made if isinstance(one, EditedModel)}
             for number, one in enumerate(edits.values(), start=1):
-                written.append(folder / (f"edit-{number:04d}.safetensors" if each else "edit.safetensors"))
+                name = f"edit-{number:04d}.safetensors" if options.each else "edit.safetensors"
+                written.append(folder / name)
                 one.save(written[-1])
             if explanation is not None:
                 written += save_explanation(explanation, folder)
-    if export is not None and first is not None:
-        written.append(first.export(export))
-    if as_json:
+    if output.export is not None and first is not None:
+        written.append(first.export(output.export))
+    if output.as_json:
         added = {} if explanation is None else {"explanation": explanation.to_json()}
         print(json.dumps(report.to_json() | added, indent=1, allow_nan=False))
-    elif not quiet:
+    elif not output.quiet:
         show_report(report)
         if explanation is not None:
             show_explanation(explanation)
         if written:
             shown = written if len(written) < 4 else [*written[:2], f"… {len(written) - 2} more"]
             print(f"written: {', '.join(map(str, shown))}")
+
+
+def _read(requests: Requests) -> ReadRequests:
+    """The requests of the file, or the single one."""
+    from kcircuits.editing.records.reading import ReadRequests, read_requests
+    from kcircuits.editing.request import EditRequest
+
+    if requests.requests is not None:
+        return read_requests(requests.requests)
+    subject = requests.subject or ""
+    prompt = (requests.prompt or "").replace("{}", subject)
+    return ReadRequests([EditRequest(subject, prompt, requests.target or "", requests.target_true)])
 
 
 def _alone(request: EditRequest) -> EditRequest:
@@ -239,9 +263,7 @@ def _alone(request: EditRequest) -> EditRequest:
     return replace(request, portability=(), together=False) if request.together else request
 
 
-def _moments(
-    model: Model, text: str | None, identity: bool, seed: int, show: bool
-) -> Callable[[int], SecondMoment]:
+def _moments(model: Model, options: EditOptions, show: bool) -> Callable[[int], SecondMoment]:
     """The second moment at a layer; one is made, or read from the cache, when it is first asked for."""
     from kcircuits.editing.delta import get_matrix, matrix_name
     from kcircuits.editing.second_moment import identity_moment, second_moment
@@ -250,11 +272,13 @@ def _moments(
 
     def at(layer: int) -> SecondMoment:
         if layer not in known:
-            if identity:
+            if options.identity:
                 known[layer] = identity_moment(get_matrix(model.spec, matrix_name(layer)).shape[1], layer)
             else:
                 with _bar("tokens of sampled texts", show) as progress:
-                    known[layer] = second_moment(model, layer, text=text, seed=seed, progress=progress)
+                    known[layer] = second_moment(
+                        model, layer, text=options.text, seed=options.seed, progress=progress
+                    )
         return known[layer]
 
     return at

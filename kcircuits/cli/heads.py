@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, ClassVar
 
-import typer
-
-from kcircuits.cli.readings import Asked, reads
+from kcircuits.cli.readings import CircuitReadingOptions
+from kcircuits.runtime.option_fields import Options, option
 
 if TYPE_CHECKING:
     from kcircuits.analysis.heads.results import HeadReadings, NodeReading
@@ -18,35 +18,32 @@ _MOST_EDGES = 20
 _TOP = 4
 
 
-@reads
-def command(
-    asked: Asked,
-    *,
-    nodes: Annotated[
-        str | None,
-        typer.Option(
-            "--nodes",
-            metavar="A,B,…",
-            help="Which, such as a3.h1,m4. [default: the circuit's, or without one the 20 strongest]",
-        ),
-    ] = None,
-    strongest: Annotated[
-        int | None,
-        typer.Option("--strongest", min=1, metavar="N", help="Only the N that write most to the answer."),
-    ] = None,
-    into: Annotated[
-        str | None,
-        typer.Option("--into", metavar="NODE", help="List what feeds this node of the circuit, or `logits`."),
-    ] = None,
-    top: Annotated[
-        int, typer.Option("--top", min=1, metavar="K", help="How many tokens that a node raises.")
-    ] = 10,
-    all_positions: Annotated[
-        bool,
-        typer.Option("--all-positions", help="Not only the last, and the subject's last."),
-    ] = False,
-) -> None:
-    """Read heads and MLPs: what they write to the answer, which tokens they raise, where heads look."""
+@dataclass(frozen=True)
+class HeadOptions(Options):
+    """What is read."""
+
+    title: ClassVar[str] = "Heads"
+
+    nodes: tuple[str, ...] | None = option(
+        None,
+        help="Heads and MLPs to read, such as a3.h1,m4.",
+        metavar="A,B,…",
+        default_text="those of the circuit, or without one the 20 strongest",
+    )
+    strongest: int | None = option(
+        None, help="Read only the N nodes that write most to the answer.", metavar="N", least=1
+    )
+    into: str | None = option(
+        None, help="List the senders of this node of the circuit, or of `logits`.", metavar="NODE"
+    )
+    top: int = option(10, help="Number of tokens to list that a node raises.", metavar="K", least=1)
+    all_positions: bool = option(
+        False, help="Read all positions, not only the last one and the subject's last."
+    )
+
+
+def command(asked: CircuitReadingOptions, options: HeadOptions) -> None:
+    """Read heads and MLPs: what they write to the answer, which tokens they raise, what heads attend to."""
     loaded = asked.load()
     from kcircuits.analysis.heads.plot import draw_heads
     from kcircuits.analysis.heads.reading import read_heads
@@ -55,15 +52,16 @@ def command(
         loaded.model,
         loaded.task,
         loaded.circuit,
-        nodes=None if nodes is None else [name.strip() for name in nodes.split(",")],
-        into=into,
-        strongest=strongest,
-        top=top,
-        all_positions=all_positions,
-        memory=asked.memory,
+        nodes=options.nodes,
+        into=options.into,
+        strongest=options.strongest,
+        top=options.top,
+        all_positions=options.all_positions,
+        memory=asked.run.memory,
     )
-    recorded = asked.recorded(found, nodes=nodes, strongest=strongest, into=into)
-    asked.finish("heads", recorded, loaded.folder, draw_heads, _show)
+    nodes = None if options.nodes is None else ",".join(options.nodes)
+    recorded = asked.with_input(found, loaded, nodes=nodes, strongest=options.strongest, into=options.into)
+    asked.output.finish("heads", recorded, loaded.folder, draw_heads, _show)
 
 
 def _show(heads: HeadReadings) -> None:

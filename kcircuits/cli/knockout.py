@@ -3,67 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, ClassVar
 
-import typer
-
-from kcircuits.cli.prompts import Source, choose
-from kcircuits.cli.readings import Asked, Loaded, reads
+from kcircuits.cli.evaluate import Measures
+from kcircuits.cli.readings import CircuitReadingOptions, ReadingInput, ReadingOptions
+from kcircuits.discovery.edge_pruning import EdgePruning
 from kcircuits.errors import KCircuitsError
+from kcircuits.runtime.option_fields import Options, option
+from kcircuits.task import PromptChoice
 
 if TYPE_CHECKING:
     from kcircuits.analysis.knockout.results import Knockout
     from kcircuits.data.prompts import Prompt
 
 
-@reads
-def command(
-    asked: Asked,
-    *,
-    other: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--other",
-            metavar="F.json|NAME|F.jsonl|F.csv",
-            help="Another relation, or prompts, on which it is measured, too; as often as needed.",
-        ),
-    ] = None,
-    text: Annotated[
-        str | None, typer.Option("--text", metavar="FILE", help="A text whose perplexity is measured, too.")
-    ] = None,
-    text_tokens: Annotated[
-        int, typer.Option("--text-tokens", min=1, metavar="N", help="Use the text's first N tokens.")
-    ] = 2048,
-    private_of: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--private-of",
-            metavar="FILE",
-            help="Remove only edges that this circuit.json does not have; as often as needed.",
-        ),
-    ] = None,
-    random_circuits: Annotated[
-        int, typer.Option("--random", min=0, metavar="N", help="Compare with N random circuits.")
-    ] = 5,
-    hit_k: Annotated[
-        int, typer.Option("--hit-k", min=1, metavar="K", help="Among how many tokens an answer is a hit.")
-    ] = 10,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Of the random circuits.")] = 0,
-) -> None:
-    """Remove a circuit's edges from the model: what is forgotten, and what else breaks?"""
-    if asked.circuit is None:
+@dataclass(frozen=True)
+class KnockoutOptions(Options):
+    """What is removed and what is measured."""
+
+    title: ClassVar[str] = "Knockout"
+
+    other: list[str] | None = option(
+        None,
+        help="Another relation, or other prompts, to measure as well; may be repeated.",
+        metavar="F.json|NAME|F.jsonl|F.csv",
+    )
+    text: str | None = option(None, help="A text whose perplexity is measured as well.", metavar="FILE")
+    text_tokens: int = option(2048, help="Use only the text's first N tokens.", metavar="N", least=1)
+    private_of: list[str] | None = option(
+        None,
+        help="Remove only edges that this circuit.json does not have; may be repeated.",
+        metavar="FILE",
+    )
+    random_circuits: int = option(5, like=(Measures, "random"))
+    hit_k: int = option(10, like=(Measures, "hit_k"))
+    seed: int = option(0, like=(EdgePruning, "seed"), least=0)
+
+
+def command(asked: CircuitReadingOptions, options: KnockoutOptions) -> None:
+    """Remove a circuit's edges from the model, and measure what it forgets and what else breaks."""
+    if asked.circuit.circuit is None:
         raise KCircuitsError("there is nothing to knock out: give --circuit")
     from kcircuits.cli.measured import load_circuit
     from kcircuits.files.documents import naming, read_text
 
-    with naming(text):
-        content = None if text is None else read_text(text, "text", pipe=True)
-    private = [load_circuit(path) for path in private_of or ()]
-    loaded = replace(asked, out=None).load()
-    others = _others(asked, loaded, other or ())
-    folder = asked.make_folder()
+    with naming(options.text):
+        content = None if options.text is None else read_text(options.text, "text", pipe=True)
+    private = [load_circuit(path) for path in options.private_of or ()]
+    loaded = asked.load()
+    others = _choose_others(asked, loaded, options.other or ())
     assert loaded.circuit is not None
     from kcircuits.analysis.knockout.plot import draw_knockout
     from kcircuits.analysis.knockout.reading import knockout
@@ -74,41 +64,43 @@ def command(
         loaded.task,
         loaded.circuit,
         others=others,
-        text=None if content is None else RunningText(content, text_tokens),
+        text=None if content is None else RunningText(content, options.text_tokens),
         private_of=private,
-        random_circuits=random_circuits,
-        seed=seed,
-        hit_k=hit_k,
-        memory=asked.memory,
+        random_circuits=options.random_circuits,
+        seed=options.seed,
+        hit_k=options.hit_k,
+        memory=asked.run.memory,
     )
-    recorded = asked.recorded(found, other=other or None, text=text, private_of=private_of or None)
-    asked.finish("knockout", recorded, folder, draw_knockout, _show)
+    recorded = asked.with_input(
+        found, loaded, other=options.other, text=options.text, private_of=options.private_of
+    )
+    asked.output.finish("knockout", recorded, loaded.folder, draw_knockout, _show)
 
 
-def _others(asked: Asked, loaded: Loaded, names: Sequence[str]) -> dict[str, tuple[Prompt, ...]]:
+def _choose_others(
+    asked: ReadingOptions, loaded: ReadingInput, names: Sequence[str]
+) -> dict[str, tuple[Prompt, ...]]:
     """Prompts by the names of their files; relations are limited as the circuit's own is."""
-    own = asked.source
+    from kcircuits.cli.setup import choose_prompts
+
+    own = asked.prompts
     found: dict[str, tuple[Prompt, ...]] = {}
     for name in names:
-        is_prompts = name.endswith((".jsonl", ".csv"))
-        source = Source(
-            prompts=name if is_prompts else None,
-            relation=None if is_prompts else name,
-            template=None,
-            limit=None if is_prompts else own.limit,
-            shuffle_seed=None if is_prompts else own.shuffle_seed,
-            top_k=None if is_prompts else own.top_k,
-            prompt=None,
-            answer=None,
-            corrupt=None,
-            wrong=None,
-            first_token=own.first_token,
-        )
+        if name.endswith((".jsonl", ".csv")):
+            choice = PromptChoice(prompts=name, first_token=own.first_token)
+        else:
+            choice = PromptChoice(
+                relation=name,
+                limit=own.limit,
+                shuffle_seed=own.shuffle_seed,
+                top_k=own.top_k,
+                first_token=own.first_token,
+            )
         short = Path(name).stem
         if short in found:
             raise KCircuitsError(f"two of --other are called {short!r}")
         corrupt = loaded.task.ablation == "corrupt"
-        chosen = choose(source, loaded.model, with_partners=corrupt, memory=asked.memory)
+        chosen = choose_prompts(loaded.model, choice, asked.run, with_partners=corrupt, verbose=False)
         found[short] = chosen.prompts
     return found
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kcircuits.circuit import Circuit
+from kcircuits.cli.options import Running, TaskChoice, TaskOverrides
+from kcircuits.cli.setup import read_reference
 from kcircuits.data.metrics import Metric
 from kcircuits.data.prompts import Prompt
 from kcircuits.errors import KCircuitsError
@@ -24,6 +26,7 @@ from kcircuits.model.loading import Model
 from kcircuits.task import Ablation, Task
 
 if TYPE_CHECKING:
+    from kcircuits.cli.evaluate import MeasuredFiles, Measures
     from kcircuits.scores import Scores
 
 
@@ -34,23 +37,27 @@ class Wanted:
     circuit: Circuit | None
     scores: Scores | None
     reference: Circuit | None
-    ablation: Ablation
-    metric: Metric
-    random_circuits: int
-    seed: int
-    hit_k: int
-    minimality: bool
-    absolute: bool
-    greedy: bool
+    subjects: MeasuredFiles
+    options: TaskChoice
+    measures: Measures
     memory: str | None
-    reference_prompts: tuple[Prompt, ...] = ()
 
-    def task(self, prompts: Sequence[Prompt]) -> Task:
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How the circuit was found; where it does not say, or there is none, the scores."""
+        found = [each.settings for each in (self.scores, self.circuit) if each is not None]
+        return {name: value for settings in found for name, value in settings.items()}
+
+    def task(self, model: Model, prompts: Sequence[Prompt]) -> Task:
         """What is asked of some prompts: what the circuit, or the scores, were found for."""
         found = self.circuit or self.scores
         assert found is not None
         return Task.as_found(
-            found, prompts, ablation=self.ablation, metric=self.metric, reference=self.reference_prompts
+            found,
+            prompts,
+            ablation=self.options.ablation,
+            metric=self.options.metric,
+            reference=read_reference(self.options.reference_prompts, model),
         )
 
     def check_model(self, identity: dict[str, Any]) -> None:
@@ -58,6 +65,23 @@ class Wanted:
         for each in (self.circuit, self.scores, self.reference):
             if each is not None:
                 each.check_model(identity)
+
+
+def read_wanted(subjects: MeasuredFiles, task: TaskOverrides, measures: Measures, run: Running) -> Wanted:
+    """Read all files; ablation and metric are as the circuit was found, unless others are given."""
+    if measures.minimality and subjects.circuit is None:
+        raise KCircuitsError("--minimality needs --circuit")
+    circuit = None if subjects.circuit is None else load_circuit(subjects.circuit)
+    scores = None if subjects.scores is None else load_scores(subjects.scores)
+    reference = None if subjects.reference is None else load_circuit(subjects.reference)
+    wanted = Wanted(circuit, scores, reference, subjects, TaskChoice(), measures, run.memory)
+    found = {"ablation": "zero", "metric": "nll"} | wanted.settings
+    options = TaskChoice(
+        ablation=task.ablation or found["ablation"],
+        metric=task.metric or found["metric"],
+        reference_prompts=task.reference_prompts,
+    )
+    return replace(wanted, options=options)
 
 
 @dataclass(frozen=True)
@@ -105,10 +129,10 @@ class Measured:
         return document
 
 
-def measure(wanted: Wanted, model: Model, prompts: Sequence[Prompt]) -> Measured:
+def measure(wanted: Wanted, model: Model, task: Task) -> Measured:
     """Do all that is wanted."""
-    task, memory = wanted.task(prompts), wanted.memory
-    seeds = range(wanted.seed, wanted.seed + wanted.random_circuits)
+    memory, measures, subjects = wanted.memory, wanted.measures, wanted.subjects
+    seeds = range(measures.seed, measures.seed + measures.random_circuits)
     circuit, scores = wanted.circuit, wanted.scores
     evaluation = worth = curve = by_chance = None
     if circuit is not None:
@@ -116,25 +140,26 @@ def measure(wanted: Wanted, model: Model, prompts: Sequence[Prompt]) -> Measured
             model,
             task,
             circuit,
-            random_circuits=wanted.random_circuits,
-            seed=wanted.seed,
-            hit_k=wanted.hit_k,
+            random_circuits=measures.random_circuits,
+            seed=measures.seed,
+            hit_k=measures.hit_k,
             memory=memory,
         )
-        if wanted.minimality:
-            worth = minimality(model, task, circuit, seed=wanted.seed, memory=memory)
+        if measures.minimality:
+            worth = minimality(model, task, circuit, seed=measures.seed, memory=memory)
     if scores is not None:
         ranked = Task.as_found(
-            scores, prompts, ablation=task.ablation, metric=task.metric, reference=task.reference
+            scores, task.prompts, ablation=task.ablation, metric=task.metric, reference=task.reference
         )
-        how: dict[str, Any] = {"memory": memory}
-        curve = size_curve(model, ranked, scores, absolute=wanted.absolute, greedy=wanted.greedy, **how)
-        by_chance = random_curve(model, ranked, scores, seeds=seeds, **how) if seeds else None
+        curve = size_curve(
+            model, ranked, scores, absolute=not subjects.signed, greedy=subjects.greedy, memory=memory
+        )
+        by_chance = random_curve(model, ranked, scores, seeds=seeds, memory=memory) if seeds else None
     return Measured(
         model=model.identity,
-        ablation=wanted.ablation,
-        metric=wanted.metric,
-        num_prompts=len(prompts),
+        ablation=task.ablation,
+        metric=task.metric,
+        num_prompts=len(task.prompts),
         evaluation=evaluation,
         minimality=worth,
         curve=curve,

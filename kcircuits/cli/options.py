@@ -1,135 +1,191 @@
-"""Options that several commands have, once; and how those about prompts become prompts.
+"""Groups of options that several commands have.
 
 Nothing here may import torch before a command runs: `--help` must be quick.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-import typer
-
-from kcircuits.data.halves import Half
 from kcircuits.data.metrics import Metric
-from kcircuits.runtime.memory import Senders
-from kcircuits.task import Ablation
+from kcircuits.model.dtypes import Dtype
+from kcircuits.runtime.option_fields import OptionError, Options, given_options, option
+from kcircuits.task import Ablation, TaskOptions
 
-Dtype = Literal["float32", "bfloat16", "float16", "q8", "q4", "stored"]
+Picture = Literal["svg", "png", "pdf"]
 
-MODEL = Annotated[
-    str,
-    typer.Option("--model", metavar="DIR|FILE.gguf|demo", help="Hugging Face folder, GGUF file, or `demo`."),
-]
-PROMPTS = Annotated[
-    str | None, typer.Option("--prompts", metavar="F.jsonl", help="Prompts: JSON lines, a JSON list, or CSV.")
-]
-RELATION = Annotated[
-    str | None,
-    typer.Option("--relation", metavar="F.json|NAME", help="Facts of a relation: a file, or a bundled name."),
-]
-TEMPLATE = Annotated[
-    int | None, typer.Option("--template", metavar="I", help="Which template of the relation. [default: 0]")
-]
-LIMIT = Annotated[
-    int | None, typer.Option("--limit", metavar="N", help="Use the relation's first N facts. [default: all]")
-]
-SHUFFLE_SEED = Annotated[
-    int | None, typer.Option("--shuffle-seed", metavar="S", help="Shuffle the relation's facts first.")
-]
-TOP_K = Annotated[
-    int | None,
-    typer.Option(
-        "--top-k",
-        metavar="K",
-        help="Use only facts that the model knows: the answer is among its K most probable tokens; "
-        "0 uses all. [default: 10]",
-    ),
-]
-PROMPT = Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="One prompt, as text.")]
-ANSWER = Annotated[str | None, typer.Option("--answer", metavar="TEXT", help="The answer to --prompt.")]
-CORRUPT = Annotated[
-    str | None, typer.Option("--corrupt", metavar="TEXT", help="The prompt that corrupts --prompt.")
-]
-WRONG = Annotated[str | None, typer.Option("--wrong", metavar="TEXT", help="The wrong answer to --prompt.")]
-SUBJECT = Annotated[
-    str | None, typer.Option("--subject", metavar="TEXT", help="The subject of --prompt, a part of it.")
-]
-FIRST_TOKEN = Annotated[
-    bool, typer.Option("--first-token", help="Take the first token of answers that have several.")
-]
-HALF = Annotated[
-    Half | None, typer.Option("--half", help="Use one half of the prompts, drawn at random. [default: all]")
-]
-SPLIT_SEED = Annotated[
-    int | None,
-    typer.Option(
-        "--split-seed",
-        min=0,
-        metavar="S",
-        help="Of the two halves. [default: 0; of a found circuit, its own]",
-    ),
-]
-ABLATION = Annotated[
-    Ablation | None,
-    typer.Option(
-        "--ablation",
-        help="Value that a removed edge carries. [default: corrupt if every prompt has a corrupt "
-        "one, else zero]",
-        show_default=False,
-    ),
-]
-METRIC = Annotated[Metric, typer.Option("--metric", help="Metric to preserve.")]
-REFERENCE_PROMPTS = Annotated[
-    str | None,
-    typer.Option(
-        "--reference-prompts",
-        metavar="F.jsonl",
-        help="Prompts that mean ablation averages over. [default: the prompts themselves]",
-    ),
-]
-DTYPE = Annotated[
-    Dtype,
-    typer.Option(
-        "--dtype",
-        help="In which the weights are kept; activations are float32. q8 and q4 round matrices to 8 and 4 "
-        "bits, stored keeps a GGUF file's own.",
-    ),
-]
-DEVICE_MAP = Annotated[
-    str | None,
-    typer.Option(
-        "--device-map",
+
+@dataclass(frozen=True)
+class ModelSource(Options):
+    """A model, with weights in float32 on the CPU."""
+
+    title: ClassVar[str] = "Model"
+
+    model: str = option(help="Hugging Face folder, GGUF file, or `demo`.", metavar="DIR|FILE.gguf|demo")
+
+    @property
+    def given_options(self) -> dict[str, Any]:
+        """The options that were given and change a result, as results record them under "input"."""
+        return {name: value for name, value in given_options(self).items() if name != "device_map"}
+
+
+@dataclass(frozen=True)
+class ModelOptions(ModelSource):
+    """A model, and how its weights are kept."""
+
+    dtype: Dtype = option(
+        "float32",
+        help="Data type of the weights; activations are float32. q8 and q4 round matrices to 8 and 4 bits, "
+        "stored keeps a GGUF file's own bits.",
+    )
+    device_map: str | None = option(
+        None,
+        help="Spread the layers over all GPUs, or as a file says; for the gradient methods and evaluation.",
         metavar="auto|F.json",
-        help="Spread the layers over all GPUs, or as a file says; for the gradient methods and evaluation. "
-        "[default: all on the CPU]",
-        show_default=False,
-    ),
-]
-MEMORY = Annotated[
-    str | None,
-    typer.Option(
-        "--memory",
+        default_text="all on the CPU",
+    )
+
+
+@dataclass(frozen=True)
+class TaskChoice(TaskOptions):
+    """A task but for its prompts, with the reference as a file."""
+
+    reference_prompts: str | None = option(
+        None,
+        help="File of prompts that mean ablation averages over.",
+        metavar="F.jsonl",
+        default_text="the prompts themselves",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_reference(self.reference_prompts, self.ablation)
+
+
+@dataclass(frozen=True)
+class CircuitChoice(Options):
+    """The circuit that is read."""
+
+    title: ClassVar[str] = "Circuit"
+
+    circuit: str | None = option(None, help="A circuit.json of the model.", metavar="FILE")
+
+
+@dataclass(frozen=True)
+class AblationOverride(Options):
+    """What may be other than when a circuit was found; None: as it was found."""
+
+    title: ClassVar[str] = "Task"
+
+    ablation: Ablation | None = option(
+        None, like=(TaskOptions, "ablation"), default_text="as the circuit was found"
+    )
+    reference_prompts: str | None = option(None, like=(TaskChoice, "reference_prompts"))
+
+
+@dataclass(frozen=True)
+class TaskOverrides(AblationOverride):
+    """`AblationOverride`, and the metric."""
+
+    metric: Metric | None = option(
+        None, like=(TaskOptions, "metric"), default_text="as the circuit was found"
+    )
+
+
+@dataclass(frozen=True)
+class Threads(Options):
+    """Threads alone."""
+
+    title: ClassVar[str] = "Run"
+
+    threads: int | None = option(
+        None, help="Number of CPU threads to use.", metavar="N", least=1, default_text="all cores"
+    )
+
+
+@dataclass(frozen=True)
+class Memory(Options):
+    """Memory alone."""
+
+    title: ClassVar[str] = "Run"
+
+    memory: str | None = option(
+        None,
+        help="Memory budget beside the weights, such as 8GiB; too little for one prompt is an error.",
         metavar="SIZE",
-        help="Memory that the command may take beside the weights, such as 8GiB; too little for one prompt "
-        "is refused. [default: a quarter of what is free, at most 4GiB, or what one prompt needs]",
-    ),
-]
-SENDERS = Annotated[
-    Senders | None,
-    typer.Option(
-        "--senders",
-        help="How the gradient methods keep all senders' outputs. bfloat16 changes scores a little; auto "
-        "takes the first of memory, host (on a GPU) and recomputed in which all prompts fit. [default: auto]",
-        show_default=False,
-    ),
-]
-THREADS = Annotated[
-    int | None, typer.Option("--threads", min=1, metavar="N", help="Threads to use. [default: all cores]")
-]
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and no progress.")]
-QUIET = Annotated[bool, typer.Option("--quiet", help="Print nothing but warnings and errors.")]
+        default_text="a quarter of the free memory, at most 4GiB, or what one prompt needs",
+    )
 
 
-def with_partners(ablation: Ablation | None, metric: Metric) -> bool:
-    """Whether facts of a relation need a corrupt partner: unless an ablation that has none is asked for."""
-    return ablation in (None, "corrupt") or metric == "logit-diff"
+@dataclass(frozen=True)
+class Running(Threads, Memory):
+    """What a command may use."""
+
+
+@dataclass(frozen=True)
+class JsonOutput(Options):
+    """What is printed by commands that print nothing else."""
+
+    title: ClassVar[str] = "Output"
+
+    as_json: bool = option(False, help="Print JSON to stdout, and no progress.", name="json")
+
+
+@dataclass(frozen=True)
+class Quiet(Options):
+    """Whether anything is printed by commands that print no JSON."""
+
+    title: ClassVar[str] = "Output"
+
+    quiet: bool = option(False, help="Print nothing but warnings and errors.")
+
+
+@dataclass(frozen=True)
+class Printing(Quiet, JsonOutput):
+    """What is printed."""
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether progress and the like are shown."""
+        return not (self.quiet or self.as_json)
+
+
+@dataclass(frozen=True)
+class _Folder(Options):
+    """A base by itself, so that the folder comes first."""
+
+    title: ClassVar[str] = "Output"
+
+    out: str = option(help="Folder for the results.", metavar="DIR")
+
+
+@dataclass(frozen=True)
+class FolderOutput(Printing, _Folder):
+    """Results in a folder, and what is printed."""
+
+
+@dataclass(frozen=True)
+class _MaybeFolder(Options):
+    title: ClassVar[str] = "Output"
+
+    out: str | None = option(None, like=(_Folder, "out"), default_text="results are only printed")
+
+
+@dataclass(frozen=True)
+class Output(Printing, _MaybeFolder):
+    """Results in a folder, if one is given, and what is printed."""
+
+
+@dataclass(frozen=True)
+class PictureOutput(Output):
+    """`Output`, with a picture in the folder."""
+
+    picture: Picture = option("svg", help="File format of the picture.")
+
+
+def check_reference(path: str | None, ablation: str | None) -> None:
+    """Raise OptionError where a reference is given for an ablation that has no means."""
+    if path is not None and not (ablation or "").startswith("mean"):
+        got = ablation or "none: give `ablation` mean"
+        raise OptionError(f"`reference_prompts` is for mean ablation alone, got {got}", "reference_prompts")

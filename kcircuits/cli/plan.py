@@ -4,84 +4,44 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import typer
-
-from kcircuits.cli import options
-from kcircuits.cli.discover import Method
-from kcircuits.cli.prompts import Source
+from kcircuits.cli.method_options import MethodOptions
+from kcircuits.cli.options import JsonOutput, ModelOptions, Running, TaskChoice
 from kcircuits.runtime.memory import SMALL, size_text
-from kcircuits.task import Task
+from kcircuits.runtime.option_fields import option
+from kcircuits.task import PromptChoice
 
 if TYPE_CHECKING:
     from kcircuits.planning import Plan
 
 
+@dataclass(frozen=True)
+class PlanRun(Running):
+    """How the plan is made."""
+
+    no_time: bool = option(False, help="Run nothing: estimate the memory and leave out the time.")
+
+
 def command(
-    model: options.MODEL,
-    prompts: options.PROMPTS = None,
-    relation: options.RELATION = None,
-    template: options.TEMPLATE = None,
-    limit: options.LIMIT = None,
-    shuffle_seed: options.SHUFFLE_SEED = None,
-    top_k: options.TOP_K = None,
-    prompt: options.PROMPT = None,
-    answer: options.ANSWER = None,
-    corrupt: options.CORRUPT = None,
-    wrong: options.WRONG = None,
-    first_token: options.FIRST_TOKEN = False,
-    method: Annotated[Method, typer.Option("--method", help="How to search.")] = "acdc",
-    ablation: options.ABLATION = None,
-    metric: options.METRIC = "nll",
-    ig_steps: Annotated[
-        int | None,
-        typer.Option("--ig-steps", metavar="N", help="Steps of integrated gradients. [default: 5]"),
-    ] = None,
-    qk_fix: Annotated[bool, typer.Option("--qk-fix", help="As for discover.")] = False,
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", metavar="N", help="Training steps of edge-pruning at most. [default: 300]"),
-    ] = None,
-    senders: options.SENDERS = None,
-    no_time: Annotated[
-        bool, typer.Option("--no-time", help="Run nothing: memory alone, and no estimate of the time.")
-    ] = False,
-    dtype: options.DTYPE = "float32",
-    device_map: options.DEVICE_MAP = None,
-    memory: options.MEMORY = None,
-    threads: options.THREADS = None,
-    as_json: options.JSON = False,
+    model: ModelOptions,
+    prompts: PromptChoice,
+    task: TaskChoice,
+    method: MethodOptions,
+    run: PlanRun,
+    output: JsonOutput,
 ) -> None:
-    """Say what a search will take: the graph's size, tests, memory, and time after a short measurement."""
-    source = Source(
-        prompts, relation, template, limit, shuffle_seed, top_k, prompt, answer, corrupt, wrong, first_token
-    )
+    """Estimate what a search takes: the graph's size, tests, memory, and time after a short measurement.
+
+    Takes the options of `kcircuits discover`; those that do not change the costs are checked and ignored.
+    """
     from kcircuits.cli.setup import prepare
-    from kcircuits.discovery import method_of
     from kcircuits.planning import plan
 
-    given: dict[str, Any] = {
-        "ig_steps": ig_steps, "qk_fix": qk_fix or None, "steps": steps, "senders": senders
-    }  # fmt: skip
-    loaded, chosen = prepare(
-        model,
-        source,
-        with_partners=options.with_partners(ablation, metric),
-        memory=memory,
-        threads=threads,
-        dtype=dtype,
-        device_map=device_map,
-        say=not as_json,
-    )
-    made = plan(
-        loaded,
-        Task(chosen.prompts, ablation, metric),  # type: ignore[arg-type]  # None is resolved by the task
-        method_of(method, {name: value for name, value in given.items() if value is not None}),
-        memory=memory,
-        calibrate=not no_time,
-    )
-    if as_json:
+    asked = prepare(model, prompts, task, run, verbose=not output.as_json)
+    made = plan(asked.model, asked.task, method.method, memory=run.memory, calibrate=not run.no_time)
+    if output.as_json:
         json.dump(made.to_json(), sys.stdout, indent=2)
         print()
     else:

@@ -1,99 +1,49 @@
-"""The options that all commands have which read a model's runs, and how these become a model and prompts."""
+"""The groups of options of all commands that read a model's runs, and how these become a model and a task."""
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import typer
-
-from kcircuits.cli import options
-from kcircuits.cli.prompts import Source
+from kcircuits.cli.options import (
+    AblationOverride,
+    CircuitChoice,
+    ModelSource,
+    PictureOutput,
+    Running,
+    TaskChoice,
+)
 from kcircuits.errors import KCircuitsError
 from kcircuits.runtime.optional import need
-from kcircuits.task import Ablation, Task
+from kcircuits.task import PromptChoice, Task
 
 if TYPE_CHECKING:
     from kcircuits.circuit import Circuit
     from kcircuits.model.loading import Model
 
-Picture = Literal["svg", "png", "pdf"]
-
-
 R = TypeVar("R", bound=Any)
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """The model, the task and the circuit that were asked for."""
+class ReadingInput:
+    """The model, the task and the circuit that were asked for, and the folder for the results.
+
+    `prompts` say how they were chosen, with the halves of the circuit.
+    """
 
     model: Model
     task: Task
     circuit: Circuit | None
     folder: Path | None
+    prompts: PromptChoice
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the shared options say."""
-
-    model: str
-    circuit: str | None
-    source: Source
-    ablation: Ablation | None
-    reference_prompts: str | None
-    memory: str | None
-    threads: int | None
-    out: str | None
-    picture: Picture
-    as_json: bool
-    quiet: bool
-
-    def load(self, *, ablates: bool = False) -> Loaded:
-        """Load and check all of it; the folder for the results is there afterwards.
-
-        `ablates`: the command has something to ablate without a circuit.
-        """
-        from kcircuits.cli.measured import load_circuit
-        from kcircuits.cli.setup import prepare, read_reference
-
-        self._check_pictures()
-        if self.circuit is None and self.ablation is not None and not ablates:
-            raise KCircuitsError("--ablation is of a circuit's absent edges: give --circuit, too")
-        circuit = None if self.circuit is None else load_circuit(self.circuit)
-        settings = {} if circuit is None else circuit.settings
-        ablation = self.ablation or settings.get("ablation", "zero")
-        model, chosen = prepare(
-            self.model,
-            self.source.split_as(settings),
-            with_partners=ablation == "corrupt",
-            memory=self.memory,
-            threads=self.threads,
-            say=not (self.quiet or self.as_json),
-        )
-        if circuit is not None:
-            circuit.check_model(model.identity)
-        reference = read_reference(self.reference_prompts, ablation, model)
-        if circuit is None:
-            task = Task(chosen.prompts, ablation, "nll", reference)
-        else:
-            task = Task.as_found(
-                circuit, chosen.prompts, ablation=ablation, metric="nll", reference=reference
-            )
-        return Loaded(model, task, circuit, self.make_folder())
-
-    def load_model(self) -> Model:
-        """The model alone, for commands that make their own prompts."""
-        from kcircuits.cli.setup import load
-
-        self._check_pictures()
-        return load(self.model, memory=self.memory, threads=self.threads)
+class ReadingOutput(PictureOutput):
+    """Where a reading is written and printed."""
 
     def make_folder(self) -> Path | None:
         """The folder for the results, made where it is missing; None where none is wanted."""
@@ -101,18 +51,10 @@ class Asked:
 
         return None if self.out is None else check_output_folder(self.out)
 
-    def _check_pictures(self) -> None:
-        """Before the work, not after it."""
+    def check_pictures(self) -> None:
+        """Raise KCircuitsError if pictures are wanted and cannot be drawn: before the work, not after it."""
         if self.out is not None:
             need("matplotlib", "pictures")
-
-    def recorded(self, reading: R, **more: Any) -> R:
-        """A reading whose settings say which options it was made with."""
-        given = self.source.given(
-            self.model, circuit=self.circuit, reference_prompts=self.reference_prompts, **more
-        )
-        settings = reading.settings | self.source.half_settings | {"input": given}
-        return replace(reading, settings=settings)
 
     def finish(
         self,
@@ -139,106 +81,78 @@ class Asked:
                 print(f"written: {', '.join(map(str, written))}")
 
 
-_ABOUT_RUNNING = 6  # the last of the shared options
+@dataclass(frozen=True)
+class ReadingOptions:
+    """What all readings of prompts are asked for."""
+
+    model: ModelSource
+    prompts: PromptChoice
+    run: Running
+    output: ReadingOutput
+
+    def load(self) -> ReadingInput:
+        """Load and check all of it; the folder for the results is there afterwards."""
+        return self._load(TaskChoice(ablation="zero"))
+
+    def with_input(self, reading: R, loaded: ReadingInput, **more: Any) -> R:
+        """A reading whose settings say which options it was made with."""
+        from kcircuits.cli.setup import input_settings
+
+        settings = input_settings(self.model, loaded.prompts, **more)
+        return replace(reading, settings=reading.settings | settings)
+
+    def _load(self, options: TaskChoice, circuit: Circuit | None = None) -> ReadingInput:
+        from kcircuits.cli.setup import choose_prompts, load, read_reference
+
+        self.output.check_pictures()
+        model = load(self.model, self.run)
+        if circuit is not None:
+            circuit.check_model(model.identity)
+        prompts = self.prompts.split_as({} if circuit is None else circuit.settings)
+        chosen = choose_prompts(
+            model,
+            prompts,
+            self.run,
+            with_partners=options.needs_partners,
+            verbose=self.output.shows_progress,
+        )
+        reference = read_reference(options.reference_prompts, model)
+        if circuit is None:
+            task = Task.of(options, chosen.prompts, reference)
+        else:
+            task = Task.as_found(
+                circuit,
+                chosen.prompts,
+                ablation=options.ablation,
+                metric=options.metric,
+                reference=reference,
+            )
+        return ReadingInput(model, task, circuit, self.output.make_folder(), prompts)
 
 
-def _shared(
-    *,
-    model: options.MODEL,
-    circuit: Annotated[
-        str | None, typer.Option("--circuit", metavar="FILE", help="A circuit.json of the model.")
-    ] = None,
-    prompts: options.PROMPTS = None,
-    relation: options.RELATION = None,
-    template: options.TEMPLATE = None,
-    limit: options.LIMIT = None,
-    shuffle_seed: options.SHUFFLE_SEED = None,
-    top_k: options.TOP_K = None,
-    prompt: options.PROMPT = None,
-    answer: options.ANSWER = None,
-    corrupt: options.CORRUPT = None,
-    wrong: options.WRONG = None,
-    subject: options.SUBJECT = None,
-    first_token: options.FIRST_TOKEN = False,
-    half: options.HALF = None,
-    split_seed: options.SPLIT_SEED = None,
-    ablation: Annotated[
-        Ablation | None,
-        typer.Option("--ablation", help="What absent edges carry. [default: as the circuit was found]"),
-    ] = None,
-    reference_prompts: options.REFERENCE_PROMPTS = None,
-    memory: options.MEMORY = None,
-    threads: options.THREADS = None,
-    out: Annotated[
-        str | None, typer.Option("--out", metavar="DIR", help="Write the results and a picture there.")
-    ] = None,
-    picture: Annotated[Picture, typer.Option("--picture", help="The picture's format.")] = "svg",
-    as_json: options.JSON = False,
-    quiet: options.QUIET = False,
-) -> Asked:
-    source = Source(
-        prompts, relation, template, limit, shuffle_seed, top_k, prompt, answer, corrupt, wrong, first_token,
-        half=half, split_seed=split_seed, subject=subject,
-    )  # fmt: skip
-    return Asked(
-        model, circuit, source, ablation, reference_prompts, memory, threads, out, picture, as_json, quiet
-    )
+@dataclass(frozen=True)
+class CircuitReadingOptions(ReadingOptions):
+    """What readings are asked for that take a circuit, too."""
 
+    circuit: CircuitChoice
+    override: AblationOverride
 
-def reads(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the shared options to a command, whose first argument they become, as one `Asked`.
+    def load(self, *, ablates: bool = False) -> ReadingInput:
+        """As `ReadingOptions.load`; `ablates`: the command has something to ablate without a circuit."""
+        from kcircuits.cli.measured import load_circuit
 
-    The command's own options are its further arguments, by keyword alone.
-    """
-    return reads_without()(command)
+        path, ablation = self.circuit.circuit, self.override.ablation
+        if path is None and ablation is not None and not ablates:
+            raise KCircuitsError("--ablation is of a circuit's absent edges: give --circuit, too")
+        circuit = None if path is None else load_circuit(path)
+        found = {} if circuit is None else circuit.settings
+        options = TaskChoice(
+            ablation=ablation or found.get("ablation", "zero"),
+            reference_prompts=self.override.reference_prompts,
+        )
+        return self._load(options, circuit)
 
-
-def reads_without(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """`reads` without some of the shared options."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        shared = [_required(each, left_out) for each in _parameters(_shared) if each.name not in left_out]
-        own = _parameters(command)[1:]
-        names = {parameter.name for parameter in shared}
-
-        @wraps(command)
-        def run(**given: Any) -> None:
-            asked = _shared(**{name: value for name, value in given.items() if name in names})
-            with no_empty_folder(asked.out):
-                command(asked, **{name: value for name, value in given.items() if name not in names})
-
-        # What typer makes its options from: the command's own before those about running and writing.
-        both = [*shared[:-_ABOUT_RUNNING], *own, *shared[-_ABOUT_RUNNING:]]
-        vars(run).pop("__wrapped__")
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in both}
-        vars(run)["__signature__"] = inspect.Signature(both)
-        return run
-
-    return decorate
-
-
-@contextmanager
-def no_empty_folder(out: str | None) -> Iterator[None]:
-    """A folder that was made for results goes again where bad input, found later, leaves it empty."""
-    is_new = out is not None and not Path(out).exists()
-    try:
-        yield
-    except KCircuitsError:
-        if out is not None and is_new:
-            with suppress(OSError):  # never made, or not empty
-                Path(out).rmdir()
-        raise
-
-
-def _required(parameter: inspect.Parameter, left_out: tuple[str, ...]) -> inspect.Parameter:
-    """Without --prompts and --prompt, --relation is the only source of prompts."""
-    alone = parameter.name == "relation" and {"prompts", "prompt"} <= set(left_out)
-    return parameter.replace(default=inspect.Parameter.empty) if alone else parameter
-
-
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    hints = get_type_hints(function, include_extras=True)
-    return [
-        parameter.replace(annotation=hints[parameter.name])
-        for parameter in inspect.signature(function).parameters.values()
-    ]
+    def with_input(self, reading: R, loaded: ReadingInput, **more: Any) -> R:
+        """A reading whose settings say which options it was made with."""
+        own = {"circuit": self.circuit.circuit, "reference_prompts": self.override.reference_prompts}
+        return super().with_input(reading, loaded, **own, **more)

@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import ClassVar
 
-import typer
+from kcircuits.cli.options import Quiet
+from kcircuits.runtime.option_fields import Options, option
 
-from kcircuits.cli import options
+
+@dataclass(frozen=True)
+class Page(Options):
+    """What is on the page."""
+
+    title: ClassVar[str] = "Report"
+
+    folder: str = option(
+        help="Folder with results of other commands: circuit.json, evaluation.json, sizes.json, curves.json, "
+        "heads.json, roles.json, comparison.json, hallucination.json, icl.json, knockout.json, "
+        "explain.json, edits.json; each brings its section.",
+        metavar="DIR",
+        positional=True,
+    )
+    heading: str | None = option(
+        None,
+        help="Title of the page.",
+        metavar="TEXT",
+        flag="--title",
+        default_text="model and method",
+    )
+    compare: str | None = option(
+        None,
+        help="Another circuit.json: show which edges were added, lost and kept since.",
+        metavar="OTHER/circuit.json",
+    )
 
 
-def command(
-    folder: Annotated[
-        str,
-        typer.Argument(
-            metavar="DIR",
-            help="Has what other commands have written there: circuit.json, evaluation.json, sizes.json, "
-            "curves.json, heads.json, roles.json, comparison.json, hallucination.json, icl.json, "
-            "knockout.json, explain.json, edits.json. Each brings its section.",
-        ),
-    ],
-    title: Annotated[
-        str | None, typer.Option("--title", metavar="TEXT", help="Of the page. [default: model and method]")
-    ] = None,
-    compare: Annotated[
-        str | None,
-        typer.Option(
-            "--compare",
-            metavar="OTHER/circuit.json",
-            help="Another circuit: show which edges were added since, lost and kept.",
-        ),
-    ] = None,
-    quiet: options.QUIET = False,
-) -> None:
+def command(page: Page, output: Quiet) -> None:
     """Write DIR/report.html, an interactive page in one file that needs no network."""
     from kcircuits.cli.results import drawable
     from kcircuits.report.page import write_report
 
-    if (Path(folder) / "circuit.json").exists():
+    if (Path(page.folder) / "circuit.json").exists():
         drawable()
-    written = write_report(folder, title, compare)
-    if not quiet:
+    written = write_report(page.folder, page.heading, page.compare)
+    if not output.quiet:
         print(f"written: {written}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import typer
-
-from kcircuits.cli.readings import Asked, reads
+from kcircuits.cli.readings import CircuitReadingOptions
+from kcircuits.discovery.edge_pruning import EdgePruning
+from kcircuits.runtime.option_fields import Options, option
 
 if TYPE_CHECKING:
     from kcircuits.analysis.roles.results import Roles
@@ -14,27 +15,31 @@ if TYPE_CHECKING:
 _MOST_ROWS = 20
 
 
-@reads
-def command(
-    asked: Asked,
-    *,
-    strongest: Annotated[
-        int | None,
-        typer.Option(
-            "--strongest",
-            min=1,
-            metavar="N",
-            help="Only the N heads that write most to the answer. [default: the circuit's, or 20]",
-        ),
-    ] = None,
-    draws: Annotated[
-        int, typer.Option("--random", min=1, metavar="N", help="Random sets of heads to compare with.")
-    ] = 10,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, metavar="S", help="Of random heads and resampling.")
-    ] = 0,
-) -> None:
-    """Tell heads that carry the subject's attribute from those that carry the relation's."""
+@dataclass(frozen=True)
+class RoleOptions(Options):
+    """What is read and compared."""
+
+    title: ClassVar[str] = "Roles"
+
+    strongest: int | None = option(
+        None,
+        help="Read only the N heads that write most to the answer.",
+        metavar="N",
+        least=1,
+        default_text="those of the circuit, or 20",
+    )
+    draws: int = option(
+        10,
+        help="Number of random sets of heads to compare with.",
+        metavar="N",
+        flag="--random",
+        least=1,
+    )
+    seed: int = option(0, like=(EdgePruning, "seed"), least=0)
+
+
+def command(asked: CircuitReadingOptions, options: RoleOptions) -> None:
+    """Distinguish heads that carry the subject's attribute from heads that carry the relation's."""
     loaded = asked.load(ablates=True)
     from kcircuits.analysis.roles.plot import draw_roles
     from kcircuits.analysis.roles.reading import head_roles
@@ -43,12 +48,13 @@ def command(
         loaded.model,
         loaded.task,
         loaded.circuit,
-        strongest=strongest,
-        draws=draws,
-        seed=seed,
-        memory=asked.memory,
+        strongest=options.strongest,
+        draws=options.draws,
+        seed=options.seed,
+        memory=asked.run.memory,
     )
-    asked.finish("roles", asked.recorded(found, strongest=strongest), loaded.folder, draw_roles, _show)
+    recorded = asked.with_input(found, loaded, strongest=options.strongest)
+    asked.output.finish("roles", recorded, loaded.folder, draw_roles, _show)
 
 
 def _show(roles: Roles) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import typer
 
-from kcircuits.cli import options
+from kcircuits.cli.options import FolderOutput
+from kcircuits.runtime.option_fields import Options, option
 
 if TYPE_CHECKING:
     from kcircuits.sweeps import SweepResult
@@ -18,37 +20,45 @@ if TYPE_CHECKING:
 _MOST_ROWS = 40
 
 
-def command(
-    sweep: Annotated[str, typer.Argument(metavar="SWEEP.yaml", help="What to do (docs/sweeps.md).")],
-    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Where results go, and are found again.")],
-    workers: Annotated[
-        int,
-        typer.Option("--workers", min=0, metavar="N", help="Processes side by side; 0: in this one."),
-    ] = 1,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            "--threads", min=1, metavar="N", help="Threads of each process. [default: cores / workers]"
-        ),
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            "--ray",
-            metavar="ADDRESS",
-            help="Workers are actors of a Ray cluster: HOST:PORT of its head, auto, or local to start one.",
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="List the jobs, their memory and an estimate of the time; write nothing."
-        ),
-    ] = False,
-    as_json: options.JSON = False,
-    quiet: options.QUIET = False,
-) -> None:
-    """Do a grid of models, prompts, methods and thresholds; goes on where it was, whatever ended it.
+@dataclass(frozen=True)
+class SweepFile(Options):
+    """The sweep's file."""
+
+    title: ClassVar[str] = "Sweep"
+
+    sweep: str = option(
+        help="File with the grid of jobs (docs/sweeps.md).", metavar="SWEEP.yaml", positional=True
+    )
+
+
+@dataclass(frozen=True)
+class Workers(Options):
+    """Where the jobs run."""
+
+    title: ClassVar[str] = "Run"
+
+    workers: int = option(
+        1, help="Number of parallel processes; 0 runs the jobs in this process.", metavar="N", least=0
+    )
+    threads: int | None = option(
+        None,
+        help="Number of CPU threads of each process.",
+        metavar="N",
+        least=1,
+        default_text="cores / workers",
+    )
+    ray: str | None = option(
+        None,
+        help="Run on a Ray cluster: HOST:PORT of its head, auto, or local to start one.",
+        metavar="ADDRESS",
+    )
+    dry_run: bool = option(
+        False, help="List the jobs with estimates of memory and run time, and write nothing."
+    )
+
+
+def command(file: SweepFile, run: Workers, output: FolderOutput) -> None:
+    """Run a grid of models, prompts, methods and thresholds; an interrupted sweep continues where it was.
 
     Writes DIR/jobs/KEY/ for every job, summary.parquet and timings.parquet. Exit status 1: some jobs failed,
     or the disk is full.
@@ -61,19 +71,26 @@ def command(
     # What was imported by now stays to the end; the collector, off until here, is needed by a sweep of days.
     gc.freeze()
     gc.enable()
-    if dry_run:
-        _show_outlook(outlook(sweep, out), max(1, workers), as_json=as_json)
+    if run.dry_run:
+        _show_outlook(outlook(file.sweep, output.out), max(1, run.workers), as_json=output.as_json)
         return
     try:
-        with shown_sweep(not (quiet or as_json)) as progress:
-            result = run_sweep(sweep, out, workers=workers, threads=threads, ray=ray, progress=progress)
+        with shown_sweep(output.shows_progress) as progress:
+            result = run_sweep(
+                file.sweep,
+                output.out,
+                workers=run.workers,
+                threads=run.threads,
+                ray=run.ray,
+                progress=progress,
+            )
     except DiskFullError as error:
         _say(f"{error}: what is finished is kept; make space, and start the sweep again")
         raise typer.Exit(1) from error
-    if as_json:
+    if output.as_json:
         json.dump(result.to_json(), sys.stdout, indent=1)
         print()
-    elif not quiet:
+    elif not output.quiet:
         _show(result)
     if result.failed:
         _say(_failures(result))

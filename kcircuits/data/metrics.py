@@ -15,6 +15,12 @@ from typing import Literal
 
 Metric = Literal["nll", "kl", "logit-diff"]
 
+MIB_FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""The sizes of MIB's circuit localisation track, as shares of the graph's edges."""
+
+RANDOM_CIRCUITS = 19
+"""Random circuits that a circuit is compared with: so many can show p = 0.05, but nothing smaller."""
+
 # Below this the full model and the empty circuit are the same, as far as float32 can tell.
 _SMALLEST_RANGE = 1e-6
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kcircuits.discovery.method import Found, Search, Work
 from kcircuits.errors import KCircuitsError
 from kcircuits.runtime.option_fields import option
+from kcircuits.scores.selection_options import Selection
 
 if TYPE_CHECKING:
     from kcircuits.discovery.checkpoint import Checkpoint
@@ -52,12 +53,8 @@ class Acdc(Search):
     takes_all_prompts: ClassVar[bool] = True
     tests_fewer: ClassVar[bool] = True
 
-    threshold: float = option(
-        0.01, help="Keep an edge whose removal raises the metric by at least this.", metavar="T"
-    )
-    absolute: bool = option(
-        False, help="Keep edges that change the metric in either direction.", flag="--absolute/--signed"
-    )
+    threshold: float = option(0.01, like=(Selection, "threshold"))
+    absolute: bool = option(False, like=(Selection, "absolute"))
 
     def __post_init__(self) -> None:
         if isinstance(self.threshold, bool) or not isinstance(self.threshold, float | int):

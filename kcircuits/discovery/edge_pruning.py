@@ -9,6 +9,7 @@ from kcircuits.discovery.method import Found, Search, Work
 from kcircuits.errors import KCircuitsError
 from kcircuits.files.documents import shown
 from kcircuits.runtime.option_fields import option
+from kcircuits.scores.selection_options import Selection
 
 if TYPE_CHECKING:
     from kcircuits.discovery.checkpoint import Checkpoint
@@ -45,10 +46,10 @@ class EdgePruning(Search):
     summary: ClassVar[str] = "Trains a gate on every edge to a circuit of a given size."
     takes_all_prompts: ClassVar[bool] = True
 
-    top_n: int = option(200, help="Number of edges to keep; dead ends are then pruned.", metavar="N")
+    top_n: int = option(200, like=(Selection, "top_n"))
     steps: int = option(300, help="Maximum number of training steps.", metavar="N")
-    learning_rate: float = option(0.3, help="Learning rate of the gates.", metavar="X")
-    seed: int = option(0, help="Random seed of the gates' noise.", metavar="S")
+    learning_rate: float = option(0.3, help="Learning rate of the training.", metavar="R")
+    seed: int = option(0, help="Seed of all random draws.", metavar="S")
 
     def __post_init__(self) -> None:
         if type(self.top_n) is not int or self.top_n < 1:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kcircuits.discovery.acdc import Acdc
 from kcircuits.discovery.eap import CleanCorrupted, Eap, EapIg, EapIgActivations, Relp
@@ -14,9 +13,7 @@ from kcircuits.discovery.ifr import Ifr
 from kcircuits.discovery.method import Method
 from kcircuits.errors import KCircuitsError
 from kcircuits.runtime.option_fields import made_from, options_of
-
-if TYPE_CHECKING:
-    from kcircuits.scores.selection import Selection
+from kcircuits.scores.selection_options import Selection
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
@@ -57,10 +54,13 @@ def method_of(name: str, options: Mapping[str, Any]) -> Method:
     return made
 
 
-def method_and_selection(name: str, options: Mapping[str, Any]) -> tuple[Method, Selection | None]:
+def method_and_selection(
+    name: str, options: Mapping[str, Any], *, must_select: bool = True
+) -> tuple[Method, Selection | None]:
     """A method and, for one that scores all edges, the selection that its options hold as well.
 
-    Raises as `method_of` and `Selection` do.
+    Without `must_select` there is no selection where no option of one is given. Raises as `method_of` and
+    `Selection` do.
 
     Examples
     --------
@@ -71,18 +71,19 @@ def method_and_selection(name: str, options: Mapping[str, Any]) -> tuple[Method,
     kind = class_of(name)
     if not kind.scores_all_edges:
         return method_of(name, options), None
-    from kcircuits.scores.selection import Selection
-
-    own, known = options_of(kind), [field.name for field in fields(Selection)]
+    own, known = options_of(kind), options_of(Selection)
     for option in options:
         if option not in own and option not in known:
             raise KCircuitsError(
                 f"{name} has no option {option!r}; its options are {', '.join([*own, *known])}"
             )
     chosen = {option: value for option, value in options.items() if option not in own}
+    method = method_of(name, {key: options[key] for key in options if key in own})
+    if not chosen and not must_select:
+        return method, None
     if chosen.get("top_n") is None and chosen.get("threshold") is None:
         raise KCircuitsError(f"{name} needs a top_n or a threshold")
-    return method_of(name, {key: options[key] for key in options if key in own}), Selection(**chosen)
+    return method, Selection(**chosen)
 
 
 def class_of(name: str) -> type[Method]:

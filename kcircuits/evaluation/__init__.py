@@ -3,6 +3,7 @@
 docs/evaluation.md defines every measure.
 """
 
+from kcircuits.data.metrics import MIB_FRACTIONS
 from kcircuits.evaluation.evaluation import Evaluation
 from kcircuits.evaluation.intervals import Interval
 from kcircuits.evaluation.known import answer_ranks
@@ -11,7 +12,7 @@ from kcircuits.evaluation.minimality import Minimality, minimality
 from kcircuits.evaluation.readout import read_answers
 from kcircuits.evaluation.roc import Roc, roc
 from kcircuits.evaluation.run import evaluate
-from kcircuits.evaluation.sizes import MIB_FRACTIONS, SizeCurve, random_curve, size_curve
+from kcircuits.evaluation.sizes import SizeCurve, random_curve, size_curve
 
 __all__ = [
     "MIB_FRACTIONS",

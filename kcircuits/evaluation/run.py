@@ -6,6 +6,7 @@ import numpy as np
 
 from kcircuits.circuit import Circuit
 from kcircuits.circuit.random_circuits import random_connected_mask
+from kcircuits.data.metrics import RANDOM_CIRCUITS
 from kcircuits.engine.needs import for_circuits
 from kcircuits.evaluation.evaluation import Evaluation
 from kcircuits.evaluation.measure import measure_runs
@@ -14,9 +15,6 @@ from kcircuits.evaluation.prepare import check_whole, prepared
 from kcircuits.model.loading import Model
 from kcircuits.runtime.memory import budget_for
 from kcircuits.task import Task
-
-RANDOM_CIRCUITS = 19
-"""Enough for p = 0.05, the smallest value that so many can show."""
 
 
 def evaluate(

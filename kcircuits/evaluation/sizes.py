@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kcircuits.circuit.random_circuits import random_connected_mask
-from kcircuits.data.metrics import faithfulness
+from kcircuits.data.metrics import MIB_FRACTIONS, faithfulness
 from kcircuits.engine.needs import for_circuits
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.measure import measure_metric
@@ -24,9 +24,6 @@ from kcircuits.task import Task
 
 if TYPE_CHECKING:
     from kcircuits.scores import Scores
-
-MIB_FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""The sizes of MIB's circuit localisation track, as shares of the graph's edges."""
 
 
 @dataclass(frozen=True)

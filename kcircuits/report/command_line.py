@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_INPUT = (
-    *("model", "prompts", "relation", "template", "limit", "shuffle_seed", "top_k", "prompt", "answer"),
-    *("corrupt", "wrong", "first_token", "reference_prompts", "dtype"),
-)
+from kcircuits.discovery import METHODS
+from kcircuits.runtime.option_fields import Words, options_of
+from kcircuits.scores.selection_options import Selection
+from kcircuits.sizes.options import SizeOptions
+from kcircuits.sizes.random_circuits import RandomCircuits
+from kcircuits.task import PromptChoice, TaskOptions
+from kcircuits.task.prompt_choice import OF_HALVES
+
 _INPUT_OF_EVALUATE = ("scores", "reference", "signed", "greedy")
-_HALF = ("half", "split_seed")
-_MODEL = ("fold_value_biases", "keep_positions")
-_DISCOVER = (
-    *("ablation", "metric", "threshold", "top_n", "greedy", "level", "ig_steps", "qk_fix", "steps", "seed"),
-    *_MODEL,
-)
 _EVALUATE = ("ablation", "metric", "hit_k", "seed")
-_SIZES = (
-    *("ablation", "metric", "fractions", "thresholds", "pruning_fractions", "steps", "ig_steps"),
-    *("random_circuits", "seed"),
-    *_MODEL,
-)
 
 
 def discover_command(method: str, settings: Mapping[str, Any], folder: str) -> str | None:
@@ -33,10 +26,8 @@ def discover_command(method: str, settings: Mapping[str, Any], folder: str) -> s
     given = _input_options(settings)
     if given is None:
         return None
-    words = ["discover", *given, "--method", method, *_options(settings, _DISCOVER)]
-    if type(settings.get("absolute")) is bool:
-        words.append("--absolute" if settings["absolute"] else "--signed")
-    return _line(words, folder)
+    options = _of(TaskOptions, *METHODS.values(), Selection)
+    return _line(["discover", *given, "--method", method, *_options(settings, options)], folder)
 
 
 def evaluate_command(evaluation: Mapping[str, Any], num_random: int, circuit: str, folder: str) -> str | None:
@@ -55,7 +46,8 @@ def sizes_command(methods: Sequence[str], settings: Mapping[str, Any], folder: s
     given = _input_options(settings)
     if given is None:
         return None
-    return _line(["sizes", *given, "--methods", ",".join(methods), *_options(settings, _SIZES)], folder)
+    options = _of(TaskOptions, SizeOptions, *METHODS.values(), RandomCircuits)
+    return _line(["sizes", *given, "--methods", ",".join(methods), *_options(settings, options)], folder)
 
 
 def _input_options(settings: Mapping[str, Any]) -> list[str] | None:
@@ -63,21 +55,36 @@ def _input_options(settings: Mapping[str, Any]) -> list[str] | None:
     given = settings.get("input")
     if not isinstance(given, dict) or not isinstance(given.get("model"), str):
         return None
-    return _options(given, _INPUT) + _options(settings, _HALF)
+    of_prompts = _of(PromptChoice)
+    halves = {name: of_prompts.pop(name) for name in OF_HALVES}
+    return [
+        *_options(given, ("model",)),
+        *_options(given, of_prompts),
+        *_options(given, ("reference_prompts", "dtype")),
+        *_options(settings, halves),
+    ]
 
 
-def _options(settings: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
-    """Options as words; one that is None or False was not given."""
+def _of(*kinds: type) -> dict[str, Words]:
+    """What is said of the options of some classes, by their names."""
+    return {name: each.words for kind in kinds for name, each in options_of(kind).items()}
+
+
+def _options(settings: Mapping[str, Any], names: Iterable[str] | Mapping[str, Words]) -> list[str]:
+    """Options as words; one that is None or False was not given, unless False has a flag of its own."""
     words: list[str] = []
-    for key in keys:
-        value = settings.get(key)
-        flag = "--" + key.replace("_", "-")
+    for name in names:
+        value = settings.get(name)
+        said = names[name].flag if isinstance(names, Mapping) else None
+        flags = (said or "--" + name.replace("_", "-")).split("/")
         if value is True:
-            words.append(flag)
-        elif isinstance(value, str | int | float) and value is not False:
-            words += [flag, str(value)]
+            words.append(flags[0])
+        elif value is False:
+            words += flags[1:]
+        elif isinstance(value, str | int | float):
+            words += [flags[0], str(value)]
         elif isinstance(value, list):
-            words += [flag, ",".join(map(str, value))]
+            words += [flags[0], ",".join(map(str, value))]
     return words
 
 

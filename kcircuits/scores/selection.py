@@ -4,72 +4,20 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import is_number, shown
+from kcircuits.files.documents import shown
 from kcircuits.graph import Graph
 from kcircuits.graph.paths import on_paths, shaping
+from kcircuits.scores.selection_options import Level, Selection, is_integer
 
-Level = Literal["edge", "node"]
+__all__ = ["EmptySelectionError", "Level", "Selection", "select", "select_sizes"]
 
 
 class EmptySelectionError(KCircuitsError):
     """Of what was chosen, nothing lies on a path from `input` to `logits`."""
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which edges or nodes to take; exactly one of `top_n` and `threshold` is given.
-
-    Parameters
-    ----------
-    top_n
-        Take the n best. Equal scores are taken in the order of edges: by sender, then by receiver.
-    threshold
-        Take all of at least this score.
-    absolute
-        Judge by |score|. If False, by the score itself: then top-n never takes what is not positive, as
-        ablating it does not hurt.
-    greedy
-        Grow the circuit from `logits` back: only edges into nodes that are already in are candidates, and
-        the best of them comes next. With `top_n` and edges only.
-    level
-        Choose edges, or nodes: their scores are the sums over receivers, `input` and `logits` are always in
-        and not counted, and the circuit is every edge between the nodes that are in.
-
-    Raises
-    ------
-    KCircuitsError
-        If the values are out of range or do not go together.
-
-    Examples
-    --------
-    >>> Selection(top_n=100).absolute
-    True
-    """
-
-    top_n: int | None = None
-    threshold: float | None = None
-    absolute: bool = True
-    greedy: bool = False
-    level: Level = "edge"
-
-    def __post_init__(self) -> None:
-        if (self.top_n is None) == (self.threshold is None):
-            got = "none" if self.top_n is None else "both"
-            raise KCircuitsError(f"give a top-n or a threshold to select by, one of them; got {got}")
-        if self.top_n is not None and (not _is_integer(self.top_n) or self.top_n < 1):
-            raise KCircuitsError(f"top-n must be a whole number from 1 on, got {shown(self.top_n)}")
-        if self.threshold is not None:
-            _check_threshold(self.threshold, self.absolute)
-        if self.level not in ("edge", "node"):
-            raise KCircuitsError(f"a selection is of level 'edge' or 'node', got {shown(self.level)}")
-        if self.greedy and (self.top_n is None or self.level != "edge"):
-            raise KCircuitsError("greedy selection takes the best n edges: give it a top-n, and no nodes")
 
 
 def select(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray:
@@ -163,7 +111,7 @@ def select_sizes(
     """
     _check_matrix(graph, matrix)
     for size in sizes:
-        if not _is_integer(size) or size < 0:
+        if not is_integer(size) or size < 0:
             raise KCircuitsError(f"a size must be a whole number from 0 on, got {shown(size)}")
     order = _order(graph, matrix, absolute, greedy, max(sizes, default=0))
     return [on_paths(graph, _mask_of(graph, order[:size])) for size in sizes]
@@ -247,14 +195,3 @@ def _check_matrix(graph: Graph, matrix: np.ndarray) -> None:
         )
     if not np.isfinite(matrix[graph.valid]).all():
         raise KCircuitsError("scores must be finite, and some are not")
-
-
-def _check_threshold(threshold: float, absolute: bool) -> None:
-    if not is_number(threshold):
-        raise KCircuitsError(f"the threshold must be a finite number, got {shown(threshold)}")
-    if absolute and threshold < 0:
-        raise KCircuitsError(f"a threshold of |score| must be at least 0, got {threshold}")
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -1,11 +1,21 @@
-"""Methods side by side: how faithful the circuits of each are, over their sizes."""
+"""Methods side by side: how faithful the circuits of each are, over their sizes.
 
-from kcircuits.sizes.comparison import LEVELS, MethodCurve, Point, SizeComparison
-from kcircuits.sizes.methods import named_methods
-from kcircuits.sizes.options import SizeOptions
-from kcircuits.sizes.progress import MethodProgress
+Heavy names are imported when they are first used, so that the options cost nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from kcircuits.sizes.options import DEFAULT_METHODS, SizeOptions
 from kcircuits.sizes.random_circuits import RandomCircuits
-from kcircuits.sizes.run import DEFAULT_METHODS, check_methods, compare_sizes
+
+if TYPE_CHECKING:
+    from kcircuits.sizes.comparison import LEVELS, MethodCurve, Point, SizeComparison
+    from kcircuits.sizes.methods import named_methods
+    from kcircuits.sizes.progress import MethodProgress
+    from kcircuits.sizes.run import check_methods, compare_sizes
 
 __all__ = [
     "DEFAULT_METHODS",
@@ -20,3 +30,20 @@ __all__ = [
     "compare_sizes",
     "named_methods",
 ]
+
+_HOMES = {
+    "LEVELS": "comparison",
+    "MethodCurve": "comparison",
+    "MethodProgress": "progress",
+    "Point": "comparison",
+    "SizeComparison": "comparison",
+    "check_methods": "run",
+    "compare_sizes": "run",
+    "named_methods": "methods",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"kcircuits.sizes.{_HOMES[name]}"), name)

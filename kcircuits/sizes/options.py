@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
+from kcircuits.data.metrics import MIB_FRACTIONS
+from kcircuits.discovery.acdc import THRESHOLD_SHARES
+from kcircuits.discovery.eap import Eap, EapIg
+from kcircuits.discovery.method import Method
 from kcircuits.errors import KCircuitsError
-from kcircuits.evaluation import MIB_FRACTIONS
 from kcircuits.files.documents import is_number, shown
+from kcircuits.runtime.option_fields import option
+from kcircuits.sizes.random_circuits import RandomCircuits
+
+DEFAULT_METHODS: tuple[Method | RandomCircuits, ...] = (Eap(), EapIg(), RandomCircuits())
 
 
 @dataclass(frozen=True)
@@ -33,9 +40,20 @@ class SizeOptions:
         If a value is out of range.
     """
 
-    fractions: tuple[float, ...] = MIB_FRACTIONS
-    thresholds: tuple[float, ...] | None = None
-    pruning_fractions: tuple[float, ...] = (0.001, 0.005, 0.02, 0.1)
+    title: ClassVar[str] = "Sizes"
+
+    fractions: tuple[float, ...] = option(
+        MIB_FRACTIONS, help="Circuit sizes as shares of all edges.", metavar="X,Y,…"
+    )
+    thresholds: tuple[float, ...] | None = option(
+        None,
+        help="Thresholds of acdc.",
+        metavar="T,U,…",
+        default_text=f"{', '.join(map(str, THRESHOLD_SHARES))} of the effect of ablating everything",
+    )
+    pruning_fractions: tuple[float, ...] = option(
+        (0.001, 0.005, 0.02, 0.1), help="Sizes that edge-pruning is trained for.", metavar="X,Y,…"
+    )
 
     def __post_init__(self) -> None:
         _check_rising("fractions", self.fractions, least=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from kcircuits.discovery.edge_pruning import EdgePruning
 from kcircuits.errors import KCircuitsError
 from kcircuits.files.documents import shown
 from kcircuits.runtime.option_fields import option, settings_of
@@ -29,8 +30,10 @@ class RandomCircuits:
 
     name: ClassVar[str] = "random"
 
-    count: int = option(5, help="Random circuits of each size.", metavar="N", name="random_circuits")
-    seed: int = option(0, help="Random seed of the random circuits.", metavar="S")
+    count: int = option(
+        5, help="Number of random circuits of each size.", metavar="N", name="random_circuits"
+    )
+    seed: int = option(0, like=(EdgePruning, "seed"))
 
     def __post_init__(self) -> None:
         for what, value, least in (

@@ -9,7 +9,7 @@ from itertools import count
 import numpy as np
 
 from kcircuits.data.metrics import faithfulness, reported
-from kcircuits.discovery import Eap, EapIg, Method, Progress, ProgressCallback, Steps
+from kcircuits.discovery import Method, Progress, ProgressCallback, Steps
 from kcircuits.discovery.by_scores import check_differences
 from kcircuits.display.progress import shown_progress
 from kcircuits.engine import measure
@@ -22,12 +22,10 @@ from kcircuits.model.spec import ModelSpec
 from kcircuits.runtime.memory import budget_for
 from kcircuits.sizes.comparison import SizeComparison
 from kcircuits.sizes.methods import Compared, Job, curve_of, known_names
-from kcircuits.sizes.options import SizeOptions
+from kcircuits.sizes.options import DEFAULT_METHODS, SizeOptions
 from kcircuits.sizes.progress import MethodProgress, MethodProgressCallback
 from kcircuits.sizes.random_circuits import RandomCircuits
 from kcircuits.task import Task, check_task
-
-DEFAULT_METHODS: tuple[Compared, ...] = (Eap(), EapIg(), RandomCircuits())
 
 
 def compare_sizes(

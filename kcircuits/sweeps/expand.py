@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,17 @@ from kcircuits.discovery.parts import parts_of
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.identity import exact_identity
 from kcircuits.model.loading import BITS, Model, load_model
-from kcircuits.runtime.option_fields import options_of
+from kcircuits.runtime.option_fields import given_options, options_of
 from kcircuits.sweeps.analyses import ANALYSES
 from kcircuits.sweeps.forecast import Forecast, private_weights, shared_weights
-from kcircuits.sweeps.grid import Grid, MethodChoice, ModelChoice, PromptChoice
+from kcircuits.sweeps.grid import Grid, MethodChoice, ModelChoice, SweepPrompts
 from kcircuits.sweeps.job import Job, RefusedJob, Search
 from kcircuits.sweeps.keys import digest_of_prompts, key_of
-from kcircuits.sweeps.prompts import file_prompts, half_of, known_of_relation
+from kcircuits.sweeps.ranks import kept_ranks
 from kcircuits.sweeps.store import Shelf
 from kcircuits.sweeps.yaml_file import Document
-from kcircuits.task import Ablation, Task
+from kcircuits.task import Task, TaskOptions
+from kcircuits.task.prompt_choice import choose_all, half_of
 
 SEED = "seed"
 
@@ -97,20 +99,19 @@ class _Expansion:
         content = exact_identity(self.model.identity, self.model.spec)
         grid = self.grid
         for method, ablation, metric in product(grid.methods, grid.ablations, grid.metrics):
+            options = TaskOptions(ablation=ablation, metric=metric, **method.changes)
             refusals: list[KCircuitsError] = []
             fits = 0
             for chosen in grid.prompts:
                 for seed in grid.seeds:
                     labels = self._labels(chosen, method, ablation, metric, seed)
                     try:
-                        prompts = self._prompts(
-                            chosen, partners=ablation == "corrupt" or metric == "logit-diff"
-                        )
+                        prompts = self._prompts(chosen, partners=options.needs_partners)
                     except KCircuitsError as error:
                         self._refuse(labels, content, chosen, error)
                         continue
                     try:
-                        job = self._job(content, labels, chosen, method, ablation, metric, seed, prompts)
+                        job = self._job(content, labels, chosen, method, options, seed, prompts)
                     except KCircuitsError as error:
                         refusals.append(error)
                         self._refuse(labels, content, chosen, error)
@@ -126,31 +127,24 @@ class _Expansion:
         self,
         model: dict[str, Any],
         labels: dict[str, Any],
-        chosen: PromptChoice,
+        chosen: SweepPrompts,
         method: MethodChoice,
-        ablation: Ablation,
-        metric: Any,
+        asked: TaskOptions,
         seed: int,
         prompts: tuple[Prompt, ...],
     ) -> Job:
-        searched = half_of(prompts, chosen.half, chosen.split_seed)
+        searched = half_of(prompts, chosen.half, chosen.seed_of_halves)
         measured = (
             searched
             if chosen.measure_half is None
-            else half_of(prompts, chosen.measure_half, chosen.split_seed)
+            else half_of(prompts, chosen.measure_half, chosen.seed_of_halves)
         )
         options = dict(method.options)
         seeded = SEED in options_of(METHODS[method.name]) and SEED not in options
         if seeded:
             options[SEED] = seed
         made, selection = method_and_selection(method.name, options)
-        task = Task(
-            searched,
-            ablation,
-            metric,
-            fold_value_biases=method.changes["fold_value_biases"],
-            keep_positions=method.changes["keep_positions"],
-        )
+        task = Task.of(asked, searched)
         if made.scores_all_edges:
             check_differences(task)
         made.check(self.model.spec, task)
@@ -159,8 +153,8 @@ class _Expansion:
             "model": model,
             "prompts": digest,
             "method": method.name,
-            "ablation": ablation,
-            "metric": metric,
+            "ablation": task.ablation,
+            "metric": task.metric,
             **method.changes,
         }
         scores_key, score_parts = None, 0
@@ -211,7 +205,7 @@ class _Expansion:
         )
 
     def _labels(
-        self, chosen: PromptChoice, method: MethodChoice, ablation: str, metric: str, seed: int
+        self, chosen: SweepPrompts, method: MethodChoice, ablation: str, metric: str, seed: int
     ) -> dict[str, Any]:
         options = method.options
         by = next((name for name in ("threshold", "top_n") if options.get(name) is not None), None)
@@ -220,7 +214,7 @@ class _Expansion:
             "weights": self.model.identity["weights_hash"],
             "dtype": self.choice.dtype,
             "relation": chosen.name,
-            "template": chosen.template if chosen.kind == "relation" else None,
+            "template": (chosen.template or 0) if chosen.kind == "relation" else None,
             "half": chosen.half,
             "method": method.name,
             "selection": "" if by is None else f"{by}={options[by]}",
@@ -231,9 +225,9 @@ class _Expansion:
             "num_prompts": None,
         }
 
-    def _prompts(self, chosen: PromptChoice, *, partners: bool) -> tuple[Prompt, ...]:
+    def _prompts(self, chosen: SweepPrompts, *, partners: bool) -> tuple[Prompt, ...]:
         """All prompts of a choice, before it is cut into halves; of a bad file the error is the sweep's."""
-        whole = replace(chosen, half=None, measure_half=None, split_seed=0, place=())
+        whole = replace(chosen, half=None, measure_half=None, split_seed=None, name="")
         key = (whole, partners and chosen.kind == "relation")
         if key not in self.known:
             try:
@@ -245,35 +239,30 @@ class _Expansion:
             raise known
         return known
 
-    def _make(self, chosen: PromptChoice, partners: bool) -> tuple[Prompt, ...]:
-        if chosen.kind == "prompts":
-            try:
-                return file_prompts(chosen, self.model)
-            except KCircuitsError as error:
-                raise _BadFile(str(self.document.error(chosen.place, str(error)))) from error
-        return known_of_relation(
-            chosen,
-            self.model,
-            partners=partners,
-            memory=self.grid.memory,
-            parts=self.parts,
-            keep=self.keep,
+    def _make(self, chosen: SweepPrompts, partners: bool) -> tuple[Prompt, ...]:
+        ranks = partial(
+            kept_ranks, model=self.model, memory=self.grid.memory, parts=self.parts, keep=self.keep
         )
+        try:
+            return choose_all(chosen, self.model, ranks, with_partners=partners).prompts
+        except KCircuitsError as error:
+            if chosen.kind == "relation":
+                raise
+            raise _BadFile(str(self.document.error(chosen.place, str(error)))) from error
 
     def _refuse(
-        self, labels: dict[str, Any], model: dict[str, Any], chosen: PromptChoice, error: KCircuitsError
+        self, labels: dict[str, Any], model: dict[str, Any], chosen: SweepPrompts, error: KCircuitsError
     ) -> None:
         if isinstance(error, _BadFile):
             raise error
-        source = {name: value for name, value in vars(chosen).items() if name != "place"}
-        source["source"] = Path(chosen.source).name
+        source = given_options(chosen) | {chosen.kind: Path(chosen.source).name, "name": chosen.name}
         asked = {name: labels[name] for name in ("method", "settings", "ablation", "metric", "seed")}
         key = key_of({"kind": "refused", "model": model, "prompts": source, **asked})
         self.found.refused.setdefault(key, RefusedJob(key, labels, str(error)))
 
 
 class _BadFile(KCircuitsError):
-    """A file of prompts cannot be used."""
+    """Prompts from a file, or one as text, cannot be used."""
 
 
 def _check_subjects(grid: Grid, prompts: tuple[Prompt, ...]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
@@ -13,22 +14,23 @@ from kcircuits.data.metrics import Metric
 from kcircuits.data.relations import bundled_relations, load_relation
 from kcircuits.discovery import METHODS, method_and_selection
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import is_count, is_text, or_none, shown
+from kcircuits.files.documents import is_count, shown
+from kcircuits.model.dtypes import Dtype
 from kcircuits.runtime.memory import memory_bytes
+from kcircuits.runtime.option_fields import OptionError, option, options_of
 from kcircuits.sweeps.analyses import ANALYSES
 from kcircuits.sweeps.yaml_file import Document, Place
-from kcircuits.task import Ablation
+from kcircuits.task import Ablation, PromptChoice, TaskOptions
 
 MEMORY = "1GiB"
 """Of one job, unless the file says otherwise. Not a share of what is free, as elsewhere: how much is
 evaluated together moves the last digits, and a sweep that goes on tomorrow should get today's numbers."""
 
-DTYPES = ("float32", "bfloat16", "float16", "q8", "q4", "stored")
+DTYPES = get_args(Dtype)
 DEVICES = ("cpu", "cuda")
-CHANGES = ("fold_value_biases", "keep_positions")
-"""Options of `kcircuits.discover` for any method."""
+CHANGES = {name: each for name, each in options_of(TaskOptions).items() if name not in ("ablation", "metric")}
+"""Options of a task that stand with the methods."""
 
-TOP_K = 10
 _MOST_JOBS = 1_000_000
 
 
@@ -43,24 +45,24 @@ class ModelChoice:
 
 
 @dataclass(frozen=True)
-class PromptChoice:
-    """Prompts from a relation (a bundled name or a file) or from a file of JSON lines.
+class SweepPrompts(PromptChoice):
+    """Prompts of jobs: a choice, of which `half` is searched on and `measure_half` analysed.
 
-    `half` is searched on, `measure_half` analysed; None is all prompts, and for `measure_half` the same ones.
+    `name` is what the summary calls them.
     """
 
-    kind: str
-    source: str
-    name: str
-    template: int
-    limit: int | None
-    shuffle_seed: int | None
-    top_k: int
-    first_token: bool
-    half: Half | None
-    measure_half: Half | None
-    split_seed: int
-    place: Place
+    measure_half: Half | None = option(
+        None,
+        help="Half of the prompts for analyses and evaluation.",
+        default_text="the prompts of the search",
+    )
+    name: str = ""
+    place: Place = field(default=(), compare=False)
+
+    @property
+    def uses_halves(self) -> bool:
+        """Whether the prompts are split."""
+        return self.half is not None or self.measure_half is not None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class MethodChoice:
 
     name: str
     options: dict[str, Any]
-    changes: dict[str, bool]
+    changes: dict[str, Any]
     place: Place
 
 
@@ -78,7 +80,7 @@ class Grid:
     """All axes; `analyses` has the options of those that are asked for, complete."""
 
     models: tuple[ModelChoice, ...]
-    prompts: tuple[PromptChoice, ...]
+    prompts: tuple[SweepPrompts, ...]
     methods: tuple[MethodChoice, ...]
     ablations: tuple[Ablation, ...]
     metrics: tuple[Metric, ...]
@@ -89,19 +91,6 @@ class Grid:
 
 Check = Callable[[object], bool]
 _WHOLE = "a whole number from 0 on"
-_PROMPT_KEYS: dict[str, tuple[Check, str]] = {
-    "relation": (is_text, "a bundled relation's name, or a file"),
-    "prompts": (is_text, "a file of prompts"),
-    "template": (is_count, _WHOLE),
-    "limit": (lambda value: is_count(value) and value != 0, "a whole number from 1 on"),
-    "shuffle_seed": (or_none(is_count), _WHOLE),
-    "top_k": (is_count, _WHOLE),
-    "first_token": (lambda value: type(value) is bool, "true or false"),
-    "half": (lambda value: value in get_args(Half), f"one of {', '.join(get_args(Half))}"),
-    "measure_half": (lambda value: value in get_args(Half), f"one of {', '.join(get_args(Half))}"),
-    "split_seed": (is_count, _WHOLE),
-}
-_OF_RELATIONS = ("template", "limit", "shuffle_seed", "top_k")
 
 
 def parse_grid(document: Document, base: Path) -> Grid:
@@ -158,45 +147,34 @@ def _models(document: Document, base: Path) -> Iterator[ModelChoice]:
             yield ModelChoice(path, dtype, device, place)
 
 
-def _prompts(document: Document, base: Path) -> Iterator[PromptChoice]:
+def _prompts(document: Document, base: Path) -> Iterator[SweepPrompts]:
     for index, entry in enumerate(_entries(document, "prompts")):
         place = ("prompts", index)
-        for one in _expand_entry(document, place, entry, tuple(_PROMPT_KEYS)):
-            for key, value in one.items():
-                good, expected = _PROMPT_KEYS[key]
-                if not good(value):
-                    raise document.error(
-                        (*place, key), f"must be {expected}, got {shown(value)}{_hint(value)}"
-                    )
-            kinds = [kind for kind in ("relation", "prompts") if kind in one]
-            if len(kinds) != 1:
-                got = " and ".join(kinds) or "neither"
-                raise document.error(place, f"give 'relation' or 'prompts', one of them; got {got}")
-            for key in _OF_RELATIONS if kinds == ["prompts"] else ():
-                if key in one:
-                    raise document.error((*place, key), "is for relations alone")
-            if "split_seed" in one and not one.keys() & {"half", "measure_half"}:
-                raise document.error((*place, "split_seed"), "needs a 'half' or a 'measure_half'")
-            for source in _sources(document, (*place, kinds[0]), kinds[0], one[kinds[0]], base):
-                yield PromptChoice(
-                    kind=kinds[0],
-                    source=source,
-                    name=_name_of(document, (*place, kinds[0]), kinds[0], source),
-                    template=one.get("template", 0),
-                    limit=one.get("limit"),
-                    shuffle_seed=one.get("shuffle_seed"),
-                    top_k=one.get("top_k", TOP_K),
-                    first_token=one.get("first_token", False),
-                    half=one.get("half"),
-                    measure_half=one.get("measure_half"),
-                    split_seed=one.get("split_seed", 0),
-                    place=place,
-                )
+        for one in _expand_entry(document, place, entry, tuple(options_of(SweepPrompts))):
+            with _options_at(document, place, one):
+                choice = SweepPrompts(**one, place=place)
+            own = (*place, choice.kind)
+            for source in _sources(document, own, choice, base):
+                name = _name_of(document, own, choice.kind, source)
+                found: dict[str, Any] = {choice.kind: source, "name": name}
+                yield replace(choice, **found)
 
 
-def _sources(document: Document, place: Place, kind: str, given: str, base: Path) -> list[str]:
+@contextmanager
+def _options_at(document: Document, place: Place, given: dict[str, Any]) -> Iterator[None]:
+    """Say where in the document an option is that has a bad value."""
+    try:
+        yield
+    except OptionError as error:
+        where = (*place, error.about) if error.about in given else place
+        problem = str(error).removeprefix(f"{error.about} ") if error.about in given else str(error)
+        raise document.error(where, problem + _hint(given.get(error.about))) from error
+
+
+def _sources(document: Document, place: Place, choice: PromptChoice, base: Path) -> list[str]:
     """A bundled relation's name, or a file's path; a pattern with `*` gives all files that match it."""
-    if kind == "relation" and given in bundled_relations():
+    kind, given = choice.kind, choice.source
+    if kind == "prompt" or (kind == "relation" and given in bundled_relations()):
         return [given]
     if "*" not in given:
         return [str(_path(given, base))]
@@ -214,6 +192,8 @@ def _sources(document: Document, place: Place, kind: str, given: str, base: Path
 
 
 def _name_of(document: Document, place: Place, kind: str, source: str) -> str:
+    if kind == "prompt":
+        return source
     try:
         if kind == "relation":
             relation = load_relation(source)
@@ -234,10 +214,9 @@ def _methods(document: Document) -> Iterator[MethodChoice]:
                 raise document.error(
                     place, f"'method' must be one of {', '.join(METHODS)}; got {shown(name)}"
                 )
-            changes = {change: one.pop(change, False) for change in CHANGES}
-            for change, value in changes.items():
-                if type(value) is not bool:
-                    raise document.error((*place, change), f"must be true or false, got {shown(value)}")
+            changes = {name: one.pop(name, each.default) for name, each in CHANGES.items()}
+            with _options_at(document, place, changes):
+                TaskOptions(**changes)
             for key, value in one.items():
                 if _hint(value):
                     raise document.error((*place, key), f"must be no text, got {shown(value)}{_hint(value)}")

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from kcircuits.data.metrics import Metric
 from kcircuits.errors import KCircuitsError
 from kcircuits.files.documents import Keys, check_format, check_keys, is_text, naming, or_none, shown
 from kcircuits.runtime.option_fields import option
+from kcircuits.task.task_options import Ablation, TaskOptions
 
 if TYPE_CHECKING:
     from kcircuits.data.prompts import Prompt
     from kcircuits.model.loading import Model
     from kcircuits.model.spec import ModelSpec
-
-Ablation = Literal["zero", "corrupt", "mean", "mean-positional"]
 
 FORMAT = "kcircuits-task/1"
 
@@ -31,8 +30,15 @@ class WithSettings(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Prompts:
+    """A base by itself, so that the prompts come before the options."""
+
+    prompts: tuple[Prompt, ...]
+
+
 @dataclass(frozen=True, repr=False)
-class Task:
+class Task(TaskOptions, _Prompts):
     """Everything that says what is asked; methods and readings take it whole.
 
     Tasks with the same content are equal and have the same hash.
@@ -69,18 +75,8 @@ class Task:
     Task(2 prompts, ablation='corrupt', metric='nll')
     """
 
-    prompts: tuple[Prompt, ...]
-    ablation: Ablation = option(  # None is resolved when the task is made
-        None,
-        help="Value that a removed edge carries. [default: corrupt if every prompt has a corrupt one, else "
-        "zero]",
-    )
-    metric: Metric = option("nll", help="Metric to preserve.")
-    reference: tuple[Prompt, ...] = ()
-    fold_value_biases: bool = option(
-        False, help="Move value biases into the attention output's bias, which is never ablated."
-    )
-    keep_positions: bool = option(False, help="Never ablate learned position embeddings, as EAP-IG does.")
+    # None is resolved when the task is made.
+    ablation: Ablation = option(None, like=(TaskOptions, "ablation"))
 
     def __post_init__(self) -> None:
         for name in ("prompts", "reference"):
@@ -115,6 +111,18 @@ class Task:
                     f"mean-positional ablation has means for {known} positions, the reference's longest "
                     f"prompt, and a prompt has {longest} tokens: give a longer reference, or use mean"
                 )
+
+    @classmethod
+    def of(cls, options: TaskOptions, prompts: Sequence[Prompt], reference: Sequence[Prompt] = ()) -> Task:
+        """The task of some prompts with these options; `reference` takes the place of the options' own.
+
+        Raises
+        ------
+        KCircuitsError
+            If the task is bad.
+        """
+        chosen: dict[str, Any] = {each.name: getattr(options, each.name) for each in fields(TaskOptions)}
+        return cls(tuple(prompts), **chosen | ({"reference": tuple(reference)} if reference else {}))
 
     @classmethod
     def from_file(

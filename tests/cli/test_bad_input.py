@@ -53,13 +53,13 @@ DISCOVER = [
     # Relations
     (["--relation", "planets"], "no relation 'planets'"),
     ([*RELATION, "--template", 2], "has templates 0 to 1, and no 2"),
-    ([*RELATION, "--limit", 0], "--limit must be at least 1, got 0"),
-    ([*RELATION, "--top-k", -1], "--top-k must be at least 0, got -1"),
+    ([*RELATION, "--limit", 0], "--limit must be a whole number from 1 on, got 0"),
+    ([*RELATION, "--top-k", -1], "--top-k must be a whole number from 0 on, got -1"),
     ([*RELATION, "--top-k", 1], "the model has none of the 4 answers"),
     # Halves
     (["--prompts", "PROMPTS", "--half", "training"], "'--half'"),
-    (["--prompts", "PROMPTS", "--split-seed", 1], "--split-seed needs a half to choose"),
-    (["--prompts", "PROMPTS", "--half", "test", "--split-seed", -1], "'--split-seed'"),
+    (["--prompts", "PROMPTS", "--split-seed", 1], "--split-seed needs a --half"),
+    (["--prompts", "PROMPTS", "--half", "test", "--split-seed", -1], "--split-seed must be a whole number"),
     ([*TEXT, "--half", "test"], "two halves need at least 2 prompts, got 1"),
     # The search
     ([*TEXT, "--threshold", -0.5], "threshold must be a finite number, at least 0; got -0.5"),
@@ -90,7 +90,7 @@ DISCOVER = [
     ([*TEXT, "--dtype", "stored"], "dtype stored keeps a .gguf file's own bits, and "),
     ([*TEXT, "--memory", "lots"], "memory must be a number of bytes or a size such as 8GiB"),
     ([*TEXT, "--memory", "0"], "memory must be a number of bytes or a size such as 8GiB"),
-    ([*TEXT, "--threads", 0], "'--threads'"),
+    ([*TEXT, "--threads", 0], "--threads must be a whole number from 1 on, got 0"),
     ([*TEXT, "--tau", 0.1], "--tau"),
     # Model and output
     ([*TEXT, "--model", "nowhere"], "model 'nowhere' does not exist"),
@@ -145,10 +145,10 @@ def test_discover(kcircuits, filled, tmp_path, monkeypatch, arguments, message):
         (["--circuit", "nowhere.json"], "nowhere.json"),
         (["--circuit", "file"], "not JSON"),
         (["--circuit", "CIRCUIT", "--model", "UNWORDED"], "use the model that it was found in"),
-        (["--circuit", "CIRCUIT", "--random", -1], "'--random'"),
-        (["--circuit", "CIRCUIT", "--seed", -1], "'--seed'"),
+        (["--circuit", "CIRCUIT", "--random", -1], "--random must be a whole number from 0 on, got -1"),
+        (["--circuit", "CIRCUIT", "--seed", -1], "--seed must be a whole number from 0 on, got -1"),
         (["--circuit", "CIRCUIT", "--ablation", "noise"], "'--ablation'"),
-        (["--circuit", "CIRCUIT", "--hit-k", 0], "'--hit-k'"),
+        (["--circuit", "CIRCUIT", "--hit-k", 0], "--hit-k must be a whole number from 1 on, got 0"),
         (["--circuit", "CIRCUIT", "--halves", "--half", "test"], "leave --half out"),
         (
             ["--circuit", "CIRCUIT", "--halves", "--prompts", "ONE"],
@@ -165,7 +165,7 @@ def test_discover(kcircuits, filled, tmp_path, monkeypatch, arguments, message):
         ),
         (["--scores", "a.safetensors", "--minimality"], "--minimality needs --circuit"),
         (["--circuit", "CIRCUIT", "--out", "file"], "cannot write into the output folder"),
-        ([], "'--circuit'"),
+        ([], "nothing to measure: give --circuit, --scores or both"),
     ],
 )
 def test_evaluate(kcircuits, worded, tiny_folder, prompts_file, tmp_path, monkeypatch, arguments, message):

@@ -88,7 +88,7 @@ def test_files_of_one_name_are_told_apart(kcircuits, files, tmp_path):
         (["--backbone", "most"], "'--backbone'"),
         (["--two-hop", "capital", "language", "neither"], "no circuit 'neither'"),
         (["--two-hop", "capital", "capital", "both"], "three different circuits"),
-        (["--random", -1], "'--random'"),
+        (["--random", -1], "--random must be a whole number from 0 on, got -1"),
         (["--picture", "gif"], "'--picture'"),
         (["OTHER"], "compare circuits of one model"),
     ],

@@ -33,6 +33,18 @@ def circuit_file(kcircuits, worded, prompts_file, tmp_path):
     return tmp_path / "found" / "circuit.json"
 
 
+def test_weights_of_another_type(kcircuits, worded, prompts_file, circuit_file):
+    given = ["--circuit", circuit_file, "--model", worded, "--prompts", prompts_file, "--random", 0, "--json"]
+    done = kcircuits("evaluate", *given, "--dtype", "q8")
+    assert (done.status, done.json["input"]["dtype"]) == (0, "q8")
+    circuit = Circuit.load(circuit_file)
+    model = load_model(worded, dtype="q8")
+    prompts = read_prompts(prompts_file, None, model.spec.vocab_size, model.spec.max_positions)
+    expected = evaluate(model, Task.as_found(circuit, prompts), circuit, random_circuits=0).to_json()
+    assert done.json == expected | {"input": done.json["input"]}
+    assert done.json != kcircuits("evaluate", *given).json
+
+
 def test_json_is_the_evaluation(kcircuits, worded, prompts_file, circuit_file, tmp_path):
     options = ["--random", 2, "--seed", 5, "--out", tmp_path / "out"]
     done = kcircuits(

@@ -30,6 +30,15 @@ def test_the_layout_of_the_senders_is_said(kcircuits, worded, prompts_file, how,
     assert text in done.out
 
 
+def test_it_takes_the_options_of_discover(kcircuits, worded, prompts_file, tmp_path):
+    given = ["--model", worded, "--prompts", prompts_file, "--method", "eap", "--ablation", "mean"]
+    given += ["--top-n", 60, "--greedy", "--signed", "--reference-prompts", prompts_file, "--keep-positions"]
+    planned = kcircuits("plan", *given, "--half", "validation", "--no-time", "--json").json
+    assert (planned["num_prompts"], planned["method"]) == (2, "eap") and planned["means"] > 0
+    assert kcircuits("discover", *given, "--half", "validation", "--out", tmp_path).status == 0
+    assert "eap has no option 'steps'" in kcircuits("plan", *given, "--steps", 3).err
+
+
 def test_what_is_more_than_the_machine_has_is_said(kcircuits, worded, prompts_file, monkeypatch):
     how = ("plan", "--model", worded, "--prompts", prompts_file, "--method", "eap", "--no-time")
     assert "this machine has" not in kcircuits(*how).out

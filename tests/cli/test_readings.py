@@ -71,6 +71,15 @@ def test_files(kcircuits, command_of, worded, tmp_path, name, picture):
     assert (out / f"{stem}.{picture}").read_bytes() == before
 
 
+def test_a_half_is_the_other_one_of_the_circuit_s(kcircuits, worded, prompts_file, tmp_path):
+    given = ["--model", worded, "--prompts", prompts_file]
+    search = ["--ablation", "corrupt", "--threshold", 0.1, "--half", "validation", "--split-seed", 1]
+    assert kcircuits("discover", *given, *search, "--out", tmp_path).status == 0
+    circuit = ["--circuit", tmp_path / "circuit.json"]
+    settings = kcircuits("curves", *given, *circuit, "--half", "test", "--json").json["settings"]
+    assert (settings["half"], settings["split_seed"], settings["num_prompts"]) == ("test", 1, 1)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_table_fits_100_columns(kcircuits, command_of, name):
     done = kcircuits(*command_of(name))
@@ -85,7 +94,7 @@ def test_a_table_fits_100_columns(kcircuits, command_of, name):
     [
         (("--picture", "gif"), "--picture"),
         (("--relation", "nowhere.json"), "no relation 'nowhere.json'"),
-        (("--limit", 0), "limit must be at least 1, got 0"),
+        (("--limit", 0), "--limit must be a whole number from 1 on, got 0"),
         (("--memory", "much"), "memory must be a number of bytes"),
         (("--model", "nowhere"), "nowhere"),
     ],

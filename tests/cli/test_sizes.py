@@ -66,6 +66,16 @@ def test_quiet_and_half(sizes, tmp_path):
     assert (settings["half"], settings["split_seed"], settings["num_prompts"]) == ("test", 0, 1)
 
 
+def test_every_option_of_a_method_reaches_it(sizes):
+    options = ["--methods", "eap,random", "--fractions", "0.2,1", "--device-map", "auto", "--json"]
+    plain, fixed = sizes(*options).json, sizes(*options, "--qk-fix", "--senders", "recomputed").json
+    assert [each["settings"].get("qk_fix") for each in fixed["methods"]] == [True, None]
+    assert fixed["methods"][0]["settings"]["senders"] == "recomputed"
+    assert (fixed["settings"]["qk_fix"], "qk_fix" in plain["settings"]) == (True, False)
+    assert plain["methods"][0]["points"] != fixed["methods"][0]["points"]
+    assert plain["methods"][1]["points"] == fixed["methods"][1]["points"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -17,7 +17,7 @@ from kcircuits.discovery import METHODS, Scorer, discover, method_and_selection
 from kcircuits.engine.needs import flow_workspace
 from kcircuits.model.loading import Model
 from kcircuits.planning import plan
-from kcircuits.runtime.option_fields import option, options_of, words_of
+from kcircuits.runtime.option_fields import option, options_of
 from kcircuits.sizes import SizeOptions, compare_sizes, named_methods
 from kcircuits.task import Task
 from tests.circuits import identity_for
@@ -35,14 +35,15 @@ class Drawn(Scorer):
     name: ClassVar[str] = "drawn"
     summary: ClassVar[str] = "Draws scores at random."
 
-    seed: int = option(0, help="Random seed of the scores.", metavar="S")
+    seed: int = option(0, help="Seed of all random draws.", metavar="S")
+    spread: float = option(1.0, help="Largest score that is drawn.", metavar="X")
 
     def workspace(self, sizes: Any, memory: int, largest_chunk: int | None = None) -> int:
         return flow_workspace(sizes)
 
     def scores(self, spec: Any, task: Task, memory: int, progress: Any) -> np.ndarray:
         drawn: np.ndarray = np.random.default_rng(self.seed).random(spec.graph.valid.shape)
-        return np.where(spec.graph.valid, drawn, 0)
+        return np.where(spec.graph.valid, self.spread * drawn, 0)
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_every_surface_knows_a_new_method(model):
     assert planned.method == "drawn" and planned.least > 0
     options = SizeOptions(fractions=(0.2, 1.0))
     (curve,) = compare_sizes(model, task, named_methods(["drawn"], {"seed": 3}), options=options).curves
-    assert curve.settings == {"seed": 3}
+    assert curve.settings == {"seed": 3, "spread": 1.0}
     assert [point.num_edges for point in curve.points][-1] == model.spec.graph.num_edges
 
 
@@ -72,12 +73,16 @@ def test_the_command_line_knows_a_new_method():
         "from kcircuits.discovery.methods import METHODS\n"
         "METHODS['drawn'] = added.Drawn\n"
         "from kcircuits.cli import run\n"
-        "run(['discover', '--help'])\n"
+        "for command in ('discover', 'plan', 'sizes'):\n"
+        "    run([command, '--help'])\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "300"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert "drawn" in done.stdout
+    assert done.stdout.count("|drawn>") == 2  # of --method
+    shown = " ".join(done.stdout.split())
+    assert shown.count("--spread X Largest score that is drawn. [drawn; default: 1.0]") == 3
+    assert shown.count("[edge-pruning, drawn; default: 0]") == 2  # --seed; for sizes also of random circuits
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
@@ -86,5 +91,5 @@ def test_every_option_has_its_words(method):
     options = options_of(method)
     assert len(options) == len(inspect.signature(method).parameters)
     for each in options.values():
-        assert words_of(each)["help"].endswith(".")
+        assert each.words.help.endswith(".")
     assert method().settings.keys() == options.keys()

@@ -61,6 +61,16 @@ def test_prompts_are_those_of_the_relation(written, place):
     assert job.search.task.prompts == job.prompts == made.prompts
 
 
+def test_one_prompt_as_text(written):
+    text = {"prompt": "In France they speak", "answer": "French", "corrupt": "In Spain they speak"}
+    job = next(iter(expanded(written(prompts=[text])).jobs.values()))
+    (prompt,) = job.search.task.prompts
+    assert (prompt.text, job.prompts) == (text["prompt"], (prompt,))
+    assert (job.labels["relation"], job.labels["template"]) == (text["prompt"], None)
+    with pytest.raises(KCircuitsError, match=r"prompts\[0\]: 'answer' 'Klingon' is not|Klingon"):
+        expanded(written(prompts=[text | {"answer": "Klingon"}]))
+
+
 def test_halves(written):
     entry = {"relation": "relation.json", "top_k": 0, "half": "validation", "measure_half": "test"}
     job = next(iter(expanded(written(prompts=[entry])).jobs.values()))
@@ -117,7 +127,7 @@ def test_ranks_are_kept(written, place, monkeypatch):
     expanded(path)
     assert not (place / "out").exists()
     before = expanded(path, keep=True)
-    monkeypatch.setattr("kcircuits.sweeps.prompts.answer_ranks", None)
+    monkeypatch.setattr("kcircuits.sweeps.ranks.answer_ranks", None)
     after = expanded(path, keep=True)
     assert after.jobs.keys() == before.jobs.keys() != set()
     assert not list((place / "out" / "jobs").glob("*"))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.sweeps.grid import Grid, parse_grid
+from kcircuits.runtime.option_fields import options_of
+from kcircuits.sweeps.grid import Grid, SweepPrompts, parse_grid
 from kcircuits.sweeps.yaml_file import read_yaml
+from kcircuits.task import PromptChoice
 
 
 def parsed(path) -> Grid:
@@ -49,6 +51,24 @@ def test_lists_are_spanned(written, place):
     assert grid.analyses == {"curves": {}, "roles": {"strongest": None, "random": 10}}
 
 
+def test_keys_of_prompts_are_the_options_of_a_choice(written):
+    known = list(options_of(PromptChoice))
+    assert list(options_of(SweepPrompts)) == [*known, "measure_half"]
+    with pytest.raises(KCircuitsError, match=f"there are {', '.join(known)}, measure_half"):
+        parsed(written(prompts=[{"unknown": 1}]))
+
+
+def test_prompts_in_full(written, place):
+    values = {"template": 1, "limit": 2, "shuffle_seed": -3, "top_k": 4, "first_token": True}
+    halves = {"half": "test", "measure_half": "validation", "split_seed": 5}
+    (chosen,) = parsed(written(prompts=[{"relation": "relation.json"} | values | halves])).prompts
+    relation = str(place / "relation.json")
+    assert chosen == SweepPrompts(relation=relation, **values, **halves, name="country language")
+    text = {"prompt": "In France they speak", "answer": "French", "corrupt": "In Spain they speak"}
+    (chosen,) = parsed(written(prompts=[text | {"wrong": None}])).prompts
+    assert chosen == SweepPrompts(**text, name="In France they speak")
+
+
 def test_patterns_of_files(written, place):
     for name in ("b", "a"):
         (place / f"{name}-relation.json").write_bytes((place / "relation.json").read_bytes())
@@ -70,17 +90,20 @@ BAD = [
     ({"models": [{"model": "demo", "dtype": "int8"}]}, "models[0].dtype: must be one of float32, bfloat16"),
     ({"models": [{"model": "demo", "device": "gpu"}]}, "models[0].device: must be one of cpu, cuda"),
     ({"prompts": [{}]}, "prompts[0]: must be a mapping, got {}"),
-    ({"prompts": [{"limit": 3}]}, "prompts[0]: give 'relation' or 'prompts', one of them; got neither"),
-    ({"prompts": [ENTRY | {"prompts": "x"}]}, "one of them; got relation and prompts"),
+    ({"prompts": [{"limit": 3}]}, "prompts[0]: give one of prompts, relation and prompt; got none"),
+    ({"prompts": [ENTRY | {"prompts": "x"}]}, "relation and prompt; got prompts and relation"),
     ({"prompts": [{"relation": "none.json"}]}, "prompts[0].relation: no relation"),
     ({"prompts": [{"prompts": "none.jsonl"}]}, "none.jsonl is not a file"),
     ({"prompts": [{"relation": "none-*.json"}]}, "no file matches 'none-*.json'"),
     ({"prompts": [ENTRY | {"limit": 0}]}, "prompts[0].limit: must be a whole number from 1 on, got 0"),
     ({"prompts": [ENTRY | {"limit": []}]}, "prompts[0].limit: an empty list leaves no job"),
-    ({"prompts": [ENTRY | {"limt": 3}]}, "prompts[0].limt: no such key; there are relation, prompts"),
-    ({"prompts": [{"prompts": "prompts.jsonl", "top_k": 3}]}, "prompts[0].top_k: is for relations alone"),
+    ({"prompts": [ENTRY | {"limt": 3}]}, "prompts[0].limt: no such key; there are prompts, relation"),
+    ({"prompts": [{"prompts": "prompts.jsonl", "top_k": 3}]}, "prompts[0].top_k: is for relation alone"),
     ({"prompts": [ENTRY | {"half": "first"}]}, "prompts[0].half: must be one of validation, test"),
-    ({"prompts": [ENTRY | {"split_seed": 1}]}, "needs a 'half' or a 'measure_half'"),
+    ({"prompts": [ENTRY | {"top_k": "10"}]}, "prompts[0].top_k: must be a whole number from 0 on, got '10'"),
+    ({"prompts": [ENTRY | {"shuffle_seed": "1e3"}]}, "write 0.001 or 1.0e-3 for 1e-3"),
+    ({"prompts": [{"prompt": "In"}]}, "prompts[0].prompt: needs answer"),
+    ({"prompts": [ENTRY | {"split_seed": 1}]}, "prompts[0].split_seed: needs a half"),
     ({"methods": [{"threshold": 1}]}, "methods[0]: 'method' must be one of acdc, edge-pruning"),
     ({"methods": [{"method": "eap"}]}, "methods[0]: eap needs a top_n or a threshold"),
     ({"methods": [{"method": "acdc", "threshold": -1}]}, "methods[0]: threshold must be a finite number"),
