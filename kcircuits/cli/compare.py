@@ -62,7 +62,7 @@ def command(
     """Compare circuits of one model: shared nodes and edges, layers, and a backbone that most have."""
     from kcircuits.analysis.comparison.reading import compare
     from kcircuits.circuit import Circuit
-    from kcircuits.files.writing import check_output_folder, written_together
+    from kcircuits.files.writing import check_output_folder, write_together
 
     if out is not None:
         need("matplotlib", "pictures")
@@ -81,7 +81,7 @@ def command(
 
         folder = check_output_folder(out)
         written = [folder / "comparison.json", folder / f"comparison.{picture}"]
-        with written_together():
+        with write_together():
             found.save(written[0])
             draw_comparison(found, written[1])
     if as_json:

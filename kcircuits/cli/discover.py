@@ -134,8 +134,8 @@ def command(
     from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.discovery import discover, method_and_selection
     from kcircuits.discovery.run import check_experiment
-    from kcircuits.engine.profile import profiled
-    from kcircuits.files.writing import check_output_file, check_output_folder, written_together
+    from kcircuits.engine.profile import profile_call
+    from kcircuits.files.writing import check_output_file, check_output_folder, write_together
     from kcircuits.model.devices import devices_of
 
     given = {
@@ -188,7 +188,7 @@ def command(
     with_picture = drawable()
 
     # The scores are written by the search, and come into place with the circuit.
-    with written_together():
+    with write_together():
         with shown_progress(not (quiet or as_json)) as progress:
             search = partial(
                 discover,
@@ -201,7 +201,7 @@ def command(
                 scores=scores,
                 checkpoint=checkpoint,
             )
-            circuit, where = profiled(search) if profile else (search(), None)
+            circuit, where = profile_call(search) if profile else (search(), None)
         given_input = source.given(
             model, reference_prompts=reference_prompts, dtype=None if dtype == "float32" else dtype
         )

@@ -160,8 +160,8 @@ def command(
     from kcircuits.editing.export import check_export
     from kcircuits.editing.records.reading import ReadRequests, read_requests
     from kcircuits.editing.request import EditRequest
-    from kcircuits.files.documents import naming, read_text
-    from kcircuits.files.writing import check_output_folder, written_together
+    from kcircuits.files.documents import prefix_errors, read_text
+    from kcircuits.files.writing import check_output_folder, write_together
 
     if (requests is None) == (subject is None and prompt is None and target is None):
         raise KCircuitsError("give edits by --requests, or one by --subject, --prompt and --target")
@@ -182,7 +182,7 @@ def command(
     if explain and out is not None:
         need("matplotlib", "pictures")
     if text is not None:
-        with naming(text):
+        with prefix_errors(text):
             read_text(text, "text")
     for line in wanted.left_out_lines():
         warn(f"{requests}: {line}")
@@ -209,7 +209,7 @@ def command(
     report = measured(loaded, asked, made, text, seed, chosen, moments, wanted.left_out)
     written: list[Path] = []
     if folder is not None:
-        with written_together():
+        with write_together():
             written.append(folder / "edits.json")
             report.save(written[0])
             edits = {id(one): one for one in made if isinstance(one, EditedModel)}

@@ -56,9 +56,9 @@ def command(
     if asked.circuit is None:
         raise KCircuitsError("there is nothing to knock out: give --circuit")
     from kcircuits.cli.measured import load_circuit
-    from kcircuits.files.documents import naming, read_text
+    from kcircuits.files.documents import prefix_errors, read_text
 
-    with naming(text):
+    with prefix_errors(text):
         content = None if text is None else read_text(text, "text", pipe=True)
     private = [load_circuit(path) for path in private_of or ()]
     loaded = replace(asked, out=None).load()

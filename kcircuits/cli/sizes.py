@@ -98,7 +98,7 @@ def command(
     from kcircuits.cli.progress import shown_progress
     from kcircuits.cli.setup import prepare, read_reference
     from kcircuits.cli.sizes_table import print_table
-    from kcircuits.files.writing import check_output_folder, written_together
+    from kcircuits.files.writing import check_output_folder, write_together
     from kcircuits.sizes import SizeOptions, check_methods, compare_sizes, named_methods
     from kcircuits.sizes.size_plot import draw_sizes
 
@@ -146,7 +146,7 @@ def command(
     }
     comparison = replace(comparison, settings=comparison.settings | recorded)
     written = [folder / "sizes.json", folder / "sizes.svg"]
-    with written_together():
+    with write_together():
         comparison.save(written[0])
         draw_sizes(comparison, written[1])
     if as_json:

@@ -16,9 +16,9 @@ from kcircuits.data.tokens import tokenise_text
 from kcircuits.editing.sampling import STARTS, sample_tokens
 from kcircuits.editing.stream import Tokens, pad_right, run_to_mlp
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import naming, read_text
+from kcircuits.files.documents import prefix_errors, read_text
 from kcircuits.files.tensor_files import tensor_bytes
-from kcircuits.model.cache import cache_folder, digest_of, keep
+from kcircuits.model.cache import cache_folder, digest_of, write_cache
 from kcircuits.model.identity import exact_identity
 from kcircuits.model.loading import Model
 
@@ -90,14 +90,14 @@ def second_moment(
     """
     if not 0 < shrinkage <= 1:
         raise KCircuitsError(f"shrinkage must be above 0 and at most 1, got {shrinkage}")
-    with naming(text):
+    with prefix_errors(text):
         windows = None if text is None else _windows(model, read_text(text, "text"))
     name = _name(model, layer, _starts(model) if windows is None else windows, seed if windows is None else 0)
     found = _read(cache_folder() / name)
     if found is None:
         found = accumulate_moment(model.spec, layer, windows or _sample_texts(model, seed, progress))
         header = {"format": FORMAT, "num_tokens": str(found[1])}
-        keep(name, tensor_bytes({"moment": found[0]}, header))
+        write_cache(name, tensor_bytes({"moment": found[0]}, header))
     moment, num_tokens = found
     mean = moment.diagonal().mean()
     shrunk = (1 - shrinkage) * moment + shrinkage * mean * torch.eye(len(moment))

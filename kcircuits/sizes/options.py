@@ -9,7 +9,7 @@ from typing import Any
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import MIB_FRACTIONS
-from kcircuits.files.documents import is_number, shown
+from kcircuits.files.documents import is_number, quote
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SizeOptions:
         if self.thresholds is not None and not (
             self.thresholds and all(is_number(each) and each >= 0 for each in self.thresholds)
         ):
-            raise KCircuitsError(f"thresholds must be numbers, at least 0; got {shown(self.thresholds)}")
+            raise KCircuitsError(f"thresholds must be numbers, at least 0; got {quote(self.thresholds)}")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -56,5 +56,5 @@ def _check_rising(name: str, values: Sequence[float], least: int) -> None:
     if not numbers or len(values) < least or not all(a < b for a, b in pairwise([0.0, *values, 1 + 1e-9])):
         how_many = "at least two, " if least == 2 else "at least one, "
         raise KCircuitsError(
-            f"{name} must be {how_many}rising, above 0 and at most 1; got {shown(list(values))}"
+            f"{name} must be {how_many}rising, above 0 and at most 1; got {quote(list(values))}"
         )

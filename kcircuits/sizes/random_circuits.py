@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.runtime.option_fields import option, settings_of
 
 
@@ -38,7 +38,7 @@ class RandomCircuits:
             ("their seed", self.seed, 0),
         ):
             if type(value) is not int or value < least:
-                raise KCircuitsError(f"{what} must be a whole number, at least {least}; got {shown(value)}")
+                raise KCircuitsError(f"{what} must be a whole number, at least {least}; got {quote(value)}")
 
     @property
     def settings(self) -> dict[str, Any]:

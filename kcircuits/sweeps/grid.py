@@ -13,7 +13,7 @@ from kcircuits.data.metrics import Metric
 from kcircuits.data.relations import bundled_relations, load_relation
 from kcircuits.discovery import METHODS, method_and_selection
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import is_count, is_text, or_none, shown
+from kcircuits.files.documents import is_count, is_text, or_none, quote
 from kcircuits.runtime.memory import memory_bytes
 from kcircuits.sweeps.analyses import ANALYSES
 from kcircuits.sweeps.yaml_file import Document, Place
@@ -116,7 +116,7 @@ def parse_grid(document: Document, base: Path) -> Grid:
     top = document.value
     if not isinstance(top, dict):
         raise document.error(
-            (), f"a sweep must be a mapping with the keys models, prompts, methods; got {shown(top)}"
+            (), f"a sweep must be a mapping with the keys models, prompts, methods; got {quote(top)}"
         )
     known = ("models", "prompts", "methods", "ablations", "metrics", "seeds", "analyses", "memory")
     _check_known(document, (), top, known)
@@ -143,16 +143,16 @@ def _models(document: Document, base: Path) -> Iterator[ModelChoice]:
             source, dtype = one.get("model"), one.get("dtype", "float32")
             if not isinstance(source, str) or not source:
                 raise document.error(
-                    place, f"'model' must be a folder, a .gguf file or demo, got {shown(source)}"
+                    place, f"'model' must be a folder, a .gguf file or demo, got {quote(source)}"
                 )
             if dtype not in DTYPES:
                 raise document.error(
-                    (*place, "dtype"), f"must be one of {', '.join(DTYPES)}; got {shown(dtype)}"
+                    (*place, "dtype"), f"must be one of {', '.join(DTYPES)}; got {quote(dtype)}"
                 )
             device = one.get("device", "cpu")
             if device not in DEVICES:
                 raise document.error(
-                    (*place, "device"), f"must be one of {', '.join(DEVICES)}; got {shown(device)}"
+                    (*place, "device"), f"must be one of {', '.join(DEVICES)}; got {quote(device)}"
                 )
             path = source if source == "demo" else str(_path(source, base))
             yield ModelChoice(path, dtype, device, place)
@@ -166,7 +166,7 @@ def _prompts(document: Document, base: Path) -> Iterator[PromptChoice]:
                 good, expected = _PROMPT_KEYS[key]
                 if not good(value):
                     raise document.error(
-                        (*place, key), f"must be {expected}, got {shown(value)}{_hint(value)}"
+                        (*place, key), f"must be {expected}, got {quote(value)}{_hint(value)}"
                     )
             kinds = [kind for kind in ("relation", "prompts") if kind in one]
             if len(kinds) != 1:
@@ -209,7 +209,7 @@ def _sources(document: Document, place: Place, kind: str, given: str, base: Path
     except (OSError, ValueError, NotImplementedError) as error:
         raise document.error(place, f"not a pattern of files: {error}") from error
     if not found:
-        raise document.error(place, f"no file matches {shown(given)}")
+        raise document.error(place, f"no file matches {quote(given)}")
     return found
 
 
@@ -232,15 +232,15 @@ def _methods(document: Document) -> Iterator[MethodChoice]:
             name = one.pop("method", None)
             if name not in METHODS:
                 raise document.error(
-                    place, f"'method' must be one of {', '.join(METHODS)}; got {shown(name)}"
+                    place, f"'method' must be one of {', '.join(METHODS)}; got {quote(name)}"
                 )
             changes = {change: one.pop(change, False) for change in CHANGES}
             for change, value in changes.items():
                 if type(value) is not bool:
-                    raise document.error((*place, change), f"must be true or false, got {shown(value)}")
+                    raise document.error((*place, change), f"must be true or false, got {quote(value)}")
             for key, value in one.items():
                 if _hint(value):
-                    raise document.error((*place, key), f"must be no text, got {shown(value)}{_hint(value)}")
+                    raise document.error((*place, key), f"must be no text, got {quote(value)}{_hint(value)}")
             try:
                 method_and_selection(name, one)
             except KCircuitsError as error:
@@ -253,7 +253,7 @@ def _analyses(document: Document) -> dict[str, dict[str, Any]]:
     if isinstance(given, list):
         given = dict.fromkeys(map(str, given))
     if not isinstance(given, dict):
-        raise document.error(("analyses",), f"must be a list or a mapping, got {shown(given)}")
+        raise document.error(("analyses",), f"must be a list or a mapping, got {quote(given)}")
     _check_known(document, ("analyses",), given, tuple(ANALYSES))
     complete = {}
     for name, analysis in ANALYSES.items():
@@ -262,13 +262,13 @@ def _analyses(document: Document) -> dict[str, dict[str, Any]]:
         chosen = given[name] or {}
         place = ("analyses", name)
         if not isinstance(chosen, dict):
-            raise document.error(place, f"must be a mapping of its options, got {shown(chosen)}")
+            raise document.error(place, f"must be a mapping of its options, got {quote(chosen)}")
         _check_known(document, place, chosen, tuple(analysis.options))
         complete[name] = {key: option.default for key, option in analysis.options.items()} | chosen
         for key, value in chosen.items():
             if not analysis.options[key].good(value):
                 expected = analysis.options[key].expected
-                raise document.error((*place, key), f"must be {expected}, got {shown(value)}{_hint(value)}")
+                raise document.error((*place, key), f"must be {expected}, got {quote(value)}{_hint(value)}")
     return complete
 
 
@@ -282,7 +282,7 @@ def _memory(document: Document) -> int:
 def _entries(document: Document, key: str) -> list[Any]:
     entries = document.value[key]
     if not isinstance(entries, list) or not entries:
-        raise document.error((key,), f"must be a list with at least one entry, got {shown(entries)}")
+        raise document.error((key,), f"must be a list with at least one entry, got {quote(entries)}")
     return entries
 
 
@@ -291,7 +291,7 @@ def _expand_entry(
 ) -> Iterator[dict[str, Any]]:
     """Every combination of an entry's values, of which each may be a list of several."""
     if not isinstance(entry, dict) or not entry:
-        raise document.error(place, f"must be a mapping, got {shown(entry)}")
+        raise document.error(place, f"must be a mapping, got {quote(entry)}")
     _check_known(document, place, entry, known or tuple(key for key in entry if isinstance(key, str)))
     axes = []
     for key, value in entry.items():
@@ -309,7 +309,7 @@ def _values(document: Document, key: str, default: list[Any], good: Check, expec
         raise document.error((key,), "an empty list leaves no job")
     for index, value in enumerate(values):
         if not good(value):
-            raise document.error((key, index), f"must be {expected}, got {shown(value)}")
+            raise document.error((key, index), f"must be {expected}, got {quote(value)}")
     return tuple(dict.fromkeys(values))
 
 
@@ -320,7 +320,7 @@ def _names(document: Document, key: str, default: list[str], known: tuple[str, .
 def _check_known(document: Document, place: Place, given: dict[Any, Any], known: tuple[str, ...]) -> None:
     for key in given:
         if key not in known:
-            step = key if isinstance(key, str) else shown(key)
+            step = key if isinstance(key, str) else quote(key)
             raise document.error((*place, step), f"no such key; there are {', '.join(known)}")
 
 
