@@ -20,7 +20,7 @@ import kcircuits
 from kcircuits.data.prompts import Prompt
 from kcircuits.data.relations import known_prompts
 from kcircuits.evaluation.known import answer_ranks
-from kcircuits.model.gguf.conversion import converted, demo_file
+from kcircuits.model.gguf.conversion import convert, demo_file
 
 FORWARDS = 5
 
@@ -63,7 +63,7 @@ def forward_times(plain: Plain) -> list[float]:
 def run(case: Case, model: kcircuits.Model) -> dict[str, Any]:
     """One search between two series of plain forward passes."""
     prompts = prompts_of(case, model)
-    plain = Plain(converted(demo_file()), prompts)
+    plain = Plain(convert(demo_file()), prompts)
     times = forward_times(plain)
     circuit = kcircuits.discover(
         model, kcircuits.Task(prompts, case.ablation), kcircuits.Acdc(threshold=case.threshold)

@@ -25,7 +25,7 @@ from kcircuits.circuit.random_circuits import random_connected_mask
 from kcircuits.data.prompts import Prompt
 from kcircuits.engine import measure
 from kcircuits.model.forward import forward_senders, normalise
-from kcircuits.model.gguf.conversion import converted, demo_file
+from kcircuits.model.gguf.conversion import convert, demo_file
 from kcircuits.model.spec import ModelSpec
 from kcircuits.ops import vocab_readout
 from kcircuits.runtime.memory import memory_bytes
@@ -140,7 +140,7 @@ def main() -> None:
     torch.set_num_threads(parser.parse_args().threads)
     model = kcircuits.load_model("demo")
     prompts = prompts_of(CASES[0], model)
-    plain = Plain(converted(demo_file()), prompts)
+    plain = Plain(convert(demo_file()), prompts)
     results = {
         "model": "SmolLM2-135M",
         "tokens": len(prompts[0].clean_ids),

@@ -25,7 +25,7 @@ from machine import RESULTS, write_results
 from plain import Plain
 
 import kcircuits
-from kcircuits.model.gguf.conversion import converted, demo_file
+from kcircuits.model.gguf.conversion import convert, demo_file
 from kcircuits.task import Task
 
 RESULT = "eap"
@@ -36,7 +36,7 @@ COLUMNS = (
 
 def timings(names: list[str], model: kcircuits.Model, task: Task) -> list[dict[str, Any]]:
     """Each round runs both plain passes and then every method once; the first round warms up."""
-    plain = Plain(converted(demo_file()), task.prompts)
+    plain = Plain(convert(demo_file()), task.prompts)
     to_parameters: list[float] = []
     to_embeddings: list[float] = []
     seconds: dict[str, list[float]] = {name: [] for name in names}

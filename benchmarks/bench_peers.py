@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from machine import RESULTS, write_results
 
-from kcircuits.model.gguf.conversion import converted, demo_file
+from kcircuits.model.gguf.conversion import convert, demo_file
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # tests/ has the builders of small models
 
@@ -122,7 +122,7 @@ def main() -> None:
     pythons = {"main": Path(sys.executable), "peers": options.peers}
     start = perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        cases = small_cases(Path(folder)) + large_cases(converted(demo_file()))
+        cases = small_cases(Path(folder)) + large_cases(convert(demo_file()))
         results = earlier_cases()
         for number, case in enumerate(cases, start=1):
             if options.cases is None or number in options.cases:

@@ -18,7 +18,7 @@ from machine import write_results
 import kcircuits
 from kcircuits._native import C
 from kcircuits.cli.profile_table import rows_of_products
-from kcircuits.engine.profile import FAST, Total, profiled
+from kcircuits.engine.profile import FAST, Total, profile_call
 from kcircuits.model.quantised import dense
 from kcircuits.model.spec import Mlp
 
@@ -29,7 +29,7 @@ def run(case: Case, model: kcircuits.Model) -> dict[str, Any]:
     """One search, profiled."""
     task = kcircuits.Task(prompts_of(case, model), case.ablation)
     search = partial(kcircuits.discover, model, task, kcircuits.Acdc(threshold=case.threshold))
-    circuit, profile = profiled(search)
+    circuit, profile = profile_call(search)
     by_op = {**profile.by(lambda work: work.name), "Python": Total(profile.python_seconds, 0, 0)}
     by_rows = sorted(profile.products().by(lambda work: work.rows).items())
     return {

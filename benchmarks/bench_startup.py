@@ -16,7 +16,7 @@ from time import perf_counter
 
 from machine import write_results
 
-from kcircuits.model.gguf.conversion import converted, demo_file
+from kcircuits.model.gguf.conversion import convert, demo_file
 
 RUNS = 7
 COMMAND = [sys.executable, "-m", "kcircuits"]
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=RUNS)
     runs = parser.parse_args().runs
-    converted(demo_file())
+    convert(demo_file())
     times: dict[str, list[float]] = {"python": [], **{name: [] for name in TARGETS}}
     for number in range(runs + 1):  # the first fills the file cache
         with tempfile.TemporaryDirectory() as folder:

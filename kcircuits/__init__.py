@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from kcircuits.editing.neighbours import read_neighbours
     from kcircuits.editing.records.reading import read_requests
     from kcircuits.editing.request import EditRequest
-    from kcircuits.engine.profile import profiled
+    from kcircuits.engine.profile import profile_call
     from kcircuits.errors import KCircuitsError
     from kcircuits.evaluation.evaluation import Evaluation
     from kcircuits.evaluation.minimality import minimality
@@ -120,7 +120,7 @@ __all__ = [
     "minimality",
     "node_flows",
     "plan",
-    "profiled",
+    "profile_call",
     "random_curve",
     "read_heads",
     "read_neighbours",
@@ -181,7 +181,7 @@ _HOMES = {
     "minimality": "kcircuits.evaluation.minimality",
     "node_flows": "kcircuits.editing.flows",
     "plan": "kcircuits.planning.plan",
-    "profiled": "kcircuits.engine.profile",
+    "profile_call": "kcircuits.engine.profile",
     "random_curve": "kcircuits.evaluation.sizes",
     "read_heads": "kcircuits.analysis.heads.reading",
     "read_neighbours": "kcircuits.editing.neighbours",

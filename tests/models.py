@@ -44,7 +44,7 @@ from transformers import (
 
 from kcircuits.model.families import spec_of
 from kcircuits.model.quantised import QuantisedWeight, dense
-from kcircuits.model.reweighting import quantised
+from kcircuits.model.reweighting import quantise_model
 from kcircuits.model.spec import ModelSpec, Rotary
 
 VOCABULARY = 61
@@ -268,7 +268,7 @@ def as_dtype(spec: ModelSpec, dtype: torch.dtype) -> ModelSpec:
 
 def quantised_spec(name: str, bits: int) -> ModelSpec:
     """`tiny_spec(name)` with every matrix in 8 or 4 bits."""
-    return quantised(tiny_spec(name), bits, torch.device("cpu"))
+    return quantise_model(tiny_spec(name), bits, torch.device("cpu"))
 
 
 def dequantised(spec: ModelSpec) -> ModelSpec:

@@ -21,8 +21,8 @@ from peers.lens import load
 from peers.protocol import serve
 
 from kcircuits.graph import Graph
-from kcircuits.interop.edge_names import receiver_named
-from kcircuits.interop.groups import merged, ungrouped
+from kcircuits.interop.edge_names import translate_receiver
+from kcircuits.interop.groups import merge_groups, ungroup
 
 model: Any
 loader: PromptDataLoader
@@ -79,13 +79,13 @@ def integrated(steps: int) -> dict[str, float]:
 def eap_scores() -> list[float]:
     """EAP's scores of the edges of the model's own graph, in its order."""
     _, found = _gradients(mask_val=0.0)
-    wide = ungrouped(graph)
+    wide = ungroup(graph)
     matrix = np.zeros(wide.valid.shape)
     for node in model.dests:
         rows = found[node.module_name]
         values = rows if node.head_idx is None else rows[node.head_idx]
-        matrix[: len(values), wide.receiver_index(receiver_named(node.name, graph.num_layers))] = values
-    scores, _ = merged(graph, matrix, wide.valid)
+        matrix[: len(values), wide.receiver_index(translate_receiver(node.name, graph.num_layers))] = values
+    scores, _ = merge_groups(graph, matrix, wide.valid)
     values = scores[graph.valid]
     return [float(value) for value in values]
 

@@ -18,7 +18,7 @@ from peers.protocol import Worker
 import kcircuits
 from kcircuits.data.prompts import Prompt
 from kcircuits.graph import Graph
-from kcircuits.model.huggingface import quiet
+from kcircuits.model.huggingface import silence_transformers
 from tests.models import build, gpt2, save
 from tests.tasks import random_prompt
 
@@ -167,7 +167,7 @@ def gradient_entrants() -> tuple[Entrant, ...]:
 
 def small_cases(folder: Path) -> list[Case]:
     """Complete searches of a small random model."""
-    with quiet():
+    with silence_transformers():
         save(build(partial(gpt2, **SMALL_SIZES)), folder)
     prompts = tuple(random_prompt(6, seed) for seed in range(8))
 

@@ -13,7 +13,7 @@ from kcircuits.files.documents import (
     is_number,
     is_text,
     list_of,
-    shown,
+    quote,
 )
 
 MOST_PROMPTS = 10_000
@@ -29,7 +29,7 @@ def check_document(document: object, what: str, expected: str, keys: Keys) -> di
     Raises KCircuitsError if it is anything else; `what` names it.
     """
     if not isinstance(document, dict):
-        raise KCircuitsError(f"not a {what}: expected a JSON object, got {shown(document)}")
+        raise KCircuitsError(f"not a {what}: expected a JSON object, got {quote(document)}")
     check_format(document.get("format"), expected, what)
     return check_keys(what, document, keys)
 

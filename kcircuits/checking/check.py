@@ -188,8 +188,8 @@ def check_model(
         source=str(source),
         kind=_kind(gguf),
         sizes={key: value for key, value in model.identity.items() if key not in ("name", "weights_hash")},
-        used=_used(model, gguf),
-        ignored=_ignored(model, gguf),
+        used=_used_parts(model, gguf),
+        ignored=_ignored_parts(model, gguf),
         comparison=comparison,
     )
 
@@ -241,14 +241,14 @@ def _kind(gguf: GgufAccount | None) -> str:
     return f"GGUF, {files}, architecture {gguf.architecture}, tensors of {', '.join(gguf.kinds)}"
 
 
-def _used(model: Model, gguf: GgufAccount | None) -> tuple[str, ...]:
+def _used_parts(model: Model, gguf: GgufAccount | None) -> tuple[str, ...]:
     if gguf is not None:
         return gguf.keys
     assert model.account is not None
     return tuple(sorted({*model.account.used, *model.account.evident}))
 
 
-def _ignored(model: Model, gguf: GgufAccount | None) -> dict[str, str]:
+def _ignored_parts(model: Model, gguf: GgufAccount | None) -> dict[str, str]:
     assert model.account is not None
     # What the converter itself writes into the configuration of a GGUF file is not the file's.
     return dict(gguf.ignored) if gguf is not None else dict(model.account.harmless)

@@ -26,7 +26,7 @@ from kcircuits.files.documents import (
     or_none,
 )
 from kcircuits.model.forward import read_out
-from kcircuits.model.huggingface import first_line, garbage_kept, quiet
+from kcircuits.model.huggingface import first_line, pause_garbage_collection, silence_transformers
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.runtime.memory import budget_for
@@ -140,7 +140,7 @@ def of_transformers(folder: Path) -> tuple[NextToken, Any | None]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     settings: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    with garbage_kept(), quiet():
+    with pause_garbage_collection(), silence_transformers():
         try:
             hf_model: Any = AutoModelForCausalLM.from_pretrained(
                 folder,

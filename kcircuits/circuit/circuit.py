@@ -17,10 +17,10 @@ from kcircuits.circuit import circuit_json
 from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import printable
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import dump_json, is_number, naming, shown
+from kcircuits.files.documents import dump_json, is_number, prefix_errors, quote
 from kcircuits.graph import Graph, kind_of
-from kcircuits.graph.identity import called, check_same_weights, graph_of
-from kcircuits.graph.paths import on_paths
+from kcircuits.graph.identity import check_same_weights, graph_of, model_label
+from kcircuits.graph.paths import prune_mask
 from kcircuits.runtime.optional import need
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Circuit(Result):
     >>> circuit = Circuit(graph_of(identity), identity, "acdc", {"threshold": 0.05}, {}, edges, {})
     >>> circuit.nodes
     ('input', 'a0.h0', 'm0', 'logits')
-    >>> circuit.pruned().nodes
+    >>> circuit.prune().nodes
     ('input', 'm0', 'logits')
     """
 
@@ -92,8 +92,8 @@ class Circuit(Result):
             raise KCircuitsError(f"the model's graph is {own}, the circuit's is {self.graph}")
         for name, value in self.metric.items():
             if not is_number(value):
-                raise KCircuitsError(f"metric {name!r} must be a finite number, got {shown(value)}")
-        object.__setattr__(self, "edges", _checked(self.graph, self.edges))
+                raise KCircuitsError(f"metric {name!r} must be a finite number, got {quote(value)}")
+        object.__setattr__(self, "edges", _check_edges(self.graph, self.edges))
 
     @cached_property
     def nodes(self) -> tuple[str, ...]:
@@ -124,7 +124,7 @@ class Circuit(Result):
             mask[self.graph.sender_index(edge.sender), self.graph.receiver_index(edge.receiver)] = True
         return mask
 
-    def restricted(self, mask: np.ndarray) -> Circuit:
+    def restrict(self, mask: np.ndarray) -> Circuit:
         """Keep only the edges that are in a mask, bool [S, R].
 
         The metric of the result is empty (nobody has measured it), and so are its stats.
@@ -138,12 +138,13 @@ class Circuit(Result):
         edges = tuple(edge for edge in self.edges if (edge.sender, edge.receiver) in names)
         return replace(self, edges=edges, metric={}, stats={})
 
-    def pruned(self) -> Circuit:
-        """Drop the edges that lie on no path from `input` to `logits` (see `kcircuits.graph.paths.on_paths`).
+    def prune(self) -> Circuit:
+        """Drop the edges that lie on no path from `input` to `logits` (`kcircuits.graph.paths.prune_mask`).
 
-        Unmeasured, like any restriction: ablated biases mean that even a dead end can move the metric.
+        The result has no metric, as after `restrict`: because of ablated biases, even such edges can change
+        the metric.
         """
-        return self.restricted(on_paths(self.graph, self.mask()))
+        return self.restrict(prune_mask(self.graph, self.mask()))
 
     def union(self, other: Circuit) -> Circuit:
         """The edges of either; where both have one, its score is this circuit's.
@@ -152,19 +153,19 @@ class Circuit(Result):
         """
         self.check_model(other.model)
         edges = {**_by_name(other), **_by_name(self)}.values()
-        return self._combined("union", other, edges)
+        return self._combine("union", other, edges)
 
     def intersection(self, other: Circuit) -> Circuit:
         """The edges that both have, with this circuit's scores and model; both must have the same graph."""
         edges, others = _by_name(self), _by_name(other)
-        return self._combined("intersection", other, (edges[name] for name in edges if name in others))
+        return self._combine("intersection", other, (edges[name] for name in edges if name in others))
 
     def difference(self, other: Circuit) -> Circuit:
         """The edges that this circuit has and the other has not; both must have the same graph."""
         edges, others = _by_name(self), _by_name(other)
-        return self._combined("difference", other, (edges[name] for name in edges if name not in others))
+        return self._combine("difference", other, (edges[name] for name in edges if name not in others))
 
-    def _combined(self, method: str, other: Circuit, edges: Iterable[Edge]) -> Circuit:
+    def _combine(self, method: str, other: Circuit, edges: Iterable[Edge]) -> Circuit:
         _check_same_graph(self, other)
         parents = [{"method": circuit.method, "settings": circuit.settings} for circuit in (self, other)]
         return Circuit(self.graph, self.model, method, {"of": parents}, {}, tuple(edges), {})
@@ -226,7 +227,7 @@ class Circuit(Result):
     def to_json(self) -> dict[str, Any]:
         """The content of circuit.json."""
         edges = [{"src": edge.sender, "dst": edge.receiver, "score": edge.score} for edge in self.edges]
-        return circuit_json.ordered({**vars(self), "edges": edges, "nodes": list(self.nodes)})
+        return circuit_json.order_keys({**vars(self), "edges": edges, "nodes": list(self.nodes)})
 
     def to_text(self) -> str:
         """The text of circuit.json, a line for each key and edge.
@@ -252,7 +253,7 @@ class Circuit(Result):
         the path.
         """
         document, listed = circuit_json.read(path)
-        with naming(path):
+        with prefix_errors(path):
             return cls._of(document, listed)
 
     @classmethod
@@ -306,12 +307,12 @@ def _by_name(circuit: Circuit) -> dict[tuple[str, str], Edge]:
 def _check_same_graph(first: Circuit, second: Circuit) -> None:
     if first.graph != second.graph:
         raise KCircuitsError(
-            f"the circuits are of different graphs: {first.graph} ({called(first.model)}) and "
-            f"{second.graph} ({called(second.model)})"
+            f"the circuits are of different graphs: {first.graph} ({model_label(first.model)}) and "
+            f"{second.graph} ({model_label(second.model)})"
         )
 
 
-def _checked(graph: Graph, edges: Iterable[Edge]) -> tuple[Edge, ...]:
+def _check_edges(graph: Graph, edges: Iterable[Edge]) -> tuple[Edge, ...]:
     """The edges in the order of the mask, with float scores, none foreign and none twice."""
     given: list[Edge] = []
     places = array("q")  # circuits can have millions of edges: nothing is kept here but eight bytes of each
@@ -325,17 +326,17 @@ def _checked(graph: Graph, edges: Iterable[Edge]) -> tuple[Edge, ...]:
         except (TypeError, ValueError, OverflowError):
             score = float("nan")
         if not math.isfinite(score):
-            raise KCircuitsError(f"the score of {name} must be a finite number, got {shown(edge.score)}")
+            raise KCircuitsError(f"the score of {name} must be a finite number, got {quote(edge.score)}")
         given.append(edge if type(edge.score) is float else Edge(edge.sender, edge.receiver, score))
         places.append(sender * len(graph.receivers) + receiver)
     order = np.argsort(np.frombuffer(places, dtype=np.int64), kind="stable").tolist()
     for first, second in pairwise(order):
         if places[first] == places[second]:
-            raise KCircuitsError(f"the edge {_told_apart(given[first], given[second])}")
+            raise KCircuitsError(f"the edge {_conflict_text(given[first], given[second])}")
     return tuple(given[index] for index in order)
 
 
-def _told_apart(first: Edge, second: Edge) -> str:
+def _conflict_text(first: Edge, second: Edge) -> str:
     """Of two entries for one edge: its name, and what to say about them."""
     name = f"{first.sender}->{first.receiver}"
     if first.score == second.score:

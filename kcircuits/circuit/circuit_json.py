@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import check_format, dump_json, is_number, read_head, read_text, shown
+from kcircuits.files.documents import check_format, dump_json, is_number, quote, read_head, read_text
 from kcircuits.files.json_cursor import JsonCursor
 from kcircuits.graph.identity import graph_of
 
@@ -34,12 +34,12 @@ _HEAD_BYTES = 2**20
 _CONVERT = "kcircuits convert makes a circuit.json of lists of edges and of graphs of EAP-IG"
 
 
-def most_bytes(num_edges: int) -> int:
+def max_bytes(num_edges: int) -> int:
     """Bytes of a text or JSON file with so many edges of a graph: far more than any program writes."""
     return 64 * 2**20 + 1000 * num_edges
 
 
-def ordered(document: dict[str, Any]) -> dict[str, Any]:
+def order_keys(document: dict[str, Any]) -> dict[str, Any]:
     """The keys of the format alone, in its order."""
     return {"format": FORMAT} | {key: document[key] for key in _TYPES}
 
@@ -112,7 +112,7 @@ def _most_bytes(path: str | Path) -> int | None:
         for key in cursor.members():
             if key == "model":
                 model = cursor.value()
-                return most_bytes(graph_of(model).num_edges) if isinstance(model, dict) else None
+                return max_bytes(graph_of(model).num_edges) if isinstance(model, dict) else None
             cursor.value()
     except KCircuitsError:
         pass  # cut off, or no circuit at all, as reading it finds out
@@ -125,7 +125,7 @@ def _read(cursor: JsonCursor) -> tuple[dict[str, Any], Edges]:
             value = cursor.value()
         except KCircuitsError as error:
             raise KCircuitsError(f"{error}; {_CONVERT}") from error
-        raise KCircuitsError(f"not a circuit: expected a JSON object, got {shown(value)}; {_CONVERT}")
+        raise KCircuitsError(f"not a circuit: expected a JSON object, got {quote(value)}; {_CONVERT}")
     document: dict[str, Any] = {}
     edges, at = Edges(), None
     for key in cursor.members():
@@ -152,7 +152,7 @@ def _fill(edges: Edges, cursor: JsonCursor, most: int) -> None:
     for index, edge in enumerate(cursor.elements()):
         if index == most:
             raise KCircuitsError(f"more edges than the model's graph has, {most:,}")
-        sender, receiver, score = _checked_edge(index, edge)
+        sender, receiver, score = _check_edge(index, edge)
         edges.senders.append(names.setdefault(sender, sender))
         edges.receivers.append(names.setdefault(receiver, receiver))
         edges.scores.append(score)
@@ -166,20 +166,20 @@ def _check(document: dict[str, Any]) -> None:
         if key not in document:
             raise KCircuitsError(f"not a circuit: the key {key!r} is missing")
         if not isinstance(document[key], kind):
-            raise KCircuitsError(f"{key!r} must be {article}, got {shown(document[key])}")
+            raise KCircuitsError(f"{key!r} must be {article}, got {quote(document[key])}")
     for name, value in document["metric"].items():
         if not is_number(value):
-            raise KCircuitsError(f"metric {shown(name)} must be a number, got {shown(value)}")
+            raise KCircuitsError(f"metric {quote(name)} must be a number, got {quote(value)}")
 
 
-def _checked_edge(index: int, edge: object) -> tuple[str, str, float]:
+def _check_edge(index: int, edge: object) -> tuple[str, str, float]:
     if not isinstance(edge, dict):
-        raise KCircuitsError(f"edge {index} must be an object, got {shown(edge)}")
+        raise KCircuitsError(f"edge {index} must be an object, got {quote(edge)}")
     if edge.keys() != _EDGE_KEYS:
-        raise KCircuitsError(f"edge {index} must have the keys src, dst and score, got {shown(sorted(edge))}")
+        raise KCircuitsError(f"edge {index} must have the keys src, dst and score, got {quote(sorted(edge))}")
     for key in ("src", "dst"):
         if not isinstance(edge[key], str) or len(edge[key]) > _LONGEST_NAME:
-            raise KCircuitsError(f"edge {index}: {key!r} must be a name, got {shown(edge[key])}")
+            raise KCircuitsError(f"edge {index}: {key!r} must be a name, got {quote(edge[key])}")
     if not is_number(edge["score"]):
-        raise KCircuitsError(f"edge {index}: 'score' must be a number, got {shown(edge['score'])}")
+        raise KCircuitsError(f"edge {index}: 'score' must be a number, got {quote(edge['score'])}")
     return edge["src"], edge["dst"], edge["score"]

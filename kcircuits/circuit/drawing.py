@@ -19,7 +19,7 @@ from kcircuits.display.text import printable
 from kcircuits.errors import KCircuitsError
 from kcircuits.files.writing import write_atomically
 from kcircuits.graph import kind_of, layer_of
-from kcircuits.runtime.optional import available, need
+from kcircuits.runtime.optional import is_installed, need
 
 if TYPE_CHECKING:
     from graphviz import Digraph
@@ -41,7 +41,7 @@ _KIND_NAMES = {"q": "query", "k": "key", "v": "value", "mlp": "MLP", "logits": "
 
 def dot_available() -> bool:
     """Whether all that `draw` needs can be found: the package graphviz and graphviz' program `dot`."""
-    return available("graphviz") and shutil.which("dot") is not None
+    return is_installed("graphviz") and shutil.which("dot") is not None
 
 
 def draw(circuit: Circuit, path: str | Path, max_edges: int = MAX_EDGES) -> None:
@@ -198,8 +198,8 @@ def _title(circuit: Circuit, drawn: Circuit) -> str:
     lines = [" · ".join([circuit.method, size, *([f"{metric}: {values}"] if values else [])])]
     if len(drawn.edges) < len(circuit.edges):
         lines.append(f"Drawn: the strongest {len(drawn.edges)} edges, including those that connect them")
-    heading = f'<font point-size="16"><b>{_escaped(name)}</b></font>'
-    rows = "".join(f"<tr><td>{row}</td></tr>" for row in [heading, *map(_escaped, lines), *_legend(drawn)])
+    heading = f'<font point-size="16"><b>{_escape(name)}</b></font>'
+    rows = "".join(f"<tr><td>{row}</td></tr>" for row in [heading, *map(_escape, lines), *_legend(drawn)])
     return f'<<table border="0" cellspacing="0" cellpadding="3">{rows}</table>>'
 
 
@@ -219,6 +219,6 @@ def _legend(circuit: Circuit) -> list[str]:
     return rows
 
 
-def _escaped(text: object) -> str:
+def _escape(text: object) -> str:
     """Text for an HTML-like label: no markup, and no control characters, which XML cannot hold."""
     return html.escape(printable(text))

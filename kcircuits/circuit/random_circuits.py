@@ -6,7 +6,7 @@ import numpy as np
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
-from kcircuits.graph.paths import shaping
+from kcircuits.graph.paths import shaping_table
 
 
 def random_connected_mask(graph: Graph, num_edges: int, rng: np.random.Generator) -> np.ndarray:
@@ -67,7 +67,7 @@ class _Growth:
 
     def __init__(self, graph: Graph, num_edges: int, rng: np.random.Generator) -> None:
         self.graph, self.left, self.rng = graph, num_edges, rng
-        self.shaping = shaping(graph)
+        self.shaping = shaping_table(graph)
         self.mask = np.zeros_like(graph.valid)
         self.reached = np.zeros(len(graph.senders), dtype=bool)
         self.reached[0] = True

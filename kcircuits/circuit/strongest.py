@@ -43,7 +43,7 @@ def strength_steps(circuit: Circuit) -> tuple[tuple[Edge, ...], ...]:
 
 def _steps(circuit: Circuit) -> Iterator[tuple[Edge, ...]]:
     """One after the other, as a picture needs only the first of a large circuit."""
-    on_path = set(circuit.pruned().edges)
+    on_path = set(circuit.prune().edges)
     order = sorted(circuit.edges, key=lambda edge: (edge not in on_path, -abs(edge.score)))
     part = _Part(circuit, order)
     for edge in order:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from kcircuits.cli.streams import open_standard_streams
 from kcircuits.display.progress import only_wanted_progress
 from kcircuits.errors import KCircuitsError, KCircuitsWarning
-from kcircuits.model.huggingface import garbage_kept
+from kcircuits.model.huggingface import pause_garbage_collection
 from kcircuits.runtime.interrupts import SIGNALS, Terminated
 from kcircuits.runtime.memory import is_about_memory
 from kcircuits.runtime.option_fields import OptionError
@@ -46,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         open_standard_streams()
         if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
             signal.signal(signal.SIGTERM, terminate)
-        with garbage_kept():  # until `prepare` has the model: imports make a million objects that stay
+        with (
+            pause_garbage_collection()
+        ):  # until `prepare` has the model: imports make a million objects that stay
             status = run(arguments)
         _ignore_signals()  # all is done and said, or it was stopped already
     except KeyboardInterrupt:

@@ -56,7 +56,7 @@ def command(compared: Compared, output: PictureOutput) -> None:
     """Compare circuits of one model: shared nodes and edges, layers, and a backbone that most have."""
     from kcircuits.analysis.comparison.reading import compare
     from kcircuits.circuit import Circuit
-    from kcircuits.files.writing import check_output_folder, written_together
+    from kcircuits.files.writing import check_output_folder, write_together
 
     if output.out is not None:
         need("matplotlib", "pictures")
@@ -76,7 +76,7 @@ def command(compared: Compared, output: PictureOutput) -> None:
 
         folder = check_output_folder(output.out)
         written = [folder / "comparison.json", folder / f"comparison.{output.picture}"]
-        with written_together():
+        with write_together():
             found.save(written[0])
             draw_comparison(found, written[1])
     if output.as_json:

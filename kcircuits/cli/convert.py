@@ -13,7 +13,7 @@ from kcircuits.runtime.option_fields import Options, option
 
 if TYPE_CHECKING:
     from kcircuits.circuit import Circuit
-    from kcircuits.interop.reading import Found
+    from kcircuits.interop.reading import ImportedCircuit
 
 From = Literal["circuit", "eap-ig", "edge-list"]
 KeyHeads = Literal["shared", "query"]
@@ -88,7 +88,7 @@ def _identity(model: str) -> dict[str, Any]:
     return load_model(model).identity
 
 
-def _write(found: Found, target: str, to: To) -> None:
+def _write(found: ImportedCircuit, target: str, to: To) -> None:
     from kcircuits.circuit.drawing import draw, to_dot
     from kcircuits.files.writing import write_atomically
     from kcircuits.interop.eap_ig import write_eap_ig

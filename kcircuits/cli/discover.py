@@ -80,8 +80,8 @@ def command(
     from kcircuits.discovery import discover
     from kcircuits.discovery.run import check_experiment
     from kcircuits.display.progress import shown_progress
-    from kcircuits.engine.profile import profiled
-    from kcircuits.files.writing import written_together
+    from kcircuits.engine.profile import profile_call
+    from kcircuits.files.writing import write_together
 
     method.check_selection()
     output.check(method.method)
@@ -93,7 +93,7 @@ def command(
     with_picture = drawable()
 
     # The scores are written by the search, and come into place with the circuit.
-    with written_together():
+    with write_together():
         with shown_progress(output.shows_progress) as progress:
             search = partial(
                 discover,
@@ -106,7 +106,7 @@ def command(
                 scores=output.scores,
                 checkpoint=run.checkpoint,
             )
-            circuit, where = profiled(search) if run.profile else (search(), None)
+            circuit, where = profile_call(search) if run.profile else (search(), None)
         circuit = replace(
             circuit,
             settings=circuit.settings

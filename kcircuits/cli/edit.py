@@ -183,8 +183,8 @@ def command(
     from kcircuits.cli.setup import load
     from kcircuits.editing.edit import EditedModel, edit, edit_each
     from kcircuits.editing.export import check_export
-    from kcircuits.files.documents import naming, read_text
-    from kcircuits.files.writing import check_output_folder, written_together
+    from kcircuits.files.documents import prefix_errors, read_text
+    from kcircuits.files.writing import check_output_folder, write_together
 
     wanted = _read(requests)
     guide = guided_by(place, editor, method_of(editor))
@@ -193,7 +193,7 @@ def command(
     if explanations.explain and output.out is not None:
         need("matplotlib", "pictures")
     if options.text is not None:
-        with naming(options.text):
+        with prefix_errors(options.text):
             read_text(options.text, "text")
     for line in wanted.left_out_lines():
         warn(f"{requests.requests}: {line}")
@@ -220,7 +220,7 @@ def command(
     report = measured(loaded, asked, made, options.text, options.seed, chosen, moments, wanted.left_out)
     written: list[Path] = []
     if folder is not None:
-        with written_together():
+        with write_together():
             written.append(folder / "edits.json")
             report.save(written[0])
             edits = {id(one): one for one in made if isinstance(one, EditedModel)}

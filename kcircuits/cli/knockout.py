@@ -47,9 +47,9 @@ def command(asked: CircuitReadingOptions, options: KnockoutOptions) -> None:
     if asked.circuit.circuit is None:
         raise KCircuitsError("there is nothing to knock out: give --circuit")
     from kcircuits.cli.measured import load_circuit
-    from kcircuits.files.documents import naming, read_text
+    from kcircuits.files.documents import prefix_errors, read_text
 
-    with naming(options.text):
+    with prefix_errors(options.text):
         content = None if options.text is None else read_text(options.text, "text", pipe=True)
     private = [load_circuit(path) for path in options.private_of or ()]
     loaded = asked.load()

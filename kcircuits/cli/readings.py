@@ -65,12 +65,12 @@ class ReadingOutput(PictureOutput):
         show: Callable[[Any], None],
     ) -> None:
         """Write NAME.json and its picture into the folder, if there is one, and print the reading."""
-        from kcircuits.files.writing import written_together
+        from kcircuits.files.writing import write_together
 
         written: list[Path] = []
         if folder is not None:
             written = [folder / f"{name}.json", folder / f"{name}.{self.picture}"]
-            with written_together():
+            with write_together():
                 reading.save(written[0])
                 draw(reading, written[1])
         if self.as_json:

@@ -8,15 +8,15 @@ from pathlib import Path
 from kcircuits.circuit import Circuit
 from kcircuits.circuit.drawing import dot_available, draw, to_dot
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.writing import write_atomically, written_together
-from kcircuits.runtime.optional import available
+from kcircuits.files.writing import write_atomically, write_together
+from kcircuits.runtime.optional import is_installed
 
 
 def drawable() -> bool:
     """Whether pictures can be drawn; says on stderr if not, before somebody waits for one."""
     if dot_available():
         return True
-    if not available("graphviz"):
+    if not is_installed("graphviz"):
         warn(
             "no circuit.dot and circuit.svg: pictures of circuits need graphviz: pip install 'kcircuits[viz]'"
         )
@@ -33,9 +33,9 @@ def write_circuit(circuit: Circuit, folder: Path, with_picture: bool) -> list[Pa
     The picture comes last: if it fails, that is a warning, and what was found is not lost.
     """
     written = [folder / "circuit.json"]
-    with written_together():
+    with write_together():
         circuit.save(written[0])
-        if available("graphviz"):
+        if is_installed("graphviz"):
             written.append(folder / "circuit.dot")
             write_atomically(written[1], to_dot(circuit))
         if with_picture:

@@ -28,7 +28,7 @@ def command(
     from kcircuits.cli.setup import input_settings, prepare
     from kcircuits.cli.sizes_table import print_table
     from kcircuits.display.progress import shown_progress
-    from kcircuits.files.writing import check_output_folder, written_together
+    from kcircuits.files.writing import check_output_folder, write_together
     from kcircuits.sizes import check_methods, compare_sizes
     from kcircuits.sizes.size_plot import draw_sizes
 
@@ -44,7 +44,7 @@ def command(
     settings = methods.options | input_settings(model, prompts, reference_prompts=task.reference_prompts)
     comparison = replace(comparison, settings=comparison.settings | settings)
     written = [folder / "sizes.json", folder / "sizes.svg"]
-    with written_together():
+    with write_together():
         comparison.save(written[0])
         draw_sizes(comparison, written[1])
     if output.as_json:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from kcircuits.data.lre import Fact, Relation
-from kcircuits.data.prompt_warnings import gathered
+from kcircuits.data.prompt_warnings import gather_warnings
 from kcircuits.data.prompts import Prompt, tokenise
 from kcircuits.data.relations import check_limit, facts_with_prompts
 from kcircuits.data.tokens import character_spans, tokenise_text
@@ -40,7 +40,7 @@ class FewShotPair:
     parts: tuple[Part, ...]
 
 
-@gathered()
+@gather_warnings()
 def few_shot_pairs(
     relation: Relation,
     tokenizer: Any | None,

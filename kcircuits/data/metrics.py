@@ -25,14 +25,14 @@ RANDOM_CIRCUITS = 19
 _SMALLEST_RANGE = 1e-6
 
 
-def reported(metric: Metric, value: float) -> float:
+def clamp_metric(metric: Metric, value: float) -> float:
     """A metric's value as results say it: a divergence, which is 0 or more, without rounding errors below 0.
 
     A search goes on with the value itself, so that its decisions do not depend on this.
 
     Examples
     --------
-    >>> reported("kl", -1.2e-6), reported("logit-diff", -1.5)
+    >>> clamp_metric("kl", -1.2e-6), clamp_metric("logit-diff", -1.5)
     (0.0, -1.5)
     """
     return 0.0 if metric == "kl" and value <= 0 else value

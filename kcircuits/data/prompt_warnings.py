@@ -9,7 +9,7 @@ from contextvars import ContextVar
 
 from kcircuits.data.tokens import TokenisedText, ends_in_loose_space, repeats_special
 from kcircuits.errors import KCircuitsWarning
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 
 _SPACE = "in a space: tokenizers put the space in front of the next word, so leave it out"
 _SPECIAL = (
@@ -18,7 +18,7 @@ _SPECIAL = (
 )
 _KINDS = {"space": ("ends", "end", _SPACE), "special": ("begins", "begin", _SPECIAL)}
 
-# The texts of every kind, in order, while `gathered` is on.
+# The texts of every kind, in order, while `gather_warnings` is on.
 _found: ContextVar[dict[str, dict[str, None]] | None] = ContextVar("found", default=None)
 
 
@@ -27,8 +27,8 @@ class PromptWarning(KCircuitsWarning):
 
 
 @contextmanager
-def gathered() -> Iterator[None]:
-    """Have what `look_at` finds inside told at the end, in one `PromptWarning` per kind.
+def gather_warnings() -> Iterator[None]:
+    """Have what `warn_of_text` finds inside told at the end, in one `PromptWarning` per kind.
 
     Where one is inside another, the outer one tells.
     """
@@ -47,7 +47,7 @@ def gathered() -> Iterator[None]:
             warnings.warn(_message(kind, list(texts)), PromptWarning, stacklevel=3)
 
 
-def look_at(tokenizer: object, prompt: TokenisedText, following: str) -> None:
+def warn_of_text(tokenizer: object, prompt: TokenisedText, following: str) -> None:
     """Warn if a prompt's text has a space at its end, or a special token at its beginning, too many.
 
     Parameters
@@ -60,7 +60,7 @@ def look_at(tokenizer: object, prompt: TokenisedText, following: str) -> None:
         The word that is expected behind it. A space that stays a token of its own in front of that word, as
         tokenizers that split numbers into digits have it, is nothing to warn of.
     """
-    with gathered():
+    with gather_warnings():
         found = _found.get()
         assert found is not None
         if ends_in_loose_space(tokenizer, prompt, following):
@@ -72,5 +72,5 @@ def look_at(tokenizer: object, prompt: TokenisedText, following: str) -> None:
 def _message(kind: str, texts: list[str]) -> str:
     one, many, what = _KINDS[kind]
     if len(texts) == 1:
-        return f"the prompt {shown(texts[0])} {one} {what}"
-    return f"{len(texts):,} prompts {many} {what}; the first is {shown(texts[0])}"
+        return f"the prompt {quote(texts[0])} {one} {what}"
+    return f"{len(texts):,} prompts {many} {what}; the first is {quote(texts[0])}"

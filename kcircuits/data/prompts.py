@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from kcircuits.data.pairs_csv import csv_pairs, is_csv
-from kcircuits.data.prompt_warnings import gathered, look_at
+from kcircuits.data.prompt_warnings import gather_warnings, warn_of_text
 from kcircuits.data.records import parse_record
 from kcircuits.data.tokens import TokenisedText, subject_span, tokenise_text
 from kcircuits.data.tokens import answer_id as token_of_answer
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import naming, read_text, shown
+from kcircuits.files.documents import prefix_errors, quote, read_text
 from kcircuits.files.json_records import Record, parse_records
 
 T = TypeVar("T")
@@ -155,7 +155,7 @@ def tokenise(
         subject=None if subject is None else subject_span(tokenizer, tokens, subject),
     )
     check_fits(prompt, vocab_size, max_positions)
-    _look_at(tokenizer, tokens, corrupted, answer)
+    _warn(tokenizer, tokens, corrupted, answer)
     return prompt
 
 
@@ -204,15 +204,17 @@ def read_prompts(
         If the file cannot be read, has no prompts, or a record is bad; the message names the file and the
         line, or in a JSON list the record.
     """
-    with naming(path):
+    with prefix_errors(path):
         text = read_text(path, "file of prompts", pipe=True)
         listed = None if is_csv(text) else parse_records(text, "file of prompts")
     prompts = []
     try:
-        with gathered():
-            for where, record in csv_pairs(text) if listed is None else _checked(listed):
-                with naming(where):
-                    prompts.append(_made(record, tokenizer, vocab_size, max_positions, allow_multi_token))
+        with gather_warnings():
+            for where, record in csv_pairs(text) if listed is None else _check_records(listed):
+                with prefix_errors(where):
+                    prompts.append(
+                        _make_prompt(record, tokenizer, vocab_size, max_positions, allow_multi_token)
+                    )
     except KCircuitsError as error:
         raise KCircuitsError(f"{path}, {error}") from error
     if not prompts:
@@ -220,7 +222,7 @@ def read_prompts(
     return tuple(prompts)
 
 
-def made_prompts(
+def make_prompts(
     given: Sequence[Any],
     tokenizer: Any | None,
     vocab_size: int,
@@ -247,28 +249,28 @@ def made_prompts(
     """
     if isinstance(given, str | Prompt | dict) or not isinstance(given, Iterable):
         raise KCircuitsError(
-            f"prompts must be a list, got {shown(given)}: write model.prompts([(text, answer), …])"
+            f"prompts must be a list, got {quote(given)}: write model.prompts([(text, answer), …])"
         )
     made, tuples = [], []
     for number, each in enumerate(given, start=1):
         tuples.append(isinstance(each, tuple | list))
-        with naming(f"prompt {number}"):
+        with prefix_errors(f"prompt {number}"):
             if isinstance(each, Prompt):
                 check_fits(each, vocab_size, max_positions)
                 made.append(each)
             else:
                 record = parse_record(_as_record(each))
-                made.append(_made(record, tokenizer, vocab_size, max_positions, allow_multi_token))
+                made.append(_make_prompt(record, tokenizer, vocab_size, max_positions, allow_multi_token))
     if not made:
         raise KCircuitsError("there are no prompts")
     answers = {prompt.clean_ids: prompt.answer_id for prompt in made}
     return tuple(
-        _with_partner(prompt, answers) if is_tuple else prompt
+        _add_wrong_answer(prompt, answers) if is_tuple else prompt
         for prompt, is_tuple in zip(made, tuples, strict=True)
     )
 
 
-def _with_partner(prompt: Prompt, answers: Mapping[tuple[int, ...], int]) -> Prompt:
+def _add_wrong_answer(prompt: Prompt, answers: Mapping[tuple[int, ...], int]) -> Prompt:
     """With the answer to its corrupt prompt, where it is known and another one, as the wrong answer."""
     wrong = None if prompt.corrupt_ids is None else answers.get(prompt.corrupt_ids)
     return prompt if wrong in (None, prompt.answer_id) else replace(prompt, wrong_id=wrong)
@@ -280,14 +282,14 @@ def _as_record(given: object) -> dict[str, Any]:
         return {**given, **ids}
     if isinstance(given, str):
         raise KCircuitsError(
-            f"{shown(given)} has no answer: write (text, answer), (text, answer, corrupt) or a dict with the "
+            f"{quote(given)} has no answer: write (text, answer), (text, answer, corrupt) or a dict with the "
             "keys of a prompt file"
         )
     if isinstance(given, tuple | list) and len(given) in (2, 3):
         return dict(zip(("clean", "answer", "corrupt"), given, strict=False))
     raise KCircuitsError(
         "must be (text, answer), (text, answer, corrupt) or a dict with the keys of a prompt file; got "
-        f"{shown(given)}"
+        f"{quote(given)}"
     )
 
 
@@ -319,10 +321,10 @@ def batch(prompts: Sequence[Prompt]) -> PromptBatch:
     wrong = _all_or_none([prompt.wrong_id for prompt in prompts], "wrong answer")
     clean = [prompt.clean_ids for prompt in prompts]
     return PromptBatch(
-        clean=_left_padded(clean),
+        clean=_pad_left(clean),
         lengths=torch.tensor([len(ids) for ids in clean]),
         answers=torch.tensor([prompt.answer_id for prompt in prompts]),
-        corrupt=None if corrupt is None else _left_padded(corrupt),
+        corrupt=None if corrupt is None else _pad_left(corrupt),
         wrong=None if wrong is None else torch.tensor(wrong),
     )
 
@@ -338,20 +340,20 @@ def _all_or_none(values: Sequence[T | None], name: str) -> list[T] | None:
     return given or None
 
 
-def _left_padded(rows: Sequence[tuple[int, ...]]) -> Tensor:
+def _pad_left(rows: Sequence[tuple[int, ...]]) -> Tensor:
     """Rows that end together, int64 [N, T]; id 0 fills the left, which no computation may depend on."""
     longest = max(map(len, rows))
     return torch.tensor([(0,) * (longest - len(row)) + row for row in rows])
 
 
-def _checked(records: Sequence[Record]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _check_records(records: Sequence[Record]) -> Iterator[tuple[str, dict[str, Any]]]:
     for record in records:
-        with naming(record.where):
-            checked = parse_record(record.checked_object())
+        with prefix_errors(record.where):
+            checked = parse_record(record.require_object())
         yield record.where, checked
 
 
-def _made(
+def _make_prompt(
     record: dict[str, Any],
     tokenizer: Any | None,
     vocab_size: int,
@@ -366,12 +368,12 @@ def _made(
             max_positions=max_positions,
             allow_multi_token=allow_multi_token,
         )
-    prompt = Prompt(**record) if "clean_ids" in record else _with_answer_ids(tokenizer, **record)
+    prompt = Prompt(**record) if "clean_ids" in record else _replace_answer_ids(tokenizer, **record)
     check_fits(prompt, vocab_size, max_positions)
     return prompt
 
 
-def _with_answer_ids(
+def _replace_answer_ids(
     tokenizer: Any | None, *, clean: str, answer_id: int, wrong_id: int, corrupt: str | None = None
 ) -> Prompt:
     if tokenizer is None:
@@ -380,11 +382,11 @@ def _with_answer_ids(
     corrupted = None if corrupt is None else tokenise_text(tokenizer, corrupt, "corrupt")
     corrupt_ids = None if corrupted is None else corrupted.ids
     prompt = Prompt(tokens.ids, answer_id, corrupt_ids, wrong_id, text=clean)
-    _look_at(tokenizer, tokens, corrupted, tokenizer.decode([answer_id]))
+    _warn(tokenizer, tokens, corrupted, tokenizer.decode([answer_id]))
     return prompt
 
 
-def _look_at(tokenizer: Any, clean: TokenisedText, corrupt: TokenisedText | None, answer: str) -> None:
-    with gathered():
+def _warn(tokenizer: Any, clean: TokenisedText, corrupt: TokenisedText | None, answer: str) -> None:
+    with gather_warnings():
         for text in (clean,) if corrupt is None else (clean, corrupt):
-            look_at(tokenizer, text, answer)
+            warn_of_text(tokenizer, text, answer)

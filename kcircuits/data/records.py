@@ -46,27 +46,27 @@ def parse_record(record: dict[str, Any]) -> dict[str, Any]:
     """
     if record.keys() >= KNOWN_FACT and "clean" not in record:
         fact = {"clean": record["prompt"], "answer": record["attribute"], "subject": record["subject"]}
-        return {key: _checked(key, value) for key, value in fact.items()}
+        return {key: _check_value(key, value) for key, value in fact.items()}
     keys = ID_KEYS if any(key in ID_KEYS for key in record) else TEXT_KEYS
     unknown = [key for key in record if key not in keys]
     if unknown:
         raise KCircuitsError(
-            f"unknown key {unknown[0]!r}; the keys are {', '.join(keys)}{_meant(unknown[0], keys)}"
+            f"unknown key {unknown[0]!r}; the keys are {', '.join(keys)}{_suggest_key(unknown[0], keys)}"
         )
     given = {key: value for key, value in record.items() if value is not None}
     for key, required in keys.items():
         if required and key not in given:
             raise KCircuitsError(f"{key!r} is missing")
-    return {key: _checked(key, value) for key, value in given.items()}
+    return {key: _check_value(key, value) for key, value in given.items()}
 
 
-def _meant(unknown: str, keys: dict[str, bool]) -> str:
+def _suggest_key(unknown: str, keys: dict[str, bool]) -> str:
     close = get_close_matches(unknown, keys, n=1)
     meant = close[0] if close else OTHER_NAMES.get(unknown)
     return f": write {meant!r} for {unknown!r}" if meant in keys else ""
 
 
-def _checked(key: str, value: Any) -> Any:
+def _check_value(key: str, value: Any) -> Any:
     if key in TEXT_KEYS:
         right, wanted = isinstance(value, str), "text"
     elif key.endswith("_id"):

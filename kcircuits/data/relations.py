@@ -14,11 +14,11 @@ from typing import Any
 from torch import Tensor
 
 from kcircuits.data.lre import Fact, Relation, parse_relation
-from kcircuits.data.prompt_warnings import gathered
+from kcircuits.data.prompt_warnings import gather_warnings
 from kcircuits.data.prompts import Prompt, tokenise
 from kcircuits.data.tokens import SEVERAL_TOKENS, AnswerError
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import naming, parse_json, read_text, shown
+from kcircuits.files.documents import parse_json, prefix_errors, quote, read_text
 
 BUNDLED = Path(str(files("kcircuits.data"))) / "relations"
 
@@ -78,10 +78,10 @@ def load_relation(source: str | Path) -> Relation:
         raise KCircuitsError(
             f"no relation {str(source)!r}: {error}; the bundled ones are {', '.join(bundled_relations())}"
         ) from error
-    with naming(f"relation {path}"):
+    with prefix_errors(f"relation {path}"):
         record = parse_json(text, "relation")
         if not isinstance(record, dict):
-            raise KCircuitsError(f"expected a JSON object {{...}}, got {shown(record)}")
+            raise KCircuitsError(f"expected a JSON object {{...}}, got {quote(record)}")
         return parse_relation(record)
 
 
@@ -138,7 +138,7 @@ def relation_prompts(
         shuffle_seed=shuffle_seed,
         allow_multi_token=allow_multi_token,
     )
-    prompts = _with_partners(usable, dropped) if corrupt else [prompt for _, prompt in usable]
+    prompts = _add_partners(usable, dropped) if corrupt else [prompt for _, prompt in usable]
     if not prompts:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         hint = (
@@ -150,7 +150,7 @@ def relation_prompts(
     )
 
 
-@gathered()
+@gather_warnings()
 def facts_with_prompts(
     relation: Relation,
     tokenizer: Any | None,
@@ -234,7 +234,7 @@ def known_prompts(
     return tuple(prompt for prompt, rank in zip(prompts, ranks, strict=True) if rank <= k)
 
 
-def _with_partners(usable: Sequence[tuple[Fact, Prompt]], dropped: Counter[str]) -> list[Prompt]:
+def _add_partners(usable: Sequence[tuple[Fact, Prompt]], dropped: Counter[str]) -> list[Prompt]:
     prompts = []
     for index, (fact, prompt) in enumerate(usable):
         others = chain(islice(usable, index + 1, None), islice(usable, index))

@@ -177,7 +177,7 @@ class EapIg(PathScorer):
     def check(self, spec: ModelSpec, task: Task) -> None:
         """Refuse a path from a stream of zeros through more norms than float32 can hold the gradient of."""
         super().check(spec, task)
-        if task.ablation == "zero" and _gradient_at_zeros_overflows(task.changed(spec)):
+        if task.ablation == "zero" and _gradient_at_zeros_overflows(task.transform_spec(spec)):
             raise KCircuitsError(
                 f"{self.name} with zero ablation begins at a stream of zeros, where the gradient through the "
                 f"norms of {len(spec.layers)} layers overflows: give corrupt prompts and use corrupt "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from kcircuits.discovery.method import Found, Search, Work
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.runtime.option_fields import option
 from kcircuits.scores.selection_options import Selection
 
@@ -53,7 +53,7 @@ class EdgePruning(Search):
 
     def __post_init__(self) -> None:
         if type(self.top_n) is not int or self.top_n < 1:
-            raise KCircuitsError(f"top-n must be a whole number from 1 on, got {shown(self.top_n)}")
+            raise KCircuitsError(f"top-n must be a whole number from 1 on, got {quote(self.top_n)}")
         if type(self.steps) is not int or self.steps < 1:
             raise KCircuitsError(f"steps must be a whole number, at least 1; got {self.steps!r}")
         if not (isinstance(self.learning_rate, int | float) and 0 < self.learning_rate < 100):

@@ -24,7 +24,7 @@ from kcircuits.engine import check_all_fit
 from kcircuits.engine.needs import for_method
 from kcircuits.engine.portions import parts
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.model.loading import Model
 from kcircuits.runtime.memory import budget_for
 from kcircuits.scores import Scores
@@ -88,7 +88,7 @@ def scores_of_part(
     cut = parts(task.prompts)
     if type(part) is not int or not 0 <= part < len(cut):
         raise KCircuitsError(f"part must be a whole number from 0 to {len(cut) - 1}, got {part!r}")
-    spec = task.changed(model.spec)
+    spec = task.transform_spec(model.spec)
     budget = budget_for(memory, [for_method(method, spec, task)])
     settings = {**method.settings, **task.settings}
     search = search_of(spec, task, model.identity, settings, budget)
@@ -134,9 +134,9 @@ def _described(scores: Scores) -> tuple[int, dict[str, Any], int]:
     """The part's number, its search, and how many prompts it has."""
     which = scores.settings.get(KEY)
     if not isinstance(which, dict) or which.keys() != {"number", "of", "prompts", "search"}:
-        raise KCircuitsError(f"not the scores of a part: settings[{KEY!r}] is {shown(which)}")
+        raise KCircuitsError(f"not the scores of a part: settings[{KEY!r}] is {quote(which)}")
     number, of, prompts, search = (which[key] for key in ("number", "of", "prompts", "search"))
     whole = all(type(value) is int for value in (number, of, prompts))
     if not whole or not 0 <= number < of or prompts < 1 or not isinstance(search, dict):
-        raise KCircuitsError(f"not the scores of a part: settings[{KEY!r}] is {shown(which)}")
+        raise KCircuitsError(f"not the scores of a part: settings[{KEY!r}] is {quote(which)}")
     return number, {**search, "method": scores.method, "parts": of}, prompts

@@ -11,7 +11,7 @@ from time import perf_counter
 import numpy as np
 
 from kcircuits.circuit import Circuit
-from kcircuits.data.metrics import reported
+from kcircuits.data.metrics import clamp_metric
 from kcircuits.discovery.by_scores import check_differences, checked_scores
 from kcircuits.discovery.checkpoint import Checkpoint
 from kcircuits.discovery.method import Found, Method, Scorer, Search
@@ -22,7 +22,7 @@ from kcircuits.display.progress import shown_progress
 from kcircuits.engine import check_all_fit, measure
 from kcircuits.engine.needs import for_circuits, for_method
 from kcircuits.errors import KCircuitsError, KCircuitsWarning
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.files.writing import check_output_file
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
@@ -165,11 +165,11 @@ def select_circuit(
     for name, value in task.settings.items():
         if scores.settings.get(name) != value:
             raise KCircuitsError(
-                f"the scores are of another task: {name} is {shown(scores.settings.get(name))} there and "
-                f"{shown(value)} here"
+                f"the scores are of another task: {name} is {quote(scores.settings.get(name))} there and "
+                f"{quote(value)} here"
             )
     start = perf_counter()
-    spec = task.changed(model.spec)
+    spec = task.transform_spec(model.spec)
     edges = scores.edges(select(spec.graph, scores.matrix, selection))
     stats = {"seconds": round(seconds + perf_counter() - start, 3)}
     settings = {**scores.settings, **asdict(selection)}
@@ -216,13 +216,13 @@ def check_experiment(model: Model, task: Task, method: Method) -> ModelSpec:
     if not isinstance(method, Method):
         raise KCircuitsError(
             "method must be an object such as kcircuits.Acdc(threshold=0.01) or kcircuits.EapIg(), got "
-            f"{shown(method)}"
+            f"{quote(method)}"
         )
     if method.scores_all_edges:
         check_differences(task)
     method.check(model.spec, task)
     check_all_fit(model.spec, (*task.prompts, *task.reference))
-    return task.changed(model.spec)
+    return task.transform_spec(model.spec)
 
 
 def _check_belongings(
@@ -248,7 +248,7 @@ def _measured(circuit: Circuit, spec: ModelSpec, task: Task, memory: int) -> Cir
     """The circuit with its metric, and those of all edges and of none."""
     give_back()  # what the search has freed would come on top
     masks = np.stack([spec.graph.valid, circuit.mask(), np.zeros_like(spec.graph.valid)])
-    values = [reported(task.metric, value) for value in measure(spec, task, masks, memory)]
+    values = [clamp_metric(task.metric, value) for value in measure(spec, task, masks, memory)]
     full, own, empty = values
     if circuit.edges and full < empty and own - empty > TOLERANCE * (empty - full):
         warnings.warn(_worse_than_nothing(circuit, task, own, empty), KCircuitsWarning, stacklevel=3)

@@ -9,7 +9,7 @@ import torch
 
 from kcircuits._native import C
 from kcircuits.data.prompts import Prompt
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.model.devices import devices_of, tensors_of
 from kcircuits.model.identity import configuration_hash
 from kcircuits.model.spec import ModelSpec
@@ -75,4 +75,4 @@ def difference_of(theirs: dict[str, Any], ours: dict[str, Any]) -> tuple[str, st
 
 def _in_words(value: object) -> str:
     is_digest = isinstance(value, str) and len(value) == 64
-    return f"{value[:12]}…" if is_digest else shown(value)  # type: ignore[index]
+    return f"{value[:12]}…" if is_digest else quote(value)  # type: ignore[index]

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kcircuits.runtime.optional import Deferred
+from kcircuits.runtime.optional import DeferredModule
 
 if TYPE_CHECKING:
     from matplotlib import ticker
     from matplotlib.axes import Axes
 else:
-    ticker = Deferred("matplotlib.ticker", "pictures")
+    ticker = DeferredModule("matplotlib.ticker", "pictures")
 
 
 def draw_node_grid(axes: Axes, grid: np.ndarray, title: str) -> None:

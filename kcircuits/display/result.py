@@ -14,9 +14,9 @@ import numpy as np
 
 from kcircuits.display.frame import frame_html
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import naming, parse_json, read_text
+from kcircuits.files.documents import parse_json, prefix_errors, read_text
 from kcircuits.files.writing import write_atomically
-from kcircuits.runtime.optional import available, need
+from kcircuits.runtime.optional import is_installed, need
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +89,7 @@ class DisplayedResult(ABC):
 
     def _repr_html_(self) -> str | None:
         """The description and the first rows of the table, for notebooks."""
-        return frame_html(self.describe(), self.table()) if available("pandas") else None
+        return frame_html(self.describe(), self.table()) if is_installed("pandas") else None
 
     def __eq__(self, other: object) -> bool:
         """Whether both are of the same kind and hold the same values; NaN equals NaN."""
@@ -148,7 +148,7 @@ class Result(DisplayedResult):
             If the file cannot be read, comes from a newer version, or is anything else. The message starts
             with the path.
         """
-        with naming(path):
+        with prefix_errors(path):
             return cls.from_json(parse_json(read_text(path, cls.WHAT), cls.WHAT))
 
 

@@ -11,7 +11,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from kcircuits.data.prompt_warnings import gathered
+from kcircuits.data.prompt_warnings import gather_warnings
 from kcircuits.data.tokens import tokenise_text
 from kcircuits.display.progress import shown_steps
 from kcircuits.editing.checks import AT_START, check_agreement, check_new
@@ -199,7 +199,7 @@ def tokenise_edits(
                     f"{spec.family} norms what its MLPs write: a value cannot be spread over layers; give one"
                 )
         prefixes = sample_prefixes(model, num_prefixes, seed)
-    with gathered():
+    with gather_warnings():
         edits = [tokenise_edit(model, request, prefixes) for request in requests]
     check_new(spec, requests, edits)
     return edits

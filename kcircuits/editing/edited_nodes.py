@@ -8,7 +8,7 @@ import numpy as np
 
 from kcircuits.editing.delta import Delta, LowRank
 from kcircuits.graph import Graph, Node
-from kcircuits.graph.paths import shaping
+from kcircuits.graph.paths import shaping_table
 from kcircuits.model.spec import ModelSpec
 
 
@@ -37,6 +37,6 @@ def downstream(graph: Graph, nodes: Sequence[str]) -> np.ndarray:
     """
     indices = [graph.sender_index(node) for node in nodes]
     # What reads a node is read by all that is computed later, so one step along the edges is enough.
-    reading = np.any(shaping(graph)[np.any(graph.valid[indices], axis=0)], axis=0)
+    reading = np.any(shaping_table(graph)[np.any(graph.valid[indices], axis=0)], axis=0)
     reading[indices] = True
     return reading

@@ -13,7 +13,7 @@ from kcircuits.display.result import Panels, Result
 from kcircuits.display.text import name_of, printable
 from kcircuits.editing.changes import KINDS, BeforeAfter, HeadChange, Kind, NamesChange, NodeChange
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import Keys, anything, check_keys, is_object, is_text, list_of, shown
+from kcircuits.files.documents import Keys, anything, check_keys, is_object, is_text, list_of, quote
 from kcircuits.graph.identity import graph_of
 from kcircuits.runtime.optional import need
 
@@ -152,7 +152,7 @@ class Explanation(Result):
         known = {*graph.senders, "logits"}
         for name in (*given["edited_nodes"], *nodes.added, *nodes.lost, *nodes.kept):
             if name not in known:
-                raise KCircuitsError(f"{shown(name)} is no node of {graph}")
+                raise KCircuitsError(f"{quote(name)} is no node of {graph}")
         before, after = given["logits"]
         return cls(
             model=given["model"],

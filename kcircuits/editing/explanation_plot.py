@@ -12,14 +12,14 @@ from kcircuits.display.text import printable
 from kcircuits.editing.changes import BeforeAfter
 from kcircuits.editing.explanation import Explanation
 from kcircuits.graph import layer_of
-from kcircuits.runtime.optional import Deferred
+from kcircuits.runtime.optional import DeferredModule
 
 if TYPE_CHECKING:
     from matplotlib import ticker
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 else:
-    ticker = Deferred("matplotlib.ticker", "pictures")
+    ticker = DeferredModule("matplotlib.ticker", "pictures")
 
 MOST_NODES = 12
 _PLACES = {"subject": "subject's last token", "last": "last position"}

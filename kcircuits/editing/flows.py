@@ -61,7 +61,7 @@ def node_flows(edit: EditedModel, task: Task, *, memory: int | str | None = None
     KCircuitsError
         If a prompt does not fit the model.
     """
-    original, edited = prepared(edit.original, task), task.changed(edit.model.spec)
+    original, edited = prepared(edit.original, task), task.transform_spec(edit.model.spec)
     # A mean over one prompt, position by position, is what its senders give: here those of the original.
     alone = [
         replace(task, prompts=(prompt,), ablation="mean-positional", reference=()) for prompt in task.prompts

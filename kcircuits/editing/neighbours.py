@@ -28,7 +28,7 @@ from kcircuits.editing.second_moment import SecondMoment
 from kcircuits.editing.stream import pad_right, run_to_mlp
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import Model
-from kcircuits.scores.selection import Selection, chosen_edges
+from kcircuits.scores.selection import Selection, choose_edges
 from kcircuits.task import Ablation, Task
 
 METHOD = Eap()
@@ -207,7 +207,7 @@ def _circuit_overlaps(
     for prompt in every:
         task = Task((prompt,), ablation, reference=reference)
         scores = attribute(model, task, method, memory=memory)
-        chosen.append(chosen_edges(scores.graph, scores.matrix, selection)[edges])
+        chosen.append(choose_edges(scores.graph, scores.matrix, selection)[edges])
     overlaps: list[float] = jaccard(np.stack(chosen))[0, 1:].tolist()
     return overlaps
 

@@ -17,9 +17,9 @@ from kcircuits.display.progress import shown_steps
 from kcircuits.editing.sampling import STARTS, sample_tokens
 from kcircuits.editing.stream import Tokens, pad_right, run_to_mlp
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import naming, read_text
+from kcircuits.files.documents import prefix_errors, read_text
 from kcircuits.files.tensor_files import tensor_bytes
-from kcircuits.model.cache import cache_folder, digest_of, keep
+from kcircuits.model.cache import cache_folder, digest_of, write_cache
 from kcircuits.model.identity import exact_identity
 from kcircuits.model.loading import Model
 
@@ -91,7 +91,7 @@ def second_moment(
     """
     if not 0 < shrinkage <= 1:
         raise KCircuitsError(f"shrinkage must be above 0 and at most 1, got {shrinkage}")
-    with naming(text):
+    with prefix_errors(text):
         windows = None if text is None else _windows(model, read_text(text, "text"))
     name = _name(model, layer, _starts(model) if windows is None else windows, seed if windows is None else 0)
     found = _read(cache_folder() / name)
@@ -99,7 +99,7 @@ def second_moment(
         with shown_steps(progress, "tokens of sampled texts") as report:
             found = accumulate_moment(model.spec, layer, windows or _sample_texts(model, seed, report))
         header = {"format": FORMAT, "num_tokens": str(found[1])}
-        keep(name, tensor_bytes({"moment": found[0]}, header))
+        write_cache(name, tensor_bytes({"moment": found[0]}, header))
     moment, num_tokens = found
     mean = moment.diagonal().mean()
     shrunk = (1 - shrinkage) * moment + shrinkage * mean * torch.eye(len(moment))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kcircuits.data.prompt_warnings import gathered, look_at
+from kcircuits.data.prompt_warnings import gather_warnings, warn_of_text
 from kcircuits.data.tokens import answer_ids, subject_span, tokenise_text
 from kcircuits.editing.request import EditRequest
 from kcircuits.errors import KCircuitsError
@@ -81,14 +81,14 @@ def tokenise_edit(model: Model, request: EditRequest, prefixes: Sequence[str] = 
     return edit
 
 
-@gathered()
+@gather_warnings()
 def _warn_of_texts(tokenizer: Any, request: EditRequest) -> None:
     """Warn of the prompt and of the questions that will be asked about the edit."""
     asked = [(prompt, request.target) for prompt in (request.prompt, *request.paraphrases)]
     asked += [(each.prompt, each.answer) for each in (*request.neighbours, *request.portability)]
     for text, answer in asked:
         if text.strip():  # a blank question is refused where it is asked
-            look_at(tokenizer, tokenise_text(tokenizer, text, "prompt"), answer)
+            warn_of_text(tokenizer, tokenise_text(tokenizer, text, "prompt"), answer)
 
 
 def subject_prompt(tokenizer: Any, text: str, subject: str | tuple[int, int]) -> SubjectPrompt:

@@ -377,7 +377,7 @@ def mean_activations(spec: ModelSpec, task: Task, memory: int, placement: Placem
 
 def _session(spec: ModelSpec, task: Task, means: Tensor | None, layout: Layout) -> Any:
     _check_regular(spec.graph)
-    padded = batch([_what_is_needed(prompt, task) for prompt in task.prompts])
+    padded = batch([_drop_unused(prompt, task) for prompt in task.prompts])
     return C.Session(
         spec=spec,
         clean=padded.clean,
@@ -410,7 +410,7 @@ def check_all_fit(spec: ModelSpec, prompts: Sequence[Prompt]) -> None:
             raise KCircuitsError(f"prompt {number}: {error}") from error
 
 
-def _what_is_needed(prompt: Prompt, task: Task) -> Prompt:
+def _drop_unused(prompt: Prompt, task: Task) -> Prompt:
     """Without what the task makes no use of, which other prompts of the task may lack."""
     if task.ablation != "corrupt":
         prompt = replace(prompt, corrupt_ids=None)

@@ -21,7 +21,7 @@ from kcircuits.engine.portions import engine_bytes_per_token, has_constants, sum
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.quantised import QuantisedWeight
 from kcircuits.model.spec import ModelSpec
-from kcircuits.runtime.memory import Layout, Senders, available
+from kcircuits.runtime.memory import Layout, Senders, available_memory
 
 LOGIT_BYTES = 64 * 2**20
 """Bytes of logits per step of a metric's gradient; softmax and products need twice as much in addition."""
@@ -93,13 +93,16 @@ def placement_for_scores(
         layout = senders
     elif longest * (engine_bytes_per_token(spec, kept) + beside("memory")) <= memory:
         layout = "memory"
-    elif spec.embedding.device.type == "cuda" and longest * host_bytes_per_token(spec) < available() // 2:
+    elif (
+        spec.embedding.device.type == "cuda"
+        and longest * host_bytes_per_token(spec) < available_memory() // 2
+    ):
         layout = "host"
     else:
         layout = "recomputed"
     least = beside(layout)
     if layout == "host":  # a portion's senders take at most half of the CPU's memory
-        least = max(least, -(-2 * memory * host_bytes_per_token(spec) // max(1, available())))
+        least = max(least, -(-2 * memory * host_bytes_per_token(spec) // max(1, available_memory())))
     return Placement(layout, least)
 
 

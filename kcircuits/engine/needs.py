@@ -215,7 +215,7 @@ def for_method(method: Costs, spec: ModelSpec, task: Task) -> Need:
         sizes = Sizes.of(spec, kept, task.prompts)
         mask = sizes.longest * mask_bytes_per_token(sizes.longest)
         least = sizes.engine + mask + method.workspace(sizes, 0, 1) + means
-        return Need(method.name, of_all(task.prompts), least, on_cpu)
+        return Need(method.name, all_text(task.prompts), least, on_cpu)
     longest = max(len(prompt.clean_ids) for prompt in task.prompts)
     if method.has_gradients:
         senders = method.settings["senders"]
@@ -228,7 +228,7 @@ def for_method(method: Costs, spec: ModelSpec, task: Task) -> Need:
     else:
         beside = placement_for_search(method, spec, task.prompts, kept).beside
         per_token = engine_bytes_per_token(spec, kept) + beside
-    return Need(method.name, of_longest(task.prompts), longest * per_token + means, on_cpu)
+    return Need(method.name, longest_text(task.prompts), longest * per_token + means, on_cpu)
 
 
 def for_circuits(spec: ModelSpec, task: Task, streams: int = 0) -> Need:
@@ -241,7 +241,7 @@ def for_circuits(spec: ModelSpec, task: Task, streams: int = 0) -> Need:
         engine_bytes_per_token(spec, kept, "recomputed") + beside + recomputed_bytes_per_token(spec, kept)
     )
     least = longest * min(in_memory, recomputed) + means_bytes(spec, task)
-    return Need("measuring circuits", of_longest(task.prompts), least, spec.embedding.device.type == "cpu")
+    return Need("measuring circuits", longest_text(task.prompts), least, spec.embedding.device.type == "cpu")
 
 
 def for_readings(spec: ModelSpec, prompts: Sequence[Prompt]) -> Need:
@@ -249,15 +249,15 @@ def for_readings(spec: ModelSpec, prompts: Sequence[Prompt]) -> Need:
     longest = max(len(prompt.clean_ids) for prompt in prompts)
     per_token = engine_bytes_per_token(spec, False) + placement_for_readings(spec, prompts).beside
     on_cpu = spec.embedding.device.type == "cpu"
-    return Need("reading all nodes", of_longest(prompts), longest * per_token, on_cpu)
+    return Need("reading all nodes", longest_text(prompts), longest * per_token, on_cpu)
 
 
-def of_longest(prompts: Sequence[Prompt]) -> str:
+def longest_text(prompts: Sequence[Prompt]) -> str:
     """What the smallest step is of, where prompts can be taken one at a time."""
     return f"the longest prompt ({max(len(prompt.clean_ids) for prompt in prompts):,} tokens)"
 
 
-def of_all(prompts: Sequence[Prompt]) -> str:
+def all_text(prompts: Sequence[Prompt]) -> str:
     """The same, where they are taken together."""
     tokens = sum(len(prompt.clean_ids) for prompt in prompts)
     if len(prompts) == 1:

@@ -142,7 +142,7 @@ class Profile:
         return asdict(self)
 
 
-def profiled(run: Callable[[], T]) -> tuple[T, Profile]:
+def profile_call(run: Callable[[], T]) -> tuple[T, Profile]:
     """Run something, and say where its time went.
 
     Only what the calling thread has the engine do is recorded, and on the CPU alone: work on other devices
@@ -166,7 +166,7 @@ def profiled(run: Callable[[], T]) -> tuple[T, Profile]:
     try:
         C.start_profile()
     except RuntimeError as error:
-        raise KCircuitsError("profiled: something is being profiled in this thread already") from error
+        raise KCircuitsError("profile_call: something is being profiled in this thread already") from error
     start = perf_counter()
     try:
         result = run()

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from kcircuits.data.metrics import Metric
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.measures import RunMeasures
-from kcircuits.files.documents import is_number, read_document, shown
+from kcircuits.files.documents import is_number, quote, read_document
 from kcircuits.task import Ablation
 
 WHAT = "evaluation"
@@ -59,7 +59,7 @@ def _run_of(run: dict[str, Any]) -> RunMeasures:
 def checked(document: object) -> dict[str, Any]:
     """The document, with all that `fields_of` needs; raises KCircuitsError if it is anything else."""
     if not isinstance(document, dict):
-        raise KCircuitsError(f"not an {WHAT}: expected a JSON object, got {shown(document)}")
+        raise KCircuitsError(f"not an {WHAT}: expected a JSON object, got {quote(document)}")
     _check(document)
     return document
 
@@ -67,7 +67,7 @@ def checked(document: object) -> dict[str, Any]:
 def _check(document: dict[str, Any]) -> None:
     def wanted(key: str, good: bool, expected: str) -> None:
         if not good:
-            raise KCircuitsError(f"not an {WHAT}: {key!r} must be {expected}, got {shown(document.get(key))}")
+            raise KCircuitsError(f"not an {WHAT}: {key!r} must be {expected}, got {quote(document.get(key))}")
 
     wanted("model", isinstance(document.get("model"), dict), "an object")
     ablations, metrics = get_args(Ablation), get_args(Metric)
@@ -90,11 +90,11 @@ def check_run(what: str, run: object, count: int | None) -> int:
     """Check one run (`RunMeasures.to_json`), on as many prompts as those before it; returns how many."""
     values = run.get("per_prompt") if isinstance(run, dict) else None
     if not isinstance(values, dict):
-        raise KCircuitsError(f"{what} must have 'per_prompt' values, got {shown(run)}")
+        raise KCircuitsError(f"{what} must have 'per_prompt' values, got {quote(run)}")
     for measure in _MEASURES:
         given = values.get(measure)
         if not isinstance(given, list) or not given or not all(map(is_number, given)):
-            raise KCircuitsError(f"{what}: {measure!r} must be a list of numbers, got {shown(given)}")
+            raise KCircuitsError(f"{what}: {measure!r} must be a list of numbers, got {quote(given)}")
         if count is not None and len(given) != count:
             raise KCircuitsError(f"{what}: {measure!r} has {len(given)} prompts, and others have {count}")
         count = len(given)

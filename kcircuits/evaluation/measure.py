@@ -72,7 +72,7 @@ def measure_metric(spec: ModelSpec, task: Task, masks: Iterable[np.ndarray], mem
 
 
 def _finite(engine: Engine, rows: Tensor, task: Task) -> Tensor:
-    """The metric of each prompt, float64 [M, N]; a divergence as `kcircuits.data.metrics.reported` has it."""
+    """The metric of each prompt, float64 [M, N]; a divergence is clamped (`clamp_metric`)."""
     metric = engine.metric(rows)
     if not metric.isfinite().all():
         raise KCircuitsError(f"the metric {task.metric} of a masked run is not finite: the numbers overflow")

@@ -33,7 +33,7 @@ def prepared(model: Model, task: Task, found: Found | None = None) -> ModelSpec:
     if found is not None:
         found.check_model(model.identity)
     check_all_fit(model.spec, (*task.prompts, *task.reference))
-    return task.changed(model.spec)
+    return task.transform_spec(model.spec)
 
 
 def check_whole(name: str, value: Any, least: int = 0) -> None:

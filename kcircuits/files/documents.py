@@ -78,12 +78,12 @@ def read_document(path: str | Path, what: str, check: Callable[[object], dict[st
     Raises KCircuitsError if the file cannot be read, is not JSON, or `check` refuses it; the message starts
     with the path.
     """
-    with naming(path):
+    with prefix_errors(path):
         return check(parse_json(read_text(path, what), what))
 
 
 @contextmanager
-def naming(where: object) -> Iterator[None]:
+def prefix_errors(where: object) -> Iterator[None]:
     """Prefix the errors of a block with a path or another location."""
     try:
         yield
@@ -112,7 +112,7 @@ def parse_json(text: str, what: str) -> object:
     """
     try:
         return json.loads(
-            text, parse_float=finite_float, parse_constant=refuse_number, object_pairs_hook=without_duplicates
+            text, parse_float=finite_float, parse_constant=refuse_number, object_pairs_hook=build_object
         )
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}" if "\n" in text else f"column {error.colno}"
@@ -159,10 +159,10 @@ def check_format(value: object, expected: str, what: str) -> None:
             f"written in the format {value!r} by a newer kcircuits, and this one reads {expected!r}: "
             "update kcircuits"
         )
-    raise KCircuitsError(f'not a {what}: "format" must be {expected!r}, got {shown(value)}')
+    raise KCircuitsError(f'not a {what}: "format" must be {expected!r}, got {quote(value)}')
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """`repr` on one line, shortened for error messages."""
     text = repr(value).replace("\n", " ")
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -184,12 +184,12 @@ def check_keys(what: str, value: object, keys: Keys) -> dict[str, Any]:
     {'size': 3, 'note': None}
     """
     if not isinstance(value, dict):
-        raise KCircuitsError(f"{what} must be an object, got {shown(value)}")
+        raise KCircuitsError(f"{what} must be an object, got {quote(value)}")
     for key, (good, expected) in keys.items():
         if key not in value:
             raise KCircuitsError(f"{what}: the key {key!r} is missing")
         if not good(value[key]):
-            raise KCircuitsError(f"{what}: {key!r} must be {expected}, got {shown(value[key])}")
+            raise KCircuitsError(f"{what}: {key!r} must be {expected}, got {quote(value[key])}")
     return value
 
 
@@ -239,14 +239,14 @@ def finite_float(text: str) -> float:
     return value if math.isfinite(value) else refuse_number(text)
 
 
-def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build a JSON object from its members, for `object_pairs_hook`.
 
     Raises KCircuitsError for a duplicate key, because JSON readers disagree about which value counts.
 
     Examples
     --------
-    >>> without_duplicates([("src", "m0"), ("dst", "m1")])
+    >>> build_object([("src", "m0"), ("dst", "m1")])
     {'src': 'm0', 'dst': 'm1'}
     """
     members = dict(pairs)
@@ -254,11 +254,11 @@ def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise KCircuitsError(f"the key {shown(key)} is there twice in one JSON object: keep one")
+                raise KCircuitsError(f"the key {quote(key)} is there twice in one JSON object: keep one")
             seen.add(key)
     return members
 
 
 def refuse_number(text: str) -> NoReturn:
     """Raise KCircuitsError for a number that is not finite."""
-    raise KCircuitsError(f"every number must be finite, got {shown(text)}")
+    raise KCircuitsError(f"every number must be finite, got {quote(text)}")

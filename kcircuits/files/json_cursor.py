@@ -9,7 +9,7 @@ from json import JSONDecodeError
 from typing import NoReturn
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import finite_float, json_error, refuse_number, shown, without_duplicates
+from kcircuits.files.documents import build_object, finite_float, json_error, quote, refuse_number
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -40,7 +40,7 @@ class JsonCursor:
 
     def __init__(self, text: str, what: str, *, nan: bool = False) -> None:
         decoder = json.JSONDecoder(
-            object_pairs_hook=without_duplicates,
+            object_pairs_hook=build_object,
             parse_float=finite_float,
             parse_constant=_nan if nan else refuse_number,
         )
@@ -80,7 +80,7 @@ class JsonCursor:
             assert isinstance(key, str)
             if unique:
                 if key in seen:
-                    raise KCircuitsError(f"the key {shown(key)} is there twice: keep one")
+                    raise KCircuitsError(f"the key {quote(key)} is there twice: keep one")
                 seen.add(key)
             self._take(":")
             yield key

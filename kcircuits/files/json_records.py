@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import parse_json, shown
+from kcircuits.files.documents import parse_json, quote
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Record:
     value: Any
     fault: str | None = None
 
-    def checked_object(self) -> dict[str, Any]:
+    def require_object(self) -> dict[str, Any]:
         """The value as a JSON object; raises KCircuitsError if it is something else."""
         if self.fault is not None:
             raise KCircuitsError(self.fault)
         if not isinstance(self.value, dict):
-            raise KCircuitsError(f"expected a JSON object {{...}}, got {shown(self.value)}")
+            raise KCircuitsError(f"expected a JSON object {{...}}, got {quote(self.value)}")
         return self.value
 
 
@@ -71,10 +71,10 @@ def parse_records(text: str, what: str) -> list[Record]:
             if not any(line.startswith("{") and _is_json(line) for line in lines[1:]):
                 raise
     numbered = enumerate(text.split("\n"), start=1)
-    return [_of_line(f"line {number}", line, what) for number, line in numbered if line.strip()]
+    return [_parse_line(f"line {number}", line, what) for number, line in numbered if line.strip()]
 
 
-def _of_line(where: str, line: str, what: str) -> Record:
+def _parse_line(where: str, line: str, what: str) -> Record:
     try:
         return Record(where, parse_json(line, what))
     except KCircuitsError as error:
@@ -106,6 +106,6 @@ def _objects(text: str, what: str) -> list[Record]:
             # Blank lines in front keep the line numbers of the error those of the file.
             parse_json("\n" * text.count("\n", 0, start) + text[start:], what)
             raise
-        found.append(_of_line(where, text[start:end], what))
+        found.append(_parse_line(where, text[start:end], what))
         start = end
     return found

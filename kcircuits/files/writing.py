@@ -11,12 +11,12 @@ from pathlib import Path
 
 from kcircuits.errors import KCircuitsError
 
-# Temporary and final name of the files that `written_together` will rename.
+# Temporary and final name of the files that `write_together` will rename.
 _waiting: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("waiting", default=None)
 
 
 @contextmanager
-def written_together() -> Iterator[None]:
+def write_together() -> Iterator[None]:
     """Put all files that are written inside this context into place at its end, or none of them.
 
     All are written to temporary files first, so a full disk is noticed there. If anything raises, the
@@ -31,7 +31,7 @@ def written_together() -> Iterator[None]:
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with written_together():
+    ...     with write_together():
     ...         write_atomically(Path(folder) / "circuit.json", "{}")
     ...         write_atomically(Path(folder) / "circuit.dot", "digraph {}")
     ...         print((Path(folder) / "circuit.json").exists())
@@ -57,7 +57,7 @@ def write_atomically(path: str | Path, content: str | bytes, *, at_once: bool = 
     """Write a file so that readers see the old or the new content, never a part.
 
     The content goes to a temporary file in the same folder, which is flushed to disk and renamed; within
-    `written_together`, it is renamed at the end of that context. After any error or interrupt, the temporary
+    `write_together`, it is renamed at the end of that context. After any error or interrupt, the temporary
     file is removed and the old content stays.
 
     Parameters
@@ -67,7 +67,7 @@ def write_atomically(path: str | Path, content: str | bytes, *, at_once: bool = 
     content
         Text, written as UTF-8, or bytes.
     at_once
-        Rename at once, also within `written_together`; for files that are not results, such as a checkpoint.
+        Rename at once, also within `write_together`; for files that are not results, such as a checkpoint.
 
     Raises
     ------

@@ -254,7 +254,7 @@ class Graph:
         shaped = self.shaped_by(self.readers[self.receiver_index(receiver)])
         return tuple(node.name for node in shaped) or (receiver,)
 
-    def ungrouped(self) -> Graph:
+    def ungroup(self) -> Graph:
         """The graph in which every query head has its own key and value; equal where that is so already."""
         shapes = tuple(replace(shape, num_kv_heads=shape.num_heads) for shape in self.shapes)
         return replace(self, num_kv_heads=self.num_heads, shapes=shapes)

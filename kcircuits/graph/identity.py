@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.graph import Graph, LayerShape
 
 # Far more than any model has (Llama 3.1 405B: 16,255), and still quick to name.
@@ -23,7 +23,7 @@ def graph_of(identity: dict[str, Any]) -> Graph:
     """
     parallel = identity.get("parallel", False)
     if type(parallel) is not bool:
-        raise KCircuitsError(f"the model's 'parallel' must be true or false, got {shown(parallel)}")
+        raise KCircuitsError(f"the model's 'parallel' must be true or false, got {quote(parallel)}")
     graph = Graph(
         num_layers=_size(identity, "num_layers"),
         num_heads=_size(identity, "num_heads"),
@@ -67,27 +67,27 @@ def graph_fields(graph: Graph) -> dict[str, Any]:
 def _shapes(identity: dict[str, Any]) -> tuple[LayerShape, ...]:
     listed = identity.get("layer_shapes", [])
     if not isinstance(listed, list) or len(listed) > _MAX_NODES:
-        raise KCircuitsError(f"the model's 'layer_shapes' must be a list of layers, got {shown(listed)}")
+        raise KCircuitsError(f"the model's 'layer_shapes' must be a list of layers, got {quote(listed)}")
     return tuple(map(_shape, listed))
 
 
 def _shape(layer: object) -> LayerShape:
     if not isinstance(layer, dict) or layer.keys() != {"num_heads", "num_kv_heads", "mlp"}:
         raise KCircuitsError(
-            f"a layer of 'layer_shapes' has the keys num_heads, num_kv_heads and mlp, got {shown(layer)}"
+            f"a layer of 'layer_shapes' has the keys num_heads, num_kv_heads and mlp, got {quote(layer)}"
         )
     counts = layer["num_heads"], layer["num_kv_heads"]
     if any(type(count) is not int or not 0 <= count <= _MAX_NODES for count in counts):
-        raise KCircuitsError(f"heads in 'layer_shapes' must be whole numbers from 0 on, got {shown(layer)}")
+        raise KCircuitsError(f"heads in 'layer_shapes' must be whole numbers from 0 on, got {quote(layer)}")
     if type(layer["mlp"]) is not bool:
-        raise KCircuitsError(f"'mlp' in 'layer_shapes' must be true or false, got {shown(layer['mlp'])}")
+        raise KCircuitsError(f"'mlp' in 'layer_shapes' must be true or false, got {quote(layer['mlp'])}")
     return LayerShape(*counts, layer["mlp"])
 
 
 def _size(identity: dict[str, Any], key: str) -> int:
     value = identity.get(key)
     if type(value) is not int or not 1 <= value <= _MAX_NODES:
-        raise KCircuitsError(f"the model's {key!r} must be a whole number from 1 on, got {shown(value)}")
+        raise KCircuitsError(f"the model's {key!r} must be a whole number from 1 on, got {quote(value)}")
     return value
 
 
@@ -109,12 +109,12 @@ def check_same_weights(subject: str, ours: dict[str, Any], theirs: dict[str, Any
     """
     if _same_hash(ours, theirs) and not same_weights(ours, theirs):
         raise KCircuitsError(
-            f"{subject} found in the model {called(ours)} with another configuration than this one has: "
+            f"{subject} found in the model {model_label(ours)} with another configuration than this one has: "
             "a rotation, a scale, a norm or a window differs"
         )
     if not same_weights(ours, theirs):
         raise KCircuitsError(
-            f"{subject} found in the model {called(ours)}, and this is {called(theirs)}: "
+            f"{subject} found in the model {model_label(ours)}, and this is {model_label(theirs)}: "
             "use the model that it was found in"
         )
 
@@ -133,7 +133,7 @@ def _same_hash(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
     return weights is not None and bool(weights == theirs.get("weights_hash"))
 
 
-def called(identity: dict[str, Any]) -> str:
+def model_label(identity: dict[str, Any]) -> str:
     """A model's name and the start of its weights' hash, for error messages."""
     weights = str(identity.get("weights_hash", "unknown"))[:12]
-    return f"{shown(identity.get('name', 'without a name'))} (weights {weights})"
+    return f"{quote(identity.get('name', 'without a name'))} (weights {weights})"

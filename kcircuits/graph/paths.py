@@ -10,13 +10,13 @@ from kcircuits.graph import Graph
 
 
 @lru_cache(maxsize=8)
-def shaping(graph: Graph) -> np.ndarray:
+def shaping_table(graph: Graph) -> np.ndarray:
     """Which senders each receiver shapes, bool [R, S]; the row of `logits`, the sink, is empty.
 
     Examples
     --------
     >>> graph = Graph(num_layers=1, num_heads=2, num_kv_heads=1)
-    >>> [graph.senders[s] for s in np.flatnonzero(shaping(graph)[graph.receiver_index("a0.h0<k>")])]
+    >>> [graph.senders[s] for s in np.flatnonzero(shaping_table(graph)[graph.receiver_index("a0.h0<k>")])]
     ['a0.h0', 'a0.h1']
     """
     table = np.zeros((len(graph.receivers), len(graph.senders)), dtype=bool)
@@ -26,7 +26,7 @@ def shaping(graph: Graph) -> np.ndarray:
     return table
 
 
-def on_paths(graph: Graph, mask: np.ndarray) -> np.ndarray:
+def prune_mask(graph: Graph, mask: np.ndarray) -> np.ndarray:
     """Drop the edges that lie on no path from `input` to `logits`.
 
     An edge into any receiver of a head (query, key or value) leads on to the edges that leave the head; an
@@ -51,10 +51,10 @@ def on_paths(graph: Graph, mask: np.ndarray) -> np.ndarray:
     >>> graph = Graph(num_layers=1, num_heads=1, num_kv_heads=1)
     >>> mask = np.zeros_like(graph.valid)
     >>> mask[graph.sender_index("input"), [graph.receiver_index("m0"), graph.receiver_index("logits")]] = True
-    >>> [graph.receivers[r] for _, r in np.argwhere(on_paths(graph, mask))]
+    >>> [graph.receivers[r] for _, r in np.argwhere(prune_mask(graph, mask))]
     ['logits']
     """
-    table = shaping(graph)
+    table = shaping_table(graph)
     num_senders = len(graph.senders)
 
     reached = np.zeros(num_senders, dtype=bool)  # from `input`

@@ -15,12 +15,12 @@ import numpy as np
 
 from kcircuits.circuit import Circuit, Edge
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.files.writing import write_atomically
 from kcircuits.graph import Graph, LayerShape
 from kcircuits.graph.identity import graph_of
 from kcircuits.interop.eap_ig_files import WHAT, Content, read_json, read_pt
-from kcircuits.interop.groups import merged, spread, ungrouped
+from kcircuits.interop.groups import merge_groups, spread_groups, ungroup
 from kcircuits.interop.torch_file import is_saved_by_torch
 from kcircuits.scores import Scores
 
@@ -60,20 +60,20 @@ def read_eap_ig(path: str | Path, identity: dict[str, Any]) -> tuple[Circuit, Sc
     try:
         _check_regular(graph)
         read = read_pt if is_saved_by_torch(path, WHAT) else read_json
-        return _circuit(graph, identity, read(path, ungrouped(graph), width))
+        return _circuit(graph, identity, read(path, ungroup(graph), width))
     except KCircuitsError as error:
         raise KCircuitsError(f"{path}: {error}") from error
 
 
 def _circuit(graph: Graph, identity: dict[str, Any], content: Content) -> tuple[Circuit, Scores | None]:
-    valid = ungrouped(graph).valid
+    valid = ungroup(graph).valid
     known = valid & ~np.isnan(content.scores)
-    matrix, mask = merged(graph, np.where(known, content.scores, 0), content.mask)
+    matrix, mask = merge_groups(graph, np.where(known, content.scores, 0), content.mask)
     if not known.any():
         edges = tuple(Edge(graph.senders[s], graph.receivers[r], 1.0) for s, r in np.argwhere(mask))
         return Circuit(graph, identity, METHOD, {"scored": False}, {}, edges, {}), None
     scores = Scores(graph, identity, METHOD, {}, matrix)
-    _, has_score = merged(graph, content.scores, known)
+    _, has_score = merge_groups(graph, content.scores, known)
     unscored = int((mask & ~has_score).sum())
     settings = {"unscored_edges": unscored} if unscored else {}
     return Circuit(graph, identity, METHOD, settings, {}, scores.edges(mask), {}), scores
@@ -100,7 +100,7 @@ def write_eap_ig(circuit: Circuit, path: str | Path, scores: Scores | None = Non
     graph, width = circuit.graph, circuit.model.get("width")
     _check_regular(graph)
     if not isinstance(width, int):
-        raise KCircuitsError(f"EAP-IG's file needs the model's 'width', and its identity says {shown(width)}")
+        raise KCircuitsError(f"EAP-IG's file needs the model's 'width', and its identity says {quote(width)}")
     matrix = np.zeros(graph.valid.shape)
     if scores is not None:
         scores.check_model(circuit.model)
@@ -115,12 +115,12 @@ def write_eap_ig(circuit: Circuit, path: str | Path, scores: Scores | None = Non
         "parallel_attn_mlp": graph.parallel,
         "d_model": width,
     }
-    edges = _named(ungrouped(graph), *spread(graph, matrix, mask))
+    edges = _name_edges(ungroup(graph), *spread_groups(graph, matrix, mask))
     write_atomically(path, json.dumps({"cfg": cfg, "nodes": nodes, "edges": edges}, allow_nan=False))
 
 
 def _check_regular(graph: Graph) -> None:
-    for layer, shape in enumerate(ungrouped(graph).layers):
+    for layer, shape in enumerate(ungroup(graph).layers):
         if shape != LayerShape(graph.num_heads, graph.num_heads):
             raise KCircuitsError(
                 f"EAP-IG's graph has {graph.num_heads} heads and an MLP in every layer, and layer {layer} of "
@@ -129,7 +129,7 @@ def _check_regular(graph: Graph) -> None:
             )
 
 
-def _named(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> dict[str, dict[str, Any]]:
+def _name_edges(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> dict[str, dict[str, Any]]:
     return {
         f"{graph.senders[s]}->{graph.receivers[r]}": {
             "score": float(matrix[s, r]),

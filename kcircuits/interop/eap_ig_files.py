@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kcircuits.circuit.circuit_json import most_bytes
+from kcircuits.circuit.circuit_json import max_bytes
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import is_number, read_text, shown
+from kcircuits.files.documents import is_number, quote, read_text
 from kcircuits.files.json_cursor import JsonCursor
 from kcircuits.graph import Graph
 from kcircuits.interop.torch_file import load_plain
@@ -53,16 +53,16 @@ def read_json(path: str | Path, graph: Graph, width: int | None) -> Content:
     Raises KCircuitsError if it is something else, selects some of a node's neurons, or has other edges than
     the graph.
     """
-    cursor = JsonCursor(read_text(path, WHAT, most_bytes(graph.num_edges)), WHAT, nan=True)
+    cursor = JsonCursor(read_text(path, WHAT, max_bytes(graph.num_edges)), WHAT, nan=True)
     if cursor.next_character() != "{":
-        raise KCircuitsError(f"{_expected(JSON_KEYS)}, got {shown(cursor.value())}")
+        raise KCircuitsError(f"{_expected(JSON_KEYS)}, got {quote(cursor.value())}")
     cfg: dict[str, Any] | None = None
     found: tuple[np.ndarray, np.ndarray] | None = None
     seen = set()
     for key in cursor.members():
         seen.add(key)
         if key in JSON_KEYS and cursor.next_character() != "{":
-            raise KCircuitsError(f"not a {WHAT}: {key!r} must be an object, got {shown(cursor.value())}")
+            raise KCircuitsError(f"not a {WHAT}: {key!r} must be an object, got {quote(cursor.value())}")
         if key == "cfg":
             cfg = _object(cursor.value())
         elif key == "nodes":
@@ -77,7 +77,7 @@ def read_json(path: str | Path, graph: Graph, width: int | None) -> Content:
             cursor.skip()
     cursor.end()
     if cfg is None or found is None or "nodes" not in seen:
-        raise KCircuitsError(f"{_expected(JSON_KEYS)}, got {shown(sorted(seen))}")
+        raise KCircuitsError(f"{_expected(JSON_KEYS)}, got {quote(sorted(seen))}")
     check_cfg(cfg, graph, width)
     return Content(cfg, *found)
 
@@ -91,12 +91,12 @@ def read_pt(path: str | Path, graph: Graph, width: int | None) -> Content:
     document = load_plain(path, WHAT)
     if not isinstance(document, dict) or not is_eap_ig_pt(document):
         keys = sorted(map(str, document)) if isinstance(document, dict) else document
-        raise KCircuitsError(f"{_expected(PT_KEYS)}, got {shown(keys)}")
+        raise KCircuitsError(f"{_expected(PT_KEYS)}, got {quote(keys)}")
     cfg = _object(document["cfg"])
     check_cfg(cfg, graph, width)
     for key, names in (("src_nodes", graph.senders), ("dst_nodes", graph.receivers)):
         if not isinstance(document[key], list | tuple) or tuple(document[key]) != names:
-            raise KCircuitsError(f"{key!r} are not the names of the model's graph: {shown(document[key])}")
+            raise KCircuitsError(f"{key!r} are not the names of the model's graph: {quote(document[key])}")
     shape = graph.valid.shape
     scores = _numbers(document["edges_scores"], "edges_scores", shape)
     mask = _numbers(document["edges_in_graph"], "edges_in_graph", shape) != 0
@@ -121,7 +121,7 @@ def check_cfg(cfg: dict[str, Any], graph: Graph, width: int | None) -> None:
     for key, value in expected.items():
         if cfg.get(key) != value:
             raise KCircuitsError(
-                f"made with another model: {key} is {shown(cfg.get(key))}, and {value} in the model given"
+                f"made with another model: {key} is {quote(cfg.get(key))}, and {value} in the model given"
             )
 
 
@@ -131,7 +131,7 @@ def _expected(keys: tuple[str, ...]) -> str:
 
 def _object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise KCircuitsError(f"'cfg' must be an object, got {shown(value)}")
+        raise KCircuitsError(f"'cfg' must be an object, got {quote(value)}")
     return value
 
 
@@ -139,7 +139,7 @@ def _check_neurons(name: str, neurons: object, in_graph: object) -> None:
     """Nodes follow from the edges; but a choice of neurons inside them would be lost."""
     chosen = neurons if isinstance(neurons, list) and neurons else [None]
     if not all(chosen) and (in_graph or any(chosen)):
-        raise KCircuitsError(f"it selects neurons inside {shown(name)}; only whole nodes can be read")
+        raise KCircuitsError(f"it selects neurons inside {quote(name)}; only whole nodes can be read")
 
 
 def _edges(cursor: JsonCursor, graph: Graph) -> tuple[np.ndarray, np.ndarray]:
@@ -155,12 +155,12 @@ def _edges(cursor: JsonCursor, graph: Graph) -> tuple[np.ndarray, np.ndarray]:
         if seen[place]:
             raise KCircuitsError(f"the edge {name} is there twice: keep one")
         if not isinstance(edge, dict) or edge.keys() != {"score", "in_graph"}:
-            raise KCircuitsError(f"the edge {name} must have the keys score and in_graph, got {shown(edge)}")
+            raise KCircuitsError(f"the edge {name} must have the keys score and in_graph, got {quote(edge)}")
         score = float("nan") if edge["score"] is None else edge["score"]
         is_score = is_number(score) or (isinstance(score, float) and math.isnan(score))
         if not is_score or not isinstance(edge["in_graph"], bool):
             raise KCircuitsError(
-                f"the edge {name} must have a number (or null) and a truth value, got {shown(edge)}"
+                f"the edge {name} must have a number (or null) and a truth value, got {quote(edge)}"
             )
         matrix[place], mask[place], seen[place] = score, edge["in_graph"], True
     if not seen[graph.valid].all():
@@ -182,7 +182,7 @@ def _numbers(value: Tensor | object, key: str, shape: tuple[int | None, ...]) ->
         or any(size is not None and size != got for size, got in zip(shape, value.shape, strict=True))
         or value.numel() > value.untyped_storage().nbytes()
     ):
-        got = f"{value.dtype} {list(value.shape)}" if isinstance(value, torch.Tensor) else shown(value)
+        got = f"{value.dtype} {list(value.shape)}" if isinstance(value, torch.Tensor) else quote(value)
         sizes = ["d_model" if size is None else size for size in shape]
         raise KCircuitsError(f"{key!r} must be a tensor of numbers {sizes}, got {got}")
     numbers: np.ndarray = value.detach().to(torch.float64).numpy()

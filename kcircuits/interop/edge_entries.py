@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 
 WHAT = "list of edges"
 
@@ -64,14 +64,14 @@ class Columns:
         return None if place is None else cells[place]
 
 
-def columns_named(names: Sequence[str]) -> Columns | None:
+def find_columns(names: Sequence[str]) -> Columns | None:
     """What the columns of a table hold by their names; None if these name no edge.
 
     Raises KCircuitsError if two of them say the same.
 
     Examples
     --------
-    >>> columns_named(["Source", "target", "weight"]).places
+    >>> find_columns(["Source", "target", "weight"]).places
     {'sender': 0, 'receiver': 1, 'score': 2}
     """
     words = [re.sub(r"[\s-]+", "_", name.strip().lower()) for name in names]
@@ -83,7 +83,7 @@ def columns_named(names: Sequence[str]) -> Columns | None:
         if role in places:
             first = names[places[role]]
             raise KCircuitsError(
-                f"two columns say the same, {shown(first)} and {shown(names[place])}: keep one"
+                f"two columns say the same, {quote(first)} and {quote(names[place])}: keep one"
             )
         if role is not None:
             places[role] = place
@@ -96,5 +96,5 @@ def is_present(cell: object) -> bool:
     """What a column such as `in_graph` says of an edge; raises KCircuitsError if it is no truth value."""
     word = str(cell).strip().lower()
     if word not in (*_YES, *_NO):
-        raise KCircuitsError(f"whether it is in the graph must be true or false, got {shown(cell)}")
+        raise KCircuitsError(f"whether it is in the graph must be true or false, got {quote(cell)}")
     return word in _YES

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import is_number, shown
-from kcircuits.interop.edge_entries import WHAT, Columns, Entry, columns_named, is_present
-from kcircuits.interop.edge_names import is_name, tidy, with_kind
+from kcircuits.files.documents import is_number, quote
+from kcircuits.interop.edge_entries import WHAT, Columns, Entry, find_columns, is_present
+from kcircuits.interop.edge_names import add_kind, is_name, tidy
 
 _ARROW = re.compile(r"\s*(?:-{1,2}>|=>|→|⟶)\s*")
 # EAP's first implementation prints `head.0.1 -> [0.25] -> head.3.5.q`.
@@ -32,8 +32,8 @@ def lines_of(text: str) -> Iterator[tuple[int, str]]:
 def header_of(line: str) -> tuple[Columns, str | None] | None:
     """The columns of a table, and what separates them (None: spaces), if a line is the header of one."""
     for delimiter in (*_DELIMITERS, None):
-        names = line.split() if delimiter is None else _split(line, delimiter)
-        columns = columns_named(names) if len(names) > 1 else None
+        names = line.split() if delimiter is None else _split_cells(line, delimiter)
+        columns = find_columns(names) if len(names) > 1 else None
         if columns is not None:
             return columns, delimiter
     return None
@@ -41,10 +41,10 @@ def header_of(line: str) -> tuple[Columns, str | None] | None:
 
 def entry_of_row(number: int, line: str, columns: Columns, delimiter: str | None) -> Entry | None:
     """The edge in a row of a table; None if the row says that it is not in the graph."""
-    cells = line.split() if delimiter is None else _split(line, delimiter)
+    cells = line.split() if delimiter is None else _split_cells(line, delimiter)
     if len(cells) <= max(columns.places.values()):
         raise KCircuitsError(
-            f"line {number} has {len(cells)} cells, fewer than the header needs: {shown(line)}"
+            f"line {number} has {len(cells)} cells, fewer than the header needs: {quote(line)}"
         )
     present = columns.of("present", cells)
     try:
@@ -56,11 +56,11 @@ def entry_of_row(number: int, line: str, columns: Columns, delimiter: str | None
     if edge is None:
         sender, receiver = columns.of("sender", cells) or "", columns.of("receiver", cells) or ""
     else:
-        sender, arrow, receiver = _parted(edge)
+        sender, arrow, receiver = _partition(edge)
         if not arrow:
-            raise KCircuitsError(f"line {number}: an edge is 'sender -> receiver', got {shown(edge)}")
+            raise KCircuitsError(f"line {number}: an edge is 'sender -> receiver', got {quote(edge)}")
     kind = (columns.of("kind", cells) or "").strip().lower()
-    receiver = with_kind(receiver, kind)
+    receiver = add_kind(receiver, kind)
     score = columns.of("score", cells)
     return Entry("line", number, tidy(sender), tidy(receiver), score_of(f"line {number}", score), columns.own)
 
@@ -74,8 +74,10 @@ def entry_of_text(unit: str, number: int, text: str) -> Entry:
     if match := _BETWEEN.fullmatch(text):
         return _entry(unit, number, match["sender"], match["receiver"], match["score"])
     text = _ARROW.sub("->", text, count=1)
-    cells = next((cells for cells in (_split(text, each) for each in _DELIMITERS) if len(cells) > 1), [text])
-    sender, arrow, receiver = _parted(cells[0])
+    cells = next(
+        (cells for cells in (_split_cells(text, each) for each in _DELIMITERS) if len(cells) > 1), [text]
+    )
+    sender, arrow, receiver = _partition(cells[0])
     if arrow and len(cells) <= 2:
         score = cells[1] if len(cells) == 2 else None
         if score is None and not is_name(tidy(receiver)):  # names can end in a number, too
@@ -90,7 +92,7 @@ def entry_of_text(unit: str, number: int, text: str) -> Entry:
         if len(cells) in (2, 3):
             return _entry(unit, number, cells[0], cells[1], cells[2] if len(cells) == 3 else None)
     raise KCircuitsError(
-        f"{where} must be 'sender -> receiver' or have a score behind it, got {shown(text)}; "
+        f"{where} must be 'sender -> receiver' or have a score behind it, got {quote(text)}; "
         "a table begins with a header such as src,dst,score"
     )
 
@@ -100,7 +102,7 @@ def score_of(where: str, text: str | None) -> float | None:
     if text is None or not text.strip():
         return None
     if not _is_float(text):
-        raise KCircuitsError(f"{where}: the score must be a number, got {shown(text)}")
+        raise KCircuitsError(f"{where}: the score must be a number, got {quote(text)}")
     score = float(text)
     if not is_number(score):
         raise KCircuitsError(f"{where}: the score must be finite, got {text.strip()}")
@@ -112,13 +114,13 @@ def _entry(unit: str, number: int, sender: str, receiver: str, score: str | None
     return Entry(unit, number, tidy(sender), tidy(receiver), found)
 
 
-def _parted(text: str) -> tuple[str, str, str]:
+def _partition(text: str) -> tuple[str, str, str]:
     """Before an arrow, the arrow, and behind it."""
     arrow = _ARROW.search(text)
     return (text, "", "") if arrow is None else (text[: arrow.start()], "->", text[arrow.end() :])
 
 
-def _split(line: str, delimiter: str) -> list[str]:
+def _split_cells(line: str, delimiter: str) -> list[str]:
     """A line's cells; a delimiter in quotes or within brackets, as in `[:, :, 2]`, separates nothing."""
     if delimiter not in line:
         return [line.strip().strip("\"'")]

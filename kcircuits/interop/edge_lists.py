@@ -17,9 +17,9 @@ from typing import Any, Literal
 import numpy as np
 
 from kcircuits.circuit import Circuit
-from kcircuits.circuit.circuit_json import most_bytes
+from kcircuits.circuit.circuit_json import max_bytes
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import read_text, shown
+from kcircuits.files.documents import quote, read_text
 from kcircuits.graph import Graph, head_of, kind_of
 from kcircuits.graph.identity import graph_of
 from kcircuits.interop.edge_entries import WHAT, Entry
@@ -29,11 +29,11 @@ from kcircuits.interop.edge_names import (
     is_sender,
     is_shared,
     part_of_input,
-    receiver_named,
-    sender_named,
+    translate_receiver,
+    translate_sender,
 )
 from kcircuits.interop.edge_values import entries_of, entries_of_subgraph, entry_of_line, is_subgraph
-from kcircuits.interop.groups import merged, named_alike, ungrouped
+from kcircuits.interop.groups import match_names, merge_groups, ungroup
 from kcircuits.interop.torch_file import is_saved_by_torch, load_plain
 from kcircuits.scores import edges_of
 
@@ -72,7 +72,7 @@ def read_edge_list(path: str | Path, identity: dict[str, Any], key_heads: KeyHea
     """
     graph = graph_of(identity)
     try:
-        placed = _Placed(ungrouped(graph), graph)
+        placed = _PlacedEntries(ungroup(graph), graph)
         for entry in _entries(path, graph):
             placed.add(entry)
         scored = placed.are_scored()
@@ -80,7 +80,7 @@ def read_edge_list(path: str | Path, identity: dict[str, Any], key_heads: KeyHea
         settings: dict[str, Any] = {"scored": scored}
         if graph.shares_keys and placed.first_shared is not None:
             settings["key_heads"] = key_heads
-        place = named_alike if key_heads == "shared" else merged
+        place = match_names if key_heads == "shared" else merge_groups
         matrix, mask = place(graph, placed.matrix, placed.mask)
     except KCircuitsError as error:
         raise KCircuitsError(f"{path}: {error}") from error
@@ -90,23 +90,23 @@ def read_edge_list(path: str | Path, identity: dict[str, Any], key_heads: KeyHea
 
 def _entries(path: str | Path, graph: Graph) -> Iterator[Entry]:
     """All entries but those that say they are not in the graph, and those inside a node."""
-    for entry in _listed(path, graph):
+    for entry in _list_entries(path, graph):
         if entry is not None and (
             is_sender(entry.sender) or not is_inside_a_node(entry.sender, entry.receiver)
         ):
             yield entry
 
 
-def _listed(path: str | Path, graph: Graph) -> Iterable[Entry | None]:
+def _list_entries(path: str | Path, graph: Graph) -> Iterable[Entry | None]:
     if is_saved_by_torch(path, WHAT):
         document = load_plain(path, WHAT)
         if not isinstance(document, dict) or not is_subgraph(document):
             raise KCircuitsError(
-                f"not a {WHAT}: expected ACDC's subgraph, a dict by edges, got {shown(document)}"
+                f"not a {WHAT}: expected ACDC's subgraph, a dict by edges, got {quote(document)}"
             )
         return entries_of_subgraph(document)
     # Embeddings have two senders, and ACDC lists what is inside a node.
-    text = read_text(path, WHAT, most_bytes(2 * ungrouped(graph).num_edges))
+    text = read_text(path, WHAT, max_bytes(2 * ungroup(graph).num_edges))
     return entries_of(text) if text.lstrip()[:1] in ("[", "(", "{") else _entries_of_lines(text)
 
 
@@ -125,7 +125,7 @@ def _entries_of_lines(text: str) -> Iterator[Entry | None]:
 
 
 @dataclass
-class _Placed:
+class _PlacedEntries:
     """The edges so far, in the graph that has a key and value per query head.
 
     matrix, mask
@@ -164,7 +164,7 @@ class _Placed:
         part = _PARTS[part_of_input(entry.sender)]
         before = self._parts[place]
         if before & part or (before and 1 in (before, part)):
-            raise KCircuitsError(self._twice(entry, place))
+            raise KCircuitsError(self._duplicate_text(entry, place))
         if entry.score is None:
             self._first_without = self._first_without or entry
         else:
@@ -183,7 +183,7 @@ class _Placed:
             )
         return self._first_without is None
 
-    def _twice(self, entry: Entry, place: tuple[int, int]) -> str:
+    def _duplicate_text(self, entry: Entry, place: tuple[int, int]) -> str:
         first = f"{entry.unit} {int(self._numbers[place])}"
         score = float(self.matrix[place])
         if entry.score is None or entry.score == score:
@@ -197,11 +197,11 @@ class _Placed:
             self.first_shared = self.first_shared or entry
             if self.highest is None or _excess(entry, self.own) > _excess(self.highest, self.own):
                 self.highest = entry
-        elif kind_of(receiver_named(entry.receiver, self.graph.num_layers)) in ("k", "v"):
+        elif kind_of(translate_receiver(entry.receiver, self.graph.num_layers)) in ("k", "v"):
             self.first_of_query = self.first_of_query or entry
 
 
-def _key_heads(placed: _Placed, graph: Graph, wanted: KeyHeads | None) -> KeyHeads:
+def _key_heads(placed: _PlacedEntries, graph: Graph, wanted: KeyHeads | None) -> KeyHeads:
     """What keys and values are counted by; raises KCircuitsError where that is contradicted."""
     shared = placed.first_shared
     if shared is None or not graph.shares_keys:
@@ -225,7 +225,7 @@ def _key_heads(placed: _Placed, graph: Graph, wanted: KeyHeads | None) -> KeyHea
 
 
 def _head(entry: Entry, graph: Graph) -> tuple[int, int]:
-    found = head_of(receiver_named(entry.receiver, graph.num_layers))
+    found = head_of(translate_receiver(entry.receiver, graph.num_layers))
     assert found is not None
     return found
 
@@ -237,8 +237,8 @@ def _excess(entry: Entry, graph: Graph) -> int:
 
 
 def _place(entry: Entry, graph: Graph) -> tuple[int, int]:
-    sender = graph.sender_index(sender_named(entry.sender))
-    receiver = graph.receiver_index(receiver_named(entry.receiver, graph.num_layers))
+    sender = graph.sender_index(translate_sender(entry.sender))
+    receiver = graph.receiver_index(translate_receiver(entry.receiver, graph.num_layers))
     if not graph.valid[sender, receiver]:
         raise KCircuitsError(f"no edge {entry.sender} -> {entry.receiver}: the sender is computed after it")
     return sender, receiver

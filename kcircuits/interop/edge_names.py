@@ -1,7 +1,7 @@
 """What edge lists call the ends of an edge.
 
 Other tools have one key and value per query head, so names are translated into those of the ungrouped graph
-(`kcircuits.interop.groups.ungrouped`).
+(`kcircuits.interop.groups.ungroup`).
 
 * This project's own, which are EAP-IG's too: `input`, `a3.h5`, `m2` send; `a3.h5<q>` (k, v), `m2`, `logits`
   receive. Here, and in Edge Pruning's naming, a key or value may be one that heads share: `is_shared` says of
@@ -25,7 +25,7 @@ import re
 from functools import lru_cache
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 
 _LAYER = r"blocks\.(?P<layer>\d{1,6})"
 _HEAD = r"\[:, :, (?P<head>\d{1,6})\]"
@@ -96,31 +96,31 @@ def is_shared(name: str) -> bool:
     return re.fullmatch(r"a\d{1,6}\.h\d{1,6}(?:<[kv]>|\.[kv])", name) is not None
 
 
-def sender_named(name: str) -> str:
+def translate_sender(name: str) -> str:
     """Translate the name of a sender.
 
     Raises KCircuitsError if it is in no naming; the message says if it is a receiver.
 
     Examples
     --------
-    >>> sender_named("blocks.1.attn.hook_result[:, :, 2]"), sender_named("MLP 2")
+    >>> translate_sender("blocks.1.attn.hook_result[:, :, 2]"), translate_sender("MLP 2")
     ('a1.h2', 'm2')
     """
-    found = _translated(name, _SENDERS)
+    found = _translate(name, _SENDERS)
     if found is None:
         hint = "it is a receiver: the sender comes first" if is_receiver(name) else "see docs/interop.md"
-        raise KCircuitsError(f"no sender is called {shown(name)} ({hint})")
+        raise KCircuitsError(f"no sender is called {quote(name)} ({hint})")
     return found
 
 
-def receiver_named(name: str, num_layers: int) -> str:
+def translate_receiver(name: str, num_layers: int) -> str:
     """Translate the name of a receiver of a model with so many layers.
 
     Raises KCircuitsError if it is in no naming, or the stream after another layer than the last.
 
     Examples
     --------
-    >>> receiver_named("blocks.3.hook_k_input[:, :, 5]", 12), receiver_named("A3.5.K", 12)
+    >>> translate_receiver("blocks.3.hook_k_input[:, :, 5]", 12), translate_receiver("A3.5.K", 12)
     ('a3.h5<k>', 'a3.h5<k>')
     """
     end = re.fullmatch(_LAST, name)
@@ -128,9 +128,9 @@ def receiver_named(name: str, num_layers: int) -> str:
         if int(end["layer"] or end["after"]) != num_layers - 1:
             raise KCircuitsError(f"{name!r} is not the end: the model's last layer is {num_layers - 1}")
         return "logits"
-    found = _translated(name, _RECEIVERS)
+    found = _translate(name, _RECEIVERS)
     if found is None:
-        raise KCircuitsError(f"no receiver is called {shown(name)} ({_receiver_hint(name)})")
+        raise KCircuitsError(f"no receiver is called {quote(name)} ({_receiver_hint(name)})")
     return found
 
 
@@ -146,12 +146,12 @@ def is_inside_a_node(sender: str, receiver: str) -> bool:
     return any(re.fullmatch(pattern, edge) for pattern in _INSIDE)
 
 
-def with_kind(receiver: str, kind: object) -> str:
+def add_kind(receiver: str, kind: object) -> str:
     """A receiver whose kind stands beside its name: the name with it, where it is of a head and says none.
 
     Examples
     --------
-    >>> with_kind("a1.h2", "k"), with_kind("m2", "mlp"), with_kind("a1.h2<q>", "q")
+    >>> add_kind("a1.h2", "k"), add_kind("m2", "mlp"), add_kind("a1.h2<q>", "q")
     ('a1.h2<k>', 'm2', 'a1.h2<q>')
     """
     name = receiver.strip()
@@ -165,12 +165,12 @@ def is_name(text: str) -> bool:
 
 def is_sender(name: str) -> bool:
     """Whether a sender is called so, in any naming."""
-    return _translated(name, _SENDERS) is not None
+    return _translate(name, _SENDERS) is not None
 
 
 def is_receiver(name: str) -> bool:
     """Whether a receiver is called so, in any naming."""
-    return _translated(name, _RECEIVERS) is not None or re.fullmatch(_LAST, name) is not None
+    return _translate(name, _RECEIVERS) is not None or re.fullmatch(_LAST, name) is not None
 
 
 def _receiver_hint(name: str) -> str:
@@ -179,12 +179,12 @@ def _receiver_hint(name: str) -> str:
     if re.fullmatch(r"a\d{1,6}\.h\d{1,6}", name):
         return f"it does not say which of query, key and value: {name}<q>, {name}<k> or {name}<v>"
     return (
-        "it is a sender: the receiver comes second" if _translated(name, _SENDERS) else "see docs/interop.md"
+        "it is a sender: the receiver comes second" if _translate(name, _SENDERS) else "see docs/interop.md"
     )
 
 
 @lru_cache(maxsize=2**16)
-def _translated(name: str, patterns: tuple[tuple[str, str], ...]) -> str | None:
+def _translate(name: str, patterns: tuple[tuple[str, str], ...]) -> str | None:
     for pattern, template in patterns:
         if match := re.fullmatch(pattern, name):
             parts = match.groupdict()

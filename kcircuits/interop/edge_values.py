@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import is_number, parse_json, shown
-from kcircuits.interop.edge_entries import WHAT, Entry, columns_named, is_present
+from kcircuits.files.documents import is_number, parse_json, quote
+from kcircuits.interop.edge_entries import WHAT, Entry, find_columns, is_present
 from kcircuits.interop.edge_lines import entry_of_text, lines_of, score_of
-from kcircuits.interop.edge_names import is_inside_a_node, is_name, is_receiver, is_sender, tidy, with_kind
+from kcircuits.interop.edge_names import add_kind, is_inside_a_node, is_name, is_receiver, is_sender, tidy
 
 _COLONS = (None, ":", "COL", "COLON")
 _SCORE_BEHIND = re.compile(
@@ -38,7 +38,7 @@ def entries_of(text: str) -> Iterator[Entry | None]:
     None for one that says that it is not in the graph. Raises KCircuitsError if it is neither.
     """
     try:
-        document = parsed(text)
+        document = parse_value(text)
     except KCircuitsError:
         numbered = list(lines_of(text)) if len(text) < 2**28 else []
         if len(numbered) < 2 or not _is_whole(numbered[0][1]):
@@ -47,7 +47,7 @@ def entries_of(text: str) -> Iterator[Entry | None]:
             yield entry_of_line(number, line)
         return
     if isinstance(document, dict) and _columns(document) is None:
-        raise KCircuitsError(f"not a {WHAT}: expected a JSON list, got {shown(document)}")
+        raise KCircuitsError(f"not a {WHAT}: expected a JSON list, got {quote(document)}")
     listed = document if isinstance(document, list) and not _is_one_edge(document) else [document]
     for index, value in enumerate(listed):
         yield entry_of_value("entry", index, value)
@@ -56,21 +56,21 @@ def entries_of(text: str) -> Iterator[Entry | None]:
 def entry_of_line(number: int, line: str) -> Entry | None:
     """The entry on a line that begins with a bracket, perhaps with a score behind it."""
     try:
-        return entry_of_value("line", number, parsed(line))
+        return entry_of_value("line", number, parse_value(line))
     except KCircuitsError:
         match = _SCORE_BEHIND.fullmatch(line)
         if match is None:
             raise
-        score = score_of(f"line {number}", _PYTHON.sub(_translated, match["score"]))
-        return entry_of_value("line", number, [parsed(match["value"]), score])
+        score = score_of(f"line {number}", _PYTHON.sub(_translate_word, match["score"]))
+        return entry_of_value("line", number, [parse_value(match["value"]), score])
 
 
-def parsed(text: str) -> object:
+def parse_value(text: str) -> object:
     """A value in JSON or as Python prints it; raises KCircuitsError if it is neither."""
     try:
         return parse_json(text, WHAT)
     except KCircuitsError as error:
-        translated = _PYTHON.sub(_translated, text)
+        translated = _PYTHON.sub(_translate_word, text)
         if translated == text:
             raise
         try:
@@ -87,7 +87,7 @@ def entry_of_value(unit: str, number: int, value: object) -> Entry | None:
     if isinstance(value, str):
         return entry_of_text(unit, number, value)
     if isinstance(value, dict):
-        return _of_object(unit, number, value)
+        return _entry_of_object(unit, number, value)
     if isinstance(value, list | tuple):
         ends, score = _ends_and_score(value)
         if ends is not None and (score is None or is_number(score)):
@@ -95,7 +95,7 @@ def entry_of_value(unit: str, number: int, value: object) -> Entry | None:
             return Entry(unit, number, tidy(sender), tidy(receiver), None if score is None else float(score))
     raise KCircuitsError(
         f"{unit} {number:d} must be [sender, receiver], [sender, receiver, score] or a string, "
-        f"got {shown(value)}"
+        f"got {quote(value)}"
     )
 
 
@@ -103,7 +103,7 @@ def entries_of_subgraph(subgraph: dict[Any, Any]) -> Iterator[Entry | None]:
     """The present edges of ACDC's subgraph, `{(receiver, index, sender, index): present}`."""
     for number, (key, present) in enumerate(subgraph.items()):
         if not isinstance(present, bool):
-            raise KCircuitsError(f"entry {number} must say whether it is present, got {shown(present)}")
+            raise KCircuitsError(f"entry {number} must say whether it is present, got {quote(present)}")
         if present:
             yield entry_of_value("entry", number, key)
 
@@ -119,15 +119,15 @@ def is_entry(value: object) -> bool:
 
 
 def _columns(value: dict[str, Any]) -> Any:
-    return columns_named(list(map(str, value)))
+    return find_columns(list(map(str, value)))
 
 
-def _of_object(unit: str, number: int, value: dict[str, Any]) -> Entry | None:
+def _entry_of_object(unit: str, number: int, value: dict[str, Any]) -> Entry | None:
     where = f"{unit} {number:d}"
     try:
         columns = _columns(value)
         if columns is None:
-            raise KCircuitsError(f"an edge needs keys such as src, dst and score, got {shown(value)}")
+            raise KCircuitsError(f"an edge needs keys such as src, dst and score, got {quote(value)}")
         cells = list(value.values())
         found = {role: cells[place] for role, place in columns.places.items()}
         if not is_present(found.get("present", True)):
@@ -137,13 +137,13 @@ def _of_object(unit: str, number: int, value: dict[str, Any]) -> Entry | None:
     ends = [found[role] for role in ("edge",) if role in found] or [found["sender"], found["receiver"]]
     score = found.get("score")
     if not all(isinstance(end, str) for end in ends) or not (score is None or is_number(score)):
-        raise KCircuitsError(f"{where} must name its ends and have a number as score, got {shown(value)}")
+        raise KCircuitsError(f"{where} must name its ends and have a number as score, got {quote(value)}")
     if len(ends) == 1:
         entry = entry_of_text(unit, number, ends[0])
         return Entry(
             unit, number, entry.sender, entry.receiver, score if entry.score is None else entry.score
         )
-    ends[1] = with_kind(ends[1], found.get("kind"))
+    ends[1] = add_kind(ends[1], found.get("kind"))
     return Entry(
         unit, number, tidy(ends[0]), tidy(ends[1]), None if score is None else float(score), columns.own
     )
@@ -163,13 +163,13 @@ def _ends_and_score(value: list[Any] | tuple[Any, ...]) -> tuple[tuple[str, str]
             return None, None
         return (value[0], value[1]), value[2] if len(value) == 3 else None
     if len(value) in (4, 5):
-        first, second = _with_index(*value[:2]), _with_index(*value[2:4])
+        first, second = _add_index(*value[:2]), _add_index(*value[2:4])
         if first is not None and second is not None and not (len(value) == 5 and value[4] is None):
             return _in_order(first, second), value[4] if len(value) == 5 else None
     return None, None
 
 
-def _with_index(name: object, index: object) -> str | None:
+def _add_index(name: object, index: object) -> str | None:
     """A hook's name with its index, as text: `blocks.1.attn.hook_result[:, :, 2]`."""
     if not isinstance(name, str):
         return None
@@ -201,14 +201,14 @@ def _is_whole(line: str) -> bool:
     match = _SCORE_BEHIND.fullmatch(line)
     for text in (line, match["value"] if match else line):
         try:
-            parsed(text)
+            parse_value(text)
         except KCircuitsError:
             continue
         return True
     return False
 
 
-def _translated(match: re.Match[str]) -> str:
+def _translate_word(match: re.Match[str]) -> str:
     if match["text"] is not None:
         return match["text"]
     if match["quoted"] is not None:

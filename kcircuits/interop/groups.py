@@ -7,12 +7,12 @@ import numpy as np
 from kcircuits.graph import Graph
 
 
-def ungrouped(graph: Graph) -> Graph:
+def ungroup(graph: Graph) -> Graph:
     """The graph in which every query head has its own key and value; `graph` itself where that is so."""
-    return graph.ungrouped()
+    return graph.ungroup()
 
 
-def merged(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def merge_groups(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """From one key and value per query head to the graph's own.
 
     Parameters
@@ -20,7 +20,7 @@ def merged(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarr
     graph
         The model's graph.
     matrix, mask
-        Scores, and present edges, bool; both [S, receivers of `ungrouped(graph)`].
+        Scores, and present edges, bool; both [S, receivers of `ungroup(graph)`].
 
     Returns
     -------
@@ -36,19 +36,19 @@ def merged(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarr
     return scores, present
 
 
-def named_alike(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """From the ungrouped graph to the graph's own, where key and value heads are named as in `graph`.
+def match_names(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Convert from the ungrouped graph to the graph's own, where files name keys and values as `graph`.
 
-    `a0.h1<k>` then is the second key that the model has, and in `merged` the key of its second query head.
-    Arguments and result are those of `merged`; the graph's own receivers must be the only ones with an edge.
+    There, `a0.h1<k>` is the second key of the model; for `merge_groups` it is the key of the second query
+    head. Arguments and result are those of `merge_groups`; only the graph's own receivers may have edges.
     """
-    wide = ungrouped(graph)
+    wide = ungroup(graph)
     columns = [wide.receiver_index(name) for name in graph.receivers]
     return matrix[:, columns].astype(np.float64), mask[:, columns]
 
 
-def spread(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """From the graph's own keys and values to one per query head: the way back from `merged`.
+def spread_groups(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From the graph's own keys and values to one per query head: the way back from `merge_groups`.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def spread(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarr
     -------
     matrix, mask : np.ndarray
         Scores, float64, spread evenly over each group, so that their sum is the score given; and present
-        edges: all members of a present one. Both [S, receivers of `ungrouped(graph)`].
+        edges: all members of a present one. Both [S, receivers of `ungroup(graph)`].
     """
     columns = _own_receivers(graph)
     members = np.bincount(columns)
@@ -71,7 +71,7 @@ def spread(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarr
 def _own_receivers(graph: Graph) -> np.ndarray:
     """Index of the graph's receiver for each receiver of the ungrouped graph."""
     indices = []
-    for wide in ungrouped(graph).readers:
+    for wide in ungroup(graph).readers:
         index = wide.index
         if wide.layer is not None and wide.kind in ("k", "v"):
             index //= graph.layers[wide.layer].group_size

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from kcircuits.circuit import Circuit
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import read_head, read_text, shown
+from kcircuits.files.documents import quote, read_head, read_text
 from kcircuits.files.json_cursor import JsonCursor
 from kcircuits.files.kinds import foreign_kind
 from kcircuits.interop.eap_ig import read_eap_ig
@@ -31,7 +31,7 @@ _NOT_READ = (
 
 
 @dataclass(frozen=True)
-class Found:
+class ImportedCircuit:
     """A circuit, and the scores of all edges where the file had them."""
 
     circuit: Circuit
@@ -84,7 +84,7 @@ def _format_of_torch_file(document: object) -> Source:
     keys = sorted(map(str, document)) if isinstance(document, dict) else document
     raise KCircuitsError(
         f"not a {_WHAT}: of the files of torch.save, those of EAP-IG's Graph.to_pt and ACDC's save_subgraph "
-        f"are read, and this one holds {shown(keys)}"
+        f"are read, and this one holds {quote(keys)}"
     )
 
 
@@ -110,7 +110,7 @@ def read_any(
     source: Source,
     identity: Callable[[], dict[str, Any]] | None,
     key_heads: KeyHeads | None = None,
-) -> Found:
+) -> ImportedCircuit:
     """Read a circuit.
 
     Parameters
@@ -133,9 +133,9 @@ def read_any(
         circuit = Circuit.load(path)
         if identity is not None:
             circuit.check_model(identity())
-        return Found(circuit)
+        return ImportedCircuit(circuit)
     if identity is None:
         raise KCircuitsError(f"{path} does not say which model it belongs to: give the model, too")
     if source == "eap-ig":
-        return Found(*read_eap_ig(path, identity()))
-    return Found(read_edge_list(path, identity(), key_heads))
+        return ImportedCircuit(*read_eap_ig(path, identity()))
+    return ImportedCircuit(read_edge_list(path, identity(), key_heads))

@@ -7,7 +7,7 @@ from pathlib import Path
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import read_head, shown
+from kcircuits.files.documents import quote, read_head
 from kcircuits.files.kinds import HEAD_BYTES, is_torch_file
 
 
@@ -35,11 +35,11 @@ def load_plain(path: str | Path, what: str) -> object:
     except pickle.UnpicklingError as error:
         raise KCircuitsError(
             f"not a {what} that can be read: besides tensors and plain data it holds objects that only code "
-            f"could make, and none is run ({shown(_first_line(error))}): save it as tensors, lists and dicts"
+            f"could make, and none is run ({quote(_first_line(error))}): save it as tensors, lists and dicts"
         ) from error
     except Exception as error:  # what torch raises for damaged files is of many types
         raise KCircuitsError(
-            f"not a {what}: torch.load cannot read it ({shown(_first_line(error))})"
+            f"not a {what}: torch.load cannot read it ({quote(_first_line(error))})"
         ) from error
     return content
 

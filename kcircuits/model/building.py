@@ -14,7 +14,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.model.checkpoint import check_nesting
 
 
-def of_one_dtype(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], torch.dtype]:
+def convert_to_one_dtype(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], torch.dtype]:
     """The weights converted to the widest of their dtypes, so that a model can use them without a copy."""
     types = {weight.dtype for weight in weights.values() if weight.is_floating_point()}
     dtype = reduce(torch.promote_types, types) if types else torch.float32

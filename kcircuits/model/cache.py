@@ -26,7 +26,7 @@ def digest_of(*parts: bytes) -> str:
 
 
 @lru_cache(maxsize=1)
-def made_by() -> str:
+def code_version() -> str:
     """Version of the code that reads families: a digest of this package's sources and library versions."""
     package = Path(__file__).parent
     sources = [
@@ -38,7 +38,7 @@ def made_by() -> str:
     return digest_of(*sources, libraries.encode())
 
 
-def keep(name: str, content: bytes) -> None:
+def write_cache(name: str, content: bytes) -> None:
     """Write a cache file. If that fails, nothing is raised and the next run recreates it."""
     folder = cache_folder()
     try:

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.model.config_keys import EVIDENT, HARMLESS, ROPE_ALWAYS, ROPE_KEYS, agrees, layer_types
 from kcircuits.model.spec import ModelSpec
 
@@ -36,7 +36,7 @@ class ConfigAccount:
     harmless: Mapping[str, str]
 
 
-def accounted(hf_model: Any, family: Callable[[Any], ModelSpec]) -> tuple[ModelSpec, ConfigAccount]:
+def apply_family(hf_model: Any, family: Callable[[Any], ModelSpec]) -> tuple[ModelSpec, ConfigAccount]:
     """Apply a family's function to a model; returns the specification and the account of the configuration.
 
     Raises KCircuitsError with the key and its value if an unused key could change numbers, and whatever the
@@ -87,24 +87,24 @@ def _account(config: Any, read: set[str], spec: ModelSpec) -> ConfigAccount:
     defaults = _defaults(kind)
     evident, harmless = {}, {}
     for key, value in vars(config).items():
-        if key in read or (key in defaults and _same(value, defaults[key])):
+        if key in read or (key in defaults and _is_same(value, defaults[key])):
             continue
-        where = _seen(key, value, key in defaults, config, spec)
+        where = _find_in_model(key, value, key in defaults, config, spec)
         if where is not None:
             evident[key] = where
         elif (reason := _harmless(key)) is not None:
             harmless[key] = reason
         elif key in defaults:
             raise KCircuitsError(
-                f"the configuration has {key} = {shown(value)}, which kcircuits does not use for "
+                f"the configuration has {key} = {quote(value)}, which kcircuits does not use for "
                 f"{spec.family} models, so its numbers could be wrong; if this changes none, remove it from "
                 "config.json"
             )
         elif key in READ_ANYWAY:
-            raise KCircuitsError(f"the configuration has {key} = {shown(value)}, which is not supported")
+            raise KCircuitsError(f"the configuration has {key} = {quote(value)}, which is not supported")
         elif not _says_nothing(value):
             raise KCircuitsError(
-                f"the configuration has {key} = {shown(value)}, which Transformers does not read for "
+                f"the configuration has {key} = {quote(value)}, which Transformers does not read for "
                 f"{spec.family} models; if it changes nothing, remove it from config.json"
             )
     if "rope_parameters" in defaults:
@@ -116,7 +116,7 @@ def _account(config: Any, read: set[str], spec: ModelSpec) -> ConfigAccount:
     )
 
 
-def _seen(key: str, value: Any, declared: bool, config: Any, spec: ModelSpec) -> str | None:
+def _find_in_model(key: str, value: Any, declared: bool, config: Any, spec: ModelSpec) -> str | None:
     """Where in the model a key is visible, or None."""
     if key == "layer_types":
         return "the window of each layer" if value == layer_types(spec) else None
@@ -136,7 +136,7 @@ def _harmless(key: str) -> str | None:
     )
 
 
-def _same(value: Any, default: Any) -> bool:
+def _is_same(value: Any, default: Any) -> bool:
     return type(value) is type(default) and bool(value == default)
 
 
@@ -156,7 +156,7 @@ def _check_rope(parameters: Mapping[str, Any], spec: ModelSpec) -> None:
             _check_angles(of_type, spec, types.index(name))
         elif not _says_nothing(of_type) and name not in ("full_attention", "sliding_attention"):
             raise KCircuitsError(
-                f"rope_parameters has {name} = {shown(of_type)} beside parameters of types of layers, which "
+                f"rope_parameters has {name} = {quote(of_type)} beside parameters of types of layers, which "
                 "Transformers does not read; if it changes nothing, remove it from config.json"
             )
 
@@ -169,7 +169,7 @@ def _check_angles(parameters: Mapping[str, Any], spec: ModelSpec, layer: int) ->
         if key == "partial_rotary_factor" and _is_part(value, spec, layer):
             continue
         raise KCircuitsError(
-            f"rope_parameters has {key} = {shown(value)}, which Transformers does not read for type "
+            f"rope_parameters has {key} = {quote(value)}, which Transformers does not read for type "
             f"{kind!r} in {spec.family} models; if it changes nothing, remove it from config.json"
         )
 

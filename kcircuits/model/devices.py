@@ -37,7 +37,7 @@ def check_together(spec: ModelSpec, method: str) -> None:
         )
 
 
-def settled(spec: ModelSpec) -> ModelSpec:
+def colocate(spec: ModelSpec) -> ModelSpec:
     """Move small tensors to the device where they are used.
 
     Learned positions go to the embedding's device, the final norm and the unembedding's bias to the
@@ -48,18 +48,18 @@ def settled(spec: ModelSpec) -> ModelSpec:
     KCircuitsError
         If the weights of one layer are on several devices, or some are not loaded.
     """
-    layers = tuple(_settled_layer(number, layer) for number, layer in enumerate(spec.layers))
+    layers = tuple(_colocate_layer(number, layer) for number, layer in enumerate(spec.layers))
     first, last = spec.embedding.device, spec.unembedding.device
     return replace(
         spec,
-        positions=moved(spec.positions, first),
+        positions=move_to(spec.positions, first),
         layers=layers,
-        final_norm=moved(spec.final_norm, last),
-        unembedding_bias=moved(spec.unembedding_bias, last),
+        final_norm=move_to(spec.final_norm, last),
+        unembedding_bias=move_to(spec.unembedding_bias, last),
     )
 
 
-def placed(spec: ModelSpec, device_map: DeviceMap) -> ModelSpec:
+def place_on_devices(spec: ModelSpec, device_map: DeviceMap) -> ModelSpec:
     """Move the weights to the devices of a map.
 
     Tied embedding and unembedding stay one tensor if both go to one device; otherwise they are copied.
@@ -80,14 +80,14 @@ def placed(spec: ModelSpec, device_map: DeviceMap) -> ModelSpec:
         raise KCircuitsError(f"the device map has no device for layer {missing[0]} of {count}")
     first = named.get("embedding", named["0"])
     last = named.get("unembedding", named[str(count - 1)])
-    embedding = moved(spec.embedding, first)
+    embedding = move_to(spec.embedding, first)
     tied = first == last and _place(spec.unembedding) == _place(spec.embedding)
-    return settled(
+    return colocate(
         replace(
             spec,
             embedding=embedding,
-            layers=tuple(moved(layer, named[str(n)]) for n, layer in enumerate(spec.layers)),
-            unembedding=embedding if tied else moved(spec.unembedding, last),
+            layers=tuple(move_to(layer, named[str(n)]) for n, layer in enumerate(spec.layers)),
+            unembedding=embedding if tied else move_to(spec.unembedding, last),
         )
     )
 
@@ -140,15 +140,15 @@ def check_device(device: str | torch.device) -> torch.device:
         raise KCircuitsError(f"device {str(device)!r} is not usable: {first_line(error)}") from error
 
 
-def moved(value: Any, device: torch.device) -> Any:
+def move_to(value: Any, device: torch.device) -> Any:
     """A tensor, or a part of a specification, moved to a device; tensors already there are not copied."""
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, tuple):
-        return tuple(moved(item, device) for item in value)
+        return tuple(move_to(item, device) for item in value)
     if is_dataclass(value) and not isinstance(value, type):
         parts = {field.name: getattr(value, field.name) for field in fields(value)}
-        there = {name: moved(part, device) for name, part in parts.items()}
+        there = {name: move_to(part, device) for name, part in parts.items()}
         same = all(there[name] is parts[name] for name in parts)
         return value if same else replace(value, **there)
     return value
@@ -158,7 +158,7 @@ def _place(weight: Weight) -> int:
     return next(tensors_of(weight)).data_ptr()
 
 
-def _settled_layer(number: int, layer: Layer) -> Layer:
+def _colocate_layer(number: int, layer: Layer) -> Layer:
     device = layer.attention.w_q.device
     without_angles = replace(layer, attention=replace(layer.attention, rotary=None))
     found = {tensor.device for tensor in tensors_of(without_angles)}
@@ -172,7 +172,7 @@ def _settled_layer(number: int, layer: Layer) -> Layer:
             f"the weights of layer {number} are on {', '.join(sorted(map(str, found)))}; "
             "all of one layer must be on one device"
         )
-    angles = moved(layer.attention.rotary, device)
+    angles = move_to(layer.attention.rotary, device)
     if angles is layer.attention.rotary:
         return layer
     return replace(layer, attention=replace(layer.attention, rotary=angles))

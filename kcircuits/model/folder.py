@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.model.families import check_family
 from kcircuits.model.huggingface import first_line
 
@@ -44,7 +44,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     _check_adapter(folder)
     if config.get("transformers_weights"):
         raise KCircuitsError(
-            f"config.json in {folder} names other weights, {shown(config['transformers_weights'])}, which "
+            f"config.json in {folder} names other weights, {quote(config['transformers_weights'])}, which "
             "are not read; remove transformers_weights from it to use those in the folder"
         )
     if any(config.get(key) for key in QUANTISED):
@@ -60,7 +60,7 @@ def check_layers(folder: Path, config: dict[str, Any], num_weights: int) -> None
         asked = config.get(key)
         if isinstance(asked, int | float) and asked > num_weights:
             raise KCircuitsError(
-                f"{folder} has {num_weights} weights, and its config.json asks for {shown(asked)} layers"
+                f"{folder} has {num_weights} weights, and its config.json asks for {quote(asked)} layers"
             )
 
 
@@ -104,11 +104,11 @@ def _check_adapter(folder: Path, *, whole: bool = False) -> None:
     kind, base = settings.get("peft_type", "PEFT"), settings.get("base_model_name_or_path", "another model")
     if whole:
         raise KCircuitsError(
-            f"{folder} is a {shown(kind)} adapter of {shown(base)}, not a model: merge it into that model "
+            f"{folder} is a {quote(kind)} adapter of {quote(base)}, not a model: merge it into that model "
             "first (peft: merge_and_unload(), then save_pretrained())"
         )
     raise KCircuitsError(
-        f"{folder} has a {shown(kind)} adapter of {shown(base)} beside its weights ({file.name}): merge it "
+        f"{folder} has a {quote(kind)} adapter of {quote(base)} beside its weights ({file.name}): merge it "
         "first (peft: merge_and_unload()), or remove that file to use the weights without the adapter"
     )
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def garbage_kept() -> Iterator[None]:
+def pause_garbage_collection() -> Iterator[None]:
     """Pause the garbage collector.
 
     During the import of Transformers it would scan hundreds of thousands of permanent objects again and
@@ -28,7 +28,7 @@ def garbage_kept() -> Iterator[None]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_transformers() -> Iterator[None]:
     """Silence progress bars, log lines and warnings of Transformers, and restore the settings afterwards."""
     from transformers.utils import logging
 

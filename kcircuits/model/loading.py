@@ -14,26 +14,26 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from kcircuits.data.prompts import Prompt, made_prompts, tokenise
+from kcircuits.data.prompts import Prompt, make_prompts, tokenise
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.building import hugging_face_model, of_one_dtype
+from kcircuits.model.building import convert_to_one_dtype, hugging_face_model
 from kcircuits.model.cache import digest_of
 from kcircuits.model.checkpoint import FLOATING, check_tensors, is_buffer, without_buffers
 from kcircuits.model.config_account import ConfigAccount
-from kcircuits.model.devices import DeviceMap, check_device, map_over_gpus, placed, read_device_map
+from kcircuits.model.devices import DeviceMap, check_device, map_over_gpus, place_on_devices, read_device_map
 from kcircuits.model.families import spec_and_account
 from kcircuits.model.folder import check_layers, read_config
-from kcircuits.model.gguf.conversion import converted, demo_file, described
+from kcircuits.model.gguf.conversion import convert, demo_file, describe
 from kcircuits.model.gguf.file import GgufFile, is_gguf
 from kcircuits.model.gguf.stored import StoredWeights, read_stored
-from kcircuits.model.gguf.weights import described_by
+from kcircuits.model.gguf.weights import read_description
 from kcircuits.model.hub import cached_snapshot, hub_name, name_of_folder
-from kcircuits.model.huggingface import first_line, garbage_kept, quiet
+from kcircuits.model.huggingface import first_line, pause_garbage_collection, silence_transformers
 from kcircuits.model.identity import identity_of, weights_hash
 from kcircuits.model.in_memory import is_transformers_model, name_in_memory, weights_in_memory
-from kcircuits.model.outline import Outline, outlined, realised
-from kcircuits.model.outline_file import keep_outline, kept_outline
-from kcircuits.model.reweighting import quantised, with_matrices
+from kcircuits.model.outline import Outline, fill_outline, make_outline
+from kcircuits.model.outline_file import read_outline, write_outline
+from kcircuits.model.reweighting import map_matrices, quantise_model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.model.tokenizer import read_tokenizer
 from kcircuits.model.weights import read_weights
@@ -127,7 +127,7 @@ class Model:
             If there is none, or one cannot be used; the message says which and why.
         """
         spec = self.spec
-        return made_prompts(
+        return make_prompts(
             given, self.tokenizer, spec.vocab_size, spec.max_positions, allow_multi_token=allow_multi_token
         )
 
@@ -209,7 +209,7 @@ def load_model(
             f"dtype stored keeps a .gguf file's own bits, and {str(path)!r} is none; "
             f"give one of {', '.join(map(str, (*DTYPES, *BITS)))}"
         )
-    folder = path if not from_gguf else described(path) if dtype == "stored" else converted(path)
+    folder = path if not from_gguf else describe(path) if dtype == "stored" else convert(path)
     config = read_config(folder)
     weights = _read_stored(path) if dtype == "stored" else read_weights(folder)
     check_layers(folder, config, len(weights))
@@ -248,11 +248,11 @@ def _in_memory(
     weights = weights_in_memory(hf_model)
     spec, account = spec_and_account(hf_model)
     digest = weights_hash({name: weight.cpu() for name, weight in weights.items()})
-    outline = outlined(spec, weights, account)
+    outline = make_outline(spec, weights, account)
     if isinstance(dtype, torch.dtype):
-        spec = realised(outline, weights, dtype, device)
+        spec = fill_outline(outline, weights, dtype, device)
     else:
-        spec = quantised(realised(outline, weights, None, torch.device("cpu")), BITS[dtype], device)
+        spec = quantise_model(fill_outline(outline, weights, None, torch.device("cpu")), BITS[dtype], device)
     spec = _on_devices(spec, device_map)
     return Model(spec, tokenizer, identity_of(name_in_memory(hf_model), spec, digest), account)
 
@@ -271,10 +271,10 @@ def source_path(source: str | Path) -> tuple[Path, bool]:
 
 
 def _read_stored(file: Path) -> StoredWeights:
-    with garbage_kept(), quiet():
+    with pause_garbage_collection(), silence_transformers():
         try:
             opened = GgufFile(file)
-            weights = read_stored(described_by(opened))
+            weights = read_stored(read_description(opened))
             opened.close()
             return weights
         except KCircuitsError:
@@ -286,10 +286,10 @@ def _read_stored(file: Path) -> StoredWeights:
 def _with_stored(
     folder: Path, config: dict[str, Any], weights: StoredWeights, device: torch.device
 ) -> tuple[ModelSpec, ConfigAccount]:
-    with garbage_kept(), quiet():
+    with pause_garbage_collection(), silence_transformers():
         marked = hugging_face_model(folder, config, weights.markers(), torch.float64)
         spec, account = spec_and_account(marked)
-        return with_matrices(spec, weights.matrix_of, device), account
+        return map_matrices(spec, weights.matrix_of, device), account
 
 
 def _with_weights(
@@ -302,22 +302,22 @@ def _with_weights(
 ) -> tuple[ModelSpec, ConfigAccount]:
     outline = outline_of(folder, config, weights, digest)
     if isinstance(dtype, torch.dtype):
-        return realised(outline, weights, dtype, device), outline.account
-    plain = realised(outline, weights, None, torch.device("cpu"))
-    return quantised(plain, BITS[dtype], device), outline.account
+        return fill_outline(outline, weights, dtype, device), outline.account
+    plain = fill_outline(outline, weights, None, torch.device("cpu"))
+    return quantise_model(plain, BITS[dtype], device), outline.account
 
 
 def outline_of(folder: Path, config: dict[str, Any], weights: dict[str, Tensor], digest: str) -> Outline:
     """The cached outline for this configuration and these weights; it is created if missing."""
     name = digest_of(json.dumps(config).encode(), digest.encode())
-    kept = kept_outline(name, weights)
+    kept = read_outline(name, weights)
     if kept is not None:
         return kept
-    with garbage_kept(), quiet():
-        state, dtype = of_one_dtype(without_buffers(weights, config["model_type"]))
+    with pause_garbage_collection(), silence_transformers():
+        state, dtype = convert_to_one_dtype(without_buffers(weights, config["model_type"]))
         spec, account = spec_and_account(hugging_face_model(folder, config, state, dtype))
-        outline = outlined(spec, state, account)
-    keep_outline(name, outline)
+        outline = make_outline(spec, state, account)
+    write_outline(name, outline)
     return outline
 
 
@@ -331,4 +331,4 @@ def _check_device(device: str | torch.device) -> torch.device:
 def _on_devices(spec: ModelSpec, device_map: DeviceMap | str | None) -> ModelSpec:
     if device_map is None:
         return spec
-    return placed(spec, map_over_gpus(spec) if isinstance(device_map, str) else device_map)
+    return place_on_devices(spec, map_over_gpus(spec) if isinstance(device_map, str) else device_map)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from kcircuits.model.config_account import ConfigAccount
-from kcircuits.model.places import Place, Rows, Stored, Value, View
-from kcircuits.model.spec import ModelSpec, rebuilt
+from kcircuits.model.places import Place, Rows, StoredTensors, Value, View
+from kcircuits.model.spec import ModelSpec, map_leaves
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Outline:
     account: ConfigAccount
 
 
-def outlined(spec: ModelSpec, stored: Mapping[str, Tensor], account: ConfigAccount) -> Outline:
+def make_outline(spec: ModelSpec, stored: Mapping[str, Tensor], account: ConfigAccount) -> Outline:
     """Find every tensor of a specification among the stored tensors from which the model was built.
 
     Parameters
@@ -43,13 +43,13 @@ def outlined(spec: ModelSpec, stored: Mapping[str, Tensor], account: ConfigAccou
     account
         The account of the model's configuration.
     """
-    places = _Places(Stored(stored))
-    rebuilt(spec, Tensor, lambda tensor, _: places.look_at(tensor))
+    places = _Places(StoredTensors(stored))
+    map_leaves(spec, Tensor, lambda tensor, _: places.look_at(tensor))
     places.find_rows()
-    return Outline(rebuilt(spec, Tensor, lambda tensor, _: places.of(tensor)), places.values, account)
+    return Outline(map_leaves(spec, Tensor, lambda tensor, _: places.of(tensor)), places.values, account)
 
 
-def realised(
+def fill_outline(
     outline: Outline, stored: Mapping[str, Tensor], dtype: torch.dtype | None, device: torch.device
 ) -> ModelSpec:
     """The specification with its weights, on a device.
@@ -67,24 +67,24 @@ def realised(
 
     @cache
     def source(name: str) -> Tensor:
-        return _converted(stored[name], dtype, device)
+        return _convert(stored[name], dtype, device)
 
     @cache
     def tensor(place: Place) -> Tensor:
         if isinstance(place, Value):
             value = outline.values[place.name]
             kept = dtype if value.ndim > 1 else torch.promote_types(value.dtype, torch.float32)
-            return _converted(value, kept, device)
+            return _convert(value, kept, device)
         whole = source(place.name)
         if isinstance(place, Rows):
             return whole[outline.values[place.order].to(device)]
         return whole.as_strided(place.shape, place.stride, whole.storage_offset() + place.offset)
 
-    spec: ModelSpec = rebuilt(outline.spec, Place, lambda place, _: tensor(place))
+    spec: ModelSpec = map_leaves(outline.spec, Place, lambda place, _: tensor(place))
     return spec
 
 
-def _converted(tensor: Tensor, dtype: torch.dtype | None, device: torch.device) -> Tensor:
+def _convert(tensor: Tensor, dtype: torch.dtype | None, device: torch.device) -> Tensor:
     return tensor.to(device, dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype)
 
 
@@ -95,7 +95,7 @@ _Key = tuple[int, torch.Size, tuple[int, ...]]
 class _Places:
     """The places of the tensors seen so far. All of them are alive, so an address identifies a tensor."""
 
-    stored: Stored
+    stored: StoredTensors
     values: dict[str, Tensor] = field(default_factory=dict)
     _known: dict[_Key, Place] = field(default_factory=dict)
     _others: dict[_Key, Tensor] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class _Places:
         used = {place.name for place in self._known.values()}
         found = self.stored.rows(list(self._others.values()), self.stored.tensors.keys() - used)
         for (key, tensor), rows in zip(self._others.items(), found, strict=True):
-            self._known[key] = Value(self._kept(tensor)) if rows is None else self._place_of_rows(*rows)
+            self._known[key] = Value(self._add_value(tensor)) if rows is None else self._place_of_rows(*rows)
 
     def of(self, tensor: Tensor) -> Place:
         return self._known[_key(tensor)]
@@ -123,9 +123,9 @@ class _Places:
         first, count = order[0], len(order)
         if order == list(range(first, first + count)):
             return View(name, first * source.stride(0), (count, *source.shape[1:]), source.stride())
-        return Rows(name, self._kept(torch.tensor(order)))
+        return Rows(name, self._add_value(torch.tensor(order)))
 
-    def _kept(self, tensor: Tensor) -> str:
+    def _add_value(self, tensor: Tensor) -> str:
         for name, value in self.values.items():
             if value.dtype == tensor.dtype and torch.equal(value, tensor):
                 return name

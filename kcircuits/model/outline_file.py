@@ -12,11 +12,11 @@ from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.files.documents import dump_json, parse_json
-from kcircuits.model.cache import cache_folder, digest_of, keep, made_by
+from kcircuits.model.cache import cache_folder, code_version, digest_of, write_cache
 from kcircuits.model.config_account import ConfigAccount
 from kcircuits.model.outline import Outline
 from kcircuits.model.places import Place, Rows, Value, View, is_within
-from kcircuits.model.spec import Attention, Experts, Layer, Mlp, ModelSpec, Norm, Rotary, rebuilt
+from kcircuits.model.spec import Attention, Experts, Layer, Mlp, ModelSpec, Norm, Rotary, map_leaves
 
 MOST_VALUES = 2**26
 """Most bytes of an outline's own tensors; a larger outline is not cached."""
@@ -27,7 +27,7 @@ PARTS: dict[str, type] = {
 }
 
 
-def keep_outline(name: str, outline: Outline) -> None:
+def write_outline(name: str, outline: Outline) -> None:
     """Write or replace an outline in the cache; skipped if JSON cannot hold one of its numbers."""
     from safetensors.torch import save
 
@@ -40,10 +40,12 @@ def keep_outline(name: str, outline: Outline) -> None:
         return
     header = {"seal": _seal(content, outline.values), "content": content}
     # One entry, because the order of several is not fixed.
-    keep(_file(name), save(outline.values, metadata={"outline": dump_json(header, "header", "outline")}))
+    write_cache(
+        _file(name), save(outline.values, metadata={"outline": dump_json(header, "header", "outline")})
+    )
 
 
-def kept_outline(name: str, stored: Mapping[str, Tensor]) -> Outline | None:
+def read_outline(name: str, stored: Mapping[str, Tensor]) -> Outline | None:
     """The cached outline if this code wrote it, it is complete, and it fits the stored tensors; else None."""
     try:
         return _read(cache_folder() / _file(name), stored)
@@ -70,7 +72,7 @@ def _read(path: Path, stored: Mapping[str, Tensor]) -> Outline | None:
         return None
     content: Any = parse_json(header["content"], "outline")
     account = ConfigAccount(**content["account"] | {"used": tuple(content["account"]["used"])})
-    outline = Outline(_parsed(content["spec"]), values, account)
+    outline = Outline(_parse(content["spec"]), values, account)
     return outline if _fits(outline, stored) else None
 
 
@@ -78,7 +80,7 @@ def _seal(content: str, values: dict[str, Tensor]) -> str:
     """A digest that shows that an outline is complete and written by this code."""
     from safetensors.torch import save
 
-    return digest_of(content.encode(), save(values), made_by().encode())
+    return digest_of(content.encode(), save(values), code_version().encode())
 
 
 def _plain(value: Any) -> Any:
@@ -90,12 +92,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _parsed(value: Any) -> Any:
+def _parse(value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(_parsed(item) for item in value)
+        return tuple(_parse(item) for item in value)
     if isinstance(value, dict):
         part = PARTS[value["is"]]
-        return part(**{field.name: _parsed(value[field.name]) for field in fields(part)})
+        return part(**{field.name: _parse(value[field.name]) for field in fields(part)})
     return value
 
 
@@ -107,7 +109,7 @@ def _fits(outline: Outline, stored: Mapping[str, Tensor]) -> bool:
         fitting.append(_exists(place, outline.values, stored))
         return place
 
-    rebuilt(outline.spec, Place, look_at)
+    map_leaves(outline.spec, Place, look_at)
     return all(fitting)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kcircuits.model.loading import Model
-from kcircuits.model.spec import ModelSpec, rebuilt
+from kcircuits.model.spec import ModelSpec, map_leaves
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedModel:
     """A model whose `spec` has a `Piece` for every tensor; `storages` are their bytes, uint8 [n] each.
 
     Pickled with protocol 5, the storages are buffers outside the pickle.
@@ -39,7 +39,7 @@ class Packed:
     identity: dict[str, Any]
 
 
-def packed(model: Model) -> Packed:
+def pack_model(model: Model) -> PackedModel:
     """The model, on the CPU, as arrays that share its memory; each storage appears once, even if tied."""
     numbers: dict[tuple[int, int], int] = {}
     storages: list[NDArray[np.uint8]] = []
@@ -54,11 +54,11 @@ def packed(model: Model) -> Packed:
             numbers[place], tensor.dtype, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride()
         )
 
-    spec = rebuilt(model.spec, Tensor, piece)
-    return Packed(spec, tuple(storages), model.tokenizer, model.identity)
+    spec = map_leaves(model.spec, Tensor, piece)
+    return PackedModel(spec, tuple(storages), model.tokenizer, model.identity)
 
 
-def unpacked(pack: Packed) -> Model:
+def unpack_model(pack: PackedModel) -> Model:
     """Rebuild the model with tensors that are views of the arrays, which may be read-only."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
@@ -68,5 +68,5 @@ def unpacked(pack: Packed) -> Model:
         empty = torch.empty(0, dtype=piece.dtype)
         return empty.set_(storages[piece.storage], piece.offset, piece.shape, piece.stride)
 
-    spec: ModelSpec = rebuilt(pack.spec, Piece, tensor)
+    spec: ModelSpec = map_leaves(pack.spec, Piece, tensor)
     return Model(spec, pack.tokenizer, pack.identity)

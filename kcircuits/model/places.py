@@ -44,7 +44,7 @@ class Value:
 Place = View | Rows | Value
 
 
-class Stored:
+class StoredTensors:
     """Stored tensors, by address and by row.
 
     Parameters

@@ -72,24 +72,24 @@ class QuantisedWeight:
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
         """Dequantised rows, float32 [..., K], for a slice of rows or for ids of any shape."""
         if isinstance(rows, slice):
-            return self._of_each(lambda part: part[rows]).dequantised()
-        picked = self._of_each(lambda part: part[rows.reshape(-1)])
-        return picked.dequantised().view(*rows.shape, self.columns)
+            return self._map(lambda part: part[rows]).dequantise()
+        picked = self._map(lambda part: part[rows.reshape(-1)])
+        return picked.dequantise().view(*rows.shape, self.columns)
 
-    def dequantised(self) -> Tensor:
+    def dequantise(self) -> Tensor:
         """The dequantised matrix, float32 [N, K]."""
         dense: Tensor = C.dequantise(self)
         return dense
 
     def rows(self, indices: Tensor | slice) -> QuantisedWeight:
         """Rows as codes, in the order of `indices`; a slice shares memory."""
-        return self._of_each(lambda part: part[indices])
+        return self._map(lambda part: part[indices])
 
     def to(self, device: torch.device | str) -> QuantisedWeight:
         """The same codes on another device."""
-        return self._of_each(lambda part: part.to(device))
+        return self._map(lambda part: part.to(device))
 
-    def _of_each(self, change: Callable[[Tensor], Tensor]) -> QuantisedWeight:
+    def _map(self, change: Callable[[Tensor], Tensor]) -> QuantisedWeight:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         changed: dict[str, Any] = {
             name: change(value) for name, value in values.items() if isinstance(value, Tensor)
@@ -103,7 +103,7 @@ Weight: TypeAlias = Tensor | QuantisedWeight
 
 def dense(weight: Weight) -> Tensor:
     """A weight as a tensor: the tensor itself, or a dequantised copy."""
-    return weight.dequantised() if isinstance(weight, QuantisedWeight) else weight
+    return weight.dequantise() if isinstance(weight, QuantisedWeight) else weight
 
 
 def linear(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
@@ -143,21 +143,21 @@ def _quantise_rows(values: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
     padded = functional.pad(values.float()[None], (0, padding), mode="replicate")[0]
     groups = padded.unflatten(1, (-1, 32))  # [N, G, 32]
     if bits == 8:
-        scale = _kept(groups.abs().amax(dim=-1) / 127)
+        scale = _to_half(groups.abs().amax(dim=-1) / 127)
         return _codes(groups, scale).clamp(-127, 127).to(torch.int8).flatten(1), scale, scale[:, :0]
     smallest, largest = groups.aminmax(dim=-1)
-    offset, scale = _kept(smallest), _kept((largest - smallest) / 15)
+    offset, scale = _to_half(smallest), _to_half((largest - smallest) / 15)
     nibbles = _codes(groups - offset.float()[..., None], scale).clamp(0, 15).to(torch.uint8)
-    return packed(nibbles), scale, offset
+    return pack_codes(nibbles), scale, offset
 
 
-def packed(nibbles: Tensor) -> Tensor:
+def pack_codes(nibbles: Tensor) -> Tensor:
     """Pack codes 0 … 15, uint8 [N, G, group], as in `QuantisedWeight.codes`, [N, G * group / 2]."""
     low, high = nibbles.chunk(2, dim=-1)
     return (low | high << 4).flatten(1)
 
 
-def _kept(scale: Tensor) -> Tensor:
+def _to_half(scale: Tensor) -> Tensor:
     narrow = scale.half()
     if not narrow.isfinite().all():
         largest = float(scale.abs().max())

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from kcircuits.model.quantised import Weight, quantise
-from kcircuits.model.spec import ModelSpec, rebuilt
+from kcircuits.model.spec import ModelSpec, map_leaves
 
 MATRICES = frozenset({"w_q", "w_k", "w_v", "w_o", "w_up", "w_gate", "w_down", "embedding", "unembedding"})
 """Specification fields that are a `Weight`; routers and learned positions are small and stay tensors."""
 
 
-def with_matrices(spec: ModelSpec, change: Callable[[Tensor], Weight], device: torch.device) -> ModelSpec:
+def map_matrices(spec: ModelSpec, change: Callable[[Tensor], Weight], device: torch.device) -> ModelSpec:
     """Apply `change` to every matrix and convert everything else to float32; nothing of `spec` is retained.
 
     A tensor that is used in several places is changed once, and the result is shared.
@@ -38,10 +38,10 @@ def with_matrices(spec: ModelSpec, change: Callable[[Tensor], Weight], device: t
     def changed(tensor: Tensor, field: str) -> Weight:
         return once(tensor, moved if field in MATRICES else alone)
 
-    reweighted: ModelSpec = rebuilt(spec, Tensor, changed)
+    reweighted: ModelSpec = map_leaves(spec, Tensor, changed)
     return reweighted
 
 
-def quantised(spec: ModelSpec, bits: int, device: torch.device) -> ModelSpec:
+def quantise_model(spec: ModelSpec, bits: int, device: torch.device) -> ModelSpec:
     """The model with every matrix rounded to 8 or 4 bits (`quantise`), one at a time."""
-    return with_matrices(spec, lambda matrix: quantise(matrix, bits), device)
+    return map_matrices(spec, lambda matrix: quantise(matrix, bits), device)

@@ -186,7 +186,7 @@ class ModelSpec:
         return Graph(len(self.layers), self.num_heads, self.num_kv_heads, self.parallel)
 
 
-def rebuilt(part: Any, kind: Any, change: Callable[[Any, str], Any], field: str = "") -> Any:
+def map_leaves(part: Any, kind: Any, change: Callable[[Any, str], Any], field: str = "") -> Any:
     """A specification, or a part of one, with every leaf of a type changed.
 
     Parameters
@@ -201,8 +201,8 @@ def rebuilt(part: Any, kind: Any, change: Callable[[Any, str], Any], field: str 
     if isinstance(part, kind):
         return change(part, field)
     if isinstance(part, tuple):
-        return tuple(rebuilt(item, kind, change, field) for item in part)
+        return tuple(map_leaves(item, kind, change, field) for item in part)
     if is_dataclass(part) and not isinstance(part, type):
         parts = {one.name: getattr(part, one.name) for one in fields(part)}
-        return replace(part, **{name: rebuilt(old, kind, change, name) for name, old in parts.items()})
+        return replace(part, **{name: map_leaves(old, kind, change, name) for name, old in parts.items()})
     return part

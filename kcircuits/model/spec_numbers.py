@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
-from kcircuits.model.spec import Attention, Experts, ModelSpec, Norm, Rotary, rebuilt
+from kcircuits.files.documents import quote
+from kcircuits.model.spec import Attention, Experts, ModelSpec, Norm, Rotary, map_leaves
 
 
 def check_numbers(spec: ModelSpec) -> None:
@@ -18,7 +18,7 @@ def check_numbers(spec: ModelSpec) -> None:
     _check("max_positions", spec.max_positions, spec.max_positions >= 1, "at least 1")
     _check("the scale of embeddings", spec.embedding_scale, math.isfinite(spec.embedding_scale), "finite")
     _check_cap("the soft cap of logits", spec.logit_soft_cap)
-    rebuilt(spec, (Norm, Rotary), _check_part)
+    map_leaves(spec, (Norm, Rotary), _check_part)
     for layer in spec.layers:
         _check_attention(layer.attention)
         if isinstance(layer.mlp, Experts):
@@ -55,4 +55,4 @@ def _check_cap(what: str, cap: float | None) -> None:
 
 def _check(what: str, value: object, is_good: bool, wanted: str) -> None:
     if not is_good:
-        raise KCircuitsError(f"{what} is {shown(value)}, and must be {wanted}")
+        raise KCircuitsError(f"{what} is {quote(value)}, and must be {wanted}")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.files.documents import parse_json
-from kcircuits.model.cache import cache_folder, digest_of, keep, made_by
-from kcircuits.model.huggingface import first_line, garbage_kept, quiet
+from kcircuits.model.cache import cache_folder, code_version, digest_of, write_cache
+from kcircuits.model.huggingface import first_line, pause_garbage_collection, silence_transformers
 from kcircuits.model.tokenizer_ids import check_ids
 
 if TYPE_CHECKING:
@@ -149,13 +149,13 @@ def read_tokenizer(folder: Path) -> Any | None:
     files = [file for file in sorted(folder.iterdir()) if file.suffix in _SUFFIXES and file.is_file()]
     content = [part for file in files for part in (file.name.encode(), file.read_bytes())]
     name = f"tokenizer-{digest_of(*content)}.json"
-    kept = _kept(cache_folder() / name)
+    kept = _read_cached(cache_folder() / name)
     if kept is not None:
         return kept
     check_ids(folder)
     from transformers import AutoTokenizer
 
-    with garbage_kept(), quiet():
+    with pause_garbage_collection(), silence_transformers():
         try:
             theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # of many types, about libraries that are not installed
@@ -170,11 +170,11 @@ def read_tokenizer(folder: Path) -> Any | None:
         return theirs
     ours = FastTokenizer(theirs.backend_tokenizer, theirs.unk_token_id, theirs.split_special_tokens)
     body = ours.to_json()
-    keep(name, f"{_seal(body)}\n{body}".encode())
+    write_cache(name, f"{_seal(body)}\n{body}".encode())
     return ours
 
 
-def _kept(path: Path) -> FastTokenizer | None:
+def _read_cached(path: Path) -> FastTokenizer | None:
     try:
         seal, _, body = path.read_text(encoding="utf-8").partition("\n")
         return FastTokenizer.from_json(body) if seal == _seal(body) else None
@@ -184,7 +184,7 @@ def _kept(path: Path) -> FastTokenizer | None:
 
 def _seal(body: str) -> str:
     """First line of a cached tokenizer; shows that it is complete and written by this code."""
-    return digest_of(body.encode(), made_by().encode())
+    return digest_of(body.encode(), code_version().encode())
 
 
 def _is_plain(tokenizer: Any) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 
 # Some tokenizers skip ids. A table of this size costs megabytes, and no vocabulary is larger.
 MOST_LEFT_OUT = 2**22
@@ -35,6 +35,6 @@ def _check(name: str, vocab: dict[str, int]) -> None:
     token = max(vocab, key=vocab.__getitem__, default=None)
     if token is not None and vocab[token] >= len(vocab) + MOST_LEFT_OUT:
         raise KCircuitsError(
-            f"{name}: the token {shown(token)} has the id {vocab[token]}, and the vocabulary "
+            f"{name}: the token {quote(token)} has the id {vocab[token]}, and the vocabulary "
             f"{len(vocab):,} tokens"
         )

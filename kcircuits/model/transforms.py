@@ -11,7 +11,7 @@ from kcircuits.model.quantised import dense
 from kcircuits.model.spec import Attention, ModelSpec
 
 
-def changed(spec: ModelSpec, *, fold_value_biases: bool, keep_positions: bool) -> ModelSpec:
+def transform_spec(spec: ModelSpec, *, fold_value_biases: bool, keep_positions: bool) -> ModelSpec:
     """The model with the requested changes of this file."""
     if fold_value_biases:
         spec = with_folded_value_biases(spec)

@@ -19,7 +19,7 @@ from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.planning import calibration
 from kcircuits.planning.memory import GradientWork, gradient_work, measuring_bytes, weights_bytes
-from kcircuits.runtime.memory import Layout, available, default_for, memory_bytes
+from kcircuits.runtime.memory import Layout, available_memory, default_for, memory_bytes
 from kcircuits.task import Task
 
 
@@ -192,7 +192,7 @@ def plan(
         least=need.least,
         least_of=need.text,
         memory=budget,
-        available=available() if need.on_cpu else None,
+        available=available_memory() if need.on_cpu else None,
         seconds=seconds,
         time_at_most=method.tests_fewer,
     )

@@ -15,7 +15,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which ends the work as Ctrl-C does."""
 
 
-class HeldBack:
+class SignalHolder:
     """Signals are noted, but for the places where they are let through."""
 
     def __init__(self) -> None:
@@ -61,12 +61,12 @@ class HeldBack:
 
 
 @contextmanager
-def held_back() -> Iterator[HeldBack]:
+def hold_signals() -> Iterator[SignalHolder]:
     """Note Ctrl-C and SIGTERM inside; what was noted comes at the end, when all of it is done.
 
     Only the main thread gets signals: in another one, this does nothing. Ignored signals stay ignored.
     """
-    held = HeldBack()
+    held = SignalHolder()
     try:
         held._install()
     except ValueError:  # not the main thread

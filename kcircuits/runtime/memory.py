@@ -57,7 +57,7 @@ def memory_bytes(memory: int | str | None) -> int:
     1610612736
     """
     if memory is None:
-        return max(1, min(MOST, int(SHARE * available())))
+        return max(1, min(MOST, int(SHARE * available_memory())))
     wanted = "memory must be a number of bytes or a size such as 8GiB or 512MB"
     if isinstance(memory, str):
         match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([A-Za-z]*)\s*", memory)
@@ -133,7 +133,7 @@ def budget_for(memory: int | str | None, needs: Sequence[Need]) -> int:
         raise KCircuitsError(
             f"{need.text}, and --memory is {size_text(budget, up=False)}: give more, or shorter prompts"
         )
-    left = available()
+    left = available_memory()
     if need.on_cpu and need.least > left:
         raise KCircuitsError(
             f"{need.text}, and this machine has {size_text(left, up=False)} left: give shorter prompts"
@@ -170,7 +170,7 @@ def give_back() -> None:
         trim(0)
 
 
-def available() -> int:
+def available_memory() -> int:
     """Bytes that this process can still allocate: what the system has left, or its container."""
     left = [_system_memory()]
     for limit_file, usage_file in _CGROUP:

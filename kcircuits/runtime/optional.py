@@ -57,12 +57,12 @@ def need(module: str, what: str) -> ModuleType:
         ) from error
 
 
-def available(package: str) -> bool:
+def is_installed(package: str) -> bool:
     """Whether an optional package is installed, without importing it."""
     return find_spec(package) is not None
 
 
-class Deferred:
+class DeferredModule:
     """Stands for a module, which is imported with `need` when one of its names is first used.
 
     A module that can be used without the optional package writes

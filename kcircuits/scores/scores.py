@@ -14,7 +14,7 @@ from kcircuits.circuit.edge_table import edge_table
 from kcircuits.display.result import DisplayedResult, Panels
 from kcircuits.display.text import printable
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.files.writing import write_atomically
 from kcircuits.graph import Graph
 from kcircuits.graph.identity import check_same_weights, graph_of
@@ -76,7 +76,7 @@ class Scores(DisplayedResult):
         own = graph_of(self.model)
         if own != self.graph:
             raise KCircuitsError(f"the model's graph is {own}, that of the scores is {self.graph}")
-        object.__setattr__(self, "matrix", _checked(self.graph, self.matrix))
+        object.__setattr__(self, "matrix", _check_matrix(self.graph, self.matrix))
 
     def __hash__(self) -> int:
         return self._hash
@@ -196,7 +196,7 @@ class Scores(DisplayedResult):
             its own model's graph. The message starts with the path.
         """
         try:
-            with scores_file.opened(path) as (metadata, read_matrix):
+            with scores_file.open_scores(path) as (metadata, read_matrix):
                 graph = graph_of(metadata["model"])
                 for key, names in (("senders", graph.senders), ("receivers", graph.receivers)):
                     _check_names(key, metadata[key], names)
@@ -211,10 +211,10 @@ def _sum(matrix: np.ndarray, axis: int) -> np.ndarray:
     return total
 
 
-def _checked(graph: Graph, matrix: np.ndarray) -> np.ndarray:
+def _check_matrix(graph: Graph, matrix: np.ndarray) -> np.ndarray:
     """A read-only float32 copy of the matrix, if it fits the graph."""
     if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f" or matrix.shape != graph.valid.shape:
-        got = f"{matrix.dtype} {list(matrix.shape)}" if isinstance(matrix, np.ndarray) else shown(matrix)
+        got = f"{matrix.dtype} {list(matrix.shape)}" if isinstance(matrix, np.ndarray) else quote(matrix)
         raise KCircuitsError(f"scores must be a float array {list(graph.valid.shape)} for {graph}, got {got}")
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
         copy = matrix.astype(np.float32)
@@ -239,4 +239,4 @@ def _check_names(key: str, given: list[Any], names: tuple[str, ...]) -> None:
         raise KCircuitsError(f"{len(given)} {key}, and the model's graph has {len(names)}")
     for index, (name, expected) in enumerate(zip(given, names, strict=True)):
         if name != expected:
-            raise KCircuitsError(f"{key}[{index}] is {shown(name)}, and in the model's graph {expected!r}")
+            raise KCircuitsError(f"{key}[{index}] is {quote(name)}, and in the model's graph {expected!r}")

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import check_format, check_regular, dump_json, parse_json, shown
+from kcircuits.files.documents import check_format, check_regular, dump_json, parse_json, quote
 from kcircuits.files.tensor_files import tensor_bytes
 
 FORMAT = "kcircuits-scores/1"
@@ -52,7 +52,7 @@ def to_bytes(matrix: np.ndarray, metadata: dict[str, Any]) -> bytes:
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[tuple[dict[str, Any], Callable[[tuple[int, ...]], np.ndarray]]]:
+def open_scores(path: str | Path) -> Iterator[tuple[dict[str, Any], Callable[[tuple[int, ...]], np.ndarray]]]:
     """Open a file of scores.
 
     Yields
@@ -75,14 +75,14 @@ def opened(path: str | Path) -> Iterator[tuple[dict[str, Any], Callable[[tuple[i
                 matrix: np.ndarray = file.get_tensor(TENSOR)
                 return matrix
 
-            yield _checked(file.metadata() or {}), read_matrix
+            yield _check_metadata(file.metadata() or {}), read_matrix
     except SafetensorError as error:
-        raise KCircuitsError(f"not a safetensors file: {shown(str(error))}") from error
+        raise KCircuitsError(f"not a safetensors file: {quote(str(error))}") from error
     except OSError as error:
         raise KCircuitsError(f"cannot read the {_WHAT}: {error.strerror or error}") from error
 
 
-def _checked(header: dict[str, str]) -> dict[str, Any]:
+def _check_metadata(header: dict[str, str]) -> dict[str, Any]:
     check_format(header.get("format"), FORMAT, _WHAT)
     metadata = {}
     for key, (kind, article) in _TYPES.items():
@@ -90,7 +90,7 @@ def _checked(header: dict[str, str]) -> dict[str, Any]:
             raise KCircuitsError(f"not a {_WHAT}: the metadata {key!r} is missing")
         value = parse_json(header[key], _WHAT)
         if not isinstance(value, kind):
-            raise KCircuitsError(f"the metadata {key!r} must be {article}, got {shown(value)}")
+            raise KCircuitsError(f"the metadata {key!r} must be {article}, got {quote(value)}")
         metadata[key] = value
     return metadata
 
@@ -98,7 +98,7 @@ def _checked(header: dict[str, str]) -> dict[str, Any]:
 def _check_tensor(file: Any, shape: tuple[int, ...]) -> None:
     names = sorted(file.keys())
     if names != [TENSOR]:
-        raise KCircuitsError(f"not a {_WHAT}: expected one tensor {TENSOR!r}, got {shown(names)}")
+        raise KCircuitsError(f"not a {_WHAT}: expected one tensor {TENSOR!r}, got {quote(names)}")
     tensor = file.get_slice(TENSOR)
     if tensor.get_dtype() != "F32" or tuple(tensor.get_shape()) != shape:
         got = f"{tensor.get_dtype()} {list(tensor.get_shape())}"

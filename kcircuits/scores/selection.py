@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.graph import Graph
-from kcircuits.graph.paths import on_paths, shaping
+from kcircuits.graph.paths import prune_mask, shaping_table
 from kcircuits.scores.selection_options import Level, Selection, is_integer
 
 __all__ = ["EmptySelectionError", "Level", "Selection", "select", "select_sizes"]
@@ -57,8 +57,8 @@ def select(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray
     >>> [f"{graph.senders[s]}->{graph.receivers[r]}" for s, r in np.argwhere(mask)]
     ['input->m0', 'm0->logits']
     """
-    chosen = chosen_edges(graph, matrix, selection)
-    mask = on_paths(graph, chosen)
+    chosen = choose_edges(graph, matrix, selection)
+    mask = prune_mask(graph, chosen)
     if not mask.any():
         raise EmptySelectionError(
             f"nothing is left: of the {int(chosen.sum())} edges chosen, none lies on a path from input to "
@@ -67,7 +67,7 @@ def select(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray
     return mask
 
 
-def chosen_edges(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray:
+def choose_edges(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray:
     """What `select` takes before it drops what lies on no path, bool [S, R].
 
     Parameters
@@ -81,7 +81,7 @@ def chosen_edges(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.n
         If the scores do not fit the graph.
     """
     _check_matrix(graph, matrix)
-    return (_of_nodes if selection.level == "node" else _of_edges)(graph, matrix, selection)
+    return (_choose_nodes if selection.level == "node" else _choose_edges)(graph, matrix, selection)
 
 
 def select_sizes(
@@ -112,19 +112,19 @@ def select_sizes(
     _check_matrix(graph, matrix)
     for size in sizes:
         if not is_integer(size) or size < 0:
-            raise KCircuitsError(f"a size must be a whole number from 0 on, got {shown(size)}")
+            raise KCircuitsError(f"a size must be a whole number from 0 on, got {quote(size)}")
     order = _order(graph, matrix, absolute, greedy, max(sizes, default=0))
-    return [on_paths(graph, _mask_of(graph, order[:size])) for size in sizes]
+    return [prune_mask(graph, _mask_of(graph, order[:size])) for size in sizes]
 
 
-def _of_edges(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray:
+def _choose_edges(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray:
     if selection.top_n is None:
         chosen: np.ndarray = graph.valid & (_strength(matrix, selection.absolute) >= selection.threshold)
         return chosen
     return _mask_of(graph, _order(graph, matrix, selection.absolute, selection.greedy, selection.top_n))
 
 
-def _of_nodes(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray:
+def _choose_nodes(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray:
     scores = np.where(graph.valid, matrix, 0).sum(axis=1, dtype=np.float64)
     strength = _strength(scores, selection.absolute)[1:]
     kept = np.zeros(len(graph.senders), dtype=bool)
@@ -132,8 +132,8 @@ def _of_nodes(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndar
     if selection.top_n is None:
         kept[1:] = strength >= selection.threshold
     else:
-        kept[1 + _ranked(strength, selection.absolute)[: selection.top_n]] = True
-    reads: np.ndarray = shaping(graph) @ kept
+        kept[1 + _rank(strength, selection.absolute)[: selection.top_n]] = True
+    reads: np.ndarray = shaping_table(graph) @ kept
     reads[-1] = True
     chosen: np.ndarray = graph.valid & kept[:, None] & reads[None, :]
     return chosen
@@ -142,7 +142,7 @@ def _of_nodes(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndar
 def _order(graph: Graph, matrix: np.ndarray, absolute: bool, greedy: bool, most: int) -> np.ndarray:
     """Places of edges in the flat matrix, in the order they are taken; at most `most`, int64."""
     edges = np.flatnonzero(graph.valid)
-    ranked = edges[_ranked(_strength(matrix.flat[edges], absolute), absolute)]
+    ranked = edges[_rank(_strength(matrix.flat[edges], absolute), absolute)]
     return _greedy(graph, ranked, most) if greedy else ranked[:most]
 
 
@@ -151,7 +151,7 @@ def _greedy(graph: Graph, ranked: np.ndarray, most: int) -> np.ndarray:
     num_receivers = len(graph.receivers)
     rank = np.full(graph.valid.shape, len(ranked))
     rank.flat[ranked] = np.arange(len(ranked))
-    into = shaping(graph).T  # [S, R]: which receivers a sender brings
+    into = shaping_table(graph).T  # [S, R]: which receivers a sender brings
     admitted = np.zeros(num_receivers, dtype=bool)
     candidates: list[int] = []  # a heap of ranks
 
@@ -171,7 +171,7 @@ def _greedy(graph: Graph, ranked: np.ndarray, most: int) -> np.ndarray:
     return np.array(taken, dtype=np.int64)
 
 
-def _ranked(strength: np.ndarray, absolute: bool) -> np.ndarray:
+def _rank(strength: np.ndarray, absolute: bool) -> np.ndarray:
     """Indices by falling strength, ties in the order given; without what top-n never takes."""
     order = np.argsort(-strength, kind="stable")
     return order if absolute else order[strength[order] > 0]

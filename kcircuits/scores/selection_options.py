@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import ClassVar, Literal
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import is_number, shown
+from kcircuits.files.documents import is_number, quote
 from kcircuits.runtime.option_fields import option
 
 Level = Literal["edge", "node"]
@@ -61,11 +61,11 @@ class Selection:
             got = "none" if self.top_n is None else "both"
             raise KCircuitsError(f"give a top-n or a threshold to select by, one of them; got {got}")
         if self.top_n is not None and (not is_integer(self.top_n) or self.top_n < 1):
-            raise KCircuitsError(f"top-n must be a whole number from 1 on, got {shown(self.top_n)}")
+            raise KCircuitsError(f"top-n must be a whole number from 1 on, got {quote(self.top_n)}")
         if self.threshold is not None:
             _check_threshold(self.threshold, self.absolute)
         if self.level not in ("edge", "node"):
-            raise KCircuitsError(f"a selection is of level 'edge' or 'node', got {shown(self.level)}")
+            raise KCircuitsError(f"a selection is of level 'edge' or 'node', got {quote(self.level)}")
         if self.greedy and (self.top_n is None or self.level != "edge"):
             raise KCircuitsError("greedy selection takes the best n edges: give it a top-n, and no nodes")
 
@@ -77,6 +77,6 @@ def is_integer(value: object) -> bool:
 
 def _check_threshold(threshold: float, absolute: bool) -> None:
     if not is_number(threshold):
-        raise KCircuitsError(f"the threshold must be a finite number, got {shown(threshold)}")
+        raise KCircuitsError(f"the threshold must be a finite number, got {quote(threshold)}")
     if absolute and threshold < 0:
         raise KCircuitsError(f"a threshold of |score| must be at least 0, got {threshold}")

@@ -12,7 +12,7 @@ from kcircuits.discovery.acdc import THRESHOLD_SHARES
 from kcircuits.discovery.eap import Eap, EapIg
 from kcircuits.discovery.method import Method
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import is_number, shown
+from kcircuits.files.documents import is_number, quote
 from kcircuits.runtime.option_fields import option
 from kcircuits.sizes.random_circuits import RandomCircuits
 
@@ -61,7 +61,7 @@ class SizeOptions:
         if self.thresholds is not None and not (
             self.thresholds and all(is_number(each) and each >= 0 for each in self.thresholds)
         ):
-            raise KCircuitsError(f"thresholds must be numbers, at least 0; got {shown(self.thresholds)}")
+            raise KCircuitsError(f"thresholds must be numbers, at least 0; got {quote(self.thresholds)}")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -74,5 +74,5 @@ def _check_rising(name: str, values: Sequence[float], least: int) -> None:
     if not numbers or len(values) < least or not all(a < b for a, b in pairwise([0.0, *values, 1 + 1e-9])):
         how_many = "at least two, " if least == 2 else "at least one, "
         raise KCircuitsError(
-            f"{name} must be {how_many}rising, above 0 and at most 1; got {shown(list(values))}"
+            f"{name} must be {how_many}rising, above 0 and at most 1; got {quote(list(values))}"
         )

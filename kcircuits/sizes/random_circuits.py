@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from kcircuits.discovery.edge_pruning import EdgePruning
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.runtime.option_fields import option, settings_of
 
 
@@ -41,7 +41,7 @@ class RandomCircuits:
             ("their seed", self.seed, 0),
         ):
             if type(value) is not int or value < least:
-                raise KCircuitsError(f"{what} must be a whole number, at least {least}; got {shown(value)}")
+                raise KCircuitsError(f"{what} must be a whole number, at least {least}; got {quote(value)}")
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from itertools import count
 
 import numpy as np
 
-from kcircuits.data.metrics import faithfulness, reported
+from kcircuits.data.metrics import clamp_metric, faithfulness
 from kcircuits.discovery import Method, Progress, ProgressCallback, Steps
 from kcircuits.discovery.by_scores import check_differences
 from kcircuits.display.progress import shown_progress
@@ -16,7 +16,7 @@ from kcircuits.engine import measure
 from kcircuits.engine.needs import for_circuits, for_method
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.prepare import prepared
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.runtime.memory import budget_for
@@ -81,7 +81,7 @@ def compare_sizes(
     settings = {
         key: value for key, value in task.settings.items() if key != "num_reference"
     } | options.settings
-    ends = reported(task.metric, full), reported(task.metric, empty)
+    ends = clamp_metric(task.metric, full), clamp_metric(task.metric, empty)
     return SizeComparison(model.identity, settings, *ends, tuple(curves))
 
 
@@ -99,7 +99,7 @@ def check_methods(methods: Sequence[Compared], spec: ModelSpec, task: Task) -> N
         if not isinstance(method, Method | RandomCircuits):
             raise KCircuitsError(
                 "a method must be an object such as kcircuits.EapIg() or kcircuits.RandomCircuits(), got "
-                f"{shown(method)}"
+                f"{quote(method)}"
             )
         if method.name in names:
             raise KCircuitsError(f"the method {method.name!r} is there twice")

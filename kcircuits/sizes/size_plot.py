@@ -10,7 +10,7 @@ from kcircuits.display.figures import save_figure, svg_of
 from kcircuits.display.result import Panels
 from kcircuits.display.text import printable
 from kcircuits.errors import KCircuitsError
-from kcircuits.runtime.optional import Deferred
+from kcircuits.runtime.optional import DeferredModule
 from kcircuits.sizes import MethodCurve, SizeComparison
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 else:
-    ticker = Deferred("matplotlib.ticker", "pictures")
+    ticker = DeferredModule("matplotlib.ticker", "pictures")
 
 # After Okabe and Ito: they stay apart for colour-blind readers, and markers tell methods apart without them.
 _STYLES = {

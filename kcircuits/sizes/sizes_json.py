@@ -15,7 +15,7 @@ from kcircuits.files.documents import (
     is_object,
     list_of,
     or_none,
-    shown,
+    quote,
 )
 
 FORMAT = "kcircuits-sizes/1"
@@ -31,7 +31,7 @@ def checked(document: object) -> dict[str, Any]:
     Keys that this version does not know are ignored. Raises KCircuitsError if it is anything else.
     """
     if not isinstance(document, dict):
-        raise KCircuitsError(f"not a {WHAT}: expected a JSON object, got {shown(document)}")
+        raise KCircuitsError(f"not a {WHAT}: expected a JSON object, got {quote(document)}")
     check_format(document.get("format"), FORMAT, WHAT)
     check_keys(WHAT, document, _DOCUMENT)
     check_keys("metric", document["metric"], _METRIC)

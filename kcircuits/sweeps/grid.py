@@ -14,7 +14,7 @@ from kcircuits.data.metrics import Metric
 from kcircuits.data.relations import bundled_relations, load_relation
 from kcircuits.discovery import METHODS, method_and_selection
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import is_count, shown
+from kcircuits.files.documents import is_count, quote
 from kcircuits.model.dtypes import Dtype
 from kcircuits.runtime.memory import memory_bytes
 from kcircuits.runtime.option_fields import OptionError, option, options_of
@@ -105,7 +105,7 @@ def parse_grid(document: Document, base: Path) -> Grid:
     top = document.value
     if not isinstance(top, dict):
         raise document.error(
-            (), f"a sweep must be a mapping with the keys models, prompts, methods; got {shown(top)}"
+            (), f"a sweep must be a mapping with the keys models, prompts, methods; got {quote(top)}"
         )
     known = ("models", "prompts", "methods", "ablations", "metrics", "seeds", "analyses", "memory")
     _check_known(document, (), top, known)
@@ -132,16 +132,16 @@ def _models(document: Document, base: Path) -> Iterator[ModelChoice]:
             source, dtype = one.get("model"), one.get("dtype", "float32")
             if not isinstance(source, str) or not source:
                 raise document.error(
-                    place, f"'model' must be a folder, a .gguf file or demo, got {shown(source)}"
+                    place, f"'model' must be a folder, a .gguf file or demo, got {quote(source)}"
                 )
             if dtype not in DTYPES:
                 raise document.error(
-                    (*place, "dtype"), f"must be one of {', '.join(DTYPES)}; got {shown(dtype)}"
+                    (*place, "dtype"), f"must be one of {', '.join(DTYPES)}; got {quote(dtype)}"
                 )
             device = one.get("device", "cpu")
             if device not in DEVICES:
                 raise document.error(
-                    (*place, "device"), f"must be one of {', '.join(DEVICES)}; got {shown(device)}"
+                    (*place, "device"), f"must be one of {', '.join(DEVICES)}; got {quote(device)}"
                 )
             path = source if source == "demo" else str(_path(source, base))
             yield ModelChoice(path, dtype, device, place)
@@ -187,7 +187,7 @@ def _sources(document: Document, place: Place, choice: PromptChoice, base: Path)
     except (OSError, ValueError, NotImplementedError) as error:
         raise document.error(place, f"not a pattern of files: {error}") from error
     if not found:
-        raise document.error(place, f"no file matches {shown(given)}")
+        raise document.error(place, f"no file matches {quote(given)}")
     return found
 
 
@@ -212,14 +212,14 @@ def _methods(document: Document) -> Iterator[MethodChoice]:
             name = one.pop("method", None)
             if name not in METHODS:
                 raise document.error(
-                    place, f"'method' must be one of {', '.join(METHODS)}; got {shown(name)}"
+                    place, f"'method' must be one of {', '.join(METHODS)}; got {quote(name)}"
                 )
             changes = {name: one.pop(name, each.default) for name, each in CHANGES.items()}
             with _options_at(document, place, changes):
                 TaskOptions(**changes)
             for key, value in one.items():
                 if _hint(value):
-                    raise document.error((*place, key), f"must be no text, got {shown(value)}{_hint(value)}")
+                    raise document.error((*place, key), f"must be no text, got {quote(value)}{_hint(value)}")
             try:
                 method_and_selection(name, one)
             except KCircuitsError as error:
@@ -232,7 +232,7 @@ def _analyses(document: Document) -> dict[str, dict[str, Any]]:
     if isinstance(given, list):
         given = dict.fromkeys(map(str, given))
     if not isinstance(given, dict):
-        raise document.error(("analyses",), f"must be a list or a mapping, got {shown(given)}")
+        raise document.error(("analyses",), f"must be a list or a mapping, got {quote(given)}")
     _check_known(document, ("analyses",), given, tuple(ANALYSES))
     complete = {}
     for name, analysis in ANALYSES.items():
@@ -241,13 +241,13 @@ def _analyses(document: Document) -> dict[str, dict[str, Any]]:
         chosen = given[name] or {}
         place = ("analyses", name)
         if not isinstance(chosen, dict):
-            raise document.error(place, f"must be a mapping of its options, got {shown(chosen)}")
+            raise document.error(place, f"must be a mapping of its options, got {quote(chosen)}")
         _check_known(document, place, chosen, tuple(analysis.options))
         complete[name] = {key: option.default for key, option in analysis.options.items()} | chosen
         for key, value in chosen.items():
             if not analysis.options[key].good(value):
                 expected = analysis.options[key].expected
-                raise document.error((*place, key), f"must be {expected}, got {shown(value)}{_hint(value)}")
+                raise document.error((*place, key), f"must be {expected}, got {quote(value)}{_hint(value)}")
     return complete
 
 
@@ -261,7 +261,7 @@ def _memory(document: Document) -> int:
 def _entries(document: Document, key: str) -> list[Any]:
     entries = document.value[key]
     if not isinstance(entries, list) or not entries:
-        raise document.error((key,), f"must be a list with at least one entry, got {shown(entries)}")
+        raise document.error((key,), f"must be a list with at least one entry, got {quote(entries)}")
     return entries
 
 
@@ -270,7 +270,7 @@ def _expand_entry(
 ) -> Iterator[dict[str, Any]]:
     """Every combination of an entry's values, of which each may be a list of several."""
     if not isinstance(entry, dict) or not entry:
-        raise document.error(place, f"must be a mapping, got {shown(entry)}")
+        raise document.error(place, f"must be a mapping, got {quote(entry)}")
     _check_known(document, place, entry, known or tuple(key for key in entry if isinstance(key, str)))
     axes = []
     for key, value in entry.items():
@@ -288,7 +288,7 @@ def _values(document: Document, key: str, default: list[Any], good: Check, expec
         raise document.error((key,), "an empty list leaves no job")
     for index, value in enumerate(values):
         if not good(value):
-            raise document.error((key, index), f"must be {expected}, got {shown(value)}")
+            raise document.error((key, index), f"must be {expected}, got {quote(value)}")
     return tuple(dict.fromkeys(values))
 
 
@@ -299,7 +299,7 @@ def _names(document: Document, key: str, default: list[str], known: tuple[str, .
 def _check_known(document: Document, place: Place, given: dict[Any, Any], known: tuple[str, ...]) -> None:
     for key in given:
         if key not in known:
-            step = key if isinstance(key, str) else shown(key)
+            step = key if isinstance(key, str) else quote(key)
             raise document.error((*place, step), f"no such key; there are {', '.join(known)}")
 
 

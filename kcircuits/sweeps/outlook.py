@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kcircuits.discovery import METHODS
-from kcircuits.runtime.memory import available
+from kcircuits.runtime.memory import available_memory
 from kcircuits.sweeps.expand import expand
 from kcircuits.sweeps.forecast import PROCESS, Times
 from kcircuits.sweeps.pool import Models
@@ -115,5 +115,5 @@ def outlook(source: str | Path | Mapping[str, Any], out: str | Path) -> Outlook:
     at_most = any(METHODS[method].tests_fewer for _, method in times.planned)
     shared = max(expanded.shared.values())
     peak = max((job.peak for job in found), default=0)
-    at_once = max(1, (available() - shared) // max(1, peak - shared))
+    at_once = max(1, (available_memory() - shared) // max(1, peak - shared))
     return Outlook(tuple(found), at_most, at_once)

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from kcircuits.runtime.memory import available
+from kcircuits.runtime.memory import available_memory
 from kcircuits.sweeps.grid import ModelChoice
 from kcircuits.sweeps.pool import Event, Failed, Finished, Listener, Order
 from kcircuits.sweeps.worker import work
@@ -38,7 +38,7 @@ class Processes:
         self._out, self._size, self._threads = out, size, threads
         self._workers: list[_Worker] = []
         self._number = 0
-        self._memory = available()
+        self._memory = available_memory()
 
     @property
     def free(self) -> int:

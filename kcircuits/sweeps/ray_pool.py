@@ -16,7 +16,7 @@ from typing import Any
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.huggingface import first_line
-from kcircuits.model.packing import packed
+from kcircuits.model.packing import pack_model
 from kcircuits.runtime.optional import need
 from kcircuits.sweeps.expand import load_choice
 from kcircuits.sweeps.forecast import PROCESS, private_weights, shared_weights
@@ -143,7 +143,7 @@ class RayPool:
             private = private_weights(model.spec)
             if choice.device == "cpu" and private > shared_weights(model.spec):
                 try:
-                    self._weights[choice] = _Weights([self._ray.put(packed(model))], 0)
+                    self._weights[choice] = _Weights([self._ray.put(pack_model(model))], 0)
                 except self._ray.exceptions.RayError as error:
                     raise KCircuitsError(
                         f"Ray's object store does not take {choice.source}: {first_line(error)}"

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from kcircuits.model.loading import Model
-from kcircuits.model.packing import unpacked
+from kcircuits.model.packing import unpack_model
 from kcircuits.runtime.optional import need
 from kcircuits.sweeps.expand import load_choice
 from kcircuits.sweeps.grid import ModelChoice
@@ -70,7 +70,7 @@ class Worker:
         need("ray", "sweeps on a cluster")
         import ray
 
-        return unpacked(ray.get(self._weights[0]))
+        return unpack_model(ray.get(self._weights[0]))
 
 
 def look(token: Path) -> tuple[bool, int]:

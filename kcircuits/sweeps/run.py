@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.prepare import check_whole
-from kcircuits.runtime.interrupts import held_back
+from kcircuits.runtime.interrupts import hold_signals
 from kcircuits.runtime.optional import need
 from kcircuits.sweeps.expand import ExpandedGrid, expand
 from kcircuits.sweeps.grid import Grid, parse_grid
@@ -187,7 +187,7 @@ def _do(pool: Pool, store: Store, expanded: ExpandedGrid, listening: Listening) 
     reused = len(expanded.jobs) - len(left)
     loop = Loop(pool, store, expanded, done=reused, failed=len(expanded.refused), listening=listening)
     # What is finished ends in tables, whatever ends the sweep, and whenever that comes.
-    with held_back() as signals:
+    with hold_signals() as signals:
         try:
             with signals.let_through():
                 loop.run(left)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import parse_json, read_text, shown
+from kcircuits.files.documents import parse_json, quote, read_text
 from kcircuits.files.writing import check_output_folder, write_atomically
 
 DONE = "done.json"
@@ -153,7 +153,7 @@ class Store:
             except OSError as error:
                 holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
                 raise KCircuitsError(
-                    f"another sweep is running in {self.out} (process {shown(holder)[1:-1] or 'unknown'}): "
+                    f"another sweep is running in {self.out} (process {quote(holder)[1:-1] or 'unknown'}): "
                     "wait for its end, or give another --out"
                 ) from error
             os.ftruncate(descriptor, 0)

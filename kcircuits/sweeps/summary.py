@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kcircuits.files.writing import write_atomically, written_together
+from kcircuits.files.writing import write_atomically, write_together
 from kcircuits.runtime.optional import need
 from kcircuits.sweeps.store import TIMING, Store
 
@@ -72,7 +72,7 @@ def write_tables(store: Store) -> list[dict[str, Any]]:
     there = {row["key"] for row in rows}
     rows += [failed_row(key, report) for key, report in store.failures().items() if key not in there]
     rows.sort(key=lambda row: str(row["key"]))
-    with written_together():
+    with write_together():
         write_atomically(store.out / "summary.parquet", _parquet(rows, SUMMARY))
         write_atomically(store.out / "timings.parquet", _parquet(times, TIMINGS))
     return rows

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import check_regular, read_text, shown
-from kcircuits.runtime.optional import Deferred
+from kcircuits.files.documents import check_regular, quote, read_text
+from kcircuits.runtime.optional import DeferredModule
 
 if TYPE_CHECKING:
     import yaml
 else:
-    yaml = Deferred("yaml", "sweep files")
+    yaml = DeferredModule("yaml", "sweep files")
 
 MOST_BYTES = 2**20
 MOST_VALUES = 100_000
@@ -101,7 +101,7 @@ def _where(lines: Sequence[str], mark: yaml.Mark | None) -> str:
     """The line of a mark, for an error's end."""
     if mark is None or mark.line >= len(lines):
         return ""
-    return f" (line {mark.line + 1}: {shown(lines[mark.line].strip())})"
+    return f" (line {mark.line + 1}: {quote(lines[mark.line].strip())})"
 
 
 def _place_text(place: Place) -> str:
@@ -142,7 +142,7 @@ def _children(document: Document, node: yaml.Node) -> list[yaml.Node]:
             if key.value in seen:
                 where = _where(document.lines, key.start_mark)
                 raise KCircuitsError(
-                    f"{document.name}: the key {shown(key.value)} stands twice in one mapping{where}"
+                    f"{document.name}: the key {quote(key.value)} stands twice in one mapping{where}"
                 )
             seen.add(key.value)
     return [part for pair in node.value for part in pair]

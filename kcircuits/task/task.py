@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from kcircuits.data.metrics import Metric
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import Keys, check_format, check_keys, is_text, naming, or_none, shown
+from kcircuits.files.documents import Keys, check_format, check_keys, is_text, or_none, prefix_errors, quote
 from kcircuits.runtime.option_fields import option
 from kcircuits.task.task_options import Ablation, TaskOptions
 
@@ -90,7 +90,7 @@ class Task(TaskOptions, _Prompts):
         _check_name("metric", self.metric, get_args(Metric))
         for name in ("fold_value_biases", "keep_positions"):
             if type(getattr(self, name)) is not bool:
-                raise KCircuitsError(f"{name} must be True or False, got {shown(getattr(self, name))}")
+                raise KCircuitsError(f"{name} must be True or False, got {quote(getattr(self, name))}")
         for number, prompt in enumerate(self.prompts, start=1):
             if self.ablation == "corrupt" and prompt.corrupt_ids is None:
                 raise KCircuitsError(
@@ -199,7 +199,7 @@ class Task(TaskOptions, _Prompts):
         from kcircuits.data.relations import load_relation, relation_prompts
 
         if limit is not None and (type(limit) is not int or limit < 1):
-            raise KCircuitsError(f"limit must be a whole number from 1 on, got {shown(limit)}")
+            raise KCircuitsError(f"limit must be a whole number from 1 on, got {quote(limit)}")
         made = relation_prompts(
             load_relation(relation),
             model.tokenizer,
@@ -274,11 +274,13 @@ class Task(TaskOptions, _Prompts):
             **({"num_reference": len(self.reference)} if self.reference else {}),
         }
 
-    def changed(self, spec: ModelSpec) -> ModelSpec:
+    def transform_spec(self, spec: ModelSpec) -> ModelSpec:
         """A model with the task's changes to the graph; raises KCircuitsError if one is not possible."""
-        from kcircuits.model.transforms import changed
+        from kcircuits.model.transforms import transform_spec
 
-        return changed(spec, fold_value_biases=self.fold_value_biases, keep_positions=self.keep_positions)
+        return transform_spec(
+            spec, fold_value_biases=self.fold_value_biases, keep_positions=self.keep_positions
+        )
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values, prompts as ids; `from_json` reads it."""
@@ -310,7 +312,7 @@ class Task(TaskOptions, _Prompts):
         for name in ("prompts", "reference"):
             made = []
             for number, each in enumerate(given[name], start=1):
-                with naming(f"{name}, {number}"):
+                with prefix_errors(f"{name}, {number}"):
                     made.append(_read(each))
             given[name] = tuple(made)
         return cls(**given)
@@ -331,11 +333,11 @@ def _prompts(name: str, given: Any) -> tuple[Prompt, ...]:
 
     made = (given,) if isinstance(given, str | Prompt) else given
     if not isinstance(made, Sequence):
-        raise KCircuitsError(f"{name} must be a sequence of prompts, got {shown(given)}")
+        raise KCircuitsError(f"{name} must be a sequence of prompts, got {quote(given)}")
     for each in made:
         if not isinstance(each, Prompt):
             raise KCircuitsError(
-                f"{name} must be prompts, got {shown(each)}: make them with "
+                f"{name} must be prompts, got {quote(each)}: make them with "
                 "model.prompts([(text, answer), …])"
             )
     return tuple(made)
@@ -386,7 +388,7 @@ def _read(given: object) -> Prompt:
     whole = dict.fromkeys(_PROMPT_KEYS) | (given if isinstance(given, dict) else {})
     values = check_keys("a prompt", whole, _PROMPT_KEYS)
     if values["subject"] is not None and len(values["subject"]) != 2:
-        raise KCircuitsError(f"'subject' must be two places, got {shown(values['subject'])}")
+        raise KCircuitsError(f"'subject' must be two places, got {quote(values['subject'])}")
     made: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }

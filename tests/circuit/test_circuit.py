@@ -101,7 +101,7 @@ def test_nodes(edges, nodes):
 
 @given(circuits())
 def test_nodes_of_a_pruned_circuit_are_its_senders_and_the_sink(circuits):
-    pruned = circuits[0].pruned()
+    pruned = circuits[0].prune()
     senders = {edge.sender for edge in pruned.edges}
     assert set(pruned.nodes) == (senders | {"logits"} if senders else set())
 
@@ -109,9 +109,9 @@ def test_nodes_of_a_pruned_circuit_are_its_senders_and_the_sink(circuits):
 @given(circuits())
 def test_pruning_keeps_scores_and_settles(circuits):
     (circuit,) = circuits
-    pruned = circuit.pruned()
+    pruned = circuit.prune()
     assert set(pruned.edges) <= set(circuit.edges)
-    assert pruned.pruned() == pruned
+    assert pruned.prune() == pruned
     assert (pruned.model, pruned.method, pruned.settings) == (circuit.model, circuit.method, circuit.settings)
     assert pruned.metric == pruned.stats == {}
 
@@ -122,8 +122,8 @@ def test_algebra_is_that_of_edge_sets(circuits):
     assert names(first.union(second)) == names(first) | names(second)
     assert names(first.intersection(second)) == names(first) & names(second)
     assert names(first.difference(second)) == names(first) - names(second)
-    assert names(first.restricted(second.mask())) == names(first) & names(second)
-    for result in (first.intersection(second), first.difference(second), first.restricted(second.mask())):
+    assert names(first.restrict(second.mask())) == names(first) & names(second)
+    for result in (first.intersection(second), first.difference(second), first.restrict(second.mask())):
         assert set(result.edges) <= set(first.edges)
     assert set(first.edges) <= set(first.union(second).edges)
 
@@ -183,7 +183,7 @@ def test_check_model():
 )
 def test_restricted_to_something_else_than_a_mask(mask):
     with pytest.raises(KCircuitsError, match=r"a mask must be bool \[11, 19\], got"):
-        circuit_of(TINY, "input->m0").restricted(mask)
+        circuit_of(TINY, "input->m0").restrict(mask)
 
 
 def test_networkx():
@@ -245,7 +245,7 @@ def test_pruning_the_golden_circuit():
     edges = acdc_golden("smollm2")[0]["edges"]
     circuit = circuit_of(Graph(30, 9, 3), *(Edge(*edge) for edge in edges))
     assert (len(circuit.edges), len(circuit.nodes)) == (374, 119)
-    pruned = circuit.pruned()
+    pruned = circuit.prune()
     assert 0 < len(pruned.edges) < 374
     senders = {edge.sender for edge in pruned.edges}
     assert all(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kcircuits.circuit.random_circuits import random_connected_mask
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
-from kcircuits.graph.paths import on_paths
+from kcircuits.graph.paths import prune_mask
 from tests.circuits import all_graphs
 
 
@@ -20,7 +20,7 @@ def check(graph: Graph, mask: np.ndarray, num_edges: int) -> None:
     assert mask.dtype == bool
     assert mask.sum() == num_edges
     assert not (mask & ~graph.valid).any()
-    assert (on_paths(graph, mask) == mask).all()
+    assert (prune_mask(graph, mask) == mask).all()
 
 
 @given(st.data())
@@ -66,7 +66,7 @@ def test_close_to_uniform_where_all_circuits_can_be_listed(num_edges):
     for present in product([False, True], repeat=graph.num_edges):
         mask = np.zeros_like(graph.valid)
         mask[tuple(places.T)] = present
-        if sum(present) == num_edges and (on_paths(graph, mask) == mask).all():
+        if sum(present) == num_edges and (prune_mask(graph, mask) == mask).all():
             everything.append(present)
     rng = np.random.default_rng(0)
     drawn = [random_connected_mask(graph, num_edges, rng)[tuple(places.T)] for _ in range(500)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kcircuits.circuit.random_circuits import random_connected_mask
 from kcircuits.circuit.strongest import strength_steps, strongest_part
 from kcircuits.graph import Graph
-from kcircuits.graph.paths import on_paths
+from kcircuits.graph.paths import prune_mask
 from tests.circuits import all_graphs, circuit_of, circuit_of_mask, masks
 
 TINY = Graph(num_layers=3, num_heads=2, num_kv_heads=1)
@@ -30,7 +30,7 @@ def test_a_connected_circuit_stays_connected(data):
     part = circuit_of(graph, *strongest_part(circuit, max_edges))
     assert set(part.edges) <= set(circuit.edges)
     assert len(part.edges) <= max_edges
-    assert part.pruned().edges == part.edges
+    assert part.prune().edges == part.edges
     if len(circuit.edges) <= max_edges:
         assert part.edges == circuit.edges
 
@@ -43,8 +43,8 @@ def test_any_circuit(data):
     part = strongest_part(circuit, max_edges)
     assert len(part) <= max_edges
     mask = circuit_of(graph, *part).mask()
-    on_path = on_paths(graph, circuit.mask())
-    assert (on_paths(graph, mask) == (mask & on_path)).all()
+    on_path = prune_mask(graph, circuit.mask())
+    assert (prune_mask(graph, mask) == (mask & on_path)).all()
     if (mask & ~on_path).any():
         assert (mask & on_path).sum() == on_path.sum()
 

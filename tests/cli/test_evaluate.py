@@ -184,7 +184,7 @@ def test_the_halves_are_those_of_the_search(measured, circuit_file):
 
 def test_reference(measured, circuit_file, tmp_path):
     circuit = Circuit.load(circuit_file)
-    some = circuit.restricted(np.random.default_rng(0).random(circuit.graph.valid.shape) < 0.5)
+    some = circuit.restrict(np.random.default_rng(0).random(circuit.graph.valid.shape) < 0.5)
     some.save(tmp_path / "some.json")
     areas = measured("--reference", tmp_path / "some.json", "--json").json["reference"]
     expected = {"edge_auc": roc(circuit, some).auc, "node_auc": roc(circuit, some, "node").auc}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kcircuits.data.metrics import reported
+from kcircuits.data.metrics import clamp_metric
 from kcircuits.discovery import Acdc, EapIg, discover
 from kcircuits.engine import Engine, measure
 from kcircuits.evaluation import evaluate
@@ -30,10 +30,10 @@ def rounded_down(monkeypatch):
 
 
 def test_what_is_reported():
-    assert [reported("kl", value) for value in (-1e-6, -0.0, 0.25)] == [0.0, 0.0, 0.25]
-    assert str(reported("kl", -0.0)) == "0.0"
+    assert [clamp_metric("kl", value) for value in (-1e-6, -0.0, 0.25)] == [0.0, 0.0, 0.25]
+    assert str(clamp_metric("kl", -0.0)) == "0.0"
     for metric in ("nll", "logit-diff"):
-        assert reported(metric, -1.5) == -1.5
+        assert clamp_metric(metric, -1.5) == -1.5
 
 
 def test_no_negative_divergence_in_results(model, rounded_down):

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcircuits.data.prompts import Prompt, batch, made_prompts, read_prompts, tokenise
+from kcircuits.data.prompts import Prompt, batch, make_prompts, read_prompts, tokenise
 from kcircuits.errors import KCircuitsError
 from tests.data.tiny_tokenizers import word_tokenizer
 from tests.shared import shared_path
@@ -250,9 +250,9 @@ def test_the_answer_to_the_corrupt_prompt_is_the_wrong_one():
         ("b", "d"),
         {"clean": "a b", "answer": "c", "corrupt": "b a"},  # says what it has
     ]
-    made = made_prompts(pairs, word_tokenizer("a b c d"), **BOUNDS)
+    made = make_prompts(pairs, word_tokenizer("a b c d"), **BOUNDS)
     c, d = made[0].answer_id, made[1].answer_id
     assert c != d
     assert [prompt.wrong_id for prompt in made] == [d, c, None, None, None]
-    same = made_prompts([("a b", "c", "b a"), ("b a", "c", "a b")], word_tokenizer("a b c d"), **BOUNDS)
+    same = make_prompts([("a b", "c", "b a"), ("b a", "c", "a b")], word_tokenizer("a b c d"), **BOUNDS)
     assert [prompt.wrong_id for prompt in same] == [None, None]

@@ -21,7 +21,7 @@ from kcircuits.discovery import attribute, discover
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation import evaluate
-from kcircuits.model.devices import devices_of, placed
+from kcircuits.model.devices import devices_of, place_on_devices
 from kcircuits.model.families import spec_of
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
@@ -48,7 +48,7 @@ def _fake_device() -> None:
 
 
 def spread(name: str, how: str) -> ModelSpec:
-    return placed(tiny_spec(name), MAPS[how])
+    return place_on_devices(tiny_spec(name), MAPS[how])
 
 
 def close(ours: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:

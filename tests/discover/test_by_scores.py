@@ -20,7 +20,7 @@ from kcircuits.discovery import (
 from kcircuits.discovery.by_scores import checked_scores
 from kcircuits.discovery.eap import Eap
 from kcircuits.errors import KCircuitsError
-from kcircuits.graph.paths import on_paths
+from kcircuits.graph.paths import prune_mask
 from kcircuits.model.loading import Model, load_model
 from kcircuits.scores import Scores
 from kcircuits.scores.selection import Selection, select
@@ -50,7 +50,7 @@ def test_every_method_finds_a_circuit(model, tmp_path, method, ablation):
     scores = attribute(model, *experiment(PROMPTS, method, ablation=ablation))
     assert (circuit.mask() == select(scores.graph, scores.matrix, Selection(top_n=80))).all()
     assert 0 < len(circuit.edges) <= 80
-    assert (on_paths(circuit.graph, circuit.mask()) == circuit.mask()).all()
+    assert (prune_mask(circuit.graph, circuit.mask()) == circuit.mask()).all()
     assert circuit.edges == scores.edges(circuit.mask())
     assert circuit.metric["full"] != circuit.metric["empty"]
     saved = Scores.load(file)

@@ -205,10 +205,10 @@ def test_an_interrupted_search_goes_on(model, tmp_path):
 def test_a_search_goes_on_with_the_memory_that_it_had(model, tmp_path, monkeypatch):
     """The default follows what is available, and decides which hypotheses are evaluated together."""
     path = tmp_path / "search.ckpt"
-    monkeypatch.setattr("kcircuits.runtime.memory.available", lambda: 4)
+    monkeypatch.setattr("kcircuits.runtime.memory.available_memory", lambda: 4)
     tight = discover(model, Task(PROMPTS, "zero"), Acdc(threshold=0.01))
     interrupted(model, path, 100)
-    monkeypatch.setattr("kcircuits.runtime.memory.available", lambda: 2**30)
+    monkeypatch.setattr("kcircuits.runtime.memory.available_memory", lambda: 2**30)
     assert (
         discover(model, Task(PROMPTS, "zero"), Acdc(threshold=0.01)).stats["chunks"] < tight.stats["chunks"]
     )

@@ -12,7 +12,7 @@ from kcircuits.discovery import Steps, discover, gate_training
 from kcircuits.discovery.edge_pruning import EdgePruning
 from kcircuits.engine import Engine
 from kcircuits.errors import KCircuitsError
-from kcircuits.graph.paths import on_paths
+from kcircuits.graph.paths import prune_mask
 from kcircuits.model.loading import load_model
 from kcircuits.scores import Scores
 from kcircuits.task import Task
@@ -62,7 +62,7 @@ def test_what_is_kept():
     assert result.scores is not None
     mask = mask_of(graph, result.edges)
     assert len(result.edges) <= 100
-    assert (on_paths(graph, mask) == mask).all()
+    assert (prune_mask(graph, mask) == mask).all()
     assert not result.scores[~graph.valid].any()
     assert ((result.scores >= 0) & (result.scores <= 1)).all()
     kept = np.sort(result.scores[graph.valid])[-100:]

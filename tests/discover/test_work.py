@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kcircuits.data.prompts import Prompt
 from kcircuits.discovery import discover
-from kcircuits.engine.profile import profiled
+from kcircuits.engine.profile import profile_call
 from kcircuits.model.loading import load_model
 from tests.experiments import experiment
 from tests.golden import GOLDEN, acdc_golden
@@ -29,7 +29,7 @@ def search_all() -> tuple[int, int]:
 
 
 def test_the_search_does_no_more_than_it_did():
-    (evaluations, chunks), profile = profiled(search_all)
+    (evaluations, chunks), profile = profile_call(search_all)
     flop = sum(work.flop for work in profile.work if work.products)
     assert evaluations <= EVALUATIONS * TOLERANCE
     assert chunks <= CHUNKS * TOLERANCE

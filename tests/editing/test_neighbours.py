@@ -17,7 +17,7 @@ from kcircuits.editing.second_moment import SecondMoment
 from kcircuits.editing.stream import Tokens, run_to_mlp
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import forward
-from kcircuits.scores.selection import Selection, chosen_edges
+from kcircuits.scores.selection import Selection, choose_edges
 from kcircuits.task import Task
 from tests.editing.conftest import WORDS, request
 from tests.editing.edits import random_moment
@@ -128,7 +128,7 @@ def test_the_method_and_the_selection_are_those_given(model):
     prompts = [model.prompt(text, answer) for text, answer in zip(texts, WORDS_SAID, strict=True)]
     tasks = [Task([each], "mean", reference=prompts) for each in prompts]
     scores = [attribute(model, task, EapIg(3)).matrix for task in tasks]
-    chosen = [chosen_edges(model.spec.graph, matrix, selection) for matrix in scores]
+    chosen = [choose_edges(model.spec.graph, matrix, selection) for matrix in scores]
     found = read_neighbours(made, MOMENT, EapIg(3), selection=selection)
     for neighbour, own in zip(found, chosen[1:], strict=True):
         expected = (own & chosen[0]).sum() / (own | chosen[0]).sum()

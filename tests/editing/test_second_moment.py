@@ -12,7 +12,7 @@ from kcircuits.editing.second_moment import accumulate_moment, identity_moment, 
 from kcircuits.editing.stream import pad_right, run_to_mlp
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.quantised import quantise
-from kcircuits.model.spec import rebuilt
+from kcircuits.model.spec import map_leaves
 from tests.data.tiny_tokenizers import word_tokenizer
 from tests.editing.conftest import WORDS
 
@@ -108,7 +108,9 @@ def test_weights_that_are_kept_otherwise_have_a_moment_of_their_own(model, text,
     layer = replace(model.spec.layers[1], mlp=replace(model.spec.layers[1].mlp, w_down=down))
     layers = (model.spec.layers[0], layer, *model.spec.layers[2:])
     packed = replace(model, spec=replace(model.spec, layers=layers))
-    narrow = replace(model, spec=rebuilt(model.spec, torch.Tensor, lambda weight, field: weight.bfloat16()))
+    narrow = replace(
+        model, spec=map_leaves(model.spec, torch.Tensor, lambda weight, field: weight.bfloat16())
+    )
     for number, other in enumerate((packed, narrow), start=2):
         second_moment(other, 1, text=text)
         assert len(list((tmp_path / "cache").glob("moment-*"))) == number

@@ -30,10 +30,10 @@ def test_a_budget_that_is_given_is_kept_or_refused():
 
 
 def test_the_default_gives_way_unless_the_machine_is_too_small(monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda: 20 * GIB)
+    monkeypatch.setattr(memory, "available_memory", lambda: 20 * GIB)
     assert budget_for(None, [SMALLER]) == MOST
     assert budget_for(None, [LARGER]) == 5 * GIB
-    monkeypatch.setattr(memory, "available", lambda: 3 * GIB)
+    monkeypatch.setattr(memory, "available_memory", lambda: 3 * GIB)
     message = r"acdc needs at least 5.00 GiB .* this machine has 3.00 GiB left"
     with pytest.raises(KCircuitsError, match=message):
         budget_for(None, [LARGER])

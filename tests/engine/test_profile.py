@@ -10,7 +10,7 @@ import pytest
 from kcircuits._native import C
 from kcircuits.discovery.acdc import Acdc
 from kcircuits.engine import Engine, measure
-from kcircuits.engine.profile import Profile, Work, profiled
+from kcircuits.engine.profile import Profile, Work, profile_call
 from kcircuits.errors import KCircuitsError
 from kcircuits.task import Task
 from tests.models import tiny_spec
@@ -36,7 +36,7 @@ def search(spec, task):
 
 def test_the_work_adds_up_to_the_time(spec, task):
     search(spec, task)  # what is only made once is not the search's
-    found, profile = profiled(lambda: search(spec, task))
+    found, profile = profile_call(lambda: search(spec, task))
     assert found.edges
     recorded = sum(work.seconds for work in profile.work)
     assert 0.8 * profile.seconds <= recorded <= profile.seconds
@@ -52,7 +52,7 @@ def test_products_do_the_operations_of_a_forward_pass(spec, task):
     """A masked run of the full circuit projects every receiver's own stream, and runs each MLP once."""
     engine = Engine(spec, task)
     full = spec.graph.valid[None]
-    _, profile = profiled(lambda: engine.metric(engine.masked_rows(full, 2**30)))
+    _, profile = profile_call(lambda: engine.metric(engine.masked_rows(full, 2**30)))
     flop = {name: total.flop for name, total in profile.products().by(lambda work: work.op).items()}
     assert flop == {
         "attention": LAYERS * 2 * LENGTH * 4 * WIDTH * WIDTH,
@@ -70,7 +70,7 @@ def test_edge_mixes_do_their_additions(spec, task):
     engine = Engine(spec, task)
     only = np.zeros_like(spec.graph.valid)
     only[0, spec.graph.receivers.index("logits")] = True
-    _, profile = profiled(lambda: engine.masked_rows(only[None], 2**30))
+    _, profile = profile_call(lambda: engine.masked_rows(only[None], 2**30))
     mix = [work for work in profile.work if work.op == "edge mix"]
     assert sum(work.flop for work in mix) == LENGTH * WIDTH
     assert not profile.products().work
@@ -83,7 +83,7 @@ def test_other_methods_are_recorded(spec, method):
     task = Task(random_prompts_of([LENGTH, 3]), "corrupt", "nll")
     made = method_of(method, {"steps": 2, "top_n": 20} if method == "edge-pruning" else {})
     run = made.scores if class_of(method).scores_all_edges else made.search
-    found, profile = profiled(lambda: run(spec, task, 2**30, None))
+    found, profile = profile_call(lambda: run(spec, task, 2**30, None))
     assert found is not None
     assert {"attention", "MLP"} <= {work.op for work in profile.products().work}
     if method != "exact":
@@ -92,7 +92,7 @@ def test_other_methods_are_recorded(spec, method):
 
 def test_nothing_is_recorded_outside(spec, task):
     measure(spec, task, spec.graph.valid[None], 2**30)
-    _, profile = profiled(lambda: None)
+    _, profile = profile_call(lambda: None)
     assert profile.work == ()
     with pytest.raises(RuntimeError, match="not started"):
         C.stop_profile()
@@ -104,17 +104,17 @@ def test_an_error_ends_the_recording(spec, task):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        profiled(fail)
-    assert profiled(lambda: 1)[0] == 1
+        profile_call(fail)
+    assert profile_call(lambda: 1)[0] == 1
 
 
 def test_a_profile_within_a_profile_is_refused():
     with pytest.raises(KCircuitsError, match="already"):
-        profiled(lambda: profiled(lambda: None))
+        profile_call(lambda: profile_call(lambda: None))
 
 
 def test_the_gemm_speed_is_one_that_this_machine_reaches():
-    _, profile = profiled(lambda: None)
+    _, profile = profile_call(lambda: None)
     start = perf_counter()
     import torch
 

@@ -11,7 +11,7 @@ import torch
 from kcircuits.engine import Engine
 from kcircuits.model.devices import tensors_of
 from kcircuits.model.forward import forward, read_out
-from kcircuits.model.quantised import QuantisedWeight, dense, packed
+from kcircuits.model.quantised import QuantisedWeight, dense, pack_codes
 from kcircuits.planning.memory import weights_bytes
 from kcircuits.task import Task
 from tests.models import BUILDERS, dequantised, quantised_spec, random_prompts, tiny_spec
@@ -87,7 +87,7 @@ def test_a_heads_columns_need_not_be_whole_groups_or_blocks(head_dim):
     def random_weight(rows: int, columns: int) -> QuantisedWeight:
         groups = -(-columns // 64) * 4
         return QuantisedWeight(
-            packed(torch.randint(16, (rows, groups, 16), dtype=torch.uint8)),
+            pack_codes(torch.randint(16, (rows, groups, 16), dtype=torch.uint8)),
             torch.randint(1, 64, (rows, groups), dtype=torch.uint8),
             columns,
             group=16,

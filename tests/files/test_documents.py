@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import check_format, dump_json, parse_json, read_text, shown
+from kcircuits.files.documents import check_format, dump_json, parse_json, quote, read_text
 
 
 def test_errors_name_what_was_read(tmp_path):
@@ -37,5 +37,5 @@ def test_formats(value, message):
 
 
 def test_shown_is_short():
-    assert shown("short") == "'short'"
-    assert len(shown("x" * 1000)) == 80
+    assert quote("short") == "'short'"
+    assert len(quote("x" * 1000)) == 80

@@ -77,4 +77,4 @@ def test_what_cannot_be_parsed_at_all(text, message):
 def test_faults_of_lines(line):
     (record,) = parse_records(line, "file")
     with pytest.raises(KCircuitsError):
-        record.checked_object()
+        record.require_object()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.writing import check_output_folder, write_atomically, written_together
+from kcircuits.files.writing import check_output_folder, write_atomically, write_together
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_read_only_folder(tmp_path):
 
 def test_together_in_the_end(tmp_path):
     (tmp_path / "a").write_text("old")
-    with written_together():
+    with write_together():
         write_atomically(tmp_path / "a", "new")
-        with written_together():  # within another, that one counts
+        with write_together():  # within another, that one counts
             write_atomically(tmp_path / "b", "new")
         write_atomically(tmp_path / "checkpoint", "now", at_once=True)
         assert (tmp_path / "a").read_text() == "old"
@@ -137,7 +137,7 @@ def test_together_or_not_at_all(tmp_path, monkeypatch, failure):
 
     monkeypatch.setattr(os, "fsync", full_at_the_second)
     expected = KeyboardInterrupt if isinstance(failure, KeyboardInterrupt) else KCircuitsError
-    with pytest.raises(expected), written_together():
+    with pytest.raises(expected), write_together():
         write_atomically(tmp_path / "a", "new")
         write_atomically(tmp_path / "b", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
@@ -145,7 +145,7 @@ def test_together_or_not_at_all(tmp_path, monkeypatch, failure):
 
 
 def test_a_move_that_fails_says_what_is_there(tmp_path):
-    with pytest.raises(KCircuitsError) as error, written_together():
+    with pytest.raises(KCircuitsError) as error, write_together():
         write_atomically(tmp_path / "a", "new")
         write_atomically(tmp_path / "b", "new")
         (tmp_path / "b").mkdir()  # by somebody else, in between

@@ -15,7 +15,7 @@ import torch
 from kcircuits.editing.delta import Delta, LowRank
 from kcircuits.graph import Graph
 from kcircuits.interop.eap_ig import write_eap_ig
-from kcircuits.interop.groups import ungrouped
+from kcircuits.interop.groups import ungroup
 from kcircuits.scores import Scores
 from tests.circuits import circuit_of, identity_for
 from tests.data.tiny_tokenizers import word_tokenizer
@@ -127,7 +127,7 @@ ACDC_EDGES = b"""('blocks.1.hook_q_input', [:, :, 3], 'blocks.0.attn.hook_result
 
 def eap_ig_pt() -> bytes:
     document = json.loads(eap_ig())
-    wide = ungrouped(GRAPH)
+    wide = ungroup(GRAPH)
     scores = torch.zeros(wide.valid.shape)
     for name, edge in document["edges"].items():
         sender, _, receiver = name.partition("->")

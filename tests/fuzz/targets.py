@@ -17,7 +17,7 @@ from kcircuits.data.relations import load_relation, relation_prompts
 from kcircuits.editing.delta import Delta
 from kcircuits.editing.records.reading import read_requests
 from kcircuits.interop.reading import format_of, read_any
-from kcircuits.model.devices import placed, read_device_map
+from kcircuits.model.devices import place_on_devices, read_device_map
 from kcircuits.model.loading import Model, load_model
 from kcircuits.report.page import write_report
 from kcircuits.scores import Scores
@@ -187,7 +187,7 @@ def _delta(path: Path, model: Model) -> None:
 
 
 def _device_map(path: Path, model: Model) -> None:
-    placed(model.spec, read_device_map(path))
+    place_on_devices(model.spec, read_device_map(path))
 
 
 def _gguf(path: Path, **options: str) -> None:

@@ -160,10 +160,10 @@ def test_text_of_layers_that_differ():
 
 @given(uneven_graphs())
 def test_ungrouped_layers_keep_their_own_heads(graph):
-    wide = graph.ungrouped()
+    wide = graph.ungroup()
     assert wide.senders == graph.senders
     assert [shape.num_kv_heads for shape in wide.layers] == [shape.num_heads for shape in graph.layers]
-    assert wide.ungrouped() == wide
+    assert wide.ungroup() == wide
     assert not wide.shares_keys
 
 

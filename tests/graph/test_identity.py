@@ -10,7 +10,7 @@ from hypothesis import given
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph, LayerShape
-from kcircuits.graph.identity import called, check_same_weights, graph_fields, graph_of
+from kcircuits.graph.identity import check_same_weights, graph_fields, graph_of, model_label
 from tests.circuits import all_graphs
 
 SIZES = {"num_layers": 2, "num_heads": 4, "num_kv_heads": 2}
@@ -45,8 +45,10 @@ def test_graphs_that_make_no_sense(change, message):
 
 
 def test_called():
-    assert called({"name": "base", "weights_hash": "0123456789abcdef"}) == "'base' (weights 0123456789ab)"
-    assert called({}) == "'without a name' (weights unknown)"
+    assert (
+        model_label({"name": "base", "weights_hash": "0123456789abcdef"}) == "'base' (weights 0123456789ab)"
+    )
+    assert model_label({}) == "'without a name' (weights unknown)"
 
 
 class TestSameModel:

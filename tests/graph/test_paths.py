@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kcircuits.graph import Graph
-from kcircuits.graph.paths import on_paths, shaping
+from kcircuits.graph.paths import prune_mask, shaping_table
 from tests.circuits import all_graphs, circuit_of, masks
 from tests.golden import eap_golden
 
@@ -37,7 +37,7 @@ def edges_on_paths(graph: Graph, mask: np.ndarray) -> set[tuple[int, int]]:
 def test_against_a_search(data):
     graph = data.draw(all_graphs())
     mask = data.draw(masks(graph))
-    assert {(s, r) for s, r in np.argwhere(on_paths(graph, mask))} == edges_on_paths(graph, mask)
+    assert {(s, r) for s, r in np.argwhere(prune_mask(graph, mask))} == edges_on_paths(graph, mask)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_against_a_search(data):
 )
 def test_cases(edges, kept):
     circuit = circuit_of(Graph(2, 4, 2), *edges)
-    assert on_paths(circuit.graph, circuit.mask()).sum() == kept
+    assert prune_mask(circuit.graph, circuit.mask()).sum() == kept
 
 
 @pytest.mark.parametrize("model", ["gpt2", "llama"])
@@ -68,12 +68,12 @@ def test_prunes_as_the_official_library(model, top, method):
     strength = np.where(graph.valid, np.abs(golden[method][:, order]), -1)
     mask = np.zeros_like(graph.valid)
     mask.flat[np.argsort(-strength, axis=None, kind="stable")[:top]] = True
-    kept = {f"{graph.senders[s]}->{graph.receivers[r]}" for s, r in np.argwhere(on_paths(graph, mask))}
+    kept = {f"{graph.senders[s]}->{graph.receivers[r]}" for s, r in np.argwhere(prune_mask(graph, mask))}
     assert kept == set(golden[f"{method}_top{top}_edges"])
 
 
 def test_shaping_is_shared_and_read_only():
-    table = shaping(Graph(2, 4, 2))
-    assert table is shaping(Graph(2, 4, 2))
+    table = shaping_table(Graph(2, 4, 2))
+    assert table is shaping_table(Graph(2, 4, 2))
     with pytest.raises(ValueError, match="read-only"):
         table[0, 0] = False

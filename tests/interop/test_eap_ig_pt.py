@@ -12,7 +12,7 @@ import torch
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
 from kcircuits.interop.eap_ig import read_eap_ig
-from kcircuits.interop.groups import ungrouped
+from kcircuits.interop.groups import ungroup
 from kcircuits.interop.reading import format_of
 from tests.circuits import identity_for
 from tests.golden import GOLDEN
@@ -30,7 +30,7 @@ def json_of(model: str):
 
 def pt_of(model: str):
     """What `Graph.to_pt` saves of the library's own JSON file."""
-    document, wide = json_of(model), ungrouped(GRAPHS[model])
+    document, wide = json_of(model), ungroup(GRAPHS[model])
     scores = torch.full(wide.valid.shape, 7.0)  # the library has values where there is no edge
     mask = torch.zeros(wide.valid.shape, dtype=torch.bool)
     for name, edge in document["edges"].items():

@@ -29,7 +29,7 @@ from kcircuits.model.families import FAMILIES, account_of, spec_of
 from kcircuits.model.families.common import decoder, gated_mlp, rms_norm, rotary
 from kcircuits.model.families.llama import attention
 from kcircuits.model.forward import forward
-from kcircuits.model.huggingface import quiet
+from kcircuits.model.huggingface import silence_transformers
 from kcircuits.model.loading import load_model
 from kcircuits.model.spec import Layer, ModelSpec
 from tests.model.config_values import BASES, LAYERS, POSITIONS, keys_of_others, one_change_each
@@ -81,7 +81,7 @@ def outcome(family: str, sizes: dict[str, Any]) -> str:
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    with quiet(), warnings.catch_warnings():
+    with silence_transformers(), warnings.catch_warnings():
         yield
 
 

@@ -11,11 +11,11 @@ import torch
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.devices import (
     check_together,
+    colocate,
     devices_of,
-    moved,
-    placed,
+    move_to,
+    place_on_devices,
     read_device_map,
-    settled,
     shares,
 )
 from kcircuits.model.loading import load_model
@@ -26,7 +26,7 @@ META = torch.device("meta")
 
 def test_one_device_changes_nothing():
     spec = tiny_spec("llama_tied")
-    for same in (settled(spec), placed(spec, dict.fromkeys(range(3), "cpu"))):
+    for same in (colocate(spec), place_on_devices(spec, dict.fromkeys(range(3), "cpu"))):
         assert devices_of(same) == (torch.device("cpu"),)
         assert same.unembedding.data_ptr() == same.embedding.data_ptr() == spec.embedding.data_ptr()
         assert all(ours is theirs for ours, theirs in zip(same.layers, spec.layers, strict=True))
@@ -35,9 +35,9 @@ def test_one_device_changes_nothing():
 
 def test_a_layer_is_on_one_device():
     spec = tiny_spec("llama")
-    torn = replace(spec.layers[1], mlp=moved(spec.layers[1].mlp, META))
+    torn = replace(spec.layers[1], mlp=move_to(spec.layers[1].mlp, META))
     with pytest.raises(KCircuitsError, match="layer 1 has weights that are not loaded"):
-        settled(replace(spec, layers=(spec.layers[0], torn, spec.layers[2])))
+        colocate(replace(spec, layers=(spec.layers[0], torn, spec.layers[2])))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_layers_go_where_there_is_room(sizes, room, expected):
 )
 def test_bad_maps(device_map, message):
     with pytest.raises(KCircuitsError, match=message):
-        placed(tiny_spec("llama"), device_map)
+        place_on_devices(tiny_spec("llama"), device_map)
 
 
 @pytest.mark.parametrize("text", ["[1]", '{"0": 1}', "{"])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from transformers.utils import logging
 
-from kcircuits.model.huggingface import first_line, garbage_kept, quiet
+from kcircuits.model.huggingface import first_line, pause_garbage_collection, silence_transformers
 
 
 @pytest.fixture(params=[True, False], ids=["with progress", "without progress"])
@@ -25,7 +25,7 @@ def progress(request: pytest.FixtureRequest) -> Iterator[bool]:
 @pytest.mark.parametrize("fails", [True, False], ids=["with an error", "without an error"])
 def test_quiet_is_over_afterwards(progress, fails):
     try:
-        with quiet():
+        with silence_transformers():
             assert logging.get_verbosity() == logging.ERROR
             assert not logging.is_progress_bar_enabled()
             warnings.warn("not heard", stacklevel=1)
@@ -43,7 +43,7 @@ def test_quiet_is_over_afterwards(progress, fails):
 def test_the_collector_is_as_before(enabled):
     (gc.enable if enabled else gc.disable)()
     try:
-        with pytest.raises(RuntimeError), garbage_kept():
+        with pytest.raises(RuntimeError), pause_garbage_collection():
             assert not gc.isenabled()
             raise RuntimeError
         assert gc.isenabled() == enabled

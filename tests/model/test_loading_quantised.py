@@ -14,7 +14,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.model.devices import tensors_of
 from kcircuits.model.forward import forward
 from kcircuits.model.gguf import conversion as gguf
-from kcircuits.model.gguf.sources import Sizes, rearranged, source
+from kcircuits.model.gguf.sources import Sizes, rearrange, source
 from kcircuits.model.gguf.stored import StoredWeights
 from kcircuits.model.loading import load_model
 from kcircuits.model.quantised import QuantisedWeight, dense
@@ -80,7 +80,7 @@ class TestStored:
         (folder,) = cache.glob("gguf-*")
         assert not list(cache.rglob("*.safetensors"))
         load_model(file)
-        assert gguf.described(file) == gguf.converted(file) != folder
+        assert gguf.describe(file) == gguf.convert(file) != folder
 
     def test_a_folder_has_no_bits_of_its_own(self, tiny_folder):
         with pytest.raises(KCircuitsError, match=r"keeps a \.gguf file's own bits, and '.*' is none; give"):
@@ -103,7 +103,7 @@ class TestMarkers:
     VALUES = torch.arange(48.0).view(6, 8)
     DESCRIPTION: Any = SimpleNamespace(
         shapes={"a": (6, 8), "b": (8, 6)},
-        made=lambda name, found, parts, flat: rearranged(
+        made=lambda name, found, parts, flat: rearrange(
             found, Sizes(1, 1, 1), parts, {"a": (6, 8), "b": (8, 6)}[name], flat
         ),
     )

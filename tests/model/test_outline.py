@@ -18,10 +18,10 @@ from kcircuits.model import cache as cache_module
 from kcircuits.model import loading, outline_file
 from kcircuits.model.config_account import ConfigAccount
 from kcircuits.model.loading import load_model
-from kcircuits.model.outline import Outline, outlined, realised
+from kcircuits.model.outline import Outline, fill_outline, make_outline
 from kcircuits.model.places import Rows, View
 from kcircuits.model.quantised import QuantisedWeight
-from kcircuits.model.spec import ModelSpec, rebuilt
+from kcircuits.model.spec import ModelSpec, map_leaves
 from kcircuits.model.weights import read_weights
 from tests.data.tiny_tokenizers import word_tokenizer
 from tests.model.editing import edit_json, edit_weights
@@ -124,7 +124,7 @@ class TestTheSecondTime:
         first, second = load_model(folder).spec, load_model(folder, dtype=dtype).spec
         assert built == [folder]
         assert isinstance(second.layers[0].mlp.w_up, QuantisedWeight)
-        assert (second.layers[0].mlp.w_up.dequantised() - first.layers[0].mlp.w_up).abs().max() < 0.1
+        assert (second.layers[0].mlp.w_up.dequantise() - first.layers[0].mlp.w_up).abs().max() < 0.1
 
     def test_tied_vocabularies_stay_one(self, tiny_folder):
         for _ in range(2):
@@ -162,13 +162,13 @@ class TestWhatIsKept:
     @pytest.mark.parametrize("name", BUILDERS)
     def test_no_matrix_is(self, name, tiny_folder, monkeypatch):
         kept: list[Outline] = []
-        monkeypatch.setattr(loading, "keep_outline", lambda _, outline: kept.append(outline))
+        monkeypatch.setattr(loading, "write_outline", lambda _, outline: kept.append(outline))
         load_model(tiny_folder(name))
         (outline,) = kept
         assert all(value.ndim == 1 for value in outline.values.values())
 
     def test_fused_matrices_are_told_by_rows(self):
-        outline = outlined(tiny_spec("gpt_neox"), stored_of("gpt_neox"), ACCOUNT)
+        outline = make_outline(tiny_spec("gpt_neox"), stored_of("gpt_neox"), ACCOUNT)
         attention = outline.spec.layers[0].attention
         assert attention.w_q == Rows(
             "gpt_neox.layers.0.attention.query_key_value.weight", attention.w_q.order
@@ -179,7 +179,7 @@ class TestWhatIsKept:
 
     def test_experts_that_are_stored_apart_are_views(self, tiny_folder, monkeypatch):
         kept: list[Outline] = []
-        monkeypatch.setattr(loading, "keep_outline", lambda _, outline: kept.append(outline))
+        monkeypatch.setattr(loading, "write_outline", lambda _, outline: kept.append(outline))
         load_model(tiny_folder("mixtral"))
         w_up = kept[0].spec.layers[1].mlp.experts[2].w_up
         assert isinstance(w_up, View)
@@ -193,30 +193,30 @@ class TestWhatIsKept:
 
     def test_a_number_that_json_cannot_hold_is_not(self, cache):
         spec = replace(tiny_spec("llama"), embedding_scale=float("inf"))
-        outline_file.keep_outline("x", outlined(spec, stored_of("llama"), ACCOUNT))
+        outline_file.write_outline("x", make_outline(spec, stored_of("llama"), ACCOUNT))
         assert not cache.exists()
 
     def test_an_older_one_is_replaced(self, folder, cache, built, monkeypatch):
         load_model(folder)
         (file,) = cache.iterdir()
         before = file.read_bytes()
-        monkeypatch.setattr(outline_file, "made_by", lambda: "other code")
+        monkeypatch.setattr(outline_file, "code_version", lambda: "other code")
         load_model(folder)
         assert built == [folder, folder]
         assert list(cache.iterdir()) == [file]
         assert file.read_bytes() != before
 
     def test_the_code_and_the_libraries_are_named(self, monkeypatch):
-        cache_module.made_by.cache_clear()
-        ours = cache_module.made_by()
-        cache_module.made_by.cache_clear()
-        assert cache_module.made_by() == ours
-        cache_module.made_by.cache_clear()
+        cache_module.code_version.cache_clear()
+        ours = cache_module.code_version()
+        cache_module.code_version.cache_clear()
+        assert cache_module.code_version() == ours
+        cache_module.code_version.cache_clear()
         monkeypatch.setattr(cache_module, "version", lambda name: f"{name} of another day")
         try:
-            assert cache_module.made_by() != ours
+            assert cache_module.code_version() != ours
         finally:
-            cache_module.made_by.cache_clear()
+            cache_module.code_version.cache_clear()
 
     @pytest.mark.parametrize(
         "change",
@@ -291,22 +291,22 @@ class TestABrokenCache:
     )
     def test_a_place_that_is_not_there(self, change, cache):
         stored = stored_of("llama")
-        outline = outlined(tiny_spec("llama"), stored, ACCOUNT)
-        outline_file.keep_outline("x", outline)
-        kept = outline_file.kept_outline("x", stored)
+        outline = make_outline(tiny_spec("llama"), stored, ACCOUNT)
+        outline_file.write_outline("x", outline)
+        kept = outline_file.read_outline("x", stored)
         assert kept is not None
-        assert_same(realised(kept, stored, torch.float32, CPU), tiny_spec("llama"))
+        assert_same(fill_outline(kept, stored, torch.float32, CPU), tiny_spec("llama"))
         wrong = replace(outline.spec, unembedding=replace(outline.spec.unembedding, **change))
-        outline_file.keep_outline("x", replace(outline, spec=wrong))
-        assert outline_file.kept_outline("x", stored) is None
+        outline_file.write_outline("x", replace(outline, spec=wrong))
+        assert outline_file.read_outline("x", stored) is None
 
     @pytest.mark.parametrize("order", [[-1], [96], [0.5]], ids=str)
     def test_rows_that_are_not_there(self, order, cache):
         stored = stored_of("gpt_neox")
-        outline = outlined(tiny_spec("gpt_neox"), stored, ACCOUNT)
+        outline = make_outline(tiny_spec("gpt_neox"), stored, ACCOUNT)
         name = outline.spec.layers[0].attention.w_q.order
-        outline_file.keep_outline("x", replace(outline, values=outline.values | {name: torch.tensor(order)}))
-        assert outline_file.kept_outline("x", stored) is None
+        outline_file.write_outline("x", replace(outline, values=outline.values | {name: torch.tensor(order)}))
+        assert outline_file.read_outline("x", stored) is None
 
     def test_a_cache_that_cannot_be_written(self, folder, tmp_path, built, monkeypatch):
         (tmp_path / "occupied").touch()
@@ -323,7 +323,7 @@ def test_rebuilt_tells_the_fields():
         names.append(field)
         return tensor
 
-    spec = rebuilt(tiny_spec("gpt2"), Tensor, change)
+    spec = map_leaves(tiny_spec("gpt2"), Tensor, change)
     assert isinstance(spec, ModelSpec)
     assert names[0] == "embedding"
     assert {"w_q", "b_up", "weight", "bias", "unembedding", "positions"} <= set(names)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kcircuits.model.places import Stored, View
+from kcircuits.model.places import StoredTensors, View
 
 
 def stored() -> dict[str, Tensor]:
@@ -17,7 +17,7 @@ def stored() -> dict[str, Tensor]:
 
 
 TENSORS = stored()
-STORED = Stored(TENSORS)
+STORED = StoredTensors(TENSORS)
 
 
 @st.composite
@@ -53,7 +53,7 @@ def test_what_is_no_view():
     assert STORED.view(TENSORS["a"].view(torch.int32)) is None
     assert STORED.view(TENSORS["a"].flatten().as_strided((70,), (1,))) is None  # reaches into its neighbour
     assert STORED.view(torch.empty(0)) is None
-    assert Stored({}).view(TENSORS["a"]) is None
+    assert StoredTensors({}).view(TENSORS["a"]) is None
 
 
 @given(st.sampled_from(["a", "b"]).flatmap(
@@ -74,13 +74,13 @@ def test_what_is_no_rows():
 
 
 def test_equal_rows_are_any_of_them():
-    zeros = Stored({"x": torch.zeros(4, 3), "y": torch.zeros(4, 3)})
+    zeros = StoredTensors({"x": torch.zeros(4, 3), "y": torch.zeros(4, 3)})
     (found,) = zeros.rows([torch.zeros(2, 3)], {"x", "y"})
     assert found == ("x", [0, 0])
 
 
 def test_single_numbers_are_left_out():
-    odd = Stored({"one": torch.tensor(1.0), "none": torch.empty(0, 3)})
+    odd = StoredTensors({"one": torch.tensor(1.0), "none": torch.empty(0, 3)})
     assert odd.tensors == {}
     assert odd.view(torch.ones(2)) is None
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.devices import tensors_of
-from kcircuits.model.quantised import PART, QuantisedWeight, dense, linear, packed, quantise
+from kcircuits.model.quantised import PART, QuantisedWeight, dense, linear, pack_codes, quantise
 
 
 def matrix(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
@@ -46,7 +46,7 @@ def by_hand(weight: QuantisedWeight) -> torch.Tensor:
 def test_dequantised_is_what_the_definition_says(rows, groups, group, cut, bits, with_offset, seed):
     torch.manual_seed(seed)
     if bits == 4:
-        codes = packed(torch.randint(16, (rows, groups, group), dtype=torch.uint8))
+        codes = pack_codes(torch.randint(16, (rows, groups, group), dtype=torch.uint8))
     else:
         codes = torch.randint(-128, 128, (rows, groups * group)).to(torch.int8)
     weight = QuantisedWeight(
@@ -59,7 +59,7 @@ def test_dequantised_is_what_the_definition_says(rows, groups, group, cut, bits,
     )
     assert weight.shape == (rows, groups * group - cut)
     # A product of 11 bits with 8 is exact in float32, so there is one rounding however it is computed.
-    assert torch.equal(weight.dequantised(), by_hand(weight))
+    assert torch.equal(weight.dequantise(), by_hand(weight))
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -69,13 +69,13 @@ def test_rounding_errs_by_half_a_step(bits, columns):
     weight = quantise(exact, bits)
     step = weight.scale.float().repeat_interleave(32, 1)[:, :columns]
     # The ends are rounded as well: scale and offset are float16.
-    assert ((weight.dequantised() - exact).abs() <= 0.5 * step + 4e-3).all()
+    assert ((weight.dequantise() - exact).abs() <= 0.5 * step + 4e-3).all()
     assert sum(part.nbytes for part in tensors_of(weight)) <= 7 * -(-columns // 32) * (32 * bits / 8 + 4)
 
 
 def test_eight_bits_are_those_of_gguf():
     exact = matrix(5, 96)
-    ours = quantise(exact, 8).dequantised()
+    ours = quantise(exact, 8).dequantise()
     kind = GGMLQuantizationType.Q8_0
     theirs = torch.from_numpy(dequantize(quantize(exact.numpy(), kind), kind))
     # GGUF rounds to a scale before that is kept in float16, so a code may differ by one.
@@ -86,7 +86,7 @@ def test_eight_bits_are_those_of_gguf():
 @pytest.mark.parametrize("bits", [4, 8])
 def test_zeros_and_constants_are_exact(bits):
     exact = torch.cat([torch.zeros(2, 40), torch.full((2, 40), 0.5)])
-    error = (quantise(exact, bits).dequantised() - exact).abs()
+    error = (quantise(exact, bits).dequantise() - exact).abs()
     assert error[:2].max() == 0
     assert error.max() < 3e-4
 
@@ -95,15 +95,15 @@ def test_zeros_and_constants_are_exact(bits):
 def test_transposed_views_and_large_matrices_are_rounded_alike(bits):
     exact = matrix(600, 64)
     weight = quantise(exact, bits)
-    assert torch.equal(quantise(exact.t().contiguous().t(), bits).dequantised(), weight.dequantised())
+    assert torch.equal(quantise(exact.t().contiguous().t(), bits).dequantise(), weight.dequantise())
     long = exact.repeat(PART // exact.numel() + 2, 1)
-    assert torch.equal(quantise(long, bits)[600:1200], weight.dequantised())
+    assert torch.equal(quantise(long, bits)[600:1200], weight.dequantise())
 
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_rows(bits):
     weight = quantise(matrix(9, 50), bits)
-    every = weight.dequantised()
+    every = weight.dequantise()
     ids = torch.tensor([[3, 3], [0, 8]])
     assert torch.equal(weight[ids], every[ids])
     assert torch.equal(weight[2:5], every[2:5])

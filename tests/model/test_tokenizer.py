@@ -137,7 +137,7 @@ def test_other_code_makes_it_anew(folder, cache, monkeypatch):
     read_tokenizer(folder)
     (file,) = cache.iterdir()
     before = file.read_bytes()
-    monkeypatch.setattr(tokenizer_module, "made_by", lambda: "other code")
+    monkeypatch.setattr(tokenizer_module, "code_version", lambda: "other code")
     read_tokenizer(folder)
     assert list(cache.iterdir()) == [file]
     assert file.read_bytes() != before
@@ -176,11 +176,11 @@ def test_a_folder_without(tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_s():
-    from kcircuits.model.gguf.conversion import converted, demo_file
+    from kcircuits.model.gguf.conversion import convert, demo_file
 
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("KCIRCUITS_CACHE")
-        folder = converted(demo_file())
+        folder = convert(demo_file())
     ours, theirs = read_tokenizer(folder), theirs_of(folder)
     assert isinstance(ours, FastTokenizer)
     for text in [

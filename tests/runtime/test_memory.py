@@ -6,7 +6,7 @@ import pytest
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.runtime import memory
-from kcircuits.runtime.memory import MOST, SHARE, available, memory_bytes
+from kcircuits.runtime.memory import MOST, SHARE, available_memory, memory_bytes
 
 
 @pytest.mark.parametrize(
@@ -37,19 +37,19 @@ def test_sizes_that_make_no_sense(text):
 
 @pytest.mark.parametrize(("free", "size"), [(2**30, SHARE * 2**30), (2**40, MOST), (0, 1)])
 def test_default(monkeypatch, free, size):
-    monkeypatch.setattr(memory, "available", lambda: free)
+    monkeypatch.setattr(memory, "available_memory", lambda: free)
     assert memory_bytes(None) == size
 
 
 def test_a_container_may_allow_less(monkeypatch, tmp_path):
     limit, usage = tmp_path / "memory.max", tmp_path / "memory.current"
     monkeypatch.setattr(memory, "_CGROUP", ((limit, usage),))
-    machine = available()
+    machine = available_memory()
     assert machine > 0
     usage.write_text("1000\n")
     limit.write_text("max\n")
-    assert available() > 1000
+    assert available_memory() > 1000
     limit.write_text("5000\n")
-    assert available() == 4000
+    assert available_memory() == 4000
     limit.write_text("500\n")
-    assert available() == 0
+    assert available_memory() == 0

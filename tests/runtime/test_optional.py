@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.runtime.optional import EXTRAS, Deferred, available, need
+from kcircuits.runtime.optional import EXTRAS, DeferredModule, is_installed, need
 
 ROOT = Path(__file__).resolve().parents[2]
 # Packages on PyPI, where the name differs from the one that is imported.
@@ -140,8 +140,8 @@ def test_a_broken_package_says_why(tmp_path, monkeypatch):
 
 def test_deferred_modules_are_imported_at_their_first_use(monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)
-    deferred = Deferred("yaml", "sweep files")
-    assert not available("yaml")
+    deferred = DeferredModule("yaml", "sweep files")
+    assert not is_installed("yaml")
     with pytest.raises(KCircuitsError, match="sweep files need yaml"):
         _ = deferred.safe_load
     monkeypatch.undo()

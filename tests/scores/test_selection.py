@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph import Graph
-from kcircuits.graph.paths import on_paths
+from kcircuits.graph.paths import prune_mask
 from kcircuits.scores.selection import Selection, select, select_sizes
 from tests.circuits import all_graphs
 from tests.golden import eap_golden
@@ -79,7 +79,7 @@ def selected(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarr
 def test_sizes_against_the_definition(scored, size, absolute, greedy):
     graph, matrix = scored
     slow = (greedy_edges if greedy else best_edges)(graph, matrix, size, absolute)
-    expected = on_paths(graph, mask_of(graph, slow))
+    expected = prune_mask(graph, mask_of(graph, slow))
     (mask,) = select_sizes(graph, matrix, [size], absolute=absolute, greedy=greedy)
     assert (mask == expected).all()
 
@@ -94,7 +94,7 @@ def test_select_agrees_with_select_sizes(scored, top_n, absolute, greedy):
     assert (mask == masks[3]).all()
     assert not masks[1].any()
     assert mask.sum() <= top_n
-    assert (on_paths(graph, mask) == mask).all()
+    assert (prune_mask(graph, mask) == mask).all()
     assert (mask <= masks[2]).all()
 
 
@@ -103,7 +103,7 @@ def test_everything_of_positive_strength_comes_in_the_end(scored, absolute, gree
     graph, matrix = scored
     (mask,) = select_sizes(graph, matrix, [graph.num_edges], absolute=absolute, greedy=greedy)
     allowed = graph.valid if absolute else graph.valid & (matrix > 0)
-    assert (mask == on_paths(graph, allowed)).all()
+    assert (mask == prune_mask(graph, allowed)).all()
 
 
 @given(scored_graphs(), st.booleans())
@@ -121,7 +121,7 @@ def test_greedy_leaves_no_dead_end_towards_the_sink(scored, size, absolute):
     walk = greedy_edges(graph, matrix, size, absolute)
     mask = mask_of(graph, walk)
     fed = np.vstack([graph.valid[:1], mask[1:]])  # `input` reaches everything
-    kept = on_paths(graph, fed)
+    kept = prune_mask(graph, fed)
     assert (kept[1:] == mask[1:]).all()
     (result,) = select_sizes(graph, matrix, [size], absolute=absolute, greedy=True)
     assert (result <= mask).all()
@@ -136,7 +136,7 @@ def test_threshold(scored, threshold, absolute):
         if strength(matrix, (s, r), absolute) >= threshold
     ]
     mask = selected(graph, matrix, Selection(threshold=threshold, absolute=absolute))
-    assert (mask == on_paths(graph, mask_of(graph, strong))).all()
+    assert (mask == prune_mask(graph, mask_of(graph, strong))).all()
 
 
 @given(scored_graphs(), st.integers(1, 12), st.booleans())

@@ -8,7 +8,7 @@ import numpy as np
 
 from kcircuits.circuit import Circuit
 from kcircuits.graph import Graph
-from kcircuits.graph.paths import shaping
+from kcircuits.graph.paths import shaping_table
 
 
 def nodes_of_mask(graph: Graph, mask: np.ndarray) -> np.ndarray:
@@ -33,7 +33,7 @@ def nodes_of_mask(graph: Graph, mask: np.ndarray) -> np.ndarray:
     [True, True, True, True, True]
     """
     sends = mask.any(axis=1)
-    owned = shaping(graph)  # [R, S]
+    owned = shaping_table(graph)  # [R, S]
     sending = owned & sends
     # Of the heads that share a key or value those that send something on, or where none does, all of them.
     told = np.where(sending.any(axis=1, keepdims=True), sending, owned)[mask.any(axis=0)].any(axis=0)

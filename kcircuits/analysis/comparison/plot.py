@@ -12,7 +12,7 @@ from kcircuits.analysis.comparison.results import ALL, Comparison
 from kcircuits.display.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, save_figure
 from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
-from kcircuits.runtime.optional import Deferred
+from kcircuits.runtime.optional import DeferredModule
 
 if TYPE_CHECKING:
     from matplotlib import ticker
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 else:
-    ticker = Deferred("matplotlib.ticker", "pictures")
+    ticker = DeferredModule("matplotlib.ticker", "pictures")
 
 MOST_NUMBERS = 8
 """With more circuits there is no room for numbers in the cells."""

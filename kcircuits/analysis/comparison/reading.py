@@ -17,8 +17,8 @@ from kcircuits.analysis.comparison.results import ALL, MOST_CIRCUITS, ComparedCi
 from kcircuits.analysis.comparison.two_hop import two_hop
 from kcircuits.circuit import Circuit
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import is_number, shown
-from kcircuits.graph.identity import called, same_weights
+from kcircuits.files.documents import is_number, quote
+from kcircuits.graph.identity import model_label, same_weights
 
 
 def compare(
@@ -61,16 +61,16 @@ def compare(
     if twice := next((name for name in named if named.count(name) > 1), None):
         raise KCircuitsError(f"two circuits have the name {twice!r}: give them different ones")
     if not is_number(backbone) or not 0 < backbone <= 1:
-        raise KCircuitsError(f"backbone must be a share above 0 and at most 1, got {shown(backbone)}")
+        raise KCircuitsError(f"backbone must be a share above 0 and at most 1, got {quote(backbone)}")
     for what, number in (("random_circuits", random_circuits), ("seed", seed)):
         if type(number) is not int or number < 0:
-            raise KCircuitsError(f"{what} must be a whole number, at least 0; got {shown(number)}")
+            raise KCircuitsError(f"{what} must be a whole number, at least 0; got {quote(number)}")
     first = circuits[0]
     for name, circuit in zip(named, circuits, strict=True):
         if not same_weights(first.model, circuit.model) or first.graph != circuit.graph:
             raise KCircuitsError(
-                f"the circuit {name!r} was found in the model {called(circuit.model)} and {named[0]!r} in "
-                f"{called(first.model)}: compare circuits of one model"
+                f"the circuit {name!r} was found in the model {model_label(circuit.model)} and "
+                f"{named[0]!r} in {model_label(first.model)}: compare circuits of one model"
             )
     between = hops and two_hop(
         hops[:2],
@@ -103,5 +103,5 @@ def _checked(what: str, values: Sequence[str], count: int) -> tuple[str, ...]:
         raise KCircuitsError(f"{what} must be one for each of the {count} circuits, got {len(values)}")
     for value in values:
         if not isinstance(value, str) or not value.strip():
-            raise KCircuitsError(f"{what} must be texts that are not empty, got {shown(value)}")
+            raise KCircuitsError(f"{what} must be texts that are not empty, got {quote(value)}")
     return tuple(values)

@@ -10,14 +10,14 @@ from kcircuits.analysis.curves.results import Curves
 from kcircuits.display.figures import BLUE, ORANGE, save_figure
 from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
-from kcircuits.runtime.optional import Deferred
+from kcircuits.runtime.optional import DeferredModule
 
 if TYPE_CHECKING:
     from matplotlib import ticker
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 else:
-    ticker = Deferred("matplotlib.ticker", "pictures")
+    ticker = DeferredModule("matplotlib.ticker", "pictures")
 
 _RUNS = {"full": ("-", "full model"), "circuit": ("--", "circuit")}
 _RANKS = {"rank": (BLUE, "last position"), "subject_best_rank": (ORANGE, "subject")}

@@ -13,14 +13,14 @@ from kcircuits.analysis.hallucination.results import Hallucinations
 from kcircuits.display.figures import BLUE, GREY, ORANGE, save_figure
 from kcircuits.display.result import Panels
 from kcircuits.display.text import printable
-from kcircuits.runtime.optional import Deferred
+from kcircuits.runtime.optional import DeferredModule
 
 if TYPE_CHECKING:
     from matplotlib import ticker
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 else:
-    ticker = Deferred("matplotlib.ticker", "pictures")
+    ticker = DeferredModule("matplotlib.ticker", "pictures")
 
 MOST_NODES = 8
 

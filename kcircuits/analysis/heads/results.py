@@ -24,7 +24,7 @@ from kcircuits.files.documents import (
     is_text,
     list_of,
     or_none,
-    shown,
+    quote,
 )
 from kcircuits.graph import Graph
 from kcircuits.graph.identity import graph_of
@@ -181,7 +181,7 @@ class HeadReadings(Result):
         known = set(graph.senders)
         for reading in (reading for of in readings for reading in of):
             if reading.node not in known:
-                raise KCircuitsError(f"{shown(reading.node)} is no node of {graph}")
+                raise KCircuitsError(f"{quote(reading.node)} is no node of {graph}")
         into = [check_keys(f"into, {index}", edge, _EDGE) for index, edge in enumerate(given.get("into", []))]
         return cls(
             model=given["model"],

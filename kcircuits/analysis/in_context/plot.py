@@ -10,14 +10,14 @@ from kcircuits.data.few_shot import PARTS
 from kcircuits.display.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, save_figure
 from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
-from kcircuits.runtime.optional import Deferred
+from kcircuits.runtime.optional import DeferredModule
 
 if TYPE_CHECKING:
     from matplotlib import ticker
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 else:
-    ticker = Deferred("matplotlib.ticker", "pictures")
+    ticker = DeferredModule("matplotlib.ticker", "pictures")
 
 MOST_HEADS = 12
 _COLOURS = dict(zip(PARTS, (GREY, SKY, ORANGE, GREEN, BLUE), strict=True))

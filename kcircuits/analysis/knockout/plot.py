@@ -13,14 +13,14 @@ from kcircuits.display.figures import BLUE, GREY, ORANGE, save_figure
 from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
 from kcircuits.evaluation import RunMeasures
-from kcircuits.runtime.optional import Deferred
+from kcircuits.runtime.optional import DeferredModule
 
 if TYPE_CHECKING:
     from matplotlib import ticker
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 else:
-    ticker = Deferred("matplotlib.ticker", "pictures")
+    ticker = DeferredModule("matplotlib.ticker", "pictures")
 
 _RUNS = (("full model", BLUE), ("without the circuit", ORANGE), ("without random circuits", GREY))
 _WIDTH = 0.26

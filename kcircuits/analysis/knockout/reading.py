@@ -25,7 +25,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.evaluation.measure import measure_runs
 from kcircuits.evaluation.measures import HIT_RANK
 from kcircuits.evaluation.prepare import check_whole, prepared
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.graph import Graph
 from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
@@ -97,7 +97,7 @@ def knockout(
     if text is not None:
         if not isinstance(text, RunningText):
             raise KCircuitsError(
-                f"text must be a RunningText, got {shown(text)}: write kcircuits.RunningText(text)"
+                f"text must be a RunningText, got {quote(text)}: write kcircuits.RunningText(text)"
             )
         if task.ablation == "corrupt":
             raise KCircuitsError("a text has no corrupt prompts: use zero or mean ablation, or leave it out")

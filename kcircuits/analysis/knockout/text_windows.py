@@ -12,7 +12,7 @@ from kcircuits.analysis.prepare import check_finite, engines_with_prompts
 from kcircuits.data.prompts import Prompt
 from kcircuits.data.tokens import tokenise_text
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.model.forward import normalise
 from kcircuits.model.quantised import dense
 from kcircuits.model.spec import ModelSpec
@@ -43,9 +43,9 @@ class RunningText:
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
-            raise KCircuitsError(f"text must be a string, got {shown(self.text)}")
+            raise KCircuitsError(f"text must be a string, got {quote(self.text)}")
         if type(self.tokens) is not int or self.tokens < 1:
-            raise KCircuitsError(f"tokens must be a whole number, at least 1; got {shown(self.tokens)}")
+            raise KCircuitsError(f"tokens must be a whole number, at least 1; got {quote(self.tokens)}")
 
 
 @dataclass(frozen=True)

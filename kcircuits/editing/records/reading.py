@@ -12,7 +12,7 @@ from kcircuits.editing.records import counterfact, knowedit, known, mquake, nati
 from kcircuits.editing.records.native import MisspeltKeyError
 from kcircuits.editing.request import EditRequest, RequestError
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import naming, read_text
+from kcircuits.files.documents import prefix_errors, read_text
 from kcircuits.files.json_records import Record, parse_records
 
 FORMATS: tuple[ModuleType, ...] = (mquake, counterfact, ripple_edits, zsre, known, knowedit, native)
@@ -87,7 +87,7 @@ def read_requests(path: str | Path) -> ReadRequests:
         If the file cannot be read, holds no edit, has no record that can be used, or misspells a key of ours;
         the message has the record's place.
     """
-    with naming(path):
+    with prefix_errors(path):
         records = parse_records(read_text(path, "file of edits", pipe=True), "file of edits")
     if not records:
         raise KCircuitsError(f"{path} has no edits")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kcircuits.editing.request import Question, RequestError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 
 
 def get_object(record: dict[str, Any], key: str) -> dict[str, Any]:
@@ -85,4 +85,4 @@ def new_question(record: dict[str, Any], notes: list[str]) -> tuple[Question, ..
 
 def wrong_value(key: str, wanted: str, value: object) -> RequestError:
     """A value that is not what it must be."""
-    return RequestError(f"{key!r} must be {wanted}, got {shown(value)}", f"{key!r} is not {wanted}")
+    return RequestError(f"{key!r} must be {wanted}, got {quote(value)}", f"{key!r} is not {wanted}")

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.config_account import ConfigAccount, accounted
-from kcircuits.model.devices import settled
+from kcircuits.model.config_account import ConfigAccount, apply_family
+from kcircuits.model.devices import colocate
 from kcircuits.model.families import (
     falcon,
     gemma,
@@ -85,10 +85,10 @@ def spec_and_account(hf_model: Any) -> tuple[ModelSpec, ConfigAccount]:
             f"{type(hf_model).__name__} is the checkpoint's own code, not Transformers'; load it without "
             "trust_remote_code"
         )
-    spec, account = accounted(hf_model, FAMILIES[hf_model.config.model_type])
+    spec, account = apply_family(hf_model, FAMILIES[hf_model.config.model_type])
     if spec.num_heads % spec.num_kv_heads:
         raise KCircuitsError(
             f"{spec.num_heads} heads of queries cannot share {spec.num_kv_heads} of keys and values evenly"
         )
     check_numbers(spec)
-    return settled(spec), account
+    return colocate(spec), account

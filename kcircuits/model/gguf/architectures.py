@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.model.gguf.file import GgufFile
 from kcircuits.model.gguf.header_values import (
     basics,
@@ -60,7 +60,7 @@ def architecture_of(file: GgufFile) -> Architecture:
     """The architecture of a file; raises KCircuitsError, with the list of known ones, for another."""
     if file.architecture not in ARCHITECTURES:
         raise KCircuitsError(
-            f"{file.path} has the architecture {shown(file.architecture)}, which is not read from GGUF yet; "
+            f"{file.path} has the architecture {quote(file.architecture)}, which is not read from GGUF yet; "
             f"known: {', '.join(sorted(ARCHITECTURES))}. A Hugging Face folder of the model may be read"
         )
     return ARCHITECTURES[file.architecture]
@@ -86,7 +86,7 @@ def _llama(file: GgufFile, sizes: Sizes) -> Config:
     _check_scale(file, sizes)
     layout = file.take_own("tensor_data_layout", META_LAYOUT)
     if layout != META_LAYOUT:
-        raise KCircuitsError(f"{file.path} has the tensor layout {shown(layout)}; known: {META_LAYOUT}")
+        raise KCircuitsError(f"{file.path} has the tensor layout {quote(layout)}; known: {META_LAYOUT}")
     window = file.take_own("attention.sliding_window", 0) or None
     if sizes.experts:
         return (
@@ -205,7 +205,7 @@ def _query_scalar(file: GgufFile, sizes: Sizes) -> int:
         return sizes.head_dim
     scalar = round(scale**-2) if scale > 0 else 0
     if not scalar or abs(scalar**-0.5 / scale - 1) > 1e-6:
-        raise KCircuitsError(f"{file.path} scales queries by {shown(scale)}, which is no whole number's root")
+        raise KCircuitsError(f"{file.path} scales queries by {quote(scale)}, which is no whole number's root")
     return scalar
 
 
@@ -219,7 +219,7 @@ def _layer_types(file: GgufFile, layers: int, period: int) -> list[str]:
             )
         return ["sliding_attention" if windowed else "full_attention" for windowed in pattern[:layers]]
     if type(pattern) is not int or pattern < 0:
-        raise KCircuitsError(f"{file.path} has a pattern of windows of {shown(pattern)} layers")
+        raise KCircuitsError(f"{file.path} has a pattern of windows of {quote(pattern)} layers")
     # 0: every layer has one.
     windowed_layers = [not pattern or (layer + 1) % pattern != 0 for layer in range(layers)]
     return ["sliding_attention" if windowed else "full_attention" for windowed in windowed_layers]
@@ -294,7 +294,7 @@ def _gpt2(file: GgufFile, sizes: Sizes) -> Config:
     if config["max_position_embeddings"] != positions:
         raise KCircuitsError(
             f"{file.path} has {positions} position embeddings, and its header says "
-            f"{shown(config['max_position_embeddings'])}"
+            f"{quote(config['max_position_embeddings'])}"
         )
     return {
         "model_type": "gpt2",
@@ -329,7 +329,7 @@ def _gpt_neox(file: GgufFile, sizes: Sizes) -> Config:
 def _falcon(file: GgufFile, sizes: Sizes) -> Config:
     layout = file.take("falcon.tensor_data_layout")
     if layout != "jploski":
-        raise KCircuitsError(f"{file.path} has the tensor layout {shown(layout)}; known: jploski")
+        raise KCircuitsError(f"{file.path} has the tensor layout {quote(layout)}; known: jploski")
     config = basics(file, sizes)
     two_norms = file.has("blk.0.attn_norm_2.weight")
     new = two_norms or sizes.kv_heads > 1
@@ -378,12 +378,12 @@ def _experts(file: GgufFile) -> Config:
     gating = file.take_own("expert_gating_func", 1)
     if gating != 1:
         raise KCircuitsError(
-            f"{file.path} chooses experts by the function {shown(gating)}; known: 1 (softmax)"
+            f"{file.path} chooses experts by the function {quote(gating)}; known: 1 (softmax)"
         )
     scale = file.take_own("expert_weights_scale", 1.0)
     if scale not in (0.0, 1.0):
         raise KCircuitsError(
-            f"{file.path} scales the weights of experts by {shown(scale)}, which is not supported"
+            f"{file.path} scales the weights of experts by {quote(scale)}, which is not supported"
         )
     if not file.take_own("expert_weights_norm", True):
         raise KCircuitsError(f"{file.path} does not normalise the weights of experts, which is not supported")
@@ -394,7 +394,7 @@ def _check_scale(file: GgufFile, sizes: Sizes) -> None:
     scale = file.take_own("attention.scale", 0.0)
     if scale and abs(scale * sizes.head_dim**0.5 - 1) > 1e-6:
         raise KCircuitsError(
-            f"{file.path} scales attention by {shown(scale)}, which is not supported for 'llama'"
+            f"{file.path} scales attention by {quote(scale)}, which is not supported for 'llama'"
         )
 
 

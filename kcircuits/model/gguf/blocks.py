@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.model.quantised import QuantisedWeight, Weight, packed
+from kcircuits.model.quantised import QuantisedWeight, Weight, pack_codes
 
 Bytes = NDArray[np.uint8]
 
@@ -70,7 +70,7 @@ def _weight(blocks: _Blocks, rows: int) -> QuantisedWeight:
     scale = by_row(blocks.scale)
     assert scale is not None
     return QuantisedWeight(
-        packed(codes) if codes.dtype == torch.uint8 else codes.flatten(1),
+        pack_codes(codes) if codes.dtype == torch.uint8 else codes.flatten(1),
         scale,
         columns=codes.shape[1] * group,
         zero=blocks.zero,

@@ -21,8 +21,8 @@ from kcircuits.files.writing import flush
 from kcircuits.model.cache import cache_folder
 from kcircuits.model.gguf.file import MAGIC, GgufAccount, GgufFile, parts_of
 from kcircuits.model.gguf.tokenizer import read_gguf_tokenizer
-from kcircuits.model.gguf.weights import Description, dense_weights, described_by
-from kcircuits.model.huggingface import first_line, garbage_kept, quiet
+from kcircuits.model.gguf.weights import Description, dense_weights, read_description
+from kcircuits.model.huggingface import first_line, pause_garbage_collection, silence_transformers
 from kcircuits.model.tokenizer import KEPT_TOKENIZER, FastTokenizer
 
 CACHE_FORMAT = "v2"
@@ -46,7 +46,7 @@ def demo_file() -> Path:
     return files[0]
 
 
-def converted(file: Path) -> Path:
+def convert(file: Path) -> Path:
     """The Hugging Face folder (float32 safetensors and tokenizer) of a GGUF file, converted on first use.
 
     The key is the SHA-256 of the content of the file, or of all parts of a split one. The folder is written
@@ -56,29 +56,29 @@ def converted(file: Path) -> Path:
     Raises KCircuitsError for a file that is not GGUF or is broken, that says something which is not used, an
     unknown architecture or tokenizer, or a cache that cannot be written.
     """
-    return _cached(file, _name(file), _convert)
+    return _get_cached(file, _name(file), _convert)
 
 
-def described(file: Path) -> Path:
-    """As `converted`, but a folder that may have no weights: configuration and tokenizer alone."""
+def describe(file: Path) -> Path:
+    """As `convert`, but a folder that may have no weights: configuration and tokenizer alone."""
     name = _name(file)
     whole = cache_folder() / name
-    return whole if _is_whole(whole) else _cached(file, f"{name}{_DESCRIPTION}", _describe)
+    return whole if _is_whole(whole) else _get_cached(file, f"{name}{_DESCRIPTION}", _describe)
 
 
 def account_of(file: Path) -> GgufAccount:
-    """What of a GGUF file is used, what is ignored and why; raises KCircuitsError as `converted` does."""
-    with garbage_kept(), quiet():
-        description = described_by(GgufFile(file))
+    """What of a GGUF file is used, what is ignored and why; raises KCircuitsError as `convert` does."""
+    with pause_garbage_collection(), silence_transformers():
+        description = read_description(GgufFile(file))
         read_gguf_tokenizer(description.file.take)
-        return _accounted(description)
+        return _make_account(description)
 
 
 def _name(file: Path) -> str:
     return f"gguf-{CACHE_FORMAT}-{_digest(file)}"
 
 
-def _cached(file: Path, name: str, write: Callable[[Path, Path], object]) -> Path:
+def _get_cached(file: Path, name: str, write: Callable[[Path, Path], object]) -> Path:
     """The folder of this name in the cache, written by `write(file, folder)` if it is not there."""
     target = cache_folder() / name
     if _is_whole(target):
@@ -177,17 +177,17 @@ def _digest(file: Path) -> str:
 def _convert(file: Path, folder: Path) -> None:
     from safetensors.torch import save_file
 
-    with garbage_kept(), quiet():
+    with pause_garbage_collection(), silence_transformers():
         description = _describe(file, folder)
         save_file(dense_weights(description), folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def _describe(file: Path, folder: Path) -> Description:
     """Write configuration and tokenizer."""
-    with garbage_kept(), quiet():
-        description = described_by(GgufFile(file))
+    with pause_garbage_collection(), silence_transformers():
+        description = read_description(GgufFile(file))
         tokenizer = read_gguf_tokenizer(description.file.take)
-        _accounted(description)
+        _make_account(description)
     (folder / "config.json").write_text(json.dumps(description.config, indent=1), encoding="utf-8")
     if tokenizer is not None:
         (folder / KEPT_TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")
@@ -206,7 +206,7 @@ def _write_for_transformers(tokenizer: FastTokenizer, folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
-def _accounted(description: Description) -> GgufAccount:
+def _make_account(description: Description) -> GgufAccount:
     """Ask for every weight, so that what nothing used is known; the tokenizer was asked for."""
     file = description.file
     for _, _, tensors, _ in description.parameters():

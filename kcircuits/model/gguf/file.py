@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.model.gguf.header import check_header
 from kcircuits.runtime.optional import need
 
@@ -153,7 +153,7 @@ class GgufFile:
         for part, reader in zip(self.parts, readers, strict=True):
             for tensor in reader.tensors:
                 if tensor.name in self._tensors:
-                    raise KCircuitsError(f"{part} holds the tensor {shown(tensor.name)} a second time")
+                    raise KCircuitsError(f"{part} holds the tensor {quote(tensor.name)} a second time")
                 self._tensors[tensor.name] = tensor
         self._used_keys: set[str] = set()
         self._used_tensors: set[str] = set()
@@ -168,7 +168,7 @@ class GgufFile:
             )
         kind = self.take("general.type", "model")
         if kind != "model":
-            raise KCircuitsError(f"{path} is of the type {shown(kind)}, not a language model")
+            raise KCircuitsError(f"{path} is of the type {quote(kind)}, not a language model")
         self.architecture: str = self.take("general.architecture")
 
     def take(self, key: str, default: Any = _MISSING) -> Any:
@@ -222,7 +222,7 @@ class GgufFile:
                 reason = _reason(harmless, name) or (self._reason_of_key(name) if kind == "key" else None)
                 if reason is None:
                     raise KCircuitsError(
-                        f"{self.path} has the {kind} {shown(name)}{self._value(kind, name)}, which is not "
+                        f"{self.path} has the {kind} {quote(name)}{self._value(kind, name)}, which is not "
                         f"used for the architecture {self.architecture!r}, so the numbers could be wrong; "
                         "a Hugging Face folder of the model may be read"
                     )
@@ -249,7 +249,7 @@ class GgufFile:
         return None
 
     def _value(self, kind: str, name: str) -> str:
-        return f" = {shown(self._fields[name].contents())}" if kind == "key" else ""
+        return f" = {quote(self._fields[name].contents())}" if kind == "key" else ""
 
     def _check_parts(self, readers: list[GGUFReader]) -> None:
         count = self.take("split.count", 1)
@@ -268,7 +268,7 @@ class GgufFile:
                 same = key in self._fields and field.contents() == self._fields[key].contents()
                 if not same and not key.startswith(("split.", "general.", "GGUF.")):
                     raise KCircuitsError(
-                        f"{part} has the key {shown(key)}, which the first part does not have so"
+                        f"{part} has the key {quote(key)}, which the first part does not have so"
                     )
             place = reader.fields.get("split.no")
             if len(self.parts) > 1 and (place is None or place.contents() != number):

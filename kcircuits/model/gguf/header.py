@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.runtime.optional import need
 
 # By GGUF's number of the type; 8 is text and 9 a list.
@@ -74,7 +74,7 @@ class _Header:
         start = -(-self.place // self.alignment) * self.alignment
         for name, offset, size, _ in places:
             if start + offset + size > len(self.data):
-                raise KCircuitsError(f"the tensor {shown(name)} reaches beyond its end")
+                raise KCircuitsError(f"the tensor {quote(name)} reaches beyond its end")
         return sum(count for *_, count in places)
 
     def entry(self) -> None:
@@ -98,14 +98,14 @@ class _Header:
         elif kind == _LIST and depth < _DEEPEST:
             inner, length = self.number("I"), self.number("Q")
             if length > _LONGEST_LIST:
-                raise KCircuitsError(f"the list {shown(key)} claims {length} entries")
+                raise KCircuitsError(f"the list {quote(key)} claims {length} entries")
             if inner in _NUMBERS:
                 self.skip(length * struct.calcsize(_NUMBERS[inner]))
             else:
                 for _ in range(length):
                     self.value(key, inner, depth + 1)
         else:
-            raise KCircuitsError(f"{shown(key)} is of a type that is not known, or in too many lists")
+            raise KCircuitsError(f"{quote(key)} is of a type that is not known, or in too many lists")
         return None
 
     def tensor(self) -> tuple[str, int, int, int]:
@@ -115,14 +115,14 @@ class _Header:
 
         name, num_dims = self.text(), self.number("I")
         if num_dims > _MOST_DIMS:
-            raise KCircuitsError(f"the tensor {shown(name)} claims {num_dims} dimensions")
+            raise KCircuitsError(f"the tensor {quote(name)} claims {num_dims} dimensions")
         dims = [self.number("Q") for _ in range(num_dims)]
         kind, offset = self.number("I"), self.number("Q")
         try:
             block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
         except (ValueError, KeyError):
             raise KCircuitsError(
-                f"the tensor {shown(name)} is of the type {kind}, which is not known"
+                f"the tensor {quote(name)} is of the type {kind}, which is not known"
             ) from None
         return name, offset, prod(dims) // block * size, prod(dims)
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.model.gguf.file import GgufFile
 from kcircuits.model.gguf.sources import Sizes
 
@@ -23,7 +23,7 @@ def one_for_all_layers(file: GgufFile, name: str, *default: Any) -> Any:
         return value
     if len(set(value)) != 1:
         raise KCircuitsError(
-            f"{file.path}: {file.architecture}.{name} differs between layers ({shown(value)}), "
+            f"{file.path}: {file.architecture}.{name} differs between layers ({quote(value)}), "
             "which is not supported"
         )
     return value[0]
@@ -40,7 +40,7 @@ def sizes_of(file: GgufFile) -> Sizes:
         or heads % kv_heads
     ):
         raise KCircuitsError(
-            f"{file.path} has {shown(heads)} heads and {shown(kv_heads)} key and value heads"
+            f"{file.path} has {quote(heads)} heads and {quote(kv_heads)} key and value heads"
         )
     head_dim = file.take_own("attention.key_length", file.take_own("embedding_length") // heads)
     if file.take_own("attention.value_length", head_dim) != head_dim:
@@ -62,7 +62,7 @@ def basics(file: GgufFile, sizes: Sizes) -> dict[str, Any]:
     for name in ("block_count", "context_length", "embedding_length"):
         if type(value := file.take_own(name)) is not int or value < 1:
             raise KCircuitsError(
-                f"{file.path}: {file.architecture}.{name} is {shown(value)}, not a positive number"
+                f"{file.path}: {file.architecture}.{name} is {quote(value)}, not a positive number"
             )
     return {
         "num_hidden_layers": file.take_own("block_count"),
@@ -109,7 +109,7 @@ def rotation(
     theta = file.take_own("rope.freq_base") if base is None else file.take_own("rope.freq_base", base)
     if not theta > 0:
         raise KCircuitsError(
-            f"{file.path}: {file.architecture}.rope.freq_base is {shown(theta)}, not positive"
+            f"{file.path}: {file.architecture}.rope.freq_base is {quote(theta)}, not positive"
         )
     rotated = file.take_own("rope.dimension_count", *([] if partial else [sizes.head_dim]))
     found: dict[str, Any] = {"rope_theta": float(theta)}
@@ -140,7 +140,7 @@ def _scaling(file: GgufFile, rotated: int) -> dict[str, Any]:
     if file.has(ROPE_FACTORS):
         if kind not in (None, "none"):
             raise KCircuitsError(
-                f"{file.path} has both {ROPE_FACTORS} and a rotation scaling of type {shown(kind)}"
+                f"{file.path} has both {ROPE_FACTORS} and a rotation scaling of type {quote(kind)}"
             )
         # Both lists of "longrope" alike: the frequencies are divided by them at any length.
         factors = _factors(file, ROPE_FACTORS, rotated)
@@ -158,7 +158,7 @@ def _scaling(file: GgufFile, rotated: int) -> dict[str, Any]:
         return {"rope_type": "linear", "factor": float(factor)}
     if kind == "yarn":
         return _yarn(file, float(factor), original)
-    raise KCircuitsError(f"{file.path} scales its rotation by {shown(kind)}, which is not known")
+    raise KCircuitsError(f"{file.path} scales its rotation by {quote(kind)}, which is not known")
 
 
 def _yarn(file: GgufFile, factor: float, original: int | None) -> dict[str, Any]:
@@ -166,11 +166,11 @@ def _yarn(file: GgufFile, factor: float, original: int | None) -> dict[str, Any]
         raise KCircuitsError(f"{file.path} lacks '{file.architecture}.rope.scaling.original_context_length'")
     mixing = file.take_own("rope.scaling.yarn_ext_factor", 1.0)
     if mixing != 1.0:
-        raise KCircuitsError(f"{file.path}: a yarn_ext_factor of {shown(mixing)} is not supported, only 1")
+        raise KCircuitsError(f"{file.path}: a yarn_ext_factor of {quote(mixing)} is not supported, only 1")
     multiplier = file.take_own("rope.scaling.yarn_log_multiplier", 0.0)
     if multiplier != 0.0:
         raise KCircuitsError(
-            f"{file.path}: a yarn_log_multiplier of {shown(multiplier)} is not supported, only 0"
+            f"{file.path}: a yarn_log_multiplier of {quote(multiplier)} is not supported, only 0"
         )
     found: dict[str, Any] = {
         "rope_type": "yarn",
@@ -185,7 +185,7 @@ def _yarn(file: GgufFile, factor: float, original: int | None) -> dict[str, Any]
 
 def _longrope(file: GgufFile, kind: str | None, original: int | None, rotated: int) -> dict[str, Any]:
     if kind not in (None, "longrope"):
-        raise KCircuitsError(f"{file.path} has {LONG_FACTORS} and a rotation scaling of type {shown(kind)}")
+        raise KCircuitsError(f"{file.path} has {LONG_FACTORS} and a rotation scaling of type {quote(kind)}")
     if original is None:
         raise KCircuitsError(f"{file.path} lacks '{file.architecture}.rope.scaling.original_context_length'")
     return _as_longrope(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 
 
 def _class(code_points: str) -> str:
@@ -169,7 +169,7 @@ def find_pre_tokenizer(name: str) -> PreTokenizer:
     """The rule of a name that `tokenizer.ggml.pre` may have; raises KCircuitsError if it is not known."""
     if name not in PRE_TOKENIZERS:
         raise KCircuitsError(
-            f"the file's tokenizer needs the rule {shown(name)} (tokenizer.ggml.pre), which is not known; "
+            f"the file's tokenizer needs the rule {quote(name)} (tokenizer.ggml.pre), which is not known; "
             "give prompts as token ids"
         )
     return PRE_TOKENIZERS[name]

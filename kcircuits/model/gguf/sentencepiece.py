@@ -7,7 +7,7 @@ Both are the same with one pair per token. Within the characters that become a t
 would be joined if T stood alone: the best of all neighbours is also the best of those inside. So T can arise
 only as it does alone, of the two parts that are joined last there, and no other pair ever makes it. Listed by
 falling scores, these pairs are always joined in SentencePiece's order if no two tokens have the same score.
-`_ordered` deals with equal scores.
+`_order_tokens` deals with equal scores.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from graphlib import CycleError, TopologicalSorter
 from math import inf
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 
 Pair = tuple[str, str]
 
@@ -59,10 +59,10 @@ def merges_by_score(scores: Mapping[str, float], special: Sequence[str] = ()) ->
         for part in pair:
             if part not in scores:
                 raise KCircuitsError(
-                    f"the character {part!r} of the token {shown(token)} is not a token of its own; give "
+                    f"the character {part!r} of the token {quote(token)} is not a token of its own; give "
                     "prompts as token ids"
                 )
-    return [parts[token] for token in _ordered(parts, scores)]
+    return [parts[token] for token in _order_tokens(parts, scores)]
 
 
 def _last_merge(token: str, scores: Mapping[str, float]) -> Pair | None:
@@ -100,7 +100,7 @@ def _finder(pieces: Sequence[str]) -> Callable[[str], bool]:
     return found
 
 
-def _ordered(parts: Mapping[str, Pair], scores: Mapping[str, float]) -> list[str]:
+def _order_tokens(parts: Mapping[str, Pair], scores: Mapping[str, float]) -> list[str]:
     """Tokens by falling scores; those of equal scores as in `_scan_order`.
 
     Equal scores are allowed for tokens that are parts of none with a higher score: then nothing else is
@@ -154,5 +154,5 @@ def _scan_order(tokens: Sequence[str], parts: Mapping[str, Pair]) -> list[str]:
 def _compete(tokens: Sequence[str]) -> KCircuitsError:
     return KCircuitsError(
         f"tokens of the file's vocabulary have the same score and compete, such as "
-        f"{shown(list(tokens[:3]))}; give prompts as token ids"
+        f"{quote(list(tokens[:3]))}; give prompts as token ids"
     )

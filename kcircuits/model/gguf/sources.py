@@ -97,7 +97,7 @@ def is_flat(parameter: str, dims: int) -> bool:
     return dims == 1 or parameter.endswith("bias")
 
 
-def rearranged(found: Source, sizes: Sizes, parts: Sequence[Rows], shape: Sequence[int], flat: bool) -> Rows:
+def rearrange(found: Source, sizes: Sizes, parts: Sequence[Rows], shape: Sequence[int], flat: bool) -> Rows:
     """A parameter from the rows of its tensors.
 
     Parameters
@@ -157,7 +157,7 @@ def part_of_fused(index: int) -> Rule:
     return rule
 
 
-def grouped(sizes: Sizes, parts: Sequence[Rows]) -> Rows:
+def group_queries(sizes: Sizes, parts: Sequence[Rows]) -> Rows:
     """For each group the queries of its heads, its key and its value; the file has all queries first."""
     rows = parts[0]
     columns = rows.shape[-1]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 
 
 class TokenType(enum.IntEnum):
@@ -96,7 +96,7 @@ def special_tokens(
     ]
     absent = [text for text in ("</s>", *_KEPT_SPACE_AFTER) if text not in tokens]
     if strips and absent:
-        raise KCircuitsError(f"the file's name is Phi-3's, whose token {shown(absent[0])} it does not have")
+        raise KCircuitsError(f"the file's name is Phi-3's, whose token {quote(absent[0])} it does not have")
     _check_overlaps([token.text for token in made])
     if strips:
         _check_stripping(made)
@@ -134,7 +134,7 @@ def _fills_of(texts: Sequence[str], there: set[str], found: set[str]) -> set[str
     if len(present) > 1 and present - found:
         # llama.cpp takes the one that comes first in an order of its own.
         raise KCircuitsError(
-            f"the file's tokenizer has several tokens of one meaning, {shown(sorted(present))}, and does not "
+            f"the file's tokenizer has several tokens of one meaning, {quote(sorted(present))}, and does not "
             "say which is a special one; give prompts as token ids"
         )
     return present
@@ -166,7 +166,7 @@ def _check_overlaps(texts: Sequence[str]) -> None:
                     continue
                 if not any(whole[:stop] in present for stop in range(len(first) + 1, len(whole) + 1)):
                     raise KCircuitsError(
-                        f"the file's special tokens {shown(first)} and {shown(second)} can overlap in "
+                        f"the file's special tokens {quote(first)} and {quote(second)} can overlap in "
                         "a text; give prompts as token ids"
                     )
 
@@ -180,10 +180,10 @@ def _check_stripping(tokens: Sequence[SpecialToken]) -> None:
     texts = [token.text for token in tokens]
     for text in texts:
         if any(character in " ▁\t\n\v\f\r" for character in text):
-            raise KCircuitsError(f"the special token {shown(text)} has white space, which others drop")
+            raise KCircuitsError(f"the special token {quote(text)} has white space, which others drop")
         for other in texts:
             overlaps = any(text.endswith(other[:stop]) for stop in range(1, len(other)))
             if overlaps or (other in text and other != text):
                 raise KCircuitsError(
-                    f"the special tokens {shown(text)} and {shown(other)} can overlap in a text"
+                    f"the special tokens {quote(text)} and {quote(other)} can overlap in a text"
                 )

@@ -46,7 +46,9 @@ class StoredWeights(Mapping[str, Tensor]):
             return self.others[name]
         found, tensors = self.made[name]
         parts = [dense(self.matrices[tensor]).float().numpy() for tensor in tensors]
-        return torch.from_numpy(np.ascontiguousarray(self.description.made(name, found, parts, flat=False)))
+        return torch.from_numpy(
+            np.ascontiguousarray(self.description.make_parameter(name, found, parts, flat=False))
+        )
 
     def __iter__(self) -> Iterator[str]:
         yield from self.made
@@ -65,7 +67,7 @@ class StoredWeights(Mapping[str, Tensor]):
                 + np.arange(self.matrices[tensor].shape[0], dtype=np.float64)[:, None]
                 for tensor in tensors
             ]
-            marker = torch.from_numpy(self.description.made(name, found, rows, flat=False))
+            marker = torch.from_numpy(self.description.make_parameter(name, found, rows, flat=False))
             state[name] = marker.expand(self.description.shapes[name])
         return state
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kcircuits.errors import KCircuitsError
-from kcircuits.files.documents import shown
+from kcircuits.files.documents import quote
 from kcircuits.model.gguf.file import NO_TOKENIZER
 from kcircuits.model.gguf.pretokenizers import find_pre_tokenizer
 from kcircuits.model.gguf.sentencepiece import merges_by_score
@@ -59,7 +59,7 @@ def read_gguf_tokenizer(take: Take) -> FastTokenizer | None:
         return None
     if kind not in _KINDS:
         raise KCircuitsError(
-            f"the file's tokenizer is of the kind {shown(kind)} (tokenizer.ggml.model), and only "
+            f"the file's tokenizer is of the kind {quote(kind)} (tokenizer.ggml.model), and only "
             f"{' and '.join(map(repr, _KINDS))} are read; a Hugging Face folder of the model may be read"
         )
     try:
@@ -81,7 +81,7 @@ class _Header:
         key = f"{_PREFIX}{name}"
         value = self._take(key, default=default[0]) if default else self._take(key)
         if type(value) is not kind and not (default and value == default[0]):
-            raise KCircuitsError(f"{key} must be of the type {kind.__name__}, got {shown(value)}")
+            raise KCircuitsError(f"{key} must be of the type {kind.__name__}, got {quote(value)}")
         return value
 
     def values(self, name: str, kind: type[T], length: int | None = None) -> list[T]:
@@ -110,7 +110,7 @@ class _Vocabulary:
         self.ids = {token: index for index, token in enumerate(self.tokens)}
         for index, token in enumerate(self.tokens):
             if self.ids[token] != index:
-                raise KCircuitsError(f"the file's tokenizer has the token {shown(token)} twice")
+                raise KCircuitsError(f"the file's tokenizer has the token {quote(token)} twice")
             if len(token) > _LONGEST_TOKEN:
                 raise KCircuitsError(f"the file's tokenizer has a token of {len(token)} characters")
         types = [int(TokenType.NORMAL)] * len(tokens)
@@ -167,7 +167,7 @@ def _merges(lines: Sequence[str], ids: Mapping[str, int]) -> list[tuple[str, str
         space = line.find(" ", 1)
         left, right = (line[:space], line[space + 1 :]) if space > 0 else ("", "")
         if left not in ids or right not in ids or left + right not in ids:
-            raise KCircuitsError(f"the merge {shown(line)} of the file's tokenizer is not of its tokens")
+            raise KCircuitsError(f"the merge {quote(line)} of the file's tokenizer is not of its tokens")
         pairs.setdefault((left, right))
     return list(pairs)
 
@@ -185,7 +185,7 @@ def _missing_bytes(
         for token in made:
             if not missing.isdisjoint(token):
                 raise KCircuitsError(
-                    f"the token {shown(token)} of the file's tokenizer has a byte that is no token of its own"
+                    f"the token {quote(token)} of the file's tokenizer has a byte that is no token of its own"
                 )
     return sorted(missing)
 

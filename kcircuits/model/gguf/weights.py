@@ -15,7 +15,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.model.building import check_size, parameter_shapes
 from kcircuits.model.gguf.architectures import architecture_of, config_of
 from kcircuits.model.gguf.file import GgufFile
-from kcircuits.model.gguf.sources import Rows, Sizes, Source, is_flat, rearranged, source_parts
+from kcircuits.model.gguf.sources import Rows, Sizes, Source, is_flat, rearrange, source_parts
 from kcircuits.runtime.optional import need
 
 
@@ -61,17 +61,17 @@ class Description:
         given = {name for name, *_ in self.parameters()}
         return {name: torch.zeros(shape) for name, shape in self.shapes.items() if name not in given}
 
-    def made(self, name: str, found: Source, parts: Sequence[Rows], flat: bool) -> Rows:
+    def make_parameter(self, name: str, found: Source, parts: Sequence[Rows], flat: bool) -> Rows:
         """A parameter from the rows of its tensors."""
         try:
-            return rearranged(found, self.sizes, parts, self.shapes[name], flat)
+            return rearrange(found, self.sizes, parts, self.shapes[name], flat)
         except ValueError as error:  # rows that cannot be reshaped for these heads
             raise KCircuitsError(
                 f"{self.file.path}: {name} cannot be made of its tensors: {error}"
             ) from error
 
 
-def described_by(file: GgufFile) -> Description:
+def read_description(file: GgufFile) -> Description:
     """Read a header; raises KCircuitsError if it lacks something or its architecture is not known."""
     return Description(file, *config_of(file))
 
@@ -94,7 +94,7 @@ def dense_parameter(
     Raises KCircuitsError if its tensors make another shape than the configuration asks for.
     """
     parts = [_dense_rows(description.file, tensor, flat) for tensor in tensors]
-    values = description.made(name, found, parts, flat)
+    values = description.make_parameter(name, found, parts, flat)
     if tuple(values.shape) != tuple(description.shapes[name]):
         raise KCircuitsError(
             f"{description.file.path}: {', '.join(tensors)} make {name} of shape {list(values.shape)}, "

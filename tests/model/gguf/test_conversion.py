@@ -48,7 +48,7 @@ def converted_once(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KCIRCUITS_CACHE", str(cache))
-        gguf.converted(file)
+        gguf.convert(file)
     return cache
 
 
@@ -91,7 +91,7 @@ class TestWhatIsConverted:
         weight, exact = loaded.spec.layers[1].mlp.w_up, expected.layers[1].mlp.w_up
         assert weight.dtype == torch.float32
         assert 0 < (weight - exact).abs().max() < 0.01
-        config = json.loads((gguf.converted(tmp_path / "q8.gguf") / "config.json").read_text())
+        config = json.loads((gguf.convert(tmp_path / "q8.gguf") / "config.json").read_text())
         assert "quantization_config" not in config
 
     def test_tied_embeddings_are_stored_once(self, tmp_path):
@@ -103,7 +103,7 @@ class TestWhatIsConverted:
         assert torch.equal(spec.embedding, spec_of(tied).embedding)
 
     def test_what_lies_beside_the_file_is_not_read(self, file, cache, tmp_path, warm, monkeypatch):
-        reference = gguf.converted(file)
+        reference = gguf.convert(file)
         monkeypatch.setenv("KCIRCUITS_CACHE", str(cache))
         other = tmp_path / "other"
         other.mkdir()
@@ -112,7 +112,7 @@ class TestWhatIsConverted:
         (other / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["evil.Slow", null]}}')
         (other / "tokenizer.json").write_text("{}")
         (other / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/base"}')
-        converted = gguf.converted(other / "model.gguf")
+        converted = gguf.convert(other / "model.gguf")
         assert sorted(path.name for path in converted.iterdir()) == sorted(
             path.name for path in reference.iterdir()
         )
@@ -123,12 +123,12 @@ class TestWhatIsConverted:
 class TestCache:
     def test_the_second_time_nothing_is_converted(self, file, warm, monkeypatch):
         monkeypatch.setattr(gguf, "_convert", refuse_to_convert)
-        assert gguf.converted(file).parent == warm
+        assert gguf.convert(file).parent == warm
 
     def test_the_content_counts_and_not_the_name(self, file, warm, tmp_path, monkeypatch):
         monkeypatch.setattr(gguf, "_convert", refuse_to_convert)
         shutil.copy(file, tmp_path / "same.GGUF")
-        assert gguf.converted(tmp_path / "same.GGUF") == gguf.converted(file)
+        assert gguf.convert(tmp_path / "same.GGUF") == gguf.convert(file)
         model = load_model(tmp_path / "same.GGUF")
         assert model.identity["name"] == "same"
         assert model.identity["weights_hash"] == load_model(file).identity["weights_hash"]
@@ -137,16 +137,16 @@ class TestCache:
         monkeypatch.setattr(gguf, "_convert", lambda source, folder: None)
         (tmp_path / "a.gguf").write_bytes(b"GGUF a")
         (tmp_path / "b.gguf").write_bytes(b"GGUF b")
-        assert gguf.converted(tmp_path / "a.gguf") != gguf.converted(tmp_path / "b.gguf")
+        assert gguf.convert(tmp_path / "a.gguf") != gguf.convert(tmp_path / "b.gguf")
 
     def test_only_the_finished_folder_is_left(self, warm, file):
-        assert list(warm.glob("gguf-*")) == [gguf.converted(file)]
+        assert list(warm.glob("gguf-*")) == [gguf.convert(file)]
         assert not list(warm.glob(".*"))
-        assert not [path for path in gguf.converted(file).iterdir() if path.is_symlink() or path.is_dir()]
+        assert not [path for path in gguf.convert(file).iterdir() if path.is_symlink() or path.is_dir()]
 
     @pytest.mark.parametrize("damage", ["cut", "removed", "unsealed"])
     def test_a_damaged_entry_is_made_again(self, damage, file, cache):
-        folder = gguf.converted(file)
+        folder = gguf.convert(file)
         weights = folder / "model.safetensors"
         before = weights.read_bytes()
         match damage:
@@ -169,7 +169,7 @@ class TestCache:
             folder.mkdir(parents=True)
             (folder / "model.safetensors").write_bytes(b"half")
         os.utime(long_ago, (0, 0))
-        gguf.converted(file)
+        gguf.convert(file)
         assert not killed.exists() and not long_ago.exists()
         assert running.exists() and elsewhere.exists()
 
@@ -184,7 +184,7 @@ conversion.converted(Path(sys.argv[1]))
         done = subprocess.run([sys.executable, "-c", script, str(file)])
         assert done.returncode == -signal.SIGKILL
         assert len(list(cache.glob(".converting-*"))) == 1
-        gguf.converted(file)
+        gguf.convert(file)
         assert not list(cache.glob(".converting-*"))
 
     def test_other_versions_of_the_same_file_are_removed(self, file, cache):
@@ -192,7 +192,7 @@ conversion.converted(Path(sys.argv[1]))
         other = cache / "gguf-v1-transformers5-0123"
         for folder in (old, other):
             folder.mkdir(parents=True)
-        gguf.converted(file)
+        gguf.convert(file)
         assert not old.exists() and other.exists()
 
     @pytest.mark.parametrize("error", [RuntimeError("no more"), KeyboardInterrupt()], ids=repr)
@@ -203,7 +203,7 @@ conversion.converted(Path(sys.argv[1]))
 
         monkeypatch.setattr(gguf, "_convert", break_off)
         with pytest.raises((KCircuitsError, KeyboardInterrupt)):
-            gguf.converted(file)
+            gguf.convert(file)
         assert list(cache.iterdir()) == []
 
     def test_a_folder_that_another_process_finished_first_is_taken(self, file, cache, monkeypatch):
@@ -214,7 +214,7 @@ conversion.converted(Path(sys.argv[1]))
 
         target = cache_folder() / gguf._name(file)
         monkeypatch.setattr(gguf, "_convert", lose_the_race)
-        assert gguf.converted(file) == target
+        assert gguf.convert(file) == target
         assert [path.name for path in cache.rglob("*") if path.is_file()] == ["theirs"]
 
     def test_processes_that_convert_at_once_agree(self, file, cache):
@@ -239,7 +239,7 @@ def _convert_at_once(file: Path, barrier: Any, results: Any) -> None:
     original = gguf._convert
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gguf, "_convert", convert)
-        results.put(str(gguf.converted(file)))
+        results.put(str(gguf.convert(file)))
 
 
 class TestBadFiles:
@@ -300,6 +300,6 @@ def test_the_cache_is_in_the_home_folder_by_default(monkeypatch, tmp_path):
 
 
 def test_the_tokenizer_of_the_cache_is_read_by_transformers(warm, file):
-    theirs = AutoTokenizer.from_pretrained(gguf.converted(file))
+    theirs = AutoTokenizer.from_pretrained(gguf.convert(file))
     text = "the other hat</s> there"
     assert theirs(text)["input_ids"] == load_model(file).tokenizer(text)["input_ids"]
