@@ -81,7 +81,7 @@ class Measures(Options):
 
 def command(
     model: ModelOptions,
-    subjects: MeasuredFiles,
+    files: MeasuredFiles,
     prompts: EvaluationPrompts,
     task: TaskOverrides,
     measures: Measures,
@@ -95,7 +95,7 @@ def command(
     from kcircuits.data.halves import half_indices
     from kcircuits.files.writing import check_output_folder, write_atomically
 
-    wanted = read_wanted(subjects, task, measures, run)
+    wanted = read_wanted(files, task, measures, run)
     prompts = prompts.split_as(wanted.settings)
     loaded = load(model, run)
     wanted.check_model(loaded.identity)
@@ -110,11 +110,11 @@ def command(
     document = measured.to_json() | input_settings(
         model,
         prompts,
-        scores=subjects.scores,
-        reference=subjects.reference,
+        scores=files.scores,
+        reference=files.reference,
         reference_prompts=task.reference_prompts,
-        signed=subjects.signed,
-        greedy=subjects.greedy,
+        signed=files.signed,
+        greedy=files.greedy,
     )
     parts: dict[str, Measured] = {}
     if halved is not None:

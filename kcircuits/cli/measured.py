@@ -37,7 +37,7 @@ class Wanted:
     circuit: Circuit | None
     scores: Scores | None
     reference: Circuit | None
-    subjects: MeasuredFiles
+    files: MeasuredFiles
     options: TaskChoice
     measures: Measures
     memory: str | None
@@ -67,14 +67,14 @@ class Wanted:
                 each.check_model(identity)
 
 
-def read_wanted(subjects: MeasuredFiles, task: TaskOverrides, measures: Measures, run: Running) -> Wanted:
+def read_wanted(files: MeasuredFiles, task: TaskOverrides, measures: Measures, run: Running) -> Wanted:
     """Read all files; ablation and metric are as the circuit was found, unless others are given."""
-    if measures.minimality and subjects.circuit is None:
+    if measures.minimality and files.circuit is None:
         raise KCircuitsError("--minimality needs --circuit")
-    circuit = None if subjects.circuit is None else load_circuit(subjects.circuit)
-    scores = None if subjects.scores is None else load_scores(subjects.scores)
-    reference = None if subjects.reference is None else load_circuit(subjects.reference)
-    wanted = Wanted(circuit, scores, reference, subjects, TaskChoice(), measures, run.memory)
+    circuit = None if files.circuit is None else load_circuit(files.circuit)
+    scores = None if files.scores is None else load_scores(files.scores)
+    reference = None if files.reference is None else load_circuit(files.reference)
+    wanted = Wanted(circuit, scores, reference, files, TaskChoice(), measures, run.memory)
     found = {"ablation": "zero", "metric": "nll"} | wanted.settings
     options = TaskChoice(
         ablation=task.ablation or found["ablation"],
@@ -131,7 +131,7 @@ class Measured:
 
 def measure(wanted: Wanted, model: Model, task: Task) -> Measured:
     """Do all that is wanted."""
-    memory, measures, subjects = wanted.memory, wanted.measures, wanted.subjects
+    memory, measures, files = wanted.memory, wanted.measures, wanted.files
     seeds = range(measures.seed, measures.seed + measures.random_circuits)
     circuit, scores = wanted.circuit, wanted.scores
     evaluation = worth = curve = by_chance = None
@@ -152,7 +152,7 @@ def measure(wanted: Wanted, model: Model, task: Task) -> Measured:
             scores, task.prompts, ablation=task.ablation, metric=task.metric, reference=task.reference
         )
         curve = size_curve(
-            model, ranked, scores, absolute=not subjects.signed, greedy=subjects.greedy, memory=memory
+            model, ranked, scores, absolute=not files.signed, greedy=files.greedy, memory=memory
         )
         by_chance = random_curve(model, ranked, scores, seeds=seeds, memory=memory) if seeds else None
     return Measured(
