@@ -12,6 +12,7 @@ from kcircuits.analysis.curves.reading import layer_curves
 from kcircuits.analysis.heads.reading import TOP, read_heads
 from kcircuits.analysis.roles.reading import head_roles
 from kcircuits.circuit import Circuit
+from kcircuits.data.metrics import RANDOM_CIRCUITS
 from kcircuits.evaluation import evaluate
 from kcircuits.files.documents import is_count, or_none
 from kcircuits.files.writing import write_atomically
@@ -124,7 +125,7 @@ ANALYSES: dict[str, Analysis] = {
     "evaluate": Analysis(
         _evaluate,
         {
-            "random": Option(10, is_count, "a whole number from 0 on"),
+            "random": Option(RANDOM_CIRCUITS, is_count, "a whole number from 0 on"),
             "hit_k": Option(10, _is_positive, _ONE),
         },
         seeded=True,
