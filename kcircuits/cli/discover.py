@@ -83,7 +83,6 @@ def command(
     from kcircuits.engine.profile import profile_call
     from kcircuits.files.writing import write_together
 
-    method.check_selection()
     output.check(method.method)
     run.check(method.method)
     asked = prepare(model, prompts, task, run, verbose=output.shows_progress)
@@ -160,11 +159,14 @@ def _summary(circuit: Circuit, chosen: ChosenPrompts, written: list[Path]) -> di
 
 
 def _sentence(circuit: Circuit, written: list[Path]) -> str:
+    from kcircuits.discovery.defaults import explain_derived
+
     name = circuit.settings["metric"]
     values = ", ".join(f"{run} {value:.4f}" for run, value in circuit.metric.items())
+    derived = "".join(f"{line}\n" for line in explain_derived(circuit.settings))
     return (
         f"{len(circuit.edges):,} of {circuit.graph.num_edges:,} edges, {len(circuit.nodes):,} nodes; "
         f"{name}: {values}\n"
-        f"{_cost(circuit.stats)}\n"
+        f"{derived}{_cost(circuit.stats)}\n"
         f"written: {', '.join(map(str, written))}"
     )

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from kcircuits.cli.groups import CommandOption, default_note, flag_of, typed_default
+from kcircuits.cli.groups import CommandOption, default_note, typed_default
 from kcircuits.discovery.method import Method
 from kcircuits.discovery.methods import METHODS, method_and_selection
-from kcircuits.errors import KCircuitsError
 from kcircuits.runtime.option_fields import Option, Words, options_of, value_type
 from kcircuits.scores.selection_options import Selection
 from kcircuits.sizes.options import DEFAULT_METHODS
@@ -46,11 +45,6 @@ class MethodOptions:
         """
         chosen = {name: value for name, value in given.items() if name != "method" and value is not None}
         return cls(*method_and_selection(given["method"], chosen, must_select=False))
-
-    def check_selection(self) -> None:
-        """Raise KCircuitsError where a method that scores all edges has no selection."""
-        if self.method.scores_all_edges and self.selection is None:
-            raise KCircuitsError(f"{self.method.name} needs {flag_of('top_n')} or {flag_of('threshold')}")
 
 
 @dataclass(frozen=True)
@@ -102,11 +96,15 @@ def _unite(kinds: Mapping[str, type], selection: type | None = None) -> list[Com
     return found
 
 
+def _default(each: Option) -> str:
+    return each.words.default_text or typed_default(each.words, each.default)
+
+
 def _defaults(owners: Mapping[str, Option], of_selection: Option | None) -> str:
     """The default; by owner where these have different ones."""
-    known = {f"for {name}": typed_default(each.words, each.default) for name, each in owners.items()}
+    known = {f"for {name}": _default(each) for name, each in owners.items()}
     if of_selection is not None:
-        known["for other methods"] = typed_default(of_selection.words, of_selection.default)
+        known["for other methods"] = _default(of_selection)
     values = set(known.values())
     if len(values) == 1:
         (value,) = values

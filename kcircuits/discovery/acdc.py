@@ -39,7 +39,8 @@ class Acdc(Search):
     Parameters
     ----------
     threshold
-        τ, at least 0 and finite, in units of the metric.
+        τ, at least 0 and finite, in units of the metric. None takes 1% of the metric's range between all
+        edges and none (`kcircuits.discovery.defaults`); the circuit's settings hold the value.
     absolute
         Remove an edge if the metric changes, rather than rises, by less than the threshold.
     """
@@ -53,15 +54,28 @@ class Acdc(Search):
     takes_all_prompts: ClassVar[bool] = True
     tests_fewer: ClassVar[bool] = True
 
-    threshold: float = option(0.01, like=(Selection, "threshold"))
+    threshold: float | None = option(
+        None, like=(Selection, "threshold"), default_text="1% of the metric's range"
+    )
     absolute: bool = option(False, like=(Selection, "absolute"))
 
     def __post_init__(self) -> None:
+        if self.threshold is None:
+            return
         if isinstance(self.threshold, bool) or not isinstance(self.threshold, float | int):
             raise KCircuitsError(f"threshold must be a number, got {self.threshold!r}")
         if not (math.isfinite(self.threshold) and self.threshold >= 0):
             raise KCircuitsError(f"threshold must be a finite number, at least 0; got {self.threshold}")
         object.__setattr__(self, "threshold", float(self.threshold))
+
+    def resolve(self, spec: ModelSpec, task: Task, memory: int) -> tuple[Acdc, dict[str, str]]:
+        """Derive the threshold from the metric's range, where none was given."""
+        if self.threshold is not None:
+            return self, {}
+        from kcircuits.discovery.defaults import derive_threshold
+
+        threshold, reason = derive_threshold(spec, task, memory)
+        return replace(self, threshold=threshold), {"threshold": reason}
 
     def work(self, graph: Graph) -> Work:
         """A test for every edge and every receiver of a head."""
@@ -111,6 +125,8 @@ class Acdc(Search):
         from kcircuits.discovery.progress import Progress
 
         graph = engine.graph
+        if self.threshold is None:
+            raise KCircuitsError("acdc on an engine needs a threshold; kcircuits.discover derives one")
 
         def report(done: Any) -> None:
             if progress is not None:

@@ -46,7 +46,7 @@ class EdgePruning(Search):
     summary: ClassVar[str] = "Trains a gate on every edge to a circuit of a given size."
     takes_all_prompts: ClassVar[bool] = True
 
-    top_n: int = option(200, like=(Selection, "top_n"))
+    top_n: int = option(200, like=(Selection, "top_n"), default_text=None)
     steps: int = option(300, help="Maximum number of training steps.", metavar="N")
     learning_rate: float = option(0.3, help="Learning rate of the training.", metavar="R")
     seed: int = option(0, help="Seed of all random draws.", metavar="S")

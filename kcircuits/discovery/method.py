@@ -106,6 +106,15 @@ class Method:
     def check(self, spec: ModelSpec, task: Task) -> None:
         """Raise KCircuitsError if the method cannot do this task."""
 
+    def resolve(self, spec: ModelSpec, task: Task, memory: int) -> tuple[Method, dict[str, str]]:
+        """Decide the options that were left to the task, before a search.
+
+        Returns
+        -------
+        The method with all options decided, and for each that was derived the reason in words.
+        """
+        return self, {}
+
     def work(self, graph: Graph) -> Work:
         """What a search over one portion is made of; nothing: one plain run."""
         return Work()

@@ -14,6 +14,7 @@ from kcircuits.circuit import Circuit
 from kcircuits.data.metrics import clamp_metric
 from kcircuits.discovery.by_scores import check_differences, checked_scores
 from kcircuits.discovery.checkpoint import Checkpoint
+from kcircuits.discovery.defaults import DERIVED, derive_selection, suggest
 from kcircuits.discovery.method import Found, Method, Scorer, Search
 from kcircuits.discovery.methods import METHODS, scoring_methods
 from kcircuits.discovery.progress import ProgressCallback
@@ -62,7 +63,9 @@ def discover(
         taken: `Eap`, `EapIg`, `EapIgActivations`, `CleanCorrupted`, `Relp`, `Ifr`, `Exact` (docs/methods.md
         compares them).
     selection
-        Which edges to take, for a method that scores all edges; `Scores.select` does the same later.
+        Which edges to take, for a method that scores all edges; `Scores.select` does the same later. By
+        default the smallest of several sizes whose faithfulness is at least 0.8
+        (`kcircuits.discovery.defaults`).
     memory
         Bytes, or a size such as "8GiB", for the search and for the final measurement, each by itself; it
         decides what is evaluated together, and never the result. The model's weights come on top. By default
@@ -85,7 +88,8 @@ def discover(
     Circuit
         With its metric from fresh masked runs ("full", "circuit", "empty"), and stats: "seconds" (of the
         search alone); for `Acdc` also "tests" (what one forward per edge would have run), "evaluations"
-        (hypotheses evaluated) and "chunks" (batches of them); for `EdgePruning` "steps".
+        (hypotheses evaluated) and "chunks" (batches of them); for `EdgePruning` "steps". Where a threshold
+        or a size was derived, the settings hold its value, and "derived" says why.
 
     Raises
     ------
@@ -103,16 +107,18 @@ def discover(
     kept = None if checkpoint is None else Checkpoint(checkpoint)
     needs = [for_method(method, spec, task), for_circuits(spec, task)]
     budget = budget_for(kept.memory if kept and memory is None else memory, needs)
-    chosen = {} if selection is None else asdict(selection)
-    settings = {**method.settings, **chosen, **task.settings}
+    method, reasons = method.resolve(spec, task, budget)
+    settings = method.settings | ({} if selection is None else asdict(selection)) | task.settings
     if kept is not None:
         kept.begin(search_of(spec, task, model.identity, settings, budget))
 
     start = perf_counter()
     with shown_progress(progress) as report:
         if isinstance(method, Scorer):
-            assert selection is not None
             matrix = checked_scores(method, spec, task, budget, report)
+            if selection is None:
+                selection, reasons["top_n"] = derive_selection(method.name, spec, task, matrix, budget)
+                settings |= asdict(selection)
             mask = select(spec.graph, matrix, selection)
             found = Found(edges_of(spec.graph, mask, matrix), None, {}, matrix)
         else:
@@ -121,6 +127,8 @@ def discover(
     seconds = perf_counter() - start + (kept.seconds if kept else 0)
 
     stats = {**found.stats, "seconds": round(seconds, 3)}
+    if reasons:
+        settings[DERIVED] = reasons
     circuit = Circuit(spec.graph, model.identity, method.name, settings, {}, found.edges, stats)
     measured = _measured(circuit, spec, task, budget)
     if found.metric is not None:
@@ -228,11 +236,7 @@ def check_experiment(model: Model, task: Task, method: Method) -> ModelSpec:
 def _check_belongings(
     method: Method, selection: Selection | None, scores: str | Path | None, checkpoint: str | Path | None
 ) -> None:
-    """Refuse what the method has no use for, and a selection that is missing."""
-    if method.scores_all_edges and selection is None:
-        raise KCircuitsError(
-            f"{method.name} scores all edges and needs a selection, such as kcircuits.Selection(top_n=200)"
-        )
+    """Refuse what the method has no use for."""
     if selection is not None and not method.scores_all_edges:
         raise KCircuitsError(f"{method.name} does not score all edges, so there is nothing to select from")
     if scores is not None and not method.writes_scores:
@@ -256,11 +260,7 @@ def _measured(circuit: Circuit, spec: ModelSpec, task: Task, memory: int) -> Cir
 
 
 def _worse_than_nothing(circuit: Circuit, task: Task, own: float, empty: float) -> str:
-    tries = ["a larger circuit"]
-    if task.ablation == "zero":
-        tries.insert(0, "corrupt prompts with corrupt ablation")
-    if circuit.method == "eap":
-        tries.append("the method eap-ig-inputs")
+    tries = ["a larger circuit", *suggest(circuit.method, task)]
     return (
         f"the circuit's {task.metric} is {own:.4g}, worse than {empty:.4g} without any edge: try "
         f"{', or '.join(tries)}"

@@ -46,7 +46,12 @@ class Selection:
 
     title: ClassVar[str] = "Selection"
 
-    top_n: int | None = option(None, help="Number of edges to keep; dead ends are then pruned.", metavar="N")
+    top_n: int | None = option(
+        None,
+        help="Number of edges to keep; dead ends are then pruned.",
+        metavar="N",
+        default_text="the smallest of several sizes with a faithfulness of 0.8",
+    )
     threshold: float | None = option(None, help="Keep edges of at least this effect or score.", metavar="T")
     absolute: bool = option(
         True,
@@ -59,7 +64,8 @@ class Selection:
     def __post_init__(self) -> None:
         if (self.top_n is None) == (self.threshold is None):
             got = "none" if self.top_n is None else "both"
-            raise KCircuitsError(f"give a top-n or a threshold to select by, one of them; got {got}")
+            example = " (top_n=200 is a common size)" if self.top_n is None else ""
+            raise KCircuitsError(f"give a top-n or a threshold to select by, one of them; got {got}{example}")
         if self.top_n is not None and (not is_integer(self.top_n) or self.top_n < 1):
             raise KCircuitsError(f"top-n must be a whole number from 1 on, got {quote(self.top_n)}")
         if self.threshold is not None:
