@@ -95,7 +95,7 @@ def test_line_separators_inside_texts_do_not_end_a_line(tmp_path):
         (IDS | {"clean": "The"}, "unknown key 'clean'; the keys are clean_ids"),
         ({"prompt": "The", "answer": "x"}, "unknown key 'prompt'; .*: write 'clean' for 'prompt'"),
         (TEXT | {"corrupted": "The"}, "unknown key 'corrupted'; .*: write 'corrupt' for 'corrupted'"),
-        ('{"clean": "The", "clean": "of", "answer": "x"}', "the key 'clean' is there twice"),
+        ('{"clean": "The", "clean": "of", "answer": "x"}', "the key 'clean' occurs twice"),
         (TEXT | {"clean": 5}, "'clean' must be text, got 5"),
         (TEXT | {"wrong": ["Spanish"]}, "'wrong' must be text"),
         (IDS | {"answer_id": "7"}, "'answer_id' must be a token id, got '7'"),
