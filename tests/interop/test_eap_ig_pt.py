@@ -103,7 +103,7 @@ def test_nothing_is_run(tmp_path, capsys, old):
     message = error_of(path)
     assert "it holds objects other than tensors and plain data" in message
     assert capsys.readouterr().out == ""
-    with pytest.raises(KCircuitsError, match="none is run"):
+    with pytest.raises(KCircuitsError, match="could run code, so it is not loaded"):
         format_of(path)
 
 
