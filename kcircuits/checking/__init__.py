@@ -1,4 +1,4 @@
-"""Whether a model is read correctly: what of its files was used, and its logits beside another program's."""
+"""Check how a model is read: the parts of its files in use, and its logits against another program."""
 
 from kcircuits.checking.check import ModelCheck, check_model
 from kcircuits.checking.comparison import Comparison, Difference

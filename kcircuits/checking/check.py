@@ -38,21 +38,21 @@ TEXTS = (
 """Prompts, and texts on which tokenizers are compared."""
 
 LENGTHS = (8, 64, 256)
-"""Tokens of random prompts: longer ones show windows and scaled rotations."""
+"""Lengths of random prompts in tokens; long ones test windows and scaled rotations."""
 
 SAME_WEIGHTS = "Transformers, on the weights as they were read"
-"""What a model is compared with where nothing else is given."""
+"""Default of what a model is compared with."""
 
 _EXACT = ("F32", "F16", "BF16", "F64")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ModelCheck(Result):
-    """How a model is read.
+    """The result of `check_model`: how a model was read.
 
-    `kind` says what the source is. `sizes`: the model's, by name. `used`: names of the keys of the header or
-    the configuration that were used. `ignored`: name -> why it changes no number. `comparison` is None where
-    nothing was compared.
+    `kind` is the kind of source. `sizes`: name -> size of the model. `used`: names of the keys of the header
+    or the configuration that were used. `ignored`: name -> why the key changes no number. `comparison` is
+    None if nothing was compared.
     """
 
     WHAT: ClassVar[str] = "check of a model"
@@ -66,23 +66,23 @@ class ModelCheck(Result):
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing that was compared differs by more than rounding explains."""
+        """Whether all comparisons agree within rounding errors."""
         return self.comparison is None or self.comparison.agrees
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain data, with `agrees` and the comparison's tolerance."""
+        """The content of the file, with `agrees` and the tolerance of the comparison."""
         compared = None if self.comparison is None else asdict(self.comparison) | {"tolerance": TOLERANCE}
         return asdict(self) | {"comparison": compared, "agrees": self.agrees}
 
     @property
     def is_file_unchecked(self) -> bool:
-        """Whether the reading of a GGUF file was not checked, as nothing else was given to compare with."""
+        """Whether a GGUF file was compared only with the weights that were read from itself."""
         compared = self.comparison
         return self.kind.startswith("GGUF") and compared is not None and compared.other == SAME_WEIGHTS
 
     @classmethod
     def from_json(cls, document: object) -> ModelCheck:
-        """The check of a document of `to_json`; raises KCircuitsError if it is anything else."""
+        """Build a check from the output of `to_json`; raises KCircuitsError if it is something else."""
         given = check_keys(cls.WHAT, document, _DOCUMENT)
         compared = given["comparison"]
         return cls(
@@ -95,7 +95,7 @@ class ModelCheck(Result):
         )
 
     def describe(self) -> str:
-        """Two lines: what was read, then whether the logits agree."""
+        """Two lines: the source, then whether the logits agree."""
         ignored = f"{len(self.used):,} keys used, {len(self.ignored):,} ignored"
         verdict = "nothing was compared"
         if self.comparison is not None:
@@ -107,7 +107,7 @@ class ModelCheck(Result):
         return f"Check of {printable(self.source, 60)} ({printable(self.kind, 40)}): {ignored}\n{verdict}"
 
     def table(self) -> DataFrame:
-        """A row for every prompt whose logits were compared."""
+        """A data frame with a row for every prompt whose logits were compared."""
         need("pandas", "tables")
         from pandas import DataFrame
 
@@ -132,11 +132,12 @@ _DOCUMENT: Keys = {
 def check_model(
     source: str | Path, *, against: str | Path | None = None, memory: int | str | None = None
 ) -> ModelCheck:
-    """Say what of a model's files is used and what is ignored, and compare its logits.
+    """Report which parts of a model's files are used and ignored, and compare its logits.
 
-    Without `against`, logits are compared with Transformers' own on the same weights. Those of a GGUF file
-    are the ones that this package read from it, so this checks the model's family, and not the file: give
-    the folder that the file was made of as `against`. Both models are in memory at once, in float32.
+    Without `against`, the logits are compared with those of Transformers on the same weights. For a GGUF
+    file, these are the weights that this package read, so the comparison checks the family and not the file;
+    to check the file, give the folder from which it was made as `against`. Both models are in memory at the
+    same time, in float32.
 
     Parameters
     ----------
@@ -154,7 +155,7 @@ def check_model(
     Raises
     ------
     KCircuitsError
-        If a source cannot be loaded, or the two models have other sizes.
+        If a source cannot be loaded, or the sizes of the two models differ.
 
     Examples
     --------
@@ -170,7 +171,7 @@ def check_model(
     if against is None:
         theirs, tokenizer = of_transformers(_folder_of(model))
         other, same, second = SAME_WEIGHTS, True, model
-        # The tokenizer of a GGUF file is our own in both.
+        # For a GGUF file, both models have the tokenizer that this package made.
         other_ids = () if from_gguf else compare_ids(model, tokenizer, TEXTS)
     else:
         other_path, other_is_gguf = source_path(against)
@@ -195,15 +196,15 @@ def check_model(
 
 
 def _folder_of(model: Model) -> Path:
-    """The Hugging Face folder of a model that `load_model` read."""
+    """The Hugging Face folder from which `load_model` read a model."""
     assert model.folder is not None
     return model.folder
 
 
 def _prompts(model: Model, other: Model) -> list[tuple[str | None, tuple[int, ...]]]:
-    """Texts, where there is a tokenizer, and random ids of several lengths; the same every time.
+    """Texts, if there is a tokenizer, and random ids of several lengths; the same in every run.
 
-    Both models know all of their tokens, and take prompts of their length.
+    Their tokens and lengths are valid for both models.
     """
     longest = min(model.spec.max_positions, other.spec.max_positions)
     vocab_size = min(model.spec.vocab_size, other.spec.vocab_size)
@@ -229,7 +230,7 @@ def _check_sizes(model: Model, other: Model) -> None:
     for key, what in names.items():
         if model.identity[key] != other.identity[key]:
             raise KCircuitsError(
-                f"these are two models: the {what} is {model.identity[key]} in {model.identity['name']} and "
+                f"the models differ: the {what} is {model.identity[key]} in {model.identity['name']} and "
                 f"{other.identity[key]} in {other.identity['name']}"
             )
 

@@ -1,4 +1,4 @@
-"""A check of a model as a picture."""
+"""Plot a check of a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kcircuits.errors import KCircuitsError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_SMALLEST = 1e-9  # of a logarithmic axis
+_SMALLEST = 1e-9  # lower limit of a logarithmic axis
 
 
 def draw_differences(axes: Axes, check: ModelCheck) -> None:

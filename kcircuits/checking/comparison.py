@@ -1,4 +1,4 @@
-"""A model's logits beside those of another program or of another source."""
+"""Compare a model's logits with those of another program or another source."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from kcircuits.runtime.memory import budget_for
 from kcircuits.task import Task
 
 TOLERANCE = 1e-3
-"""Largest difference of two log-probabilities that rounding in float32 explains."""
+"""Largest difference of two log-probabilities that float32 rounding can explain."""
 
 NextToken = Callable[[tuple[int, ...]], Tensor]
-"""Logits [V] of the token that follows some ids."""
+"""Function that returns the logits [V] of the next token after some ids."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One prompt: how far two models' next tokens are apart.
+    """The difference of two models' next-token predictions for one prompt.
 
     `largest`: the largest difference of two log-probabilities. `divergence`: KL(other ‖ model) in nats.
-    `same_best`: whether both have the same most probable token. `text` is None for random ids.
+    `same_best`: whether the most probable token is the same. `text` is None for random ids.
     """
 
     text: str | None
@@ -58,9 +58,9 @@ class Difference:
 class Comparison:
     """Next-token logits of a model and of another one, prompt by prompt.
 
-    `other` says what it was compared with. `same_weights`: whether both have the same numbers for weights, so
-    that logits must agree within `TOLERANCE`; else one of them was rounded to fewer bits. `other_ids`: texts
-    whose token ids differ, each with both lists.
+    `other` describes the other model. `same_weights`: whether the weights of both are the same numbers, so
+    that logits must agree within `TOLERANCE`; otherwise one of them was rounded to fewer bits. `other_ids`:
+    texts whose token ids differ, each with both lists.
     """
 
     other: str
@@ -70,7 +70,7 @@ class Comparison:
 
     @classmethod
     def from_json(cls, what: str, document: object) -> Comparison:
-        """The comparison that an object with its fields holds; raises KCircuitsError if it is none."""
+        """Build a comparison from a JSON object with its fields; raises KCircuitsError if it is invalid."""
         given = check_keys(what, document, _COMPARISON)
         if not given["differences"]:
             raise KCircuitsError(f"{what}: 'differences' is empty, so nothing was compared")
@@ -87,12 +87,12 @@ class Comparison:
 
     @property
     def largest(self) -> float:
-        """The largest difference of two log-probabilities in any prompt; infinite where one is no number."""
+        """The largest difference of two log-probabilities in any prompt; infinite if one is NaN."""
         return max(one.largest if math.isfinite(one.largest) else math.inf for one in self.differences)
 
     @property
     def agrees(self) -> bool:
-        """Whether ids agree, and logits too where the weights are the same; logits must be finite anyway."""
+        """Whether ids agree, logits are finite, and, if the weights are the same, logits agree."""
         limit = TOLERANCE if self.same_weights else math.inf
         return not self.other_ids and self.largest <= limit and math.isfinite(self.largest)
 
@@ -122,7 +122,7 @@ _DIFFERENCE: Keys = {
 
 
 def of_spec(spec: ModelSpec, memory: int | str | None) -> NextToken:
-    """The compiled engine's logits, of one prompt at a time; raises where it does not fit into the memory."""
+    """Logits of the compiled engine, one prompt at a time; raises if a prompt does not fit into memory."""
 
     def logits(ids: tuple[int, ...]) -> Tensor:
         task = Task((Prompt(ids, 0),), "zero")
@@ -133,7 +133,7 @@ def of_spec(spec: ModelSpec, memory: int | str | None) -> NextToken:
 
 
 def of_transformers(folder: Path) -> tuple[NextToken, Any | None]:
-    """Transformers' own logits for the model in a folder, in float32, and its tokenizer if it has one.
+    """Logits of Transformers for the model in a folder, in float32, and its tokenizer or None.
 
     Raises KCircuitsError if Transformers cannot load it.
     """
@@ -153,7 +153,7 @@ def of_transformers(folder: Path) -> tuple[NextToken, Any | None]:
             raise KCircuitsError(f"Transformers cannot load {folder}: {first_line(error)}") from error
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, **settings)
-        except Exception:  # a model may have none
+        except Exception:  # the model may have no tokenizer
             tokenizer = None
     hf_model.eval()
 
@@ -168,7 +168,7 @@ def of_transformers(folder: Path) -> tuple[NextToken, Any | None]:
 def compare_logits(
     ours: NextToken, theirs: NextToken, prompts: Sequence[tuple[str | None, tuple[int, ...]]]
 ) -> tuple[Difference, ...]:
-    """Compare next-token logits; vocabularies of two sizes are compared in the tokens that both have."""
+    """Compare next-token logits over the tokens that both vocabularies have."""
     return tuple(_difference(text, ids, ours(ids), theirs(ids)) for text, ids in prompts)
 
 
@@ -189,7 +189,7 @@ def _difference(text: str | None, ids: tuple[int, ...], ours: Tensor, theirs: Te
 def compare_ids(
     model: Model, tokenizer: Any | None, texts: Sequence[str]
 ) -> tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]:
-    """Texts that two tokenizers turn into other ids; none where a model has no tokenizer."""
+    """Texts to which two tokenizers give different ids; empty if a model has no tokenizer."""
     if model.tokenizer is None or tokenizer is None:
         return ()
     found = []

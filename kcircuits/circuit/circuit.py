@@ -1,4 +1,4 @@
-"""The circuit: which edges of a model's graph, found how, measured how. Everything downstream takes this."""
+"""The circuit: edges of a model's graph, with the method that found them and their measurements."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One edge of a circuit; `score` is what its method says of it: ACDC's effect, or an attribution."""
+    """One edge of a circuit; `score` is the method's value: ACDC's effect, or an attribution."""
 
     sender: str
     receiver: str
@@ -39,9 +39,10 @@ class Edge:
 
 @dataclass(frozen=True, repr=False)
 class Circuit(Result):
-    """A set of edges of a model's graph, with where it came from.
+    """A set of edges of a model's graph, with its origin.
 
-    Two circuits are equal if all of their fields are; a circuit can be a member of a set and a key.
+    Circuits are equal if all of their fields are equal, and they are hashable. `load` and `save` use the file
+    circuit.json; `kcircuits.discover` and `kcircuits.Scores.select` return circuits.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ class Circuit(Result):
         How it was found; settings are JSON values.
     metric
         Values of the metric, lower is better: "full" (the whole model), "circuit" (all other edges
-        ablated), "empty" (every edge ablated). Empty where nothing has been measured.
+        ablated), "empty" (every edge ablated). Empty if nothing has been measured.
     edges
         In any order; kept in the order of `mask()`: by sender, then by receiver.
     stats
@@ -62,7 +63,7 @@ class Circuit(Result):
     Raises
     ------
     KCircuitsError
-        If the model has another graph, an edge is not in the graph or given twice, or a score or metric
+        If the model has another graph, an edge is not in the graph or occurs twice, or a score or metric
         is not a finite number.
 
     Examples
@@ -97,9 +98,9 @@ class Circuit(Result):
 
     @cached_property
     def nodes(self) -> tuple[str, ...]:
-        """The nodes that the edges touch, in graph order, "input" and "logits" included.
+        """The nodes at either end of an edge, in graph order, including "input" and "logits".
 
-        An edge into a shared key or value touches what `endpoints` says.
+        `endpoints` defines the nodes at the end of an edge into a shared key or value.
         """
         touched = self._senders.union(*(self.endpoints(edge.receiver) for edge in self.edges))
         return tuple(node for node in (*self.graph.senders, "logits") if node in touched)
@@ -107,8 +108,8 @@ class Circuit(Result):
     def endpoints(self, receiver: str) -> tuple[str, ...]:
         """The nodes of this circuit that an edge into `receiver` leads to.
 
-        That is the one node which owns the receiver. A key or value that a group of heads shares leads to
-        those heads of the group that send something on, or, where none does, to all of them.
+        Usually that is the one node that owns the receiver. A key or value that a group of heads shares
+        leads to those heads of the group that are senders in this circuit, or to all of them if none is.
         """
         owners = self.graph.nodes_of(receiver)
         return tuple(node for node in owners if node in self._senders) or owners
@@ -127,7 +128,7 @@ class Circuit(Result):
     def restrict(self, mask: np.ndarray) -> Circuit:
         """Keep only the edges that are in a mask, bool [S, R].
 
-        The metric of the result is empty (nobody has measured it), and so are its stats.
+        The result has neither metric nor stats, because it has not been measured.
         """
         if mask.shape != self.graph.valid.shape or mask.dtype != bool:
             expected = f"bool {list(self.graph.valid.shape)}"
@@ -147,7 +148,7 @@ class Circuit(Result):
         return self.restrict(prune_mask(self.graph, self.mask()))
 
     def union(self, other: Circuit) -> Circuit:
-        """The edges of either; where both have one, its score is this circuit's.
+        """The edges of either circuit; the score of a common edge is that of this circuit.
 
         Raises KCircuitsError if the two belong to different models.
         """
@@ -156,12 +157,12 @@ class Circuit(Result):
         return self._combine("union", other, edges)
 
     def intersection(self, other: Circuit) -> Circuit:
-        """The edges that both have, with this circuit's scores and model; both must have the same graph."""
+        """The common edges, with the scores and model of this circuit; both must have the same graph."""
         edges, others = _by_name(self), _by_name(other)
         return self._combine("intersection", other, (edges[name] for name in edges if name in others))
 
     def difference(self, other: Circuit) -> Circuit:
-        """The edges that this circuit has and the other has not; both must have the same graph."""
+        """The edges of this circuit that the other one lacks; both must have the same graph."""
         edges, others = _by_name(self), _by_name(other)
         return self._combine("difference", other, (edges[name] for name in edges if name not in others))
 
@@ -171,12 +172,12 @@ class Circuit(Result):
         return Circuit(self.graph, self.model, method, {"of": parents}, {}, tuple(edges), {})
 
     def check_model(self, identity: dict[str, Any]) -> None:
-        """Make sure that the circuit belongs to a model.
+        """Check that the circuit belongs to a model.
 
         Raises
         ------
         KCircuitsError
-            If the weights are not those that the circuit was found in, or either does not say.
+            If the hashes of the weights differ, or one is missing.
         """
         check_same_weights("the circuit was", self.model, identity)
 
@@ -201,25 +202,25 @@ class Circuit(Result):
         )
 
     def table(self) -> DataFrame:
-        """A row for every edge; `kcircuits.circuit.edge_table.edge_table` says which columns."""
+        """A data frame with a row per edge; columns as in `kcircuits.circuit.edge_table.edge_table`."""
         from kcircuits.circuit.edge_table import edge_table
 
         return edge_table(self.edges)
 
     def panels(self) -> Panels:
-        """The picture that `kcircuits.circuit.drawing.to_dot` describes."""
+        """The picture (see `kcircuits.circuit.drawing.to_dot`)."""
         from kcircuits.circuit.drawing import draw_into
 
         return {"picture": draw_into}
 
     def _repr_svg_(self) -> str | None:
-        """The picture for notebooks; of a large circuit the strongest edges. None without graphviz' `dot`."""
+        """The picture for notebooks, of the strongest edges of a large circuit; None without Graphviz."""
         from kcircuits.circuit.drawing import circuit_svg, dot_available
 
         return circuit_svg(self) if dot_available() else None
 
     def _repr_html_(self) -> str | None:
-        """The table for notebooks, in place of the picture where `dot` is not installed."""
+        """The table for notebooks, used if Graphviz is not installed."""
         from kcircuits.circuit.drawing import dot_available
 
         return None if dot_available() else super()._repr_html_()
@@ -230,7 +231,7 @@ class Circuit(Result):
         return circuit_json.order_keys({**vars(self), "edges": edges, "nodes": list(self.nodes)})
 
     def to_text(self) -> str:
-        """The text of circuit.json, a line for each key and edge.
+        """The text of circuit.json, with one line per key and per edge.
 
         Raises KCircuitsError if the settings are not JSON values.
         """
@@ -238,19 +239,19 @@ class Circuit(Result):
 
     @classmethod
     def from_json(cls, document: object) -> Circuit:
-        """The circuit of a document; its list of nodes is for other programs, the edges alone count.
+        """Build a circuit from the content of a circuit.json; its list of nodes is ignored.
 
-        Raises KCircuitsError if it is not a circuit, comes from a newer version, or does not fit its own
-        model's graph.
+        Raises KCircuitsError if it is not a circuit, comes from a newer version, or contradicts the graph
+        of its own model.
         """
         return cls._of(*circuit_json.parse(dump_json(document, "document", cls.WHAT)))
 
     @classmethod
     def load(cls, path: str | Path) -> Circuit:
-        """Read a circuit.json, as `from_json` does; a file larger than its model's graph is refused unread.
+        """Read a circuit.json. A file that is larger than its model's graph allows is refused unread.
 
-        Raises KCircuitsError if the file cannot be read or is anything else. The message starts with
-        the path.
+        Raises KCircuitsError if the file cannot be read or `from_json` refuses its content. The message
+        starts with the path.
         """
         document, listed = circuit_json.read(path)
         with prefix_errors(path):
@@ -313,9 +314,9 @@ def _check_same_graph(first: Circuit, second: Circuit) -> None:
 
 
 def _check_edges(graph: Graph, edges: Iterable[Edge]) -> tuple[Edge, ...]:
-    """The edges in the order of the mask, with float scores, none foreign and none twice."""
+    """The edges in mask order, with float scores; raises if one is not in the graph or occurs twice."""
     given: list[Edge] = []
-    places = array("q")  # circuits can have millions of edges: nothing is kept here but eight bytes of each
+    places = array("q")  # circuits can have millions of edges: keep only eight bytes per edge here
     for edge in edges:
         sender, receiver = graph.sender_index(edge.sender), graph.receiver_index(edge.receiver)
         name = f"{edge.sender}->{edge.receiver}"
@@ -337,8 +338,8 @@ def _check_edges(graph: Graph, edges: Iterable[Edge]) -> tuple[Edge, ...]:
 
 
 def _conflict_text(first: Edge, second: Edge) -> str:
-    """Of two entries for one edge: its name, and what to say about them."""
+    """The error message for two entries of one edge."""
     name = f"{first.sender}->{first.receiver}"
     if first.score == second.score:
-        return f"{name} is there twice"
-    return f"{name} is there twice, with the scores {first.score:g} and {second.score:g}: keep one"
+        return f"{name} occurs twice"
+    return f"{name} occurs twice, with the scores {first.score:g} and {second.score:g}: keep one"

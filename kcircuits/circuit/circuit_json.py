@@ -1,7 +1,7 @@
-"""The text of circuit.json: written readably, read with distrust.
+"""Write circuit.json readably, and read it strictly.
 
-What is checked here is the document: JSON, its keys and types, and that it has no more edges than the graph.
-Whether they fit the graph is `Circuit`'s own business, whoever builds it.
+This file checks the document: JSON, keys, types, and that it has no more edges than the graph. `Circuit`
+checks that the edges are in the graph.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _TYPES = {
 _LONGEST_NAME = 60
 _EDGE_KEYS = {"src", "dst", "score"}
 _HEAD_BYTES = 2**20
-_CONVERT = "kcircuits convert makes a circuit.json of lists of edges and of graphs of EAP-IG"
+_CONVERT = "kcircuits convert turns lists of edges and EAP-IG graphs into a circuit.json"
 
 
 def max_bytes(num_edges: int) -> int:
-    """Bytes of a text or JSON file with so many edges of a graph: far more than any program writes."""
+    """Upper bound in bytes for a text or JSON file with this many edges, far above what programs write."""
     return 64 * 2**20 + 1000 * num_edges
 
 
 def order_keys(document: dict[str, Any]) -> dict[str, Any]:
-    """The keys of the format alone, in its order."""
+    """The keys of the format in its order, without others."""
     return {"format": FORMAT} | {key: document[key] for key in _TYPES}
 
 
@@ -64,7 +64,7 @@ def to_text(document: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Edges:
-    """The edges of a document as columns, which take a tenth of the memory of JSON's objects."""
+    """The edges of a document as columns, which take a tenth of the memory of JSON objects."""
 
     senders: list[str] = field(default_factory=list)
     receivers: list[str] = field(default_factory=list)
@@ -74,21 +74,21 @@ class Edges:
 def read(path: str | Path) -> tuple[dict[str, Any], Edges]:
     """Read a circuit.json and check its form.
 
-    Keys that this version does not know are ignored in the document, but not in an edge: there, one more
-    key (a position span, say) would change which edge is meant.
+    Unknown keys of the document are ignored, but unknown keys of an edge are refused: an additional key (a
+    span of positions, say) would change which edge is meant.
 
     Returns
     -------
     document : dict
-        Every other key of the format, with its type.
+        Every key of the format except the edges, with values of the right types.
     edges : Edges
-        Every number is finite; whether the names are the graph's is not checked here.
+        Scores are finite; names are not compared with the graph here.
 
     Raises
     ------
     KCircuitsError
-        If the file cannot be read or is anything else than this, has a key twice, or more edges than its
-        model's graph: that is found before they fill the memory. The message starts with the path.
+        If the file cannot be read, is not a circuit.json, or has a duplicate key or more edges than its
+        model's graph (noticed before they fill the memory). The message starts with the path.
     """
     try:
         return parse(read_text(path, _WHAT, _most_bytes(path)))
@@ -97,15 +97,15 @@ def read(path: str | Path) -> tuple[dict[str, Any], Edges]:
 
 
 def parse(text: str) -> tuple[dict[str, Any], Edges]:
-    """The document and the edges of a circuit.json's text, checked as `read` says.
+    """The document and the edges in the text of a circuit.json, with the checks of `read`.
 
-    Raises KCircuitsError if it is anything else.
+    Raises KCircuitsError if a check fails.
     """
     return _read(JsonCursor(text, _WHAT))
 
 
 def _most_bytes(path: str | Path) -> int | None:
-    """How large the file can be by the model that its beginning names; None where it does not say."""
+    """Upper bound for the file's bytes, from the model that its beginning names; None if it names none."""
     head = read_head(path, _WHAT, _HEAD_BYTES)
     try:
         cursor = JsonCursor(head.decode("utf-8-sig", errors="ignore"), _WHAT)
@@ -115,7 +115,7 @@ def _most_bytes(path: str | Path) -> int | None:
                 return max_bytes(graph_of(model).num_edges) if isinstance(model, dict) else None
             cursor.value()
     except KCircuitsError:
-        pass  # cut off, or no circuit at all, as reading it finds out
+        pass  # incomplete, or not a circuit: reading the whole file tells
     return None
 
 
@@ -137,7 +137,7 @@ def _read(cursor: JsonCursor) -> tuple[dict[str, Any], Edges]:
             _fill(edges, cursor, graph_of(document["model"]).num_edges)
             at = None
         else:
-            cursor.skip()  # whose edges they are stands behind them
+            cursor.skip()  # the model follows after the edges
     cursor.end()
     _check(document)
     if at is not None:
@@ -151,7 +151,7 @@ def _fill(edges: Edges, cursor: JsonCursor, most: int) -> None:
     names: dict[str, str] = {}
     for index, edge in enumerate(cursor.elements()):
         if index == most:
-            raise KCircuitsError(f"more edges than the model's graph has, {most:,}")
+            raise KCircuitsError(f"the file has more edges than its model's graph, {most:,}")
         sender, receiver, score = _check_edge(index, edge)
         edges.senders.append(names.setdefault(sender, sender))
         edges.receivers.append(names.setdefault(receiver, receiver))

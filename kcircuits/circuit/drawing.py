@@ -1,4 +1,4 @@
-"""A circuit as a picture: layers from the bottom up, laid out by graphviz."""
+"""Draw a circuit with Graphviz, layers from the bottom up."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ _NODE_STYLES = {
     "mlp": {"shape": "box", "fillcolor": "#fde8c8", "color": "#c08a2e"},
     "end": {"shape": "box", "fillcolor": "#3b4252", "color": "#3b4252", "fontcolor": "white"},
 }
-# Five colours that stay apart for colour-blind readers (after Okabe and Ito).
+# Five colours that colour-blind readers can distinguish (after Okabe and Ito).
 _COLOURS = {"q": "#0072b2", "k": "#009e73", "v": "#d55e00", "mlp": "#666666", "logits": "#aa3377"}
 _KIND_NAMES = {"q": "query", "k": "key", "v": "value", "mlp": "MLP", "logits": "logits"}
 
 
 def dot_available() -> bool:
-    """Whether all that `draw` needs can be found: the package graphviz and graphviz' program `dot`."""
+    """Whether `draw` can work: the Python package graphviz and the program `dot` are installed."""
     return is_installed("graphviz") and shutil.which("dot") is not None
 
 
 def draw(circuit: Circuit, path: str | Path, max_edges: int = MAX_EDGES) -> None:
-    """Draw a circuit into a .svg, .png or .pdf file, atomically; `to_dot` says what is drawn.
+    """Draw a circuit into a .svg, .png or .pdf file, atomically; `to_dot` describes the picture.
 
     Raises
     ------
     KCircuitsError
-        If the name ends otherwise, `dot` is not installed or fails, or the place cannot be written.
+        If the file name has another ending, `dot` is not installed or fails, or the file cannot be written.
     """
     kind = Path(path).suffix.lower().lstrip(".")
     if kind not in ("svg", "png", "pdf"):
@@ -64,7 +64,7 @@ def circuit_svg(circuit: Circuit, max_edges: int = MAX_EDGES) -> str:
 
 
 def draw_into(axes: Axes, circuit: Circuit) -> None:
-    """Draw a circuit into matplotlib axes, as an image; `to_dot` says what is drawn.
+    """Draw a circuit into Matplotlib axes as an image; `to_dot` describes the picture.
 
     Raises KCircuitsError if `dot` is not installed or fails.
     """
@@ -83,7 +83,7 @@ def _picture(circuit: Circuit, kind: str, max_edges: int) -> bytes:
         picture: bytes = _digraph(circuit, max_edges).pipe(format=kind, quiet=True)
     except ExecutableNotFound:
         raise KCircuitsError(
-            "drawing needs graphviz' program 'dot', which is not on PATH: install graphviz "
+            "drawing needs the program 'dot' of Graphviz, which is not on PATH: install graphviz "
             "(Debian and Ubuntu: apt install graphviz; macOS: brew install graphviz)"
         ) from None
     except subprocess.CalledProcessError as error:
@@ -92,20 +92,20 @@ def _picture(circuit: Circuit, kind: str, max_edges: int) -> bytes:
 
 
 def to_dot(circuit: Circuit, max_edges: int = MAX_EDGES) -> str:
-    """The picture of a circuit in graphviz' language.
+    """The picture of a circuit in the DOT language of Graphviz.
 
-    One row per sub-block, `input` at the bottom and `logits` at the top. The edges that a node sends to the
-    query, key and value of one head are one line with a stripe for each. A line is as wide as its strongest
-    edge, and dashed if the score is negative. An edge into a key or value that heads share goes to each of
-    them that the circuit uses. Tooltips (in SVG) give the scores.
+    One row per sub-block, `input` at the bottom and `logits` at the top. The edges from a node to the
+    query, key and value of one head are drawn as one line with a stripe for each. The width of a line shows
+    the score of its strongest edge; dashed lines have negative scores. An edge into a key or value that heads
+    share is drawn to each of these heads in the circuit. Tooltips (in SVG) give the scores.
 
     Parameters
     ----------
     circuit
         What to draw.
     max_edges
-        Of a bigger circuit, only the strongest connected part is drawn
-        (`kcircuits.circuit.strongest.strongest_part`); the picture says so.
+        If the circuit is larger, only its strongest connected part is drawn
+        (`kcircuits.circuit.strongest.strongest_part`), and the title says so.
     """
     return _digraph(circuit, max_edges).source
 
@@ -178,7 +178,7 @@ def _add_edges(dot: Digraph, circuit: Circuit) -> None:
 
 
 def _row(node: str) -> str:
-    """Label of the row that a node stands in."""
+    """Label of the row in which a node is drawn."""
     layer = layer_of(node)
     if layer is None:
         return "embedding" if node == "input" else "output"
@@ -204,7 +204,7 @@ def _title(circuit: Circuit, drawn: Circuit) -> str:
 
 
 def _legend(circuit: Circuit) -> list[str]:
-    """Rows of the legend, for what the picture shows."""
+    """Rows of the legend for the elements of this picture."""
     used = {kind_of(edge.receiver) for edge in circuit.edges}
     kinds = [
         f'<font color="{colour}"><b>━━ </b></font>{_KIND_NAMES[kind]}'
@@ -215,7 +215,7 @@ def _legend(circuit: Circuit) -> list[str]:
     if any(edge.score < 0 for edge in circuit.edges):
         rows.append("dashed: negative score")
     if any(len(circuit.endpoints(edge.receiver)) > 1 for edge in circuit.edges):
-        rows.append("a key or value that heads share is drawn into each of them")
+        rows.append("an edge into a shared key or value is drawn to each of its heads")
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Random connected circuits of a given size: what a found circuit is compared with."""
+"""Random connected circuits of a given size, the baseline for discovered circuits."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from kcircuits.graph.paths import shaping_table
 def random_connected_mask(graph: Graph, num_edges: int, rng: np.random.Generator) -> np.ndarray:
     """Draw a circuit of exactly `num_edges` edges, each on a path from `input` to `logits`.
 
-    The circuit grows by edges drawn uniformly from those still absent. An edge whose sender nothing reaches
-    yet comes with one edge into that sender, and an edge whose receiver leads nowhere yet comes with one
-    edge out of it; each of the two is drawn uniformly from the edges that connect to the circuit as it is.
-    Once every node is connected, the rest is a uniform draw without replacement. Where the number of edges
-    left is too small for a draw, only edges that still fit are drawn from, and if there are none, all
-    starts again.
+    The circuit grows by edges drawn uniformly from the absent ones. If no edge leads into the sender of a new
+    edge yet, one is added; if no edge leads out of its receiver yet, one is added. Each of these is drawn
+    uniformly from the edges that connect to the present circuit. Once every node is connected, the remaining
+    edges are drawn uniformly without replacement. If few edges remain to be added, only edges that still fit
+    are drawn, and if none fits, the procedure restarts.
 
-    So all edges are treated alike but for these connections, which favour `input`, `logits` and the edges
-    of nodes with few neighbours (the last layer's). It is not the uniform distribution over all connected
-    circuits of the size, which has no practical exact sampler.
+    All edges are thus treated alike except for these connections, which favour `input`, `logits` and the
+    edges of nodes with few neighbours (those of the last layer). This is not the uniform distribution over
+    all connected circuits of the size, for which no practical exact sampler is known.
 
     Parameters
     ----------
@@ -49,7 +48,7 @@ def random_connected_mask(graph: Graph, num_edges: int, rng: np.random.Generator
     7
     """
     if not 1 <= num_edges <= graph.num_edges:
-        raise KCircuitsError(f"a circuit has from 1 to {graph.num_edges} edges here, got {num_edges}")
+        raise KCircuitsError(f"a circuit of this graph has 1 to {graph.num_edges} edges, got {num_edges}")
     while True:
         growth = _Growth(graph, num_edges, rng)
         growth.draw_freely()
@@ -59,10 +58,10 @@ def random_connected_mask(graph: Graph, num_edges: int, rng: np.random.Generator
 
 
 class _Growth:
-    """A circuit while it grows; after every draw, each of its edges lies on a path.
+    """A growing circuit; after every draw, each of its edges lies on a path.
 
-    In this graph that is the same as: every sender in use but `input` has an edge into one of its receivers
-    (it is reached), and every receiver in use but `logits` shapes a sender in use (it leads on).
+    Equivalently, every sender in use except `input` has an edge into one of its receivers (it is reached),
+    and every receiver in use except `logits` belongs to a sender in use (it leads on).
     """
 
     def __init__(self, graph: Graph, num_edges: int, rng: np.random.Generator) -> None:
@@ -83,13 +82,13 @@ class _Growth:
         """Draw edges until all nodes are connected or the next draw, of up to three edges, may not fit."""
         edges = np.argwhere(self.graph.valid)
         while self.left >= 3 and not self.all_connected:
-            # Passing over what is there already makes this a uniform draw from the absent edges.
+            # Skipping present edges makes this a uniform draw from the absent ones.
             sender, receiver = edges[self.rng.integers(len(edges))]
             if not self.mask[sender, receiver]:
                 self._add_connected(sender, receiver)
 
     def draw_what_fits(self) -> None:
-        """Draw the edges that are left from those that fit; stop early if there are none."""
+        """Draw the remaining edges from those that fit; stop early if there are none."""
         while self.left and not self.all_connected:
             cost = 1 + ~self.reached[:, None] + ~self.leads_on[None, :]
             fitting = np.argwhere(self.graph.valid & ~self.mask & (cost <= self.left))
@@ -101,7 +100,7 @@ class _Growth:
         self.left = 0
 
     def _add_connected(self, sender: int, receiver: int) -> None:
-        """Add an edge and, where its ends have none yet, a connection on either side."""
+        """Add an edge and connect its two ends where they are not connected yet."""
         if not self.reached[sender]:
             self._add_one_of(self.reached, self.shaping[:, sender])
         if not self.leads_on[receiver]:

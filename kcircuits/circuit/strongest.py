@@ -1,4 +1,4 @@
-"""The strongest part of a big circuit: as many edges as a picture can hold."""
+"""Select the strongest part of a large circuit for a picture."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from kcircuits.circuit import Circuit, Edge
 
 
 def strongest_part(circuit: Circuit, max_edges: int) -> tuple[Edge, ...]:
-    """The strongest edges of a circuit, and what makes each of them part of the flow.
+    """The strongest edges of a circuit, with the edges that connect them.
 
     Returns
     -------
     tuple of Edge
-        As many of the first `strength_steps` as have `max_edges` edges or fewer, in the order of the circuit.
-        Edges that lie on a path from `input` to `logits` in the circuit do so here.
+        The first `strength_steps` that together have at most `max_edges` edges, in the order of the circuit.
+        Edges on a path from `input` to `logits` in the circuit are on such a path here too.
     """
     if len(circuit.edges) <= max_edges:
         return circuit.edges
@@ -27,11 +27,11 @@ def strongest_part(circuit: Circuit, max_edges: int) -> tuple[Edge, ...]:
 
 
 def strength_steps(circuit: Circuit) -> tuple[tuple[Edge, ...], ...]:
-    """All edges of a circuit in the order in which a growing picture takes them.
+    """All edges of a circuit in the order in which a growing picture adds them.
 
-    Edges come by falling |score|. One that does not touch the part so far brings its connections to it, or to
-    `input` and `logits`, along in one step: node by node, the circuit's strongest edge. Edges that lie on no
-    path from `input` to `logits` come after all others.
+    Edges are sorted by decreasing |score|. If an edge does not touch the present part, the same step adds
+    edges that connect it to that part or to `input` and `logits`: node by node, the strongest one. Edges that
+    lie on no path from `input` to `logits` come last.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def strength_steps(circuit: Circuit) -> tuple[tuple[Edge, ...], ...]:
 
 
 def _steps(circuit: Circuit) -> Iterator[tuple[Edge, ...]]:
-    """One after the other, as a picture needs only the first of a large circuit."""
+    """Yield the steps one by one, because a picture of a large circuit needs only the first ones."""
     on_path = set(circuit.prune().edges)
     order = sorted(circuit.edges, key=lambda edge: (edge not in on_path, -abs(edge.score)))
     part = _Part(circuit, order)
@@ -71,7 +71,7 @@ class _Part:
                 self.first_into.setdefault(node, edge)
 
     def path_to(self, node: str) -> list[Edge]:
-        """Edges that lead from the part to a node; to its first ancestor, if that is a dead end."""
+        """Edges from the part to a node, or from its first ancestor if no path leads there."""
         path: list[Edge] = []
         while node not in self.reached and node in self.first_into:
             path.append(self.first_into[node])
@@ -79,7 +79,7 @@ class _Part:
         return path
 
     def path_from(self, receiver: str) -> list[Edge]:
-        """Edges that lead from a receiver to the part; to its last descendant, if that is a dead end."""
+        """Edges from a receiver to the part, or to its last descendant if no path leads there."""
         path: list[Edge] = []
         while not self.leading_on.intersection(nodes := self.circuit.endpoints(receiver)):
             onward = [self.first_from[node] for node in nodes if node in self.first_from]

@@ -1,1 +1,1 @@
-"""Prompts and relations: from text or ids to tokenised, padded batches."""
+"""Prompts and relations, from text or token ids to padded batches."""

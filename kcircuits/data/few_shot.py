@@ -1,4 +1,4 @@
-"""The same questions without and with examples: prompts for in-context learning."""
+"""Prompts for in-context learning: the same questions without and with examples."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ SEPARATOR = "\n"
 
 @dataclass(frozen=True)
 class FewShotPair:
-    """A question by itself, and behind examples.
+    """A question without examples and the same question after some examples.
 
     Parameters
     ----------
     zero_shot
         The question.
     few_shot
-        Examples, each a line of its own, and the question; the subject is the question's.
+        The examples, one per line, and the question; `subject` is that of the question.
     parts
-        What each token of `few_shot` belongs to: an example's "object" or the rest of the "example", a
-        "separator" behind one, the "query"; the first token, where idle heads look, and special ones in
-        front are the "start".
+        The part that each token of `few_shot` belongs to: the "object" of an example, the rest of the
+        "example", the "separator" after it, or the "query". The first token, which idle heads attend to, and
+        special tokens before it are the "start".
     """
 
     zero_shot: Prompt
@@ -55,19 +55,19 @@ def few_shot_pairs(
 ) -> tuple[FewShotPair, ...]:
     """Questions about the facts of a relation, each without and with examples.
 
-    The examples of a question are other facts of the relation that share no object with it, drawn at random;
-    they depend on the seed and the question's subject alone.
+    The examples are other facts of the relation that share no object with the question, drawn at random. They
+    depend only on the seed and the subject of the question.
 
     Parameters
     ----------
     relation, tokenizer, vocab_size, max_positions, template, shuffle_seed
         As in `kcircuits.data.relations.relation_prompts`.
     shots
-        How many examples, at least 1.
+        Number of examples, at least 1.
     limit
-        Keep the first so many questions; examples still come from the whole relation.
+        Maximum number of questions; examples still come from the whole relation.
     seed
-        Of the examples.
+        Random seed for the choice of examples.
 
     Raises
     ------
@@ -105,14 +105,14 @@ def _examples(relation: Relation, fact: Fact, shots: int, seed: int) -> list[Fac
     others = [other for other in relation.facts if not set(other.objects) & set(fact.objects)]
     if len(others) < shots:
         raise KCircuitsError(
-            f"{shots} examples for {fact.subject!r} are asked for, and relation {relation.name!r} has "
-            f"{len(others)} other facts that share no object with it"
+            f"shots is {shots}, but relation {relation.name!r} has only {len(others)} other facts that share "
+            f"no object with {fact.subject!r}"
         )
     return random.Random(f"{seed} {fact.subject}").sample(others, shots)
 
 
 def _pieces(template: str, fact: Fact, examples: Sequence[Fact]) -> list[tuple[Part, str]]:
-    """The text of a prompt with examples, in pieces; objects come with the space that is read before them."""
+    """The pieces of the text of a prompt with examples; an object includes the space before it."""
     pieces: list[tuple[Part, str]] = []
     for example in examples:
         pieces += [
@@ -124,7 +124,7 @@ def _pieces(template: str, fact: Fact, examples: Sequence[Fact]) -> list[tuple[P
 
 
 def _parts_of(tokenizer: Any, text: str, pieces: Sequence[tuple[Part, str]]) -> tuple[Part, ...]:
-    """What each token belongs to: the piece of its last character, but for the prompt's start."""
+    """The part of each token: that of its last character, or "start" at the beginning of the prompt."""
     owners: list[Part] = [part for part, piece in pieces for _ in piece]
     spans = character_spans(tokenizer, tokenise_text(tokenizer, text, "clean"))
     return ("start", *(owners[last - 1] if first < last else "start" for first, last in spans[1:]))

@@ -1,4 +1,4 @@
-"""Prompts in two halves: a circuit is found on one and measured on the other."""
+"""Split prompts into two halves: one for discovery, the other for evaluation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def half_indices(count: int, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Which of `count` prompts belong to the validation half, and which to the test half; both in order.
+    """Indices of the validation half and of the test half of `count` prompts, both in increasing order.
 
     Raises KCircuitsError if there are fewer than two.
     """
@@ -28,8 +28,8 @@ def half_indices(count: int, seed: int) -> tuple[tuple[int, ...], tuple[int, ...
 def split_halves(prompts: Sequence[T], seed: int) -> tuple[tuple[T, ...], tuple[T, ...]]:
     """Split prompts at random into a validation half and a test half.
 
-    The split depends on the seed and the number of prompts alone, so the same prompts in the same order are
-    always split alike. Each half keeps that order; the validation half has the odd one.
+    The split depends only on the seed and the number of prompts, so the same prompts in the same order are
+    always split in the same way. Each half keeps the order; the validation half has the odd prompt.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The schema of the LRE dataset (arXiv 2308.09124): one file per relation, templates and samples."""
+"""The schema of the LRE dataset (arXiv 2308.09124): one file per relation with templates and samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kcircuits.errors import KCircuitsError
 
 @dataclass(frozen=True)
 class Fact:
-    """A subject and its true objects, the first one being the answer."""
+    """A subject and its true objects; the first object is the answer."""
 
     subject: str
     objects: tuple[str, ...]
@@ -19,21 +19,21 @@ class Fact:
 
 @dataclass(frozen=True)
 class Relation:
-    """One kind of fact.
+    """A relation: facts of one kind.
 
     Parameters
     ----------
     name
-        What the relation is called.
+        Name of the relation.
     templates
         Prompts with `{}` for the subject: the file's `prompt_templates`, then its `prompt_templates_zs`,
-        each one once.
+        without duplicates.
     facts
-        One for each subject, in the file's order.
+        One per subject, in the order of the file.
     properties
         The file's own description: `relation_type`, `domain_name`, `range_name`, `symmetric`.
     merged
-        How many of the file's samples are not a fact of their own, by reason.
+        Number of samples in the file that are not facts of their own, by reason.
     """
 
     name: str
@@ -46,8 +46,8 @@ class Relation:
 def parse_relation(record: dict[str, Any]) -> Relation:
     """Check a relation file's content and collect its facts.
 
-    Samples with an empty subject or object are left out, repeated ones count once, and the objects of a
-    subject with several are collected. Keys beyond the schema are ignored.
+    Samples with an empty subject or object are left out, duplicates count once, and all objects of a subject
+    are collected in one fact. Unknown keys are ignored.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def parse_relation(record: dict[str, Any]) -> Relation:
     Raises
     ------
     KCircuitsError
-        If a key is missing or a value is not what the schema says.
+        If a key is missing or a value violates the schema.
     """
     name = record.get("name")
     if not isinstance(name, str) or not name.strip():

@@ -1,6 +1,6 @@
-"""What a run is judged by: names of the metrics, and what is derived from their values.
+"""Names of the metrics, and values derived from them.
 
-All are lower-is-better, taken at a prompt's last position, and averaged over prompts:
+For all metrics lower is better. They are computed at the last position of a prompt and averaged over prompts:
 
 * `nll`: −log p(answer)
 * `kl`: KL(full model ‖ run) over the vocabulary
@@ -21,14 +21,14 @@ MIB_FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 RANDOM_CIRCUITS = 19
 """Random circuits that a circuit is compared with: so many can show p = 0.05, but nothing smaller."""
 
-# Below this the full model and the empty circuit are the same, as far as float32 can tell.
+# A smaller difference between the full model and the empty circuit is within rounding errors of float32.
 _SMALLEST_RANGE = 1e-6
 
 
 def clamp_metric(metric: Metric, value: float) -> float:
-    """A metric's value as results say it: a divergence, which is 0 or more, without rounding errors below 0.
+    """Set a KL divergence that rounding errors made negative to 0; other metrics are unchanged.
 
-    A search goes on with the value itself, so that its decisions do not depend on this.
+    Results report this value. A search uses the raw one, so its decisions do not depend on this.
 
     Examples
     --------
@@ -39,10 +39,10 @@ def clamp_metric(metric: Metric, value: float) -> float:
 
 
 def faithfulness(full: float, circuit: float, empty: float) -> float | None:
-    """How much of the full model's performance a circuit keeps: (m(C) − m(∅)) / (m(M) − m(∅)).
+    """Share of the full model's performance that a circuit recovers: (m(C) − m(∅)) / (m(M) − m(∅)).
 
-    1 is as good as the full model, 0 as bad as the empty circuit; it can lie outside that range. None where
-    the full model is no better or worse than the empty circuit, so that there is nothing to keep.
+    1 is as good as the full model M, 0 as bad as the empty circuit ∅; values outside this range are possible.
+    None if the full model and the empty circuit have the same metric.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""CSV files of prompt pairs, as EAP-IG has them: texts, and ids of the two answers' tokens."""
+"""CSV files of prompt pairs in EAP-IG's format: texts, and token ids of the two answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ID_COLUMNS = (
     ("clean_answer_idx", "corrupted_answer_idx"),
     ("answer_id", "wrong_id"),
 )
-"""Columns that hold ids of an answer and a wrong answer."""
+"""Pairs of columns with the token ids of an answer and a wrong answer."""
 
 TEXT_COLUMNS = ("answer", "wrong", "subject")
 OPTIONAL = ("corrupt", "wrong", "subject")
@@ -34,8 +34,8 @@ def csv_pairs(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     Parameters
     ----------
     text
-        Of the file. Its columns are `clean`, `corrupted` or `corrupt`, and either texts (`answer`, and
-        perhaps `wrong` and `subject`) or ids (a pair of `ID_COLUMNS`). Others are not read.
+        Content of the file. Its columns are `clean`, `corrupted` or `corrupt`, and either texts (`answer`,
+        optionally `wrong` and `subject`) or ids (a pair of `ID_COLUMNS`). Other columns are ignored.
 
     Yields
     ------
@@ -46,8 +46,7 @@ def csv_pairs(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises
     ------
     KCircuitsError
-        If the columns do not say what the answers are, or a row has too few or too many cells, or an id is
-        no number.
+        If no column has the answers, a row has too few or too many cells, or an id is not a number.
     """
     reader = csv.DictReader(io.StringIO(text), strict=True)
     try:
@@ -79,7 +78,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _chosen(columns: list[str]) -> dict[str, str]:
-    """The column of every key."""
+    """Key -> index of its column."""
     if len(set(columns)) < len(columns):
         raise KCircuitsError("line 1: two columns have the same name")
     names = {"clean": "clean"}

@@ -1,4 +1,4 @@
-"""Warnings about prompts that a model reads otherwise than was meant: one per kind, not per prompt."""
+"""Warnings about prompts whose tokens probably differ from what you meant, one per kind of problem."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from kcircuits.files.documents import quote
 
 _SPACE = "in a space: tokenizers put the space in front of the next word, so leave it out"
 _SPECIAL = (
-    "with a special token that the tokenizer puts there by itself, so that it comes twice: "
-    "leave it out of the text"
+    "with a special token that the tokenizer adds anyway, so that it occurs twice: leave it out of the text"
 )
 _KINDS = {"space": ("ends", "end", _SPACE), "special": ("begins", "begin", _SPECIAL)}
 
-# The texts of every kind, in order, while `gather_warnings` is on.
+# Texts by kind of warning, in order, inside `gather_warnings`.
 _found: ContextVar[dict[str, dict[str, None]] | None] = ContextVar("found", default=None)
 
 
 class PromptWarning(KCircuitsWarning):
-    """A prompt is used as it is, and its text is probably not what was meant; the message says what to do."""
+    """A prompt is used as given, but its text is probably not what you meant; the message says what to do."""
 
 
 @contextmanager
 def gather_warnings() -> Iterator[None]:
-    """Have what `warn_of_text` finds inside told at the end, in one `PromptWarning` per kind.
+    """Collect the findings of `warn_of_text` in this block and issue one `PromptWarning` per kind at its end.
 
-    Where one is inside another, the outer one tells.
+    Nested blocks issue their warnings at the end of the outermost one.
     """
     if _found.get() is not None:
         yield
@@ -43,12 +42,12 @@ def gather_warnings() -> Iterator[None]:
         _found.reset(token)
     for kind, texts in found.items():
         if texts:
-            # As a rule the caller's caller is this package, too; the message is what matters.
+            # The caller's caller is usually this package too; only the message matters.
             warnings.warn(_message(kind, list(texts)), PromptWarning, stacklevel=3)
 
 
 def warn_of_text(tokenizer: object, prompt: TokenisedText, following: str) -> None:
-    """Warn if a prompt's text has a space at its end, or a special token at its beginning, too many.
+    """Warn if a prompt ends in a superfluous space or begins with a superfluous special token.
 
     Parameters
     ----------
@@ -57,8 +56,8 @@ def warn_of_text(tokenizer: object, prompt: TokenisedText, following: str) -> No
     prompt
         The text and its tokens.
     following
-        The word that is expected behind it. A space that stays a token of its own in front of that word, as
-        tokenizers that split numbers into digits have it, is nothing to warn of.
+        The word that is expected next. There is no warning if the space is a token of its own before that
+        word, as in tokenizers that split numbers into digits.
     """
     with gather_warnings():
         found = _found.get()

@@ -1,4 +1,4 @@
-"""Prompts: read from files, tokenised, checked against the model, and left-padded into a batch."""
+"""Read prompts from files, tokenise them, check them against the model, and pad them into a batch."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ class Prompt:
     Parameters
     ----------
     clean_ids
-        Token ids of the prompt; the answer is read at the last one.
+        Token ids of the prompt; the answer is predicted at the last one.
     answer_id
-        The token that is the right continuation.
+        Id of the correct next token.
     corrupt_ids
-        As many ids as the clean prompt has; the run whose activations replace ablated edges.
+        Token ids of the corrupt prompt, as many as `clean_ids`; its activations replace those of removed
+        edges (corrupt ablation). None if there is none.
     wrong_id
-        The token that the answer's logit is compared with.
+        Id of the wrong answer for the metric logit-diff, or None.
     text
-        The clean text, when there was one.
+        The clean text, or None if the prompt was given as ids.
     subject
-        Span [start, stop) of the subject in `clean_ids`.
+        Span [start, stop) of the subject in `clean_ids`, or None.
 
     Raises
     ------
@@ -72,18 +73,18 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """What the engine takes: N prompts of at most T tokens, left-padded, so that all end at position T - 1.
+    """N prompts of at most T tokens for the engine, left-padded, so that all end at position T - 1.
 
     Parameters
     ----------
     clean
         Token ids, int64 [N, T]; prompt n is the last `lengths[n]` ids of its row.
     lengths
-        Tokens of every prompt, int64 [N].
+        Number of tokens of each prompt, int64 [N].
     answers
         Answer ids, int64 [N].
     corrupt
-        Ids of the corrupt prompts, padded likewise, int64 [N, T], or None.
+        Token ids of the corrupt prompts, padded in the same way, int64 [N, T], or None.
     wrong
         Ids of the wrong answers, int64 [N], or None.
     """
@@ -109,33 +110,33 @@ def tokenise(
 ) -> Prompt:
     """Tokenise one prompt given as text.
 
-    Prompts begin with the special tokens that the model's tokenizer puts there (BOS); answers are the token
-    that continues the clean prompt, with a space in between where neither has one
+    Prompts begin with the special tokens that the model's tokenizer adds (BOS). An answer is the token that
+    continues the clean prompt, with a space in between if neither text has one
     (`kcircuits.data.tokens.answer_id`).
 
     Parameters
     ----------
     tokenizer
-        The model's Hugging Face tokenizer; None raises.
+        The model's Hugging Face tokenizer; None raises KCircuitsError.
     clean, answer, corrupt, wrong
         The texts.
     vocab_size, max_positions
-        Bounds of the model.
+        Sizes of the model's vocabulary and its longest prompt.
     subject
         The subject's text, or its characters [start, stop) in the clean text.
     allow_multi_token
-        Take the first token of an answer that has several, rather than raise.
+        Use the first token of an answer that has several, instead of raising.
 
     Raises
     ------
     KCircuitsError
-        If anything of this cannot be used with the model; the message says what and why.
+        If one of these cannot be used with the model; the message says which and why.
 
     Warns
     -----
     PromptWarning
         If a prompt ends in a space that belongs to the next word's token, or begins with the text of a
-        special token that the tokenizer adds by itself (BOS).
+        special token that the tokenizer adds anyway (BOS).
     """
     if tokenizer is None:
         raise KCircuitsError(
@@ -163,7 +164,7 @@ def check_fits(prompt: Prompt, vocab_size: int, max_positions: int) -> None:
     """Raise KCircuitsError if the prompt is too long for a model or has ids outside its vocabulary."""
     if len(prompt.clean_ids) > max_positions:
         raise KCircuitsError(
-            f"the prompt has {len(prompt.clean_ids)} tokens, and the model has {max_positions} positions; "
+            f"the prompt has {len(prompt.clean_ids)} tokens, but the model has {max_positions} positions; "
             "shorten it (prompts are never cut)"
         )
     ids = (*prompt.clean_ids, *(prompt.corrupt_ids or ()), prompt.answer_id)
@@ -185,24 +186,24 @@ def read_prompts(
     A record is `{"clean": str, "corrupt": str?, "answer": str, "wrong": str?, "subject": str?}` or
     `{"clean_ids": [int], "corrupt_ids": [int]?, "answer_id": int, "wrong_id": int?}`; a file may mix both.
     Optional values may be null; blank lines are skipped. CSV files are those of `kcircuits.data.pairs_csv`.
-    ROME's known facts (known_1000.json) are read as they are, `attribute` as the answer.
+    ROME's known facts (known_1000.json) are accepted too; their `attribute` is the answer.
 
     Parameters
     ----------
     path
         The file, UTF-8.
     tokenizer
-        The model's Hugging Face tokenizer, or None where it has none (all records must be ids then).
+        The model's Hugging Face tokenizer, or None if it has none (then all records must be ids).
     vocab_size, max_positions
-        Bounds of the model.
+        Sizes of the model's vocabulary and its longest prompt.
     allow_multi_token
-        Take the first token of an answer that has several, rather than raise.
+        Use the first token of an answer that has several, instead of raising.
 
     Raises
     ------
     KCircuitsError
-        If the file cannot be read, has no prompts, or a record is bad; the message names the file and the
-        line, or in a JSON list the record.
+        If the file cannot be read, has no prompts, or a record is invalid; the message names the file and
+        the line, or the record of a JSON list.
     """
     with prefix_errors(path):
         text = read_text(path, "file of prompts", pipe=True)
@@ -235,17 +236,17 @@ def make_prompts(
     Parameters
     ----------
     given
-        One for each prompt: a tuple (clean, answer) or (clean, answer, corrupt) of texts; a dict with the
-        keys of a prompt file (`read_prompts`), text or ids; or a `Prompt`, which is checked against the
-        model. Where a tuple's corrupt text is the clean text of another prompt here, that prompt's answer is
-        the wrong answer, as of a relation's facts.
+        One per prompt: a tuple (clean, answer) or (clean, answer, corrupt) of texts; a dict with the keys of
+        a prompt file (`read_prompts`), text or ids; or a `Prompt`, which is checked against the model. If
+        the corrupt text of a tuple is the clean text of another prompt in this list, the answer of that
+        prompt is the wrong answer.
     tokenizer, vocab_size, max_positions, allow_multi_token
         As for `read_prompts`.
 
     Raises
     ------
     KCircuitsError
-        If there is none, or one cannot be used; the message says which and why.
+        If there is no prompt, or one cannot be used; the message says which and why.
     """
     if isinstance(given, str | Prompt | dict) or not isinstance(given, Iterable):
         raise KCircuitsError(
@@ -271,7 +272,7 @@ def make_prompts(
 
 
 def _add_wrong_answer(prompt: Prompt, answers: Mapping[tuple[int, ...], int]) -> Prompt:
-    """With the answer to its corrupt prompt, where it is known and another one, as the wrong answer."""
+    """Use the answer to the corrupt prompt as the wrong answer, if it is known and different."""
     wrong = None if prompt.corrupt_ids is None else answers.get(prompt.corrupt_ids)
     return prompt if wrong in (None, prompt.answer_id) else replace(prompt, wrong_id=wrong)
 
@@ -299,7 +300,7 @@ def batch(prompts: Sequence[Prompt]) -> PromptBatch:
     Parameters
     ----------
     prompts
-        At least one; corrupt prompts and wrong answers belong to all of them or to none.
+        At least one; either all or none have a corrupt prompt, and likewise a wrong answer.
 
     Raises
     ------
@@ -334,14 +335,14 @@ def _all_or_none(values: Sequence[T | None], name: str) -> list[T] | None:
     if given and len(given) < len(values):
         without = next(index for index, value in enumerate(values) if value is None)
         raise KCircuitsError(
-            f"{len(given)} of {len(values)} prompts have a {name}, and prompt {without + 1} has none; "
+            f"{len(given)} of {len(values)} prompts have a {name}, but prompt {without + 1} has none; "
             "give one to every prompt or to none"
         )
     return given or None
 
 
 def _pad_left(rows: Sequence[tuple[int, ...]]) -> Tensor:
-    """Rows that end together, int64 [N, T]; id 0 fills the left, which no computation may depend on."""
+    """Right-aligned rows, int64 [N, T], padded with id 0, which no result may depend on."""
     longest = max(map(len, rows))
     return torch.tensor([(0,) * (longest - len(row)) + row for row in rows])
 

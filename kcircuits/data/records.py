@@ -1,4 +1,4 @@
-"""One record of a prompt file: which keys it may have, and of what type."""
+"""A record of a prompt file: its keys and their types."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from kcircuits.errors import KCircuitsError
 
-# key: is it required?
+# key: whether it is required
 TEXT_KEYS = {"clean": True, "corrupt": False, "answer": True, "wrong": False, "subject": False}
 ID_KEYS = {"clean_ids": True, "corrupt_ids": False, "answer_id": True, "wrong_id": False}
 
@@ -20,7 +20,7 @@ OTHER_NAMES = {
     "incorrect": "wrong",
     "corrupted_ids": "corrupt_ids",
 }
-"""What other tools call our keys."""
+"""Names of other tools for the keys -> the keys."""
 
 KNOWN_FACT = {"subject", "prompt", "attribute"}
 """Keys of ROME's facts that GPT-2 XL knows (known_1000.json): a prompt and its answer."""
@@ -37,7 +37,7 @@ def parse_record(record: dict[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        The given keys without nulls: all of `TEXT_KEYS` or all of `ID_KEYS`; lists of ids are tuples.
+        The given keys without nulls, from either `TEXT_KEYS` or `ID_KEYS`; lists of ids become tuples.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def _check_value(key: str, value: Any) -> Any:
     if key in TEXT_KEYS:
         right, wanted = isinstance(value, str), "text"
     elif key.endswith("_id"):
-        right, wanted = type(value) is int, "a token id"  # bool is an int, too
+        right, wanted = type(value) is int, "a token id"  # a bool is an int too
     else:
         right, wanted = (
             isinstance(value, list) and all(type(token) is int for token in value),

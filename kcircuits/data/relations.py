@@ -1,4 +1,4 @@
-"""Relations, bundled or from a file, and prompts about their facts, corrupted with one another."""
+"""Relations, bundled or from a file, and prompts about their facts, optionally with corrupt prompts."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ BUNDLED = Path(str(files("kcircuits.data"))) / "relations"
 
 @dataclass(frozen=True)
 class RelationPrompts:
-    """Prompts about a relation, and what happened to the samples that gave none.
+    """Prompts about a relation, and the number of samples that gave none.
 
     Parameters
     ----------
     relation, template
-        The relation's name, and the template of all prompts.
+        Name of the relation, and the template of all prompts.
     prompts
-        One for each usable fact.
+        One per usable fact.
     dropped
-        How many of the file's samples gave no prompt, by reason. Without a limit, these and the prompts add
-        up to the file's samples.
+        Number of samples that gave no prompt, by reason. Without a limit, these and the prompts add up to
+        the samples of the file.
     """
 
     relation: str
@@ -55,12 +55,12 @@ def load_relation(source: str | Path) -> Relation:
     Parameters
     ----------
     source
-        A name in `bundled_relations()`, or else a file in the schema of `kcircuits.data.lre`.
+        A name in `bundled_relations()`, or the path of a file in the schema of `kcircuits.data.lre`.
 
     Raises
     ------
     KCircuitsError
-        If there is no such relation, or the file does not follow the schema.
+        If there is no such relation, or the file violates the schema.
 
     Examples
     --------
@@ -99,9 +99,9 @@ def relation_prompts(
 ) -> RelationPrompts:
     """Prompts about the facts of a relation, each with its answer and the subject's tokens.
 
-    With `corrupt`, a fact's corrupt prompt is the prompt of another one, its partner, and the partner's
-    answer is the wrong one. The partner is the next fact in order, from the end on to the beginning, whose
-    prompt and subject have as many tokens, that shares no object, and whose answer is another token.
+    With `corrupt`, the corrupt prompt of a fact is the prompt of another fact, its partner, and the partner's
+    answer is the wrong answer. The partner is the next fact in cyclic order whose prompt and subject have the
+    same numbers of tokens, which shares no object, and whose answer is another token.
 
     Parameters
     ----------
@@ -110,17 +110,17 @@ def relation_prompts(
     tokenizer
         The model's Hugging Face tokenizer, a fast one.
     vocab_size, max_positions
-        Bounds of the model.
+        Sizes of the model's vocabulary and its longest prompt.
     template
-        Which of `relation.templates`.
+        Index into `relation.templates`.
     limit
-        Keep the first so many prompts; partners still come from the whole relation.
+        Maximum number of prompts; partners still come from the whole relation.
     shuffle_seed
-        Shuffle the facts with this seed; None keeps the file's order.
+        Shuffle the facts with this seed; None keeps the order of the file.
     corrupt
-        Give every prompt a corrupt one; facts without a partner are dropped.
+        Give every prompt a corrupt prompt; facts without a partner are dropped.
     allow_multi_token
-        Take the first token of an object that has several, rather than drop the fact.
+        Use the first token of an object that has several, instead of dropping the fact.
 
     Raises
     ------
@@ -161,13 +161,13 @@ def facts_with_prompts(
     shuffle_seed: int | None = None,
     allow_multi_token: bool = False,
 ) -> tuple[list[tuple[Fact, Prompt]], Counter[str]]:
-    """The facts that give a prompt, each with it, and how many samples gave none, by reason.
+    """The facts that give a prompt, with their prompts, and the number of samples that gave none, by reason.
 
-    Arguments and errors are those of `relation_prompts`, but that there may be no such fact.
+    Arguments and errors are those of `relation_prompts`, except that an empty result is allowed.
     """
     if not 0 <= template < len(relation.templates):
         raise KCircuitsError(
-            f"relation {relation.name!r} has templates 0 to {len(relation.templates) - 1}, and no {template}"
+            f"relation {relation.name!r} has templates 0 to {len(relation.templates) - 1}, got {template}"
         )
     facts = list(relation.facts)
     if shuffle_seed is not None:
@@ -205,7 +205,7 @@ def check_limit(limit: int | None) -> None:
 def known_prompts(
     prompts: Sequence[Prompt], ranks: Sequence[int] | Tensor, k: int = 10
 ) -> tuple[Prompt, ...]:
-    """The prompts whose answer is among the model's k most probable tokens: facts that it knows.
+    """Keep the prompts whose answer is among the model's k most probable tokens, i.e. facts that it knows.
 
     Parameters
     ----------
@@ -214,12 +214,12 @@ def known_prompts(
     ranks
         Rank of each answer in the model's prediction, [N]; 1 is the most probable token.
     k
-        How many tokens count as knowing.
+        Highest rank that counts as known.
 
     Raises
     ------
     KCircuitsError
-        If there is not one rank for each prompt, or k is below 1.
+        If the numbers of ranks and prompts differ, or k is below 1.
 
     Examples
     --------
@@ -228,7 +228,7 @@ def known_prompts(
     True
     """
     if len(ranks) != len(prompts):
-        raise KCircuitsError(f"{len(ranks)} ranks for {len(prompts)} prompts")
+        raise KCircuitsError(f"there are {len(ranks)} ranks for {len(prompts)} prompts")
     if k < 1:
         raise KCircuitsError(f"k must be at least 1, got {k}")
     return tuple(prompt for prompt, rank in zip(prompts, ranks, strict=True) if rank <= k)

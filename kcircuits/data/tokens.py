@@ -1,4 +1,4 @@
-"""Text to token ids: prompts with the model's own prefix, answers as continuations, subjects as spans."""
+"""Convert text to token ids: prompts with special tokens, answers as continuations, subjects as spans."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNKNOWN = "answer not in the vocabulary"
 
 
 class AnswerError(KCircuitsError):
-    """An answer that cannot be used; `reason` is the short name under which such samples are counted."""
+    """Raised if an answer cannot be used; `reason` is the short name under which such samples are counted."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -24,8 +24,8 @@ class AnswerError(KCircuitsError):
 class TokenisedText:
     """A prompt's text and its tokens.
 
-    `ids` start with the special tokens that the model expects in front (BOS, where its tokenizer adds one);
-    the last `num_text_ids` of them are the text's own.
+    `ids` begin with the special tokens that the tokenizer adds (BOS, if it has one); the last `num_text_ids`
+    ids are those of the text.
     """
 
     text: str
@@ -34,15 +34,15 @@ class TokenisedText:
 
     @property
     def text_ids(self) -> tuple[int, ...]:
-        """The ids without the special tokens in front."""
+        """The ids without the special tokens before the text."""
         return self.ids[len(self.ids) - self.num_text_ids :]
 
 
 def tokenise_text(tokenizer: Any, text: str, name: str) -> TokenisedText:
-    """Tokenise a prompt as the model expects its beginning, and nothing behind its last word.
+    """Tokenise a prompt with the special tokens before it, but without any after it.
 
-    A tokenizer may also append a special token (EOS); that one is left out, since the answer is read off the
-    last position.
+    A tokenizer may append a special token (EOS). It is left out, because the answer is predicted at the last
+    position.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def tokenise_text(tokenizer: Any, text: str, name: str) -> TokenisedText:
     text
         The prompt.
     name
-        What an error calls it: "clean" or "corrupt".
+        Name in error messages: "clean" or "corrupt".
 
     Raises
     ------
@@ -59,7 +59,7 @@ def tokenise_text(tokenizer: Any, text: str, name: str) -> TokenisedText:
         If the text is blank or not Unicode text.
     """
     if not text.strip():
-        raise KCircuitsError(f"{name!r} is empty; write the prompt that the model shall continue")
+        raise KCircuitsError(f"{name!r} is empty; write the prompt that the model should continue")
     own = _ids(tokenizer, text, special=False)
     if not own:
         raise KCircuitsError(f"{name!r} has no tokens in this tokenizer: {text!r}")
@@ -81,7 +81,7 @@ def ends_in_loose_space(tokenizer: Any, prompt: TokenisedText, following: str) -
 
 
 def repeats_special(prompt: TokenisedText) -> bool:
-    """Whether a text begins with the special token that the tokenizer has put in front of it."""
+    """Whether a text begins with the special token that the tokenizer also added before it."""
     special = prompt.ids[: len(prompt.ids) - prompt.num_text_ids]
     return bool(special) and special[-1] == prompt.text_ids[0]
 
@@ -91,28 +91,28 @@ def answer_id(
 ) -> int:
     """The token that continues the prompt with the answer.
 
-    An answer is a continuation, so it begins a new word: with no space at its own beginning, nor at the end
-    of the prompt, it is read with one space in front. Where that is not one token, it is read as written
-    (scripts without spaces, "2" behind "1+1="), unless that would glue it to a word or number at the end of
-    the prompt. It gets no BOS.
+    An answer continues the prompt with a new word: if neither the prompt ends nor the answer begins with a
+    space, one is inserted. If the result is not one token, the answer is tokenised as written (scripts
+    without spaces, "2" after "1+1="), unless it would extend a word or number at the end of the prompt. No
+    BOS is added.
 
     Parameters
     ----------
     tokenizer
         Hugging Face tokenizer.
     prompt
-        The prompt that it answers.
+        The prompt.
     answer
         The answer's text.
     name
-        What an error calls it: "answer" or "wrong".
+        Name in error messages: "answer" or "wrong".
     allow_multi_token
-        Take the first token of an answer that has several.
+        Use the first token of an answer that has several.
 
     Raises
     ------
     AnswerError
-        If the answer is several tokens and that is not allowed, or is not in the tokenizer's vocabulary.
+        If the answer has several tokens and that is not allowed, or is not in the tokenizer's vocabulary.
     KCircuitsError
         If the answer is blank or not Unicode text.
     """
@@ -120,14 +120,14 @@ def answer_id(
     if len(ids) > 1 and not allow_multi_token:
         raise AnswerError(
             f"{name} {answer!r} is {len(ids)} tokens, first is {tokenizer.decode([ids[0]])!r} (id {ids[0]}); "
-            "allow_multi_token=True (--first-token) takes that one",
+            "allow_multi_token=True (--first-token) uses that one",
             SEVERAL_TOKENS,
         )
     return ids[0]
 
 
 def answer_ids(tokenizer: Any, prompt: TokenisedText, answer: str, name: str) -> tuple[int, ...]:
-    """All tokens of an answer behind the prompt: one if a reading of `answer_id` is one, else the first's.
+    """All tokens of an answer after the prompt; one token if `answer_id` finds one.
 
     Parameters are those of `answer_id`.
 
@@ -157,8 +157,8 @@ def subject_span(tokenizer: Any, prompt: TokenisedText, subject: str | tuple[int
     prompt
         The prompt that contains the subject.
     subject
-        Its characters [start, stop), or its text: the last occurrence that is a whole word, since the
-        question comes last in a prompt with examples; or else the last occurrence.
+        Its characters [start, stop), or its text. A text means its last occurrence as a whole word (the
+        question comes last in a prompt with examples), otherwise its last occurrence.
 
     Raises
     ------
@@ -178,13 +178,13 @@ def subject_span(tokenizer: Any, prompt: TokenisedText, subject: str | tuple[int
 
 
 def character_spans(tokenizer: Any, prompt: TokenisedText) -> list[tuple[int, int]]:
-    """The characters [first, last) of the prompt's text that each of its tokens covers; of special ones none.
+    """The characters [first, last) of the text that each token covers; none for special tokens.
 
-    Raises KCircuitsError if the tokenizer is not a fast one, which does not know them.
+    Raises KCircuitsError if the tokenizer is not a fast one.
     """
     if not tokenizer.is_fast:
         raise KCircuitsError(
-            f"a subject needs a fast tokenizer (tokenizer.json), {type(tokenizer).__name__} has no offsets"
+            f"a subject needs a fast tokenizer (tokenizer.json); {type(tokenizer).__name__} has no offsets"
         )
     offsets = tokenizer(prompt.text, return_offsets_mapping=True, verbose=False)["offset_mapping"]
     return [(first, last) for first, last in offsets[: len(prompt.ids)]]
@@ -209,15 +209,15 @@ def _readings(prompt: str, answer: str) -> list[str]:
 
 
 def _needs_space(character: str) -> bool:
-    """Digits, and letters of the scripts that put spaces between words: those with upper and lower case."""
+    """True for digits and for letters with upper and lower case, whose scripts put spaces between words."""
     return character.isdigit() or character.lower() != character.upper()
 
 
 def _continuation(tokenizer: Any, prompt: TokenisedText, answer: str) -> tuple[int, ...]:
-    """The answer's tokens behind the prompt.
+    """The tokens of the answer after the prompt.
 
-    Tokenising both together matters for SentencePiece, which puts a word mark before whatever text comes
-    first. Where the answer merges with the end of the prompt (a trailing space, say), it is tokenised alone.
+    Both are tokenised together, because SentencePiece adds a word mark before the first text. If the answer
+    merges with the end of the prompt (a trailing space, say), it is tokenised alone.
     """
     joint = _ids(tokenizer, prompt.text + answer, special=False)
     if joint[: prompt.num_text_ids] == prompt.text_ids:

@@ -1,4 +1,4 @@
-"""The compiled engine behind typed calls, the memory that each phase needs, and prompts in micro-batches."""
+"""A typed interface to the compiled engine, the memory needs of each phase, and micro-batches of prompts."""
 
 from kcircuits.engine.engine import (
     CHUNK_LIMIT,

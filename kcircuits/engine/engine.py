@@ -1,4 +1,4 @@
-"""The compiled engine, typed: masked runs of many circuits at once, ACDC, and the scores of all edges."""
+"""A typed interface to the compiled engine: batched masked runs, ACDC, and scores of all edges."""
 
 from __future__ import annotations
 
@@ -27,39 +27,40 @@ from kcircuits.runtime.memory import Layout, give_back, memory_bytes
 from kcircuits.task import Task
 
 CHUNK_LIMIT = 512
-"""More hypotheses in one batch gain nothing, even where the memory allows them."""
+"""Maximum number of hypotheses in a batch; more are not faster, even if they fit into memory."""
 
 DRAFTED_ROWS = 96
-"""With so many last rows in a batch of ACDC, products run at a CPU's full speed: what a longer batch saves is
-less than what it wastes behind a wrong draft."""
+"""Number of last rows in a batch of ACDC with which matrix products reach a CPU's full speed. A longer batch
+saves less than it wastes on hypotheses after a wrong speculation."""
 
 Rule = Literal["gradient", "relevance"]
 Counter = Callable[[int, int], None]
-"""Told how many of how many steps are done; an exception ends the work, and so does Ctrl-C."""
+"""Called with the number of finished steps and of all steps; an exception or Ctrl-C stops the work."""
 
 
 class Keeper(Protocol):
-    """Who keeps snapshots of a search, named tensors on the CPU."""
+    """Interface of an object that saves snapshots of a search: name -> tensor on the CPU."""
 
     @property
     def snapshot(self) -> Mapping[str, Tensor] | None:
-        """What to go on from; None: from the beginning."""
+        """The snapshot to resume from, or None to start from the beginning."""
         ...
 
     def due(self) -> bool:
-        """Whether to keep one now."""
+        """Whether to save a snapshot now."""
         ...
 
     def keep(self, snapshot: Mapping[str, Tensor]) -> None:
-        """Keep one; an exception ends the search."""
+        """Save a snapshot; an exception stops the search."""
         ...
 
 
 class Engine:
     """One task on one model, ready for masked runs (docs/exact-acdc.md).
 
-    Building it runs the model once, and once more on the corrupt prompts. N prompts, S senders, R receivers,
-    D the width. Activations are float32 (float64 in a float64 model) whatever the weights' dtype.
+    Its construction runs the model once, and once more on the corrupt prompts for corrupt ablation. Sizes: N
+    prompts, S senders, R receivers, width D. Activations are float32 (float64 in a float64 model) for any
+    dtype of the weights.
 
     Parameters
     ----------
@@ -68,10 +69,10 @@ class Engine:
     task
         The prompts, the ablation and the metric.
     means
-        What `mean_activations` gives for this task; computed here if it is not given.
+        Result of `mean_activations` for this task; computed if None.
     layout
-        How senders are kept (`kcircuits.engine.layouts`). Only gradient scores and masked runs can do with
-        another than "memory", and masked runs not with "bfloat16".
+        Where sender outputs are stored (`kcircuits.engine.layouts`). Layouts other than "memory" work only
+        for gradient scores and masked runs, and "bfloat16" only for gradient scores.
 
     Raises
     ------
@@ -90,20 +91,20 @@ class Engine:
         self.num_prompts = len(task.prompts)
         self._session = _session(spec, task, means, layout)
         self.starts: list[int] = np.cumsum([0, *(len(prompt.clean_ids) for prompt in task.prompts)]).tolist()
-        """Where each prompt begins among the P tokens of all prompts, in their order; and P, [N + 1]."""
+        """Index of the first token of each prompt among the P tokens of all prompts, then P, [N + 1]."""
         self.bytes: int = self._session.bytes()
-        """Of the activations that the engine keeps."""
+        """Dtype of the activations that the engine stores."""
         self._bytes_of_node = (self.starts[-1] + self.num_prompts) * spec.width * spec.activation_bytes
         self._means = 0 if means is None else means.nbytes
         beside = recomputed_bytes_per_token(spec, task.ablation != "zero") if layout != "memory" else 0
         self._beside_circuits = self.starts[-1] * beside
 
     def _workspace(self, memory: int, beside: int = 0) -> int:
-        """What of a budget is left for runs beside the engine, the means and so many bytes more."""
+        """Bytes of a budget left for runs after the engine, the means and `beside` further bytes."""
         return max(1, memory - self.bytes - self._means - beside)
 
     def close(self) -> None:
-        """Free the activations; the engine is of no use after that, only its numbers are."""
+        """Free the activations; afterwards only the sizes of the engine can be used."""
         self._session = None
 
     def full_rows(self) -> Tensor:
@@ -119,7 +120,7 @@ class Engine:
         masks
             Present edges, bool [M, S, R].
         memory
-            Bytes for the engine and the circuits that run together, at least one of which does.
+            Bytes for the engine and the circuits that run together; at least one circuit always runs.
         """
         rows: Tensor = self._session.masked_run(
             torch.from_numpy(np.ascontiguousarray(masks)), self._workspace(memory, self._beside_circuits)
@@ -129,16 +130,16 @@ class Engine:
     def masked_streams(self, masks: np.ndarray, rows: Tensor, memory: int) -> Tensor:
         """The streams of the masked runs of M circuits, layer by layer, before the final norm.
 
-        Behind l layers it is what the logits would read if there were only the senders of these:
+        After l layers, the stream is what the logits would read if only these layers had senders:
         Σ a_s over present edges s→logits + Σ ã_s over absent ones + Σ b_O, over senders before layer l. At
-        l = L it is what the logits read.
+        l = L it is the input of the logits.
 
         Parameters
         ----------
         masks
             Present edges, bool [M, S, R], at least one.
         rows
-            Which of the P tokens (`starts`), int64 [n].
+            Indices into the P tokens (see `starts`), int64 [n].
         memory
             As in `masked_rows`.
 
@@ -153,19 +154,19 @@ class Engine:
         return streams
 
     def senders(self) -> Tensor:
-        """The outputs of all senders in the plain run on the clean prompts, [S, P, D]; not to be written."""
+        """The outputs of all senders in the plain run on the clean prompts, [S, P, D]; do not modify them."""
         outputs: Tensor = self._session.sender_outputs()
         return outputs
 
     def attention(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Where the heads of a layer look in the plain run, and what is there.
+        """The attention patterns and values of a layer in the plain run.
 
         Returns
         -------
         tuple of Tensor
             The attention pattern, [H, N, T, T]: weights from a query's position (second last) to the keys'
-            (last), prompts from their first token on, T the longest one's; of padding they mean nothing.
-            And the values of the key/value heads, biases included, [K, P, d].
+            (last); each prompt starts at index 0, T is the longest prompt's length, and entries of padding
+            are meaningless. Then the values of the key/value heads, biases included, [K, P, d].
         """
         pattern, values = self._session.attention(layer)
         return pattern, values
@@ -190,16 +191,16 @@ class Engine:
         chunk_limit: int | None = None,
         checkpoint: Keeper | None = None,
     ) -> Any:
-        """Run the compiled search; `kcircuits.discovery.acdc` says what it does.
+        """Run the compiled search (see `kcircuits.discovery.acdc`).
 
         `progress` is called after every chunk of hypotheses with an `AcdcProgress`; an exception that it
-        raises ends the search, and so does Ctrl-C. Returns an `AcdcResult`. A `checkpoint` is asked after
-        every chunk whether it is `due`, and is given snapshots to `keep`, also when the search ends early;
-        where it has one, the search goes on from that, to the same result bit for bit, if all else is the
-        same.
+        raises stops the search, and so does Ctrl-C. Returns an `AcdcResult`. If `checkpoint.due` is true
+        after a chunk, or if the search stops early, `checkpoint.keep` receives a snapshot. If
+        `checkpoint.snapshot` is not None, the search resumes from it; with the same arguments the result is
+        the same bit for bit.
         """
-        # The search keeps the outputs of all senders, the gradients at all receivers, and what of the
-        # receivers' inputs no hypothesis changes.
+        # The search stores the outputs of all senders, the gradients at all receivers, and the parts of the
+        # receivers' inputs that no hypothesis changes.
         kept = len(self.graph.senders) + 2 * len(self.graph.receivers)
         workspace = self._workspace(memory, kept * self._bytes_of_node)
         if chunk_limit is None:
@@ -230,18 +231,18 @@ class Engine:
         points
             At least one.
         rule
-            How the gradient passes nonlinearities: by their derivative, or by RelP's rules.
+            How the gradient passes nonlinearities: by their derivative, or by the rules of RelP.
         qk_fix
-            Compute queries' and keys' patterns anew instead (AtP*).
+            Recompute attention patterns for changed queries and keys instead of using the gradient (AtP*).
         memory
-            Bytes for the engine and the runs that are kept at a time, at least one of which is.
+            Bytes for the engine and the runs that are stored at a time; at least one run is stored.
         """
         workspace = self._workspace(memory, logit_bytes(self._spec, self.num_prompts))
         scores: Tensor = self._session.path_scores(list(points), rule, qk_fix, workspace, progress)
         return scores
 
     def activation_scores(self, steps: int, *, qk_fix: bool, memory: int, progress: Counter | None) -> Tensor:
-        """EAP-IG on activations: averaged over runs that hold one node between ã and a, [S, R]."""
+        """EAP-IG on activations, averaged over runs that fix one node between ã and a, [S, R]."""
         workspace = self._workspace(memory, logit_bytes(self._spec, self.num_prompts))
         scores: Tensor = self._session.activation_scores(steps, qk_fix, workspace, progress)
         return scores
@@ -254,9 +255,9 @@ class Engine:
         progress: Counter | None,
         chunk_limit: int = CHUNK_LIMIT,
     ) -> Tensor:
-        """Metric without the edge minus the full model's, averaged over prompts, float64 [S, R].
+        """Exact effect of removing each edge: the change of the mean metric, float64 [S, R].
 
-        `wanted`, bool [S, R], says of which edges; the others are 0.
+        `wanted`, bool [S, R], selects edges; the others get 0.
         """
         mask = torch.from_numpy(np.ascontiguousarray(wanted & self.graph.valid))
         kept = len(self.graph.senders) + len(self.graph.receivers)
@@ -265,29 +266,30 @@ class Engine:
         return scores
 
     def soft_run(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """A masked run whose edges have weights: Σ w a_s + (1 − w) ã_s reaches each receiver.
+        """A masked run with weighted edges: each receiver reads Σ w a_s + (1 − w) ã_s.
 
         Parameters
         ----------
         weights
-            Floating [S, R]; only those of edges count.
+            Floating [S, R]; entries without an edge are ignored.
 
         Returns
         -------
         tuple of Tensor
-            The metric of each prompt, float64 [N]; and the gradient of its mean at the weights, [S, R].
+            The metric of each prompt, float64 [N]; and the gradient of its mean with
+            respect to `weights`, [S, R].
         """
         metric, gradient = self._session.soft_run(weights)
         return metric, gradient
 
     def flow_scores(self) -> Tensor:
-        """Information-flow routes: shares summed over prompts, [S, R]. For a task of zero ablation."""
+        """Information-flow routes (zero ablation only): contributions summed over prompts, [S, R]."""
         scores: Tensor = self._session.flow_scores()
         return scores
 
 
 def acdc_chunk(spec: ModelSpec, num_prompts: int) -> int:
-    """Hypotheses in one batch of ACDC at most."""
+    """Maximum number of hypotheses in a batch of ACDC."""
     if spec.unembedding.device.type != "cpu":
         return CHUNK_LIMIT
     return max(1, DRAFTED_ROWS // num_prompts)
@@ -302,9 +304,9 @@ def engines(
 ) -> Iterator[Engine]:
     """Engines for consecutive portions of a task's prompts (`kcircuits.engine.portions`).
 
-    One at a time: an engine is closed when the next one is asked for.
+    An engine is closed when the next one is requested, so only one exists at a time.
 
-    `means`: what `mean_activations` gives for the task; computed here if it is not given.
+    `means`: result of `mean_activations` for the task; computed if None.
     """
     check_all_fit(spec, task.prompts)
     if task.is_mean and means is None:
@@ -314,13 +316,13 @@ def engines(
     for portion in portions(spec, task.prompts, left, kept=task.ablation != "zero", **vars(placement)):
         engine = Engine(spec, replace(task, prompts=portion, reference=reference), means, placement.layout)
         yield engine
-        engine.close()  # before the next one is built, whoever still has a name for it
+        engine.close()  # before the next one is built, even if a caller still references it
 
 
 def engines_for_circuits(spec: ModelSpec, task: Task, memory: int, streams: int = 0) -> Iterator[Engine]:
-    """`engines` for masked runs, which keep little where a prompt does not fit otherwise.
+    """`engines` for masked runs, in the layout of `placement_for_circuits`.
 
-    `streams`: of how many layers the streams of all tokens are read (`masked_streams`).
+    `streams`: number of layers whose streams are read at all tokens (`masked_streams`).
     """
     check_all_fit(spec, task.prompts)
     left = max(1, memory - means_bytes(spec, task))
@@ -329,13 +331,13 @@ def engines_for_circuits(spec: ModelSpec, task: Task, memory: int, streams: int 
 
 
 def engine_of(spec: ModelSpec, task: Task, memory: int) -> Engine:
-    """One engine for all prompts of a task; `memory` bounds what means are computed with."""
+    """One engine for all prompts of a task; `memory` limits the computation of means."""
     check_all_fit(spec, task.prompts)
     return Engine(spec, task, mean_activations(spec, task, memory) if task.is_mean else None)
 
 
 def measure(spec: ModelSpec, task: Task, masks: np.ndarray, memory: int) -> list[float]:
-    """The metric of M circuits, bool [M, S, R], averaged over all prompts of a task, portion by portion."""
+    """The metric of M circuits, bool [M, S, R], averaged over all prompts of a task."""
     sums = np.zeros(len(masks))
     for engine in engines_for_circuits(spec, task, memory):
         sums += np.array(engine.measure(masks, memory)) * engine.num_prompts
@@ -349,8 +351,8 @@ def mean_activations(spec: ModelSpec, task: Task, memory: int, placement: Placem
     Returns
     -------
     Tensor
-        [S, 1, D] over all tokens; or, for `mean-positional`, [S, T, D] over those at each position, T the
-        longest prompt's tokens.
+        [S, 1, D], the mean over all tokens; or, for `mean-positional`, [S, T, D], the means at each position,
+        where T is the length of the longest prompt.
     """
     by_position = task.ablation == "mean-positional"
     reference = task.reference or task.prompts
@@ -359,7 +361,7 @@ def mean_activations(spec: ModelSpec, task: Task, memory: int, placement: Placem
     longest = int(lengths.max()) if by_position else 1
     sums: Tensor | None = None
     left = max(1, memory - means_bytes(spec, task))
-    # Rounded senders would give rounded means.
+    # Sender outputs rounded to bfloat16 would give rounded means.
     exact = replace(placement, layout="recomputed") if placement.layout == "bfloat16" else placement
     for portion in portions(spec, reference, left, **vars(exact)):
         part = _session(spec, Task(portion, "zero"), None, exact.layout).sender_sums(by_position)
@@ -395,14 +397,14 @@ def _check_regular(graph: Graph) -> None:
     for layer, shape in enumerate(graph.layers):
         if shape != graph.layers[0] or not shape.has_mlp:
             raise KCircuitsError(
-                f"the engine needs an MLP and as many heads in every layer; layer {layer} of this model has "
+                f"the engine needs an MLP and the same number of heads in every layer; layer {layer} has "
                 f"{shape.num_heads} query heads, {shape.num_kv_heads} key/value heads and "
-                f"{'an' if shape.has_mlp else 'no'} MLP: circuits of it can be read and drawn, not run"
+                f"{'an' if shape.has_mlp else 'no'} MLP. Its circuits can be read and drawn, but not run"
             )
 
 
 def check_all_fit(spec: ModelSpec, prompts: Sequence[Prompt]) -> None:
-    """Raise KCircuitsError if a prompt is too long for the model, or has ids that it does not know."""
+    """Raise KCircuitsError if a prompt is too long for the model, or has ids outside its vocabulary."""
     for number, prompt in enumerate(prompts, start=1):
         try:
             check_fits(prompt, spec.vocab_size, spec.max_positions)
@@ -411,7 +413,7 @@ def check_all_fit(spec: ModelSpec, prompts: Sequence[Prompt]) -> None:
 
 
 def _drop_unused(prompt: Prompt, task: Task) -> Prompt:
-    """Without what the task makes no use of, which other prompts of the task may lack."""
+    """Drop the fields that the task does not use, because some prompts of the task may lack them."""
     if task.ablation != "corrupt":
         prompt = replace(prompt, corrupt_ids=None)
     return prompt if task.metric == "logit-diff" else replace(prompt, wrong_id=None)

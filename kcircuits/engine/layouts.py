@@ -1,10 +1,10 @@
-"""Choose where to keep the outputs of all senders, depending on the memory budget.
+"""Choose where to store the outputs of all senders, depending on the memory budget.
 
-They are by far the largest part of the memory of methods that score edges. There are four layouts:
+They take by far the most memory in methods that score edges. There are four layouts:
 
 * "memory": on the model's device, as computed.
 * "host": in CPU memory, for a model on a GPU; layers are copied when needed.
-* "recomputed": not kept; a layer runs again, from the stream before it, when its senders are needed.
+* "recomputed": not stored; a layer runs again, from the stream before it, when its senders are needed.
 * "bfloat16": on the model's device, with the differences a − ã rounded to 8 bits of mantissa. It changes
   scores slightly (docs/scaling.md), so it is used only on request.
 """
@@ -29,14 +29,14 @@ LOGIT_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class Placement:
-    """How an engine keeps senders.
+    """How an engine stores sender outputs.
 
     Parameters
     ----------
     layout
         The layout.
     beside
-        Bytes per token of the smallest work next to the engine; determines the portions of prompts.
+        Bytes per token of the smallest step besides the engine; determines the portions of prompts.
     """
 
     layout: Layout = "memory"
@@ -52,7 +52,7 @@ def check_senders(senders: object, spec: ModelSpec) -> None:
         raise KCircuitsError(f"senders must be one of {', '.join(get_args(Senders))}; got {senders!r}")
     if senders == "host" and spec.embedding.device.type == "cpu":
         raise KCircuitsError(
-            "senders cannot be kept on the host: the model is on the CPU, so they are there in any case; "
+            "senders cannot be moved to the host: the model is on the CPU, so they are there already; "
             "use auto or recomputed"
         )
 
@@ -74,14 +74,14 @@ def placement_for_scores(
     spec, prompts
         The model, and the prompts.
     memory
-        Memory budget in bytes for the engine and the work next to it.
+        Memory budget in bytes for the engine and the work besides it.
     kept
-        Whether absent edges carry a value (not zero ablation).
+        Whether absent edges carry a value (any ablation except zero).
     senders
         A layout, or "auto": "memory" if it fits; else "host", for a model on a GPU, if the CPU has enough
         memory; else "recomputed".
     another, qk_fix
-        Whether the method keeps one more run at the same time; whether it corrects queries and keys.
+        Whether the method stores one more run at the same time; whether it corrects queries and keys (AtP*).
     """
     longest = _longest(prompts)
 
@@ -101,7 +101,7 @@ def placement_for_scores(
     else:
         layout = "recomputed"
     least = beside(layout)
-    if layout == "host":  # a portion's senders take at most half of the CPU's memory
+    if layout == "host":  # the senders of a portion take at most half of the CPU memory
         least = max(least, -(-2 * memory * host_bytes_per_token(spec) // max(1, available_memory())))
     return Placement(layout, least)
 
@@ -111,8 +111,8 @@ def placement_for_circuits(
 ) -> Placement:
     """The layout for masked runs of circuits: "memory", or "recomputed" if a prompt does not fit.
 
-    A masked run keeps its own senders in both. Of the plain runs it needs only ablated values, layer by
-    layer.
+    In both layouts, a masked run stores its own senders. From the plain runs it needs only the ablated
+    values, one layer at a time.
     """
     longest = _longest(prompts)
     beside = circuit_bytes_per_token(spec, longest, streams)
@@ -124,9 +124,9 @@ def placement_for_circuits(
 def run_bytes_per_token(
     spec: ModelSpec, layout: Layout, longest: int, another: bool = False, qk_fix: bool = False
 ) -> int:
-    """Least bytes of one run of the longest prompt with gradients, and of its logits."""
+    """Least bytes per token of a run with gradients on the longest prompt, including its logits."""
     one_run: int = C.plan_runs(spec, layout, longest, 1, longest, 1, 0, another).bytes
-    if qk_fix:  # one sender's queries, keys and patterns
+    if qk_fix:  # queries, keys and patterns of one sender
         patterns = 4 * spec.num_heads * longest**2
         rows = 4 * spec.width + 8 * spec.num_heads * spec.head_dim
         one_run += (patterns + rows * longest) * spec.activation_bytes
@@ -136,7 +136,7 @@ def run_bytes_per_token(
 def logit_bytes(spec: ModelSpec, prompts: int) -> int:
     """Bytes of the logits of some prompts while the gradient of a metric is computed.
 
-    On the CPU products read weights as stored; on other devices the whole unembedding is converted for one.
+    On the CPU, products read weights as stored; other devices first convert the whole unembedding.
     """
     logits = 3 * min(LOGIT_BYTES, prompts * spec.vocab_size * spec.activation_bytes)
     weight = spec.unembedding
@@ -146,9 +146,9 @@ def logit_bytes(spec: ModelSpec, prompts: int) -> int:
 
 
 def circuit_bytes_per_token(spec: ModelSpec, longest: int, streams: int = 0) -> int:
-    """Bytes of one circuit's masked run: all its senders, and about the memory of one layer's receivers.
+    """Bytes per token of one circuit's masked run: all its senders, and about one layer of receivers.
 
-    Also the streams after so many layers, if they are read at all tokens.
+    `streams`: number of layers whose streams are read at all tokens.
     """
     graph = spec.graph
     rows = (len(graph.nodes) + 4 * graph.largest.num_receivers + streams) * spec.width * spec.activation_bytes
@@ -156,18 +156,18 @@ def circuit_bytes_per_token(spec: ModelSpec, longest: int, streams: int = 0) -> 
 
 
 def recomputed_bytes_per_token(spec: ModelSpec, kept: bool) -> int:
-    """Additional bytes if senders are recomputed: sums of ablated values, and one layer."""
+    """Additional bytes per token if senders are recomputed: sums of ablated values, and one layer."""
     sums = sums_rows(spec) if kept or has_constants(spec) else 0
     return (sums + 2 * spec.graph.largest.num_nodes) * spec.width * spec.activation_bytes
 
 
 def mask_bytes_per_token(longest: int) -> int:
-    """Bytes of the causal mask, which all prompts of an engine share."""
+    """Bytes per token of the causal mask, which all prompts of an engine share."""
     return 4 * longest
 
 
 def pattern_bytes_per_token(spec: ModelSpec, longest: int) -> int:
-    """Bytes of one head's attention patterns, if a run without gradients materialises them.
+    """Bytes per token of one head's attention patterns, if a run without gradients materialises them.
 
     The CPU computes float32 attention without window, soft cap and sinks row by row.
     """
@@ -182,7 +182,7 @@ def pattern_bytes_per_token(spec: ModelSpec, longest: int) -> int:
 
 
 def host_bytes_per_token(spec: ModelSpec) -> int:
-    """Bytes of all senders in CPU memory."""
+    """Bytes per token of all senders in CPU memory."""
     return len(spec.graph.senders) * spec.width * spec.activation_bytes
 
 

@@ -1,7 +1,7 @@
-"""What every phase of a command takes at least: its smallest step, one prompt or one hypothesis.
+"""The least memory of every phase of a command: that of its smallest step, one prompt or one hypothesis.
 
-One rule for all (`kcircuits.runtime.memory.budget_for`): a budget that is smaller than that is refused
-before the work; all else is cut until it fits. Weights come on top.
+One rule holds for all (`kcircuits.runtime.memory.budget_for`): a smaller budget is refused before any work;
+with a larger one, the work is split until it fits. The weights are not included.
 """
 
 from __future__ import annotations
@@ -27,57 +27,57 @@ from kcircuits.task import Task
 
 
 class Costs(Protocol):
-    """What is known of a method's costs; `kcircuits.discovery.Method` says what each means."""
+    """The costs of a method; `kcircuits.discovery.Method` defines each property."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Name of the method."""
         ...
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Its options."""
+        """Options of the method."""
         ...
 
     @property
     def takes_all_prompts(self) -> bool:
-        """Whether it takes all prompts at once."""
+        """Whether it needs all prompts in memory together."""
         ...
 
     @property
     def has_gradients(self) -> bool:
-        """Whether it is made of runs with gradients."""
+        """Whether it consists of runs with gradients."""
         ...
 
     @property
     def keeps_a_run(self) -> bool:
-        """Whether it keeps the plain run beside those that it goes through."""
+        """Whether it stores the plain run in addition to the current one."""
         ...
 
     @property
     def reads_ablated(self) -> bool:
-        """Whether it reads what absent edges carry."""
+        """Whether it reads the values of absent edges."""
         ...
 
     def workspace(self, sizes: Sizes, memory: int, largest_chunk: int | None = None) -> int:
-        """Bytes beside the engine, of a method without gradients."""
+        """Bytes in addition to the engine, for a method without gradients."""
         ...
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """A model and the prompts that are in memory together: one portion.
+    """A model and one portion of prompts, which are in memory together.
 
     Parameters
     ----------
     spec
         The model.
     kept
-        Whether absent edges carry something, whose values are kept.
+        Whether absent edges carry values that are stored (any ablation except zero).
     tokens, prompts, longest
-        Tokens, prompts, and tokens of the longest one.
+        Numbers of tokens and of prompts, and the tokens of the longest prompt.
     layout
-        How senders are kept.
+        Where sender outputs are stored.
     """
 
     spec: ModelSpec
@@ -89,38 +89,38 @@ class Sizes:
 
     @classmethod
     def of(cls, spec: ModelSpec, kept: bool, portion: Sequence[Prompt], layout: Layout = "memory") -> Sizes:
-        """Those of some prompts."""
+        """The sizes for a portion of prompts."""
         lengths = [len(prompt.clean_ids) for prompt in portion]
         return cls(spec, kept, sum(lengths), len(lengths), max(lengths), layout)
 
     @property
     def engine(self) -> int:
-        """What the engine keeps where the model is (`kcircuits.engine.portions`)."""
+        """Bytes that the engine stores on the model's device (`kcircuits.engine.portions`)."""
         return self.tokens * engine_bytes_per_token(self.spec, self.kept, self.layout)
 
     @property
     def host(self) -> int:
-        """What the engine keeps in the CPU's memory, beside a model on another device."""
+        """Bytes that the engine stores in CPU memory for a model on another device."""
         return self.tokens * host_bytes_per_token(self.spec) if self.layout == "host" else 0
 
     @property
     def row(self) -> int:
-        """Bytes of one token's stream."""
+        """Bytes of the residual stream of one token."""
         return self.spec.width * self.spec.activation_bytes
 
     @property
     def node(self) -> int:
-        """A node's output, and once more at the last tokens."""
+        """Bytes of a node's output at all tokens and a second copy at the last tokens."""
         return (self.tokens + self.prompts) * self.row
 
     @property
     def hidden(self) -> int:
-        """Bytes inside the MLP of one token, in the layer where they are most."""
+        """Bytes inside the MLP per token, in the layer with the largest MLP."""
         return max(_hidden(layer.mlp) for layer in self.spec.layers) * self.spec.activation_bytes
 
     @property
     def pattern(self) -> int:
-        """Bytes of the attention pattern of all heads of a layer."""
+        """Bytes of the attention patterns of all heads of a layer."""
         return self.spec.num_heads * self.prompts * self.longest**2 * self.spec.activation_bytes
 
 
@@ -131,9 +131,9 @@ def _hidden(block: Mlp | Experts) -> int:
 
 
 def hypothesis_bytes(sizes: Sizes, layer: int) -> int:
-    """One hypothesis that touches a receiver of a layer and reaches every node from there on.
+    """Bytes of a hypothesis that changes a receiver of a layer and reaches all later nodes.
 
-    Nodes of the last layer are read at the last tokens alone.
+    Nodes of the last layer are read only at the last tokens.
     """
     graph = sizes.spec.graph
     layers, shape = graph.num_layers - layer, graph.largest
@@ -144,9 +144,9 @@ def hypothesis_bytes(sizes: Sizes, layer: int) -> int:
 
 
 def search_workspace(sizes: Sizes, memory: int, kept_nodes: int, receivers: int, limit: int) -> int:
-    """Outputs or gradients of so many nodes, and the largest chunk of hypotheses.
+    """Bytes of the outputs or gradients of `kept_nodes` nodes, and of the largest chunk of hypotheses.
 
-    A chunk holds edges of so many receivers, and so many hypotheses, at most.
+    A chunk has edges of at most `receivers` receivers, and at most `limit` hypotheses.
     """
     kept = kept_nodes * sizes.node
     left = max(1, memory - sizes.engine - kept)
@@ -159,9 +159,9 @@ def search_workspace(sizes: Sizes, memory: int, kept_nodes: int, receivers: int,
 
 
 def acdc_workspace(sizes: Sizes, memory: int, limit: int) -> int:
-    """The present run's outputs, gradients and inputs of all receivers, and a chunk of hypotheses: at most.
+    """Upper bound: outputs, gradients and receiver inputs of the present run, and a chunk of hypotheses.
 
-    What is still live when a layer's turn comes depends on what was removed before.
+    How much of it is used at a layer depends on the edges that were removed before.
     """
     graph = sizes.spec.graph
     receivers = graph.largest.num_attention_receivers
@@ -171,13 +171,13 @@ def acdc_workspace(sizes: Sizes, memory: int, limit: int) -> int:
 
 
 def exact_workspace(sizes: Sizes, memory: int, limit: int) -> int:
-    """The full run's outputs, what no hypothesis changes, and a chunk of hypotheses of one receiver."""
+    """The outputs of the full run, the unchanged inputs, and a chunk of hypotheses of one receiver."""
     graph = sizes.spec.graph
     return search_workspace(sizes, memory, len(graph.senders) + len(graph.receivers), 1, limit)
 
 
 def pruning_workspace(sizes: Sizes) -> int:
-    """Outputs and their gradients, every receiver's input three times, and the insides of the blocks."""
+    """Outputs and their gradients, three times the input of every receiver, and the insides of blocks."""
     graph = sizes.spec.graph
     rows = 2 * len(graph.senders) + 3 * len(graph.receivers)
     insides = len(sizes.spec.layers) * 3 * sizes.hidden
@@ -185,12 +185,12 @@ def pruning_workspace(sizes: Sizes) -> int:
 
 
 def flow_workspace(sizes: Sizes) -> int:
-    """The run's outputs once more."""
+    """A second copy of the outputs of the run."""
     return len(sizes.spec.graph.senders) * sizes.node
 
 
 def placement_for_search(method: Costs, spec: ModelSpec, prompts: Sequence[Prompt], kept: bool) -> Placement:
-    """All senders in memory, and beside them what a method without gradients takes at least."""
+    """All senders in memory, and the least memory of a method without gradients besides them."""
     if method.takes_all_prompts:
         return IN_MEMORY
     longest = max(len(prompt.clean_ids) for prompt in prompts)
@@ -199,7 +199,7 @@ def placement_for_search(method: Costs, spec: ModelSpec, prompts: Sequence[Promp
 
 
 def placement_for_readings(spec: ModelSpec, prompts: Sequence[Prompt]) -> Placement:
-    """All senders of plain runs in memory, a copy of them, and a layer's attention patterns."""
+    """All senders of plain runs in memory, a copy of them, and the attention patterns of a layer."""
     longest = max(len(prompt.clean_ids) for prompt in prompts)
     copied = len(spec.graph.senders) * spec.width * spec.activation_bytes
     patterns = 4 * spec.num_heads * longest * spec.activation_bytes
@@ -207,7 +207,7 @@ def placement_for_readings(spec: ModelSpec, prompts: Sequence[Prompt]) -> Placem
 
 
 def for_method(method: Costs, spec: ModelSpec, task: Task) -> Need:
-    """The search of a method of `kcircuits.discover`."""
+    """The need of a search with a method of `kcircuits.discover`."""
     kept = task.ablation != "zero" and method.reads_ablated
     on_cpu = spec.embedding.device.type == "cpu"
     means = means_bytes(spec, task)
@@ -232,7 +232,10 @@ def for_method(method: Costs, spec: ModelSpec, task: Task) -> Need:
 
 
 def for_circuits(spec: ModelSpec, task: Task, streams: int = 0) -> Need:
-    """Masked runs of circuits, one at a time; of `streams` layers the streams of all tokens are read."""
+    """The need of masked runs, one circuit at a time.
+
+    `streams`: number of layers whose streams are read at all tokens.
+    """
     kept = task.ablation != "zero"
     longest = max(len(prompt.clean_ids) for prompt in task.prompts)
     beside = circuit_bytes_per_token(spec, longest, streams)
@@ -245,7 +248,7 @@ def for_circuits(spec: ModelSpec, task: Task, streams: int = 0) -> Need:
 
 
 def for_readings(spec: ModelSpec, prompts: Sequence[Prompt]) -> Need:
-    """Plain runs whose senders are all read."""
+    """The need of plain runs whose senders are all read."""
     longest = max(len(prompt.clean_ids) for prompt in prompts)
     per_token = engine_bytes_per_token(spec, False) + placement_for_readings(spec, prompts).beside
     on_cpu = spec.embedding.device.type == "cpu"
@@ -253,12 +256,12 @@ def for_readings(spec: ModelSpec, prompts: Sequence[Prompt]) -> Need:
 
 
 def longest_text(prompts: Sequence[Prompt]) -> str:
-    """What the smallest step is of, where prompts can be taken one at a time."""
+    """Text for `Need.of` if prompts can be processed one at a time."""
     return f"the longest prompt ({max(len(prompt.clean_ids) for prompt in prompts):,} tokens)"
 
 
 def all_text(prompts: Sequence[Prompt]) -> str:
-    """The same, where they are taken together."""
+    """Text for `Need.of` if all prompts are processed together."""
     tokens = sum(len(prompt.clean_ids) for prompt in prompts)
     if len(prompts) == 1:
         return f"the prompt ({tokens:,} tokens)"

@@ -10,11 +10,11 @@ from kcircuits.runtime.memory import SMALL, Layout
 from kcircuits.task import Task
 
 PART_TOKENS = 256
-"""Tokens of a part. Products of more rows are hardly faster, so splitting into parts costs little."""
+"""Maximum number of tokens of a part. Products with more rows are hardly faster, so parts cost little."""
 
 
 def engine_bytes_per_token(spec: ModelSpec, kept: bool, layout: Layout = "memory") -> int:
-    """Bytes per token that an engine keeps on the model's device.
+    """Bytes per token that an engine stores on the model's device.
 
     In the layout "memory": all senders' outputs, with `kept` also their ablated values, and before every
     sub-block the sum of what no mask changes (ablated values and output biases). In the other layouts: the
@@ -31,7 +31,7 @@ def engine_bytes_per_token(spec: ModelSpec, kept: bool, layout: Layout = "memory
 
 
 def sums_rows(spec: ModelSpec) -> int:
-    """Number of places with a stored sum of what no mask changes: sub-blocks, and the logits."""
+    """Number of stored sums that no mask changes: one per sub-block, and one for the logits."""
     return 2 * len(spec.layers) + 1
 
 
@@ -42,7 +42,7 @@ def has_constants(spec: ModelSpec) -> bool:
 
 
 def means_bytes(spec: ModelSpec, task: Task) -> int:
-    """Bytes of the means of a task, which are kept for all its portions; doubled for the summation."""
+    """Bytes of the means of a task, which are stored for all its portions; doubled for the summation."""
     if not task.is_mean:
         return 0
     reference = task.reference or task.prompts
@@ -72,9 +72,9 @@ def portions(
 
 
 def parts(prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], ...]:
-    """Consecutive parts of the prompts, for sums of gradient scores; they depend on the prompts alone.
+    """Consecutive parts of the prompts, for sums of gradient scores; they depend only on the prompts.
 
-    Each has at most `PART_TOKENS` tokens, or is one prompt. Portions are cut from one part at a time.
+    Each part has at most `PART_TOKENS` tokens, or is one prompt. Portions are cut from one part at a time.
     """
     return tuple(_cut(prompts, PART_TOKENS))
 

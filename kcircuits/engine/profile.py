@@ -1,4 +1,4 @@
-"""Where the time goes: what the engine did while something ran, beside the machine's own speed."""
+"""Profiling: where the engine spends its time, compared with the speed of the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 Key = TypeVar("Key")
 
 FAST = 0.7
-"""A product runs well at this share of the machine's speed."""
+"""Share of the machine's speed above which a product counts as fast."""
 
 _GEMM = (2048, 1536, 576)
 _GEMM_RUNS = 5
@@ -24,7 +24,7 @@ _GEMM_RUNS = 5
 
 @dataclass(frozen=True)
 class Work:
-    """One kind of work of one layer.
+    """One kind of work in one layer.
 
     Parameters
     ----------
@@ -32,20 +32,20 @@ class Work:
         "edge mix", "attention", "MLP", "vocabulary", "edge scores", "gradients" or "other". Gradients, and
         the predictions that ACDC makes from them, include their own attention, MLP and vocabulary.
     products
-        Whether this is products with weights alone, or what else the op does.
+        True for matrix products with weights, False for all other work of the op.
     layer
-        Its number, or None for what belongs to none.
+        Number of the layer, or None for work outside the layers.
     rows
         M of the products x · wᵀ, x [M, K], rounded up to a power of two; 0 for anything else. A product of M
         rows does M / 2 operations for every byte of float32 weights.
     calls
-        How often; several products may be one call.
+        Number of calls; several products may be one call.
     seconds
-        Without what it called and has a row of its own.
+        Time without the parts that have rows of their own.
     flop
         Floating-point operations: of products, edge mixes and scores, and attention, not of norms.
     bytes
-        Operands read once and results written once; weights as they are kept.
+        Bytes if every operand is read once and every result written once; weights as stored.
     """
 
     op: str
@@ -59,13 +59,13 @@ class Work:
 
     @property
     def name(self) -> str:
-        """The op, and which part of it."""
+        """Name of the op and its part."""
         return f"{self.op}: products" if self.products else self.op
 
 
 @dataclass(frozen=True)
 class Total:
-    """Sums over some work; see `Work`."""
+    """Sums over several entries of `Work`."""
 
     seconds: float
     flop: float
@@ -78,23 +78,23 @@ class Total:
 
     @property
     def bandwidth(self) -> float:
-        """Bytes per second, if every operand came from memory once."""
+        """Bytes per second if every operand is read from memory once."""
         return self.bytes / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What ran, and how long all of it took.
+    """The work of a call and its time.
 
     Parameters
     ----------
     work
-        The engine's.
+        Work of the engine.
     seconds
-        Of everything; what is missing in `work` was spent in Python.
+        Wall-clock time of the call; the time that is not in `work` was spent in Python.
     gemm_flops
         Operations per second of a large float32 product, `2048 × 576` times `576 × 1536`, by the engine's
-        kernel and on as many threads: the best of several before and behind the work.
+        kernel with the same number of threads: the best of several before and after the work.
     """
 
     work: tuple[Work, ...]
@@ -102,7 +102,7 @@ class Profile:
     gemm_flops: float
 
     def by(self, key: Callable[[Work], Key]) -> dict[Key, Total]:
-        """Totals of groups of work, those that took longest first.
+        """Totals of groups of work, the slowest group first.
 
         Examples
         --------
@@ -117,18 +117,18 @@ class Profile:
         return dict(sorted(totals.items(), key=lambda item: -item[1].seconds))
 
     def products(self) -> Profile:
-        """The products with weights alone, of the same run."""
+        """A profile of the matrix products with weights only."""
         return replace(self, work=tuple(work for work in self.work if work.products))
 
     @property
     def python_seconds(self) -> float:
-        """What was spent outside of the engine."""
+        """Seconds spent outside the engine."""
         return self.seconds - _total(self.work).seconds
 
     def products_share(self, at_least: float = 0.0) -> float:
-        """Share of the time in products that run at this share of the machine's speed or more.
+        """Share of the time spent in products that reach at least this share of the machine's speed.
 
-        Whether they do is decided for all calls of one op, layer and number of rows together.
+        All calls of one op, layer and number of rows are judged together.
         """
         fast = [
             each.seconds
@@ -138,15 +138,15 @@ class Profile:
         return sum(fast) / self.seconds
 
     def to_json(self) -> dict[str, Any]:
-        """All of it."""
+        """The profile as JSON values."""
         return asdict(self)
 
 
 def profile_call(run: Callable[[], T]) -> tuple[T, Profile]:
-    """Run something, and say where its time went.
+    """Call a function and record where its time goes.
 
-    Only what the calling thread has the engine do is recorded, and on the CPU alone: work on other devices
-    goes on after the call that asked for it.
+    Only calls of the engine by this thread on the CPU are recorded; work on other devices continues after
+    the call that started it.
 
     Parameters
     ----------
@@ -160,13 +160,13 @@ def profile_call(run: Callable[[], T]) -> tuple[T, Profile]:
     Raises
     ------
     KCircuitsError
-        If something is being profiled already.
+        If this thread is already profiling.
     """
     speed = _gemm_flops()
     try:
         C.start_profile()
     except RuntimeError as error:
-        raise KCircuitsError("profile_call: something is being profiled in this thread already") from error
+        raise KCircuitsError("profile_call: this thread is already profiling a call") from error
     start = perf_counter()
     try:
         result = run()

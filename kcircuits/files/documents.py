@@ -1,4 +1,4 @@
-"""Strict reading of JSON and text from other programs or people; `what` names the document in errors."""
+"""Strict reading of JSON and text that people or other programs wrote; `what` names the file in errors."""
 
 from __future__ import annotations
 
@@ -92,7 +92,10 @@ def prefix_errors(where: object) -> Iterator[None]:
 
 
 def check_regular(path: str | Path, what: str) -> Path:
-    """Refuse folders, devices and pipes, which may never end; a missing file is left to the reader."""
+    """Refuse folders, devices and pipes, which may never end. A missing file is the reader's error.
+
+    Returns the path; raises KCircuitsError.
+    """
     path = Path(path)
     try:
         if path.exists() and not path.is_file():
@@ -163,7 +166,7 @@ def check_format(value: object, expected: str, what: str) -> None:
 
 
 def quote(value: object) -> str:
-    """`repr` on one line, shortened for error messages."""
+    """`repr` on one line, cut to 80 characters, for error messages."""
     text = repr(value).replace("\n", " ")
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -204,7 +207,7 @@ def list_of(good: Check, most: int) -> Check:
 
 
 def anything(value: object) -> bool:
-    """Always True; a later check looks closer."""
+    """Accept every value, for keys that a later check covers."""
     return True
 
 
@@ -219,7 +222,7 @@ def is_text(value: object) -> bool:
 
 
 def is_count(value: object) -> bool:
-    """True for a whole number from 0 on; a bool is not a number."""
+    """True for a whole number, 0 or more; a bool is not a number."""
     return type(value) is int and value >= 0
 
 
@@ -254,7 +257,7 @@ def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise KCircuitsError(f"the key {quote(key)} is there twice in one JSON object: keep one")
+                raise KCircuitsError(f"the key {quote(key)} occurs twice in one JSON object: keep one")
             seen.add(key)
     return members
 

@@ -15,19 +15,19 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class JsonCursor:
-    """A place in a JSON text, which moves on as values are taken.
+    """A position in a JSON text, which advances as values are read.
 
     Parameters
     ----------
     text
-        JSON, which may be cut off where nobody looks.
+        JSON. It may be incomplete after the last value that is read.
     what
-        What it should be, for errors.
+        Description of the document, for errors.
     nan
-        Take `NaN`, which Python writes and JSON does not have, rather than refuse it.
+        Accept `NaN`, which Python writes although JSON does not allow it.
 
-    Every method raises KCircuitsError where the text is not JSON, has a number that no float can hold, or an
-    object with a key twice.
+    Every method raises KCircuitsError if the text is not JSON, has a number beyond the range of float, or an
+    object with a duplicate key.
 
     Examples
     --------
@@ -48,14 +48,14 @@ class JsonCursor:
         self._scan = decoder.scan_once  # type: ignore[attr-defined]  # raw_decode, but for what it raises
 
     def next_character(self) -> str:
-        """What comes next after white space; empty at the end."""
+        """Skip white space and return the next character; empty at the end."""
         match = _SPACE.match(self._text, self._at)
         assert match is not None
         self._at = match.end()
         return self._text[self._at : self._at + 1]
 
     def value(self) -> object:
-        """Take the value that comes next, whole."""
+        """Read the next value as a whole."""
         self.next_character()
         try:
             value, self._at = self._scan(self._text, self._at)
@@ -67,10 +67,10 @@ class JsonCursor:
         return found
 
     def members(self, *, unique: bool = True) -> Iterator[str]:
-        """The keys of the object that comes next; take the value of each before asking for another.
+        """Yield the keys of the next object; read the value of each key before you ask for the next one.
 
-        `unique`: refuse a key that is there twice. Without it that is the caller's business, who may know
-        the keys in a smaller way than by a set of them.
+        `unique`: refuse a key that occurs twice. A caller that can detect duplicates with less memory than a
+        set of all keys turns this off.
         """
         seen: set[str] = set()
         for _ in self._items("{", "}"):
@@ -80,18 +80,18 @@ class JsonCursor:
             assert isinstance(key, str)
             if unique:
                 if key in seen:
-                    raise KCircuitsError(f"the key {quote(key)} is there twice: keep one")
+                    raise KCircuitsError(f"the key {quote(key)} occurs twice: keep one")
                 seen.add(key)
             self._take(":")
             yield key
 
     def elements(self) -> Iterator[object]:
-        """The values of the list that comes next."""
+        """Yield the values of the next list."""
         for _ in self._items("[", "]"):
             yield self.value()
 
     def skip(self) -> None:
-        """Leave out the value that comes next; of a list or an object never more than one value exists."""
+        """Skip the next value; of a list or an object, only one value at a time is in memory."""
         character = self.next_character()
         if character == "[":
             for _ in self.elements():
@@ -103,20 +103,20 @@ class JsonCursor:
             self.value()
 
     def at_end(self) -> bool:
-        """Whether nothing comes any more."""
+        """Whether the text has no further value."""
         return not self.next_character()
 
     def end(self) -> None:
-        """Make sure that nothing comes any more."""
+        """Check that the text has no further value."""
         if not self.at_end():
             self._fail("Extra data")
 
     def mark(self) -> int:
-        """The place as a number, for `go_to`."""
+        """The current position, for `go_to`."""
         return self._at
 
     def go_to(self, mark: int) -> None:
-        """Go back to a place."""
+        """Return to a position that `mark` gave."""
         self._at = mark
 
     def _items(self, opening: str, closing: str) -> Iterator[None]:

@@ -19,9 +19,9 @@ class Record:
     where
         "line 3", or "record 3" in a JSON list.
     value
-        What it says; None where `fault` says why it cannot be parsed.
+        Its content; None if it cannot be parsed.
     fault
-        Why not, or None.
+        Why it cannot be parsed, or None.
     """
 
     where: str
@@ -38,22 +38,22 @@ class Record:
 
 
 def parse_records(text: str, what: str) -> list[Record]:
-    r"""Find the records in a text; blank lines count, and are skipped.
+    r"""Find the records in a text. Blank lines are skipped, but they count for line numbers.
 
     Only "\n" ends a line: "\u2028", "\x85" and their like may stand inside JSON strings.
 
     Parameters
     ----------
     text
-        Of a file.
+        Content of a file.
     what
-        What the file is, for errors.
+        Description of the file, for errors.
 
     Raises
     ------
     KCircuitsError
-        If the text is a JSON list, or objects over several lines, and cannot be parsed. A bad line among
-        JSON lines is a record with a fault.
+        If the text is a JSON list, or objects that span several lines, and cannot be parsed. An invalid
+        line among JSON lines gives a record with a `fault` instead.
     """
     lines = [line for line in text.split("\n") if line.strip()]
     if not lines:
@@ -67,7 +67,7 @@ def parse_records(text: str, what: str) -> list[Record]:
         try:
             return _objects(text, what)
         except KCircuitsError:
-            # A bad first line; what stands inside an object is indented.
+            # An invalid first line; lines inside an object are indented.
             if not any(line.startswith("{") and _is_json(line) for line in lines[1:]):
                 raise
     numbered = enumerate(text.split("\n"), start=1)
@@ -92,7 +92,7 @@ def _is_json(line: str) -> bool:
 
 
 def _objects(text: str, what: str) -> list[Record]:
-    """Values one after another, each over as many lines as it takes."""
+    """Parse consecutive values, each of which may span several lines."""
     found, start = [], 0
     decoder = json.JSONDecoder()
     while start < len(text):
@@ -103,7 +103,7 @@ def _objects(text: str, what: str) -> list[Record]:
         try:
             _, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
-            # Blank lines in front keep the line numbers of the error those of the file.
+            # Leading blank lines make the error's line numbers those of the file.
             parse_json("\n" * text.count("\n", 0, start) + text[start:], what)
             raise
         found.append(_parse_line(where, text[start:end], what))

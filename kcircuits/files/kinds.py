@@ -1,11 +1,11 @@
-"""What a file that is not the text it should be is instead, told by its first bytes."""
+"""Recognise by their first bytes files that are given where text is expected."""
 
 from __future__ import annotations
 
 import re
 
 HEAD_BYTES = 64
-"""How much of a file `foreign_kind` looks at."""
+"""Number of bytes that `foreign_kind` examines."""
 
 _CONVERT = "write its content as text or JSON first"
 _PICKLE = (
@@ -39,7 +39,7 @@ def is_torch_file(head: bytes) -> bool:
 
 
 def foreign_kind(head: bytes) -> str | None:
-    """What kind of file begins with these bytes, and what to do with it; None for what may be text.
+    """The kind of a file that begins with these bytes, and how to convert it; None if it may be text.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The bytes of a safetensors file: the same ones for the same content."""
+"""Reproducible safetensors files: equal content gives equal bytes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor] | Mapping[str, np.ndarray], metadata: dict[str, str]) -> bytes:
-    """A safetensors file as bytes, its header in one order.
+    """Serialise tensors to safetensors with a sorted header.
 
     The library itself writes the metadata in an order that changes from run to run.
 
     Parameters
     ----------
     tensors
-        By name; all of torch or all of NumPy.
+        Name -> tensor; either all PyTorch tensors or all NumPy arrays.
     metadata
-        Of the header.
+        Metadata of the header.
     """
     import numpy as np
 
@@ -37,5 +37,5 @@ def tensor_bytes(tensors: Mapping[str, Tensor] | Mapping[str, np.ndarray], metad
     if own:
         header = {"__metadata__": dict(sorted(own.items()))} | header
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # the numbers behind it stay aligned
+    text += b" " * (-len(text) % 8)  # keeps the tensors aligned
     return b"".join([len(text).to_bytes(8, "little"), text, memoryview(content)[8 + length :]])

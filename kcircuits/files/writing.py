@@ -17,7 +17,7 @@ _waiting: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("waiting", def
 
 @contextmanager
 def write_together() -> Iterator[None]:
-    """Put all files that are written inside this context into place at its end, or none of them.
+    """Write several files as one transaction: all of them appear when the context ends, or none.
 
     All are written to temporary files first, so a full disk is noticed there. If anything raises, the
     temporary files are removed and the old files stay.

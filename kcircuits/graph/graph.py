@@ -1,8 +1,8 @@
 """The residual-stream graph as data: senders and receivers, their indices, the edges.
 
-Two tables say everything: `Graph.nodes`, the senders in the order in which the model computes them, and
-`Graph.readers`, the receivers with the number of senders that come before each. Names, edges and the tables
-that the compiled engine takes follow from these two.
+Two tables define it: `Graph.nodes`, the senders in the order in which the model computes them, and
+`Graph.readers`, the receivers with the number of senders computed before each. Names, edges and the tables
+for the compiled engine are derived from these two.
 """
 
 from __future__ import annotations
@@ -47,26 +47,27 @@ _MOST_SHOWN = 6
 class Graph:
     """The full graph of a decoder.
 
-    Senders, in the order the model computes them: `input`, then per layer `a{l}.h{i}` for each query
-    head and `m{l}`. Receivers, likewise: per layer `a{l}.h{i}<q>` for each query head, `a{l}.h{j}<k>`
-    and `a{l}.h{j}<v>` for each key/value head, and `m{l}`; finally `logits`.
+    A sender (source) is a node that writes to the residual stream; a receiver (destination) is an input that
+    reads from it. Senders, in the order in which the model computes them: `input`, then per layer `a{l}.h{i}`
+    for each query head and `m{l}`. Receivers, likewise: per layer `a{l}.h{i}<q>` for each query head,
+    `a{l}.h{j}<k>` and `a{l}.h{j}<v>` for each key/value head, and `m{l}`; finally `logits`.
     An edge exists from a sender to every receiver computed after it, so the senders of a receiver are
     always the first `num_senders_of[receiver]` ones.
 
     Parameters
     ----------
     num_layers, num_heads, num_kv_heads
-        Layers, query heads and key/value heads per layer; where layers differ, the most that one has.
+        Number of layers, and of query heads and key/value heads per layer; if layers differ, the maximum.
     parallel
         True where attention and MLP read the same stream (GPT-J, NeoX): the heads of layer l do not
         feed `m{l}`.
     shapes
-        What each layer has, where not all have the same; `Graph.of_layers` takes only these.
+        Heads and MLP of each layer, if layers differ; `Graph.of_layers` builds a graph from these alone.
 
     Raises
     ------
     KCircuitsError
-        If `shapes` do not agree with the other numbers.
+        If `shapes` contradict the other numbers.
 
     Examples
     --------
@@ -92,13 +93,13 @@ class Graph:
             return
         most = [max(getattr(one, each) for one in self.shapes) for each in ("num_heads", "num_kv_heads")]
         if [len(self.shapes), *most] != [self.num_layers, self.num_heads, self.num_kv_heads]:
-            raise KCircuitsError(f"the layers' shapes are of another graph: {self}")
+            raise KCircuitsError(f"the shapes of the layers do not match the graph's sizes: {self}")
         if all(shape.has_mlp and shape == self.shapes[0] for shape in self.shapes):
             object.__setattr__(self, "shapes", ())  # one graph, one way to write it
 
     @classmethod
     def of_layers(cls, layers: Iterable[LayerShape], parallel: bool = False) -> Graph:
-        """The graph of at least one layer, each with its own shape."""
+        """The graph of layers, at least one, that each have their own shape."""
         shapes = tuple(layers)
         heads = max((shape.num_heads for shape in shapes), default=0)
         kv_heads = max((shape.num_kv_heads for shape in shapes), default=0)
@@ -114,7 +115,7 @@ class Graph:
 
     @cached_property
     def layers(self) -> tuple[LayerShape, ...]:
-        """What each layer has."""
+        """The shape of each layer, [L]."""
         return self.shapes or (LayerShape(self.num_heads, self.num_kv_heads),) * self.num_layers
 
     @property
@@ -129,7 +130,7 @@ class Graph:
 
     @property
     def largest(self) -> LayerShape:
-        """The layer that has most receivers: what memory is reckoned with."""
+        """The layer with the most receivers, which memory estimates are based on."""
         return max(self.layers, key=lambda shape: shape.num_receivers)
 
     @property
@@ -144,13 +145,16 @@ class Graph:
 
     @cached_property
     def node_table(self) -> np.ndarray:
-        """`nodes` as numbers, int64 [S, 3]: place of the kind in NODE_KINDS, layer or −1, index."""
+        """`nodes` as numbers, int64 [S, 3]: index of the kind in NODE_KINDS, layer or −1, index."""
         rows = [(NODE_KINDS.index(node.kind), _number(node.layer), node.index) for node in self.nodes]
         return np.array(rows, dtype=np.int64)
 
     @cached_property
     def receiver_table(self) -> np.ndarray:
-        """`readers` as numbers, int64 [R, 4]: kind's place in RECEIVER_KINDS, layer or −1, index, count."""
+        """`readers` as numbers, int64 [R, 4].
+
+        Columns: index of the kind in RECEIVER_KINDS, layer or −1, index, number of senders.
+        """
         rows = [
             (RECEIVER_KINDS.index(one.kind), _number(one.layer), one.index, one.num_senders)
             for one in self.readers
@@ -214,21 +218,21 @@ class Graph:
         return self.receiver_index(Receiver(kind, layer, index).name)
 
     def senders_before(self, layer: int) -> int:
-        """How many senders come before a layer."""
+        """Number of senders computed before a layer."""
         return 1 + sum(shape.num_nodes for shape in self.layers[:layer])
 
     def by_layer(self, values: np.ndarray) -> np.ndarray:
-        """Values of senders as a table of layers and places: heads in their order, the MLP last.
+        """Arrange values of senders by layer: the heads in order, then the MLP.
 
         Parameters
         ----------
         values
-            [..., S].
+            Array [..., S].
 
         Returns
         -------
         np.ndarray
-            [..., L, H + 1], of the same dtype, `input` left out; 0 where a layer has no such node.
+            Array [..., L, H + 1] of the same dtype, without `input`; 0 where a layer has no such node.
         """
         table = np.zeros((*values.shape[:-1], self.num_layers, self.num_heads + 1), dtype=values.dtype)
         kinds, layers, indices = self.node_table[1:].T
@@ -237,7 +241,10 @@ class Graph:
         return table
 
     def shaped_by(self, receiver: Receiver) -> tuple[Node, ...]:
-        """The senders that a receiver shapes: its head or MLP, all heads of a group; none of `logits`."""
+        """The senders whose output depends on a receiver: its head or MLP, or all heads of a group.
+
+        `logits` has none.
+        """
         layer, index = receiver.layer, receiver.index
         if layer is None:
             return ()
@@ -247,7 +254,7 @@ class Graph:
         return tuple(Node("head", layer, head) for head in range(index * size, (index + 1) * size))
 
     def nodes_of(self, receiver: str) -> tuple[str, ...]:
-        """The nodes whose output this receiver shapes: the sender of an MLP, every query head of a group.
+        """The names of the nodes that a receiver belongs to: an MLP, a head, or every query head of a group.
 
         Raises KCircuitsError for a name that this graph does not have.
         """
@@ -255,14 +262,14 @@ class Graph:
         return tuple(node.name for node in shaped) or (receiver,)
 
     def ungroup(self) -> Graph:
-        """The graph in which every query head has its own key and value; equal where that is so already."""
+        """The graph in which every query head has its own key and value; unchanged if that is so already."""
         shapes = tuple(replace(shape, num_kv_heads=shape.num_heads) for shape in self.shapes)
         return replace(self, num_kv_heads=self.num_heads, shapes=shapes)
 
 
 @lru_cache(maxsize=8)
 def _tables(layers: tuple[LayerShape, ...], parallel: bool) -> tuple[tuple[Node, ...], tuple[Receiver, ...]]:
-    """Everything there is, in the order in which a model computes it."""
+    """All senders and receivers in the order in which a model computes them."""
     nodes, receivers = [Node("input")], []
     for layer, shape in enumerate(layers):
         before = len(nodes)

@@ -1,4 +1,4 @@
-"""What circuits and scores need of their model's identity: its graph, its weights, and what to call it."""
+"""The model identity stored with circuits and scores: its graph, its weights' hash, and its name."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.files.documents import quote
 from kcircuits.graph import Graph, LayerShape
 
-# Far more than any model has (Llama 3.1 405B: 16,255), and still quick to name.
+# Far more than any model has (Llama 3.1 405B: 16,255), but still few enough to create all names quickly.
 _MAX_NODES = 200_000
-# Masks have a byte for each pair of a sender and a receiver (Llama 3.1 405B, ungrouped: 0.8 billion).
+# A mask takes a byte per pair of a sender and a receiver (Llama 3.1 405B, ungrouped: 0.8 billion).
 _MAX_PAIRS = 2**30
 
 
 def graph_of(identity: dict[str, Any]) -> Graph:
     """The graph of the model that an identity describes.
 
-    Reads `num_layers`, `num_heads`, `num_kv_heads` and, where they are there, `parallel` (default False) and
-    `layer_shapes`, which `graph_fields` writes where layers differ. Raises KCircuitsError if one is missing
-    or makes no sense.
+    Reads `num_layers`, `num_heads`, `num_kv_heads` and the optional keys `parallel` (default False) and
+    `layer_shapes`, which `graph_fields` writes if layers differ. Raises KCircuitsError if a key is missing or
+    invalid.
     """
     parallel = identity.get("parallel", False)
     if type(parallel) is not bool:
@@ -43,7 +43,7 @@ def graph_of(identity: dict[str, Any]) -> Graph:
 
 
 def graph_fields(graph: Graph) -> dict[str, Any]:
-    """What an identity says of a graph; `graph_of` reads it.
+    """The keys of an identity that describe a graph; `graph_of` reads them.
 
     Examples
     --------
@@ -92,20 +92,20 @@ def _size(identity: dict[str, Any], key: str) -> int:
 
 
 def check_same_weights(subject: str, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Make sure that something found in a model is used with that model.
+    """Check that a circuit or scores are used with the model that they were found in.
 
     Parameters
     ----------
     subject
-        What was found, for the message: "the circuit was", "the scores were".
+        Beginning of the message: "the circuit was", "the scores were".
     ours, theirs
-        The identity that it was found in, and the one that it is to be used with.
+        Identity of the model that it was found in, and of the one that it is used with.
 
     Raises
     ------
     KCircuitsError
-        If their weights are not the same, or either does not say; or both say what they compute with beside
-        the weights (the configuration), and that is not the same.
+        If the hashes of the weights differ or one is missing, or if both identities have a hash of the
+        configuration and these differ.
     """
     if _same_hash(ours, theirs) and not same_weights(ours, theirs):
         raise KCircuitsError(
@@ -120,9 +120,9 @@ def check_same_weights(subject: str, ours: dict[str, Any], theirs: dict[str, Any
 
 
 def same_weights(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    """Whether two identities are of models with the same weights; not where either does not say.
+    """Whether two identities have the same hash of the weights; False if one has none.
 
-    Where both also say their configuration, as files of older versions do not, it must be the same, too.
+    If both have a hash of the configuration, which older files lack, these must agree too.
     """
     known = [one["configuration"] for one in (ours, theirs) if one.get("configuration") is not None]
     return _same_hash(ours, theirs) and len(set(known)) <= 1

@@ -1,6 +1,6 @@
-"""What the residual-stream graph is made of: senders, receivers and layers as data, and their names.
+"""The parts of the residual-stream graph: senders, receivers and layers as data, and their names.
 
-Only this file makes a name of its parts, or takes one apart.
+Names are composed and parsed only in this file.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from kcircuits.errors import KCircuitsError
 NodeKind = Literal["input", "head", "mlp"]
 ReceiverKind = Literal["q", "k", "v", "mlp", "logits"]
 NODE_KINDS: tuple[NodeKind, ...] = ("input", "head", "mlp")
-"""The numbers of the kinds in `Graph.node_table`; csrc/engine/graph.h has the same order."""
+"""Kinds of nodes, numbered as in `Graph.node_table`; csrc/engine/graph.h has the same order."""
 RECEIVER_KINDS: tuple[ReceiverKind, ...] = ("q", "k", "v", "mlp", "logits")
-"""Likewise in `Graph.receiver_table`."""
+"""Kinds of receivers, numbered as in `Graph.receiver_table`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A sender: `index` counts the query heads of its layer. `input` has no layer."""
+    """A sender. `index` is the query head within the layer; `input` has no layer."""
 
     kind: NodeKind
     layer: int | None = None
@@ -30,7 +30,7 @@ class Node:
 
     @property
     def name(self) -> str:
-        """As it is written: `input`, `a3.h5`, `m3`."""
+        """The name in files and messages: `input`, `a3.h5`, `m3`."""
         match self.kind:
             case "input":
                 return "input"
@@ -41,7 +41,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """What reads the first `num_senders` senders: `index` counts query heads, or key/value heads."""
+    """A receiver, which reads the first `num_senders` senders. `index` is the query or key/value head."""
 
     kind: ReceiverKind
     layer: int | None = None
@@ -50,7 +50,7 @@ class Receiver:
 
     @property
     def name(self) -> str:
-        """As it is written: `a3.h5<q>`, `m3`, `logits`."""
+        """The name in files and messages: `a3.h5<q>`, `m3`, `logits`."""
         match self.kind:
             case "logits":
                 return "logits"
@@ -61,7 +61,7 @@ class Receiver:
 
 @dataclass(frozen=True)
 class LayerShape:
-    """What one layer has: query heads, key/value heads, which share them evenly, and perhaps an MLP."""
+    """The shape of one layer: query heads, key/value heads (shared evenly), with an MLP or without."""
 
     num_heads: int
     num_kv_heads: int
@@ -77,22 +77,22 @@ class LayerShape:
 
     @property
     def num_nodes(self) -> int:
-        """Senders of the layer."""
+        """Number of senders of the layer."""
         return self.num_heads + self.has_mlp
 
     @property
     def num_attention_receivers(self) -> int:
-        """Queries, keys and values."""
+        """Number of receivers of queries, keys and values."""
         return self.num_heads + 2 * self.num_kv_heads
 
     @property
     def num_receivers(self) -> int:
-        """Receivers of the layer."""
+        """Number of receivers of the layer."""
         return self.num_attention_receivers + self.has_mlp
 
     @property
     def group_size(self) -> int:
-        """Query heads that share a key/value head."""
+        """Number of query heads that share a key/value head."""
         return self.num_heads // max(1, self.num_kv_heads)
 
 
@@ -101,7 +101,7 @@ _NAME = re.compile(r"a(?P<head_layer>\d+)\.h(?P<head>\d+)(?:<(?P<part>[qkv])>)?|
 
 @lru_cache(maxsize=2**16)
 def _place_of(name: str) -> tuple[str, int | None, int]:
-    """Kind, layer and index of what has a name: of a node, a receiver or `logits`."""
+    """Kind, layer and index of a node, a receiver or `logits`, from its name."""
     if name in ("input", "logits"):
         return name, None, 0
     match = _NAME.fullmatch(name)
@@ -124,7 +124,7 @@ def kind_of(name: str) -> str:
 
 
 def layer_of(name: str) -> int | None:
-    """Layer of a node or receiver; None for `input` and `logits`, which stand outside the layers.
+    """Layer of a node or receiver; None for `input` and `logits`, which belong to no layer.
 
     Examples
     --------
@@ -135,7 +135,7 @@ def layer_of(name: str) -> int | None:
 
 
 def head_of(name: str) -> tuple[int, int] | None:
-    """Layer and number of a head, or of a query, key or value; None for what is none.
+    """Layer and number of a head, or of a query, key or value; None for an MLP, `input` and `logits`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Which edges of a circuit lie on a path from `input` to `logits`."""
+"""Find the edges of a circuit that lie on a path from `input` to `logits`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kcircuits.graph import Graph
 
 @lru_cache(maxsize=8)
 def shaping_table(graph: Graph) -> np.ndarray:
-    """Which senders each receiver shapes, bool [R, S]; the row of `logits`, the sink, is empty.
+    """Whether the output of each sender depends on each receiver, bool [R, S]; all False for `logits`.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def prune_mask(graph: Graph, mask: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    `m0` has no edge that leaves it, so what it is told is lost:
+    No edge leaves `m0`, so the edge into it lies on no path:
 
     >>> graph = Graph(num_layers=1, num_heads=1, num_kv_heads=1)
     >>> mask = np.zeros_like(graph.valid)

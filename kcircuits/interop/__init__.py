@@ -1,1 +1,1 @@
-"""Exchange with other tools: one file per format."""
+"""Import from and export to other tools, one module per format."""

@@ -1,8 +1,8 @@
-"""EAP-IG's files of a Graph: JSON and PyTorch are read, JSON is written.
+"""Read the JSON and PyTorch files of EAP-IG's Graph, and write its JSON file.
 
-`kcircuits.interop.eap_ig_files` says what is in them. Keys and values stand there once per query head. Where
-heads share them, reading sums the scores of a group, and the edge is in if any member is; writing spreads a
-score evenly over the group.
+`kcircuits.interop.eap_ig_files` describes the formats. They have one key and one value per query head. If
+heads share them in the model, reading sums the scores of a group, and an edge is present if any member is;
+writing divides a score evenly among the group.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ def read_eap_ig(path: str | Path, identity: dict[str, Any]) -> tuple[Circuit, Sc
     Parameters
     ----------
     path
-        The file; which of the two it is, its content says.
+        The file; its content tells which of the two formats it has.
     identity
-        Of the model that it was made with (`Model.identity`): the file does not say which weights.
+        Identity of the model that it was made with (`Model.identity`), because the file does not name it.
 
     Returns
     -------
     circuit : Circuit
-        The edges that are in the graph, with their scores, unmeasured. As the file does not say with what
-        method and metric they were found, its method is "eap-ig-file". In a graph without scores each edge
-        has the score 1 and `settings` says `{"scored": false}`; where only some edges of the circuit lack a
-        score, theirs is 0 and `settings` says how many: `{"unscored_edges": 3}`.
+        The present edges with their scores, without a metric. The file does not name the method and metric
+        that found them, so the method is "eap-ig-file". If the file has no scores, each edge gets the score 1
+        and `settings` is `{"scored": false}`. If only some edges of the circuit lack a score, they get 0 and
+        `settings` has their number: `{"unscored_edges": 3}`.
     scores : Scores or None
-        The scores of all edges, 0 for those without; None where no edge has one.
+        The scores of all edges, 0 for those without a score; None if no edge has one.
 
     Raises
     ------
     KCircuitsError
-        If the file cannot be read, is something else, selects some of a node's neurons, or belongs to a model
-        with another graph, or layers of the model differ in their query heads or MLPs. The message starts
-        with the path. Nothing in a PyTorch file is run: one that holds more than tensors and plain data is
-        refused.
+        If the file cannot be read, has another format, selects single neurons of a node, or belongs to a
+        model with another graph, or if layers of the model differ in their query heads or MLPs. The message
+        starts with the path. No code in a PyTorch file is run: a file with anything except tensors and plain
+        data is refused.
     """
     graph = graph_of(identity)
     width = identity.get("width")
@@ -85,22 +85,22 @@ def write_eap_ig(circuit: Circuit, path: str | Path, scores: Scores | None = Non
     Parameters
     ----------
     circuit
-        What is in the graph; the scores of its edges go into the file.
+        The present edges, with their scores.
     path
         Where to write.
     scores
-        The scores of all other edges; 0 where none are given.
+        The scores of all other edges; without them, these are 0.
 
     Raises
     ------
     KCircuitsError
         If layers of the model differ in their query heads or MLPs, the scores belong to another model, the
-        model's width is not known, or the place cannot be written.
+        model's width is not known, or the file cannot be written.
     """
     graph, width = circuit.graph, circuit.model.get("width")
     _check_regular(graph)
     if not isinstance(width, int):
-        raise KCircuitsError(f"EAP-IG's file needs the model's 'width', and its identity says {quote(width)}")
+        raise KCircuitsError(f"EAP-IG's file needs the model's 'width', but its identity has {quote(width)}")
     matrix = np.zeros(graph.valid.shape)
     if scores is not None:
         scores.check_model(circuit.model)
@@ -123,7 +123,7 @@ def _check_regular(graph: Graph) -> None:
     for layer, shape in enumerate(ungroup(graph).layers):
         if shape != LayerShape(graph.num_heads, graph.num_heads):
             raise KCircuitsError(
-                f"EAP-IG's graph has {graph.num_heads} heads and an MLP in every layer, and layer {layer} of "
+                f"EAP-IG's graph has {graph.num_heads} heads and an MLP in every layer, but layer {layer} of "
                 f"the model has {shape.num_heads} heads and {'an' if shape.has_mlp else 'no'} MLP: use a "
                 "circuit.json, GraphML, CSV or a list of edges"
             )

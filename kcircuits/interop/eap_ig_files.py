@@ -1,12 +1,12 @@
-"""What EAP-IG's two files of a Graph hold, in the graph that has a key and value per query head.
+"""The two file formats of EAP-IG's Graph, which has one key and one value per query head.
 
 JSON (`Graph.to_json`): `{"cfg": {"n_layers":, "n_heads":, "parallel_attn_mlp":, "d_model":}, "nodes": {name:
 {"in_graph":, "score":?, "neurons":?}}, "edges": {"a0.h1->m2": {"score":, "in_graph":}}}`, every edge of the
-graph. A score that nobody computed is null or NaN.
+graph. A score that was not computed is null or NaN.
 
 PyTorch (`Graph.to_pt`): a dict of `cfg`, `src_nodes` and `dst_nodes` (names), and the tensors `edges_scores`
-and `edges_in_graph` [senders, receivers]; sometimes `neurons_in_graph` [senders, d_model]. The tensors have
-values where there is no edge, too, which mean nothing.
+and `edges_in_graph` [senders, receivers]; sometimes `neurons_in_graph` [senders, d_model]. Entries
+of the tensors without an edge have no meaning.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PT_KEYS = ("cfg", "src_nodes", "dst_nodes", "edges_scores", "edges_in_graph")
 
 @dataclass(frozen=True)
 class Content:
-    """What a file says: scores, float64, NaN where there is none; present edges, bool; both [S, R]."""
+    """Content of a file: scores, float64, NaN if missing; present edges, bool; both [S, R]."""
 
     cfg: dict[str, Any]
     scores: np.ndarray
@@ -43,14 +43,14 @@ class Content:
 
 
 def is_eap_ig_pt(document: object) -> bool:
-    """Whether the content of a file of `torch.save` has the keys of EAP-IG's."""
+    """Whether the content of a `torch.save` file has the keys of EAP-IG's format."""
     return isinstance(document, dict) and set(PT_KEYS) <= document.keys()
 
 
 def read_json(path: str | Path, graph: Graph, width: int | None) -> Content:
     """Read the JSON file; `graph` has a key and value per query head.
 
-    Raises KCircuitsError if it is something else, selects some of a node's neurons, or has other edges than
+    Raises KCircuitsError if it has another format, selects single neurons of a node, or has other edges than
     the graph.
     """
     cursor = JsonCursor(read_text(path, WHAT, max_bytes(graph.num_edges)), WHAT, nan=True)
@@ -70,7 +70,7 @@ def read_json(path: str | Path, graph: Graph, width: int | None) -> Content:
                 if isinstance(node, dict) and "neurons" in node:
                     _check_neurons(name, node["neurons"], node.get("in_graph", True))
         elif key == "edges":
-            if cfg is not None:  # another model's edges say less than its configuration
+            if cfg is not None:  # first: a different configuration explains more than different edges
                 check_cfg(cfg, graph, width)
             found = _edges(cursor, graph)
         else:
@@ -85,8 +85,8 @@ def read_json(path: str | Path, graph: Graph, width: int | None) -> Content:
 def read_pt(path: str | Path, graph: Graph, width: int | None) -> Content:
     """Read the PyTorch file; `graph` has a key and value per query head.
 
-    Raises KCircuitsError if it is something else, holds more than tensors and plain data, selects some of a
-    node's neurons, or has another graph.
+    Raises KCircuitsError if it has another format, holds anything except tensors and plain data, selects
+    single neurons of a node, or has another graph.
     """
     document = load_plain(path, WHAT)
     if not isinstance(document, dict) or not is_eap_ig_pt(document):
@@ -100,9 +100,9 @@ def read_pt(path: str | Path, graph: Graph, width: int | None) -> Content:
     shape = graph.valid.shape
     scores = _numbers(document["edges_scores"], "edges_scores", shape)
     mask = _numbers(document["edges_in_graph"], "edges_in_graph", shape) != 0
-    mask &= graph.valid  # a chosen node is marked as sending to all there is
+    mask &= graph.valid  # the file marks a selected node as sending to every receiver
     if document.get("neurons_in_graph") is not None:
-        # Only nodes that send something on are in question.
+        # Only nodes with an outgoing edge matter.
         neurons = _numbers(document["neurons_in_graph"], "neurons_in_graph", (shape[0], None)) != 0
         for index in np.flatnonzero(mask.any(axis=1)):
             _check_neurons(graph.senders[index], neurons[index].tolist(), True)
@@ -110,7 +110,7 @@ def read_pt(path: str | Path, graph: Graph, width: int | None) -> Content:
 
 
 def check_cfg(cfg: dict[str, Any], graph: Graph, width: int | None) -> None:
-    """Make sure that a file's configuration is the model's; a width is compared where both say it."""
+    """Check that the configuration in a file is that of the model; widths are compared if both have one."""
     expected = {
         "n_layers": graph.num_layers,
         "n_heads": graph.num_heads,
@@ -121,7 +121,7 @@ def check_cfg(cfg: dict[str, Any], graph: Graph, width: int | None) -> None:
     for key, value in expected.items():
         if cfg.get(key) != value:
             raise KCircuitsError(
-                f"made with another model: {key} is {quote(cfg.get(key))}, and {value} in the model given"
+                f"made with another model: {key} is {quote(cfg.get(key))}, but {value} in the given model"
             )
 
 
@@ -136,14 +136,14 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def _check_neurons(name: str, neurons: object, in_graph: object) -> None:
-    """Nodes follow from the edges; but a choice of neurons inside them would be lost."""
+    """Refuse a selection of neurons inside nodes, which would be lost."""
     chosen = neurons if isinstance(neurons, list) and neurons else [None]
     if not all(chosen) and (in_graph or any(chosen)):
-        raise KCircuitsError(f"it selects neurons inside {quote(name)}; only whole nodes can be read")
+        raise KCircuitsError(f"the file selects neurons inside {quote(name)}; only whole nodes can be read")
 
 
 def _edges(cursor: JsonCursor, graph: Graph) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and present edges from the object of all edges."""
+    """Scores and present edges from the JSON object of all edges."""
     matrix = np.zeros(graph.valid.shape)
     mask, seen = (np.zeros(graph.valid.shape, dtype=bool) for _ in range(2))
     for name in cursor.members(unique=False):
@@ -153,23 +153,24 @@ def _edges(cursor: JsonCursor, graph: Graph) -> tuple[np.ndarray, np.ndarray]:
         if not graph.valid[place]:
             raise KCircuitsError(f"no edge {name} in {graph}: the sender is computed after the receiver")
         if seen[place]:
-            raise KCircuitsError(f"the edge {name} is there twice: keep one")
+            raise KCircuitsError(f"the edge {name} occurs twice: keep one")
         if not isinstance(edge, dict) or edge.keys() != {"score", "in_graph"}:
             raise KCircuitsError(f"the edge {name} must have the keys score and in_graph, got {quote(edge)}")
         score = float("nan") if edge["score"] is None else edge["score"]
         is_score = is_number(score) or (isinstance(score, float) and math.isnan(score))
         if not is_score or not isinstance(edge["in_graph"], bool):
             raise KCircuitsError(
-                f"the edge {name} must have a number (or null) and a truth value, got {quote(edge)}"
+                f"the edge {name} must have a number (or null) as score and true or false as in_graph, "
+                f"got {quote(edge)}"
             )
         matrix[place], mask[place], seen[place] = score, edge["in_graph"], True
     if not seen[graph.valid].all():
-        raise KCircuitsError(f"it has {int(seen.sum())} edges, and the model's graph {graph.num_edges}")
+        raise KCircuitsError(f"the file has {int(seen.sum())} edges, but the graph has {graph.num_edges}")
     return matrix, mask
 
 
 def _numbers(value: Tensor | object, key: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """A tensor of numbers or truth values as float64, if it has this shape (None: any size)."""
+    """Convert a tensor of numbers or bools with this shape (None: any size) to float64."""
     import torch
 
     if (

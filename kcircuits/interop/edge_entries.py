@@ -1,4 +1,4 @@
-"""An edge as it stands in a list, and the words that tables use for its parts."""
+"""An entry of a list of edges, and the column names that tables use for its parts."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _YES, _NO = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One edge of a list.
+    """One entry of a list of edges.
 
     unit, number
-        Where it stands: "line" or "entry", and which.
+        Its position: "line" or "entry", and the number.
     sender, receiver
-        Its names, tidy (`kcircuits.interop.edge_names.tidy`).
+        Names of its ends, normalised by `kcircuits.interop.edge_names.tidy`.
     score
-        None where there is none.
+        None if the entry has no score.
     own
-        It comes from a table of this project, whose names are this project's in any case.
+        Whether it is from a table of this project, which always uses this project's names.
     """
 
     unit: str
@@ -47,27 +47,27 @@ class Entry:
 
     @property
     def where(self) -> str:
-        """Its place, for errors."""
+        """Its position, for errors."""
         return f"{self.unit} {self.number:d}"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table hold what: by the part of an edge, the index of its column."""
+    """Columns of a table: part of an edge -> index of its column."""
 
     places: dict[str, int]
     own: bool
 
     def of(self, role: str, cells: Sequence[str]) -> str | None:
-        """A row's cell; None where the table has no such column."""
+        """The cell of a row for a part of the edge; None if the table has no such column."""
         place = self.places.get(role)
         return None if place is None else cells[place]
 
 
 def find_columns(names: Sequence[str]) -> Columns | None:
-    """What the columns of a table hold by their names; None if these name no edge.
+    """Find the columns of a table by their names; None if these do not describe edges.
 
-    Raises KCircuitsError if two of them say the same.
+    Raises KCircuitsError if two columns have the same meaning.
 
     Examples
     --------
@@ -83,17 +83,17 @@ def find_columns(names: Sequence[str]) -> Columns | None:
         if role in places:
             first = names[places[role]]
             raise KCircuitsError(
-                f"two columns say the same, {quote(first)} and {quote(names[place])}: keep one"
+                f"the columns {quote(first)} and {quote(names[place])} have the same meaning: keep one"
             )
         if role is not None:
             places[role] = place
     if "sender" in places and "edge" in places:
-        del places["edge"]  # both are there: the two ends are plainer
+        del places["edge"]  # if both are present, the two ends are used
     return Columns(places, set(words) >= _OWN_TABLE)
 
 
 def is_present(cell: object) -> bool:
-    """What a column such as `in_graph` says of an edge; raises KCircuitsError if it is no truth value."""
+    """The value of a column such as `in_graph`; raises KCircuitsError if it is neither true nor false."""
     word = str(cell).strip().lower()
     if word not in (*_YES, *_NO):
         raise KCircuitsError(f"whether it is in the graph must be true or false, got {quote(cell)}")

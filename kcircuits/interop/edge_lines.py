@@ -22,7 +22,7 @@ _DELIMITERS = "\t;,"
 
 
 def lines_of(text: str) -> Iterator[tuple[int, str]]:
-    """The lines that say something, with their numbers: without comments (#) and blank lines."""
+    """Numbered lines, without comments (#) and blank lines."""
     for number, line in enumerate(io.StringIO(text), start=1):
         said = line.partition("#")[0].strip()
         if said:
@@ -30,7 +30,7 @@ def lines_of(text: str) -> Iterator[tuple[int, str]]:
 
 
 def header_of(line: str) -> tuple[Columns, str | None] | None:
-    """The columns of a table, and what separates them (None: spaces), if a line is the header of one."""
+    """The columns of a table and their delimiter (None: spaces), if a line is a header."""
     for delimiter in (*_DELIMITERS, None):
         names = line.split() if delimiter is None else _split_cells(line, delimiter)
         columns = find_columns(names) if len(names) > 1 else None
@@ -40,7 +40,7 @@ def header_of(line: str) -> tuple[Columns, str | None] | None:
 
 
 def entry_of_row(number: int, line: str, columns: Columns, delimiter: str | None) -> Entry | None:
-    """The edge in a row of a table; None if the row says that it is not in the graph."""
+    """The edge in a row of a table; None if the row marks it as absent."""
     cells = line.split() if delimiter is None else _split_cells(line, delimiter)
     if len(cells) <= max(columns.places.values()):
         raise KCircuitsError(
@@ -66,9 +66,9 @@ def entry_of_row(number: int, line: str, columns: Columns, delimiter: str | None
 
 
 def entry_of_text(unit: str, number: int, text: str) -> Entry:
-    """The edge in a line, `sender -> receiver` or its two ends side by side, perhaps with a score behind.
+    """The edge in a line, `sender -> receiver` or its two ends side by side, optionally followed by a score.
 
-    Raises KCircuitsError if it is something else.
+    Raises KCircuitsError if it has another form.
     """
     where = f"{unit} {number:d}"
     if match := _BETWEEN.fullmatch(text):
@@ -80,7 +80,7 @@ def entry_of_text(unit: str, number: int, text: str) -> Entry:
     sender, arrow, receiver = _partition(cells[0])
     if arrow and len(cells) <= 2:
         score = cells[1] if len(cells) == 2 else None
-        if score is None and not is_name(tidy(receiver)):  # names can end in a number, too
+        if score is None and not is_name(tidy(receiver)):  # a name may also end in a number
             match = _BEHIND.fullmatch(receiver)
             if match is not None and _is_float(match["score"]):
                 receiver, score = match["name"], match["score"]
@@ -92,13 +92,13 @@ def entry_of_text(unit: str, number: int, text: str) -> Entry:
         if len(cells) in (2, 3):
             return _entry(unit, number, cells[0], cells[1], cells[2] if len(cells) == 3 else None)
     raise KCircuitsError(
-        f"{where} must be 'sender -> receiver' or have a score behind it, got {quote(text)}; "
+        f"{where} must be 'sender -> receiver', optionally followed by a score, got {quote(text)}; "
         "a table begins with a header such as src,dst,score"
     )
 
 
 def score_of(where: str, text: str | None) -> float | None:
-    """The score in a cell; None where it is empty. Raises KCircuitsError if it is no finite number."""
+    """The score in a cell; None if it is empty. Raises KCircuitsError if it is not a finite number."""
     if text is None or not text.strip():
         return None
     if not _is_float(text):
@@ -115,13 +115,13 @@ def _entry(unit: str, number: int, sender: str, receiver: str, score: str | None
 
 
 def _partition(text: str) -> tuple[str, str, str]:
-    """Before an arrow, the arrow, and behind it."""
+    """The text before an arrow, the arrow, and the text after it."""
     arrow = _ARROW.search(text)
     return (text, "", "") if arrow is None else (text[: arrow.start()], "->", text[arrow.end() :])
 
 
 def _split_cells(line: str, delimiter: str) -> list[str]:
-    """A line's cells; a delimiter in quotes or within brackets, as in `[:, :, 2]`, separates nothing."""
+    """Split a line into cells, but not at delimiters in quotes or brackets, as in `[:, :, 2]`."""
     if delimiter not in line:
         return [line.strip().strip("\"'")]
     try:

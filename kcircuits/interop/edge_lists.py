@@ -1,10 +1,10 @@
-"""Lists of edges, in the names of this project, EAP-IG, ACDC on TransformerLens, auto-circuit and others.
+"""Read lists of edges with the names of this project, EAP-IG, ACDC, auto-circuit and others.
 
-As text, an edge per line, or a table with a header (CSV; this project's own, too); as JSON or as Python
-prints it, a list (`kcircuits.interop.edge_values`); or ACDC's subgraph as `torch.save` keeps it.
-`kcircuits.interop.edge_names` says what names are read. Keys and values of other tools belong to query heads.
-Where heads share them, the scores of a group are summed, and the edge is in if any of its members is;
-likewise for `hook_embed` and `hook_pos_embed`.
+A list is text with an edge per line, a table with a header (CSV, also this project's own), a list in JSON or
+as Python prints it (`kcircuits.interop.edge_values`), or ACDC's subgraph in a file of `torch.save`.
+`kcircuits.interop.edge_names` lists the accepted names. Keys and values of other tools belong to query heads.
+If heads share them in the model, the scores of a group are summed, and an edge is present if any member is;
+the same holds for `hook_embed` and `hook_pos_embed`.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ def read_edge_list(path: str | Path, identity: dict[str, Any], key_heads: KeyHea
     path
         The file: text, JSON, or a subgraph of ACDC in a file of `torch.save`.
     identity
-        Of the model that the circuit was found in (`Model.identity`): the file does not say.
+        Identity of the model that the circuit was found in (`Model.identity`); the file does not name it.
     key_heads
-        What `a1.h2<k>` means in a model whose heads share keys and values: the third key ("shared", as this
-        project counts) or that of the third query head ("query", as EAP-IG does). By default "query" if the
-        list names a head that only exists among query heads, and else "shared". Names of ACDC, auto-circuit
-        and EAP are always "query".
+        Meaning of `a1.h2<k>` in a model whose heads share keys and values: the third key ("shared", as in
+        this project) or the key of the third query head ("query", as in EAP-IG). The default is "query" if
+        the list names a head that exists only among query heads, otherwise "shared". Names of ACDC,
+        auto-circuit and EAP always count query heads.
 
     Returns
     -------
     Circuit
-        Unmeasured, with the method "edge-list". Where the file has no scores, each edge has the score 1 and
-        `settings` says `{"scored": false}`. Where `key_heads` matters, `settings` says what was taken. Edges
+        Without a metric, with the method "edge-list". If the file has no scores, each edge has the score 1
+        and `settings` has `{"scored": false}`. If `key_heads` matters, `settings` has the value used. Edges
         between the hooks of one head or MLP are left out.
 
     Raises
     ------
     KCircuitsError
-        If the file cannot be read, an entry is not understood, an edge is there twice or is not in the
+        If the file cannot be read, an entry cannot be parsed, an edge occurs twice or is not in the
         model's graph, or only some have scores. The message starts with the path and names the line.
     """
     graph = graph_of(identity)
@@ -89,7 +89,7 @@ def read_edge_list(path: str | Path, identity: dict[str, Any], key_heads: KeyHea
 
 
 def _entries(path: str | Path, graph: Graph) -> Iterator[Entry]:
-    """All entries but those that say they are not in the graph, and those inside a node."""
+    """All entries except absent edges and edges inside a node."""
     for entry in _list_entries(path, graph):
         if entry is not None and (
             is_sender(entry.sender) or not is_inside_a_node(entry.sender, entry.receiver)
@@ -105,7 +105,7 @@ def _list_entries(path: str | Path, graph: Graph) -> Iterable[Entry | None]:
                 f"not a {WHAT}: expected ACDC's subgraph, a dict by edges, got {quote(document)}"
             )
         return entries_of_subgraph(document)
-    # Embeddings have two senders, and ACDC lists what is inside a node.
+    # Other tools have two senders for the embeddings, and ACDC also lists edges inside a node.
     text = read_text(path, WHAT, max_bytes(2 * ungroup(graph).num_edges))
     return entries_of(text) if text.lstrip()[:1] in ("[", "(", "{") else _entries_of_lines(text)
 
@@ -126,15 +126,15 @@ def _entries_of_lines(text: str) -> Iterator[Entry | None]:
 
 @dataclass
 class _PlacedEntries:
-    """The edges so far, in the graph that has a key and value per query head.
+    """The edges read so far, in the graph with one key and one value per query head.
 
     matrix, mask
         Scores and present edges, [S, R].
     first_shared, first_of_query
-        The first entry whose name leaves open what it counts by, and the first of a key or value that does
-        not.
+        The first entry of a key or value whose name may count either kind of heads, and the first one whose
+        name counts query heads.
     highest
-        Of the entries of the first kind, the one with the highest head.
+        The entry of the first kind with the highest head.
     """
 
     graph: Graph
@@ -152,11 +152,11 @@ class _PlacedEntries:
     def __post_init__(self) -> None:
         shape = self.graph.valid.shape
         self.matrix, self.mask = np.zeros(shape), np.zeros(shape, dtype=bool)
-        # Where an edge stands, and of what part of `input`, so that one that comes again is noticed at once.
+        # Position of each edge by its part of `input`, to notice duplicates.
         self._numbers, self._parts = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.uint8)
 
     def add(self, entry: Entry) -> None:
-        """Place an entry; raises KCircuitsError if it is not in the graph or there already."""
+        """Add an entry; raises KCircuitsError if it is not in the graph or occurs twice."""
         try:
             place = _place(entry, self.graph)
         except KCircuitsError as error:
@@ -179,7 +179,7 @@ class _PlacedEntries:
         """Whether all entries have a score; raises KCircuitsError if only some have."""
         if self._first_without is not None and self._first_with is not None:
             raise KCircuitsError(
-                f"{self._first_without.where} has no score, and others have: give all or none"
+                f"{self._first_without.where} has no score, but others have: give all or none"
             )
         return self._first_without is None
 
@@ -202,7 +202,7 @@ class _PlacedEntries:
 
 
 def _key_heads(placed: _PlacedEntries, graph: Graph, wanted: KeyHeads | None) -> KeyHeads:
-    """What keys and values are counted by; raises KCircuitsError where that is contradicted."""
+    """Which heads the names of keys and values count; raises KCircuitsError if names contradict."""
     shared = placed.first_shared
     if shared is None or not graph.shares_keys:
         return "query"
@@ -212,14 +212,15 @@ def _key_heads(placed: _PlacedEntries, graph: Graph, wanted: KeyHeads | None) ->
     chosen: KeyHeads = wanted or ("shared" if fits or shared.own else "query")
     if chosen == "shared" and not fits:
         raise KCircuitsError(
-            f"{placed.highest.where}: no receiver {placed.highest.receiver!r}, as the model has "
-            f"{graph.layers[layer].num_kv_heads} heads of keys and values; where they are counted by query "
-            "heads, say so"
+            f"{placed.highest.where}: no receiver {placed.highest.receiver!r}, because the model has "
+            f"{graph.layers[layer].num_kv_heads} key/value heads; if the list counts query heads, pass "
+            'key_heads="query" (--key-heads query)'
         )
     if chosen == "shared" and placed.first_of_query is not None:
         raise KCircuitsError(
-            f"{placed.first_of_query.where} counts keys and values by query heads, and {shared.where} by the "
-            f"model's own, in {shared.receiver!r}: name all in one way, or say that both mean query heads"
+            f"{placed.first_of_query.where} names keys and values by query head, but {shared.where}, "
+            f"{shared.receiver!r}, by key/value head: use one kind of names, or pass "
+            'key_heads="query" (--key-heads query)'
         )
     return chosen
 
@@ -231,7 +232,7 @@ def _head(entry: Entry, graph: Graph) -> tuple[int, int]:
 
 
 def _excess(entry: Entry, graph: Graph) -> int:
-    """By how much a key's or value's number is past those of its layer; negative where it is one of them."""
+    """How far the number of a key or value exceeds those of its layer; negative if it does not."""
     layer, head = _head(entry, graph)
     return head - graph.layers[layer].num_kv_heads
 

@@ -1,21 +1,21 @@
-"""What edge lists call the ends of an edge.
+"""Names of senders and receivers in lists of edges.
 
-Other tools have one key and value per query head, so names are translated into those of the ungrouped graph
-(`kcircuits.interop.groups.ungroup`).
+Other tools have one key and one value per query head, so names are translated into those of the ungrouped
+graph (`kcircuits.interop.groups.ungroup`).
 
-* This project's own, which are EAP-IG's too: `input`, `a3.h5`, `m2` send; `a3.h5<q>` (k, v), `m2`, `logits`
-  receive. Here, and in Edge Pruning's naming, a key or value may be one that heads share: `is_shared` says of
-  which names that is in question.
-* Hook names with an index, as ACDC has them on top of TransformerLens: senders are
+* This project and EAP-IG: `input`, `a3.h5`, `m2` send; `a3.h5<q>` (k, v), `m2`, `logits`
+  receive. In this naming and that of Edge Pruning, the number of a key or value may count shared heads:
+  `is_shared` recognises these names.
+* ACDC on TransformerLens, hook names with an index: senders are
   `blocks.1.attn.hook_result[:, :, 2]`, `blocks.2.hook_mlp_out[:]`, and `blocks.0.hook_resid_pre[:]` or
   `hook_embed[:]` and `hook_pos_embed[:]`, which are all `input` here; receivers are
   `blocks.3.hook_q_input[:, :, 5]` (likewise k and v), `blocks.2.hook_mlp_in[:]` (in early versions
   `hook_resid_mid[:]`) and the last layer's `hook_resid_post[:]`. The index `[:]` may be left out, and a colon
   may be written COL, COLON or None.
-* auto-circuit's: `Resid Start`, `A3.5`, `MLP 2` send; `A3.5.Q` (K, V), `MLP 2`, `Resid End` receive.
-* Those of EAP's first implementation: `head.3.5`, `mlp.2`, `resid_pre.0` send; `head.3.5.q` (k, v), `mlp.2`,
+* auto-circuit: `Resid Start`, `A3.5`, `MLP 2` send; `A3.5.Q` (K, V), `MLP 2`, `Resid End` receive.
+* The first implementation of EAP: `head.3.5`, `mlp.2`, `resid_pre.0` send; `head.3.5.q` (k, v), `mlp.2`,
   the last `resid_post.11` receive.
-* Edge Pruning's: `embeds`, or `tok_embeds` and `pos_embeds`, `a3.h5`, `m2` send; `a3.h5.q` (k, v), `m2`,
+* Edge Pruning: `embeds`, or `tok_embeds` and `pos_embeds`, `a3.h5`, `m2` send; `a3.h5.q` (k, v), `m2`,
   `resid_post` receive.
 """
 
@@ -61,7 +61,7 @@ _RECEIVERS = (
 )
 _LAST = rf"{_LAYER}\.hook_resid_post{_ALL}|resid_post\.(?P<after>\d{{1,6}})"
 
-# Between the hooks of one node: they say how a head or MLP is computed, and are no edges of the stream.
+# Edges between the hooks of one node: they describe how a head or MLP is computed, not the stream.
 _INSIDE = (
     r"blocks\.(\d+)\.hook_([qkv])_input(\[:, :, \d+\]) -> blocks\.\1\.attn\.hook_\2\3",
     r"blocks\.(\d+)\.attn\.hook_[qkv](\[:, :, \d+\]) -> blocks\.\1\.attn\.hook_result\2",
@@ -75,7 +75,7 @@ _COLON = re.compile(r"(?<=[\[,\s])(?:COL(?:ON)?|None|slice\(None, None, None\))(
 
 
 def tidy(name: str) -> str:
-    """A name with one space after each comma, none around it, and indices written `[:, :, 2]`.
+    """Normalise a name: one space after each comma, none around the name, and indices as `[:, :, 2]`.
 
     Examples
     --------
@@ -87,19 +87,19 @@ def tidy(name: str) -> str:
 
 
 def part_of_input(name: str) -> str | None:
-    """Which part of `input` a sender's name means, "token" or "position"; None: all of it."""
+    """The part of `input` that a sender's name means, "token" or "position"; None for all of it."""
     return _PARTS_OF_INPUT.get(name.removesuffix("[:]"))
 
 
 def is_shared(name: str) -> bool:
-    """Whether a name is one of a key or value in this project's spelling, which heads may share."""
+    """Whether a name is that of a key or value whose number may count heads that share it."""
     return re.fullmatch(r"a\d{1,6}\.h\d{1,6}(?:<[kv]>|\.[kv])", name) is not None
 
 
 def translate_sender(name: str) -> str:
     """Translate the name of a sender.
 
-    Raises KCircuitsError if it is in no naming; the message says if it is a receiver.
+    Raises KCircuitsError if no naming has it; the message tells if it is a receiver.
 
     Examples
     --------
@@ -114,9 +114,9 @@ def translate_sender(name: str) -> str:
 
 
 def translate_receiver(name: str, num_layers: int) -> str:
-    """Translate the name of a receiver of a model with so many layers.
+    """Translate the name of a receiver of a model with `num_layers` layers.
 
-    Raises KCircuitsError if it is in no naming, or the stream after another layer than the last.
+    Raises KCircuitsError if no naming has it, or if it is the stream after a layer that is not the last.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def translate_receiver(name: str, num_layers: int) -> str:
     end = re.fullmatch(_LAST, name)
     if end is not None:
         if int(end["layer"] or end["after"]) != num_layers - 1:
-            raise KCircuitsError(f"{name!r} is not the end: the model's last layer is {num_layers - 1}")
+            raise KCircuitsError(f"{name!r} is not the final stream: the last layer is {num_layers - 1}")
         return "logits"
     found = _translate(name, _RECEIVERS)
     if found is None:
@@ -135,7 +135,7 @@ def translate_receiver(name: str, num_layers: int) -> str:
 
 
 def is_inside_a_node(sender: str, receiver: str) -> bool:
-    """Whether an edge leads from one hook of a head or MLP to another of the same.
+    """Whether an edge leads from one hook of a head or MLP to another hook of the same one.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def is_inside_a_node(sender: str, receiver: str) -> bool:
 
 
 def add_kind(receiver: str, kind: object) -> str:
-    """A receiver whose kind stands beside its name: the name with it, where it is of a head and says none.
+    """Append a kind that is given separately to the name of a head that has none.
 
     Examples
     --------
@@ -159,25 +159,25 @@ def add_kind(receiver: str, kind: object) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text is, as a whole, the name of a sender or a receiver."""
+    """Whether a whole text is the name of a sender or a receiver."""
     return is_sender(text) or is_receiver(text)
 
 
 def is_sender(name: str) -> bool:
-    """Whether a sender is called so, in any naming."""
+    """Whether this is the name of a sender in any naming."""
     return _translate(name, _SENDERS) is not None
 
 
 def is_receiver(name: str) -> bool:
-    """Whether a receiver is called so, in any naming."""
+    """Whether this is the name of a receiver in any naming."""
     return _translate(name, _RECEIVERS) is not None or re.fullmatch(_LAST, name) is not None
 
 
 def _receiver_hint(name: str) -> str:
     if re.fullmatch(r"A\d{1,6}\.\d{1,6}", name):
-        return "it does not say which of query, key and value: auto-circuit's separate_qkv=True makes it"
+        return "query, key or value is missing: use auto-circuit with separate_qkv=True"
     if re.fullmatch(r"a\d{1,6}\.h\d{1,6}", name):
-        return f"it does not say which of query, key and value: {name}<q>, {name}<k> or {name}<v>"
+        return f"query, key or value is missing: write {name}<q>, {name}<k> or {name}<v>"
     return (
         "it is a sender: the receiver comes second" if _translate(name, _SENDERS) else "see docs/interop.md"
     )

@@ -1,8 +1,8 @@
-"""Lists of edges as JSON or as Python prints them, and what `torch.save` keeps of ACDC's subgraph.
+"""Lists of edges in JSON or as Python prints them, and ACDC's subgraph as saved by `torch.save`.
 
-An entry is a string as in a text, `[sender, receiver]`, `[sender, receiver, score]`, an object with keys such
-as `src`, `dst` and `score`, or ACDC's four: `[receiver, index, sender, index]`, the score behind them or
-around them as in `[[receiver, index, sender, index], score]`. An index is `[null, null, 2]`, and Python
+An entry is a string as in a text file, `[sender, receiver]`, `[sender, receiver, score]`, an object with keys
+such as `src`, `dst` and `score`, or ACDC's four: `[receiver, index, sender, index]`, with a score after them
+or around them, as in `[[receiver, index, sender, index], score]`. An index is `[null, null, 2]`; Python
 writes `[:, :, 2]`, `[COL, COL, 2]` or `(None, None, 2)`.
 """
 
@@ -23,7 +23,7 @@ _COLONS = (None, ":", "COL", "COLON")
 _SCORE_BEHIND = re.compile(
     r"(?P<value>.*[\])}])\s*[,:]?\s*(?P<score>[-+\w.]+|(?:tensor|np\.float\d+)\([^()]*\))\s*", re.DOTALL
 )
-# What Python writes and JSON does not: strings stay (first), and what is between them is translated.
+# Python syntax that is not JSON: strings stay (first alternative), all else is translated.
 _PYTHON = re.compile(
     r"""(?P<text>"(?:[^"\\\n]|\\.)*")|'(?P<quoted>(?:[^'\\\n]|\\.)*)'"""
     r"""|(?:tensor|np\.float\d+)\((?P<number>[^,()]+)(?:,[^()]*)?\)|(?P<slice>slice\(None,\s*None,\s*None\))"""
@@ -33,9 +33,9 @@ _PYTHON = re.compile(
 
 
 def entries_of(text: str) -> Iterator[Entry | None]:
-    """The entries of a text that begins with a bracket: one list of all, or one entry on each line.
+    """The entries of a text that begins with a bracket: one list, or one entry per line.
 
-    None for one that says that it is not in the graph. Raises KCircuitsError if it is neither.
+    Yields None for an absent edge. Raises KCircuitsError if the text has neither form.
     """
     try:
         document = parse_value(text)
@@ -54,7 +54,7 @@ def entries_of(text: str) -> Iterator[Entry | None]:
 
 
 def entry_of_line(number: int, line: str) -> Entry | None:
-    """The entry on a line that begins with a bracket, perhaps with a score behind it."""
+    """The entry on a line that begins with a bracket, optionally followed by a score."""
     try:
         return entry_of_value("line", number, parse_value(line))
     except KCircuitsError:
@@ -66,7 +66,7 @@ def entry_of_line(number: int, line: str) -> Entry | None:
 
 
 def parse_value(text: str) -> object:
-    """A value in JSON or as Python prints it; raises KCircuitsError if it is neither."""
+    """Parse a value in JSON or as Python prints it; raises KCircuitsError if it is neither."""
     try:
         return parse_json(text, WHAT)
     except KCircuitsError as error:
@@ -80,9 +80,9 @@ def parse_value(text: str) -> object:
 
 
 def entry_of_value(unit: str, number: int, value: object) -> Entry | None:
-    """The edge in an entry; None if it says that it is not in the graph.
+    """The edge in an entry; None if the entry marks it as absent.
 
-    Raises KCircuitsError if it is no entry.
+    Raises KCircuitsError if it is not an entry.
     """
     if isinstance(value, str):
         return entry_of_text(unit, number, value)
@@ -103,18 +103,18 @@ def entries_of_subgraph(subgraph: dict[Any, Any]) -> Iterator[Entry | None]:
     """The present edges of ACDC's subgraph, `{(receiver, index, sender, index): present}`."""
     for number, (key, present) in enumerate(subgraph.items()):
         if not isinstance(present, bool):
-            raise KCircuitsError(f"entry {number} must say whether it is present, got {quote(present)}")
+            raise KCircuitsError(f"entry {number} must be true or false, got {quote(present)}")
         if present:
             yield entry_of_value("entry", number, key)
 
 
 def is_subgraph(document: object) -> bool:
-    """Whether the content of a file of `torch.save` looks like ACDC's subgraph."""
+    """Whether the content of a `torch.save` file has the form of ACDC's subgraph."""
     return isinstance(document, dict) and bool(document) and all(isinstance(key, tuple) for key in document)
 
 
 def is_entry(value: object) -> bool:
-    """Whether a JSON object is an entry of a list by its keys."""
+    """Whether a JSON object has the keys of an entry."""
     return isinstance(value, dict) and _columns(value) is not None
 
 
@@ -150,7 +150,7 @@ def _entry_of_object(unit: str, number: int, value: dict[str, Any]) -> Entry | N
 
 
 def _ends_and_score(value: list[Any] | tuple[Any, ...]) -> tuple[tuple[str, str] | None, Any]:
-    """Sender and receiver of a list, and its score; no ends if it is no edge."""
+    """Sender, receiver and score of a list; the ends are None if it is not an edge."""
     if (
         len(value) == 2
         and isinstance(value[0], list | tuple)
@@ -183,7 +183,7 @@ def _add_index(name: object, index: object) -> str | None:
 
 
 def _in_order(receiver: str, sender: str) -> tuple[str, str]:
-    """ACDC has the receiver first; who has turned them is understood by the names."""
+    """Sender and receiver in this order; ACDC has the receiver first, and the names tell which is which."""
     if is_inside_a_node(sender, receiver):
         return sender, receiver
     turned = is_sender(receiver) and is_receiver(sender)
@@ -197,7 +197,7 @@ def _is_one_edge(value: list[Any]) -> bool:
 
 
 def _is_whole(line: str) -> bool:
-    """Whether a line that begins with a bracket is a value by itself, perhaps with a score behind it."""
+    """Whether a line that begins with a bracket is a complete value, optionally followed by a score."""
     match = _SCORE_BEHIND.fullmatch(line)
     for text in (line, match["value"] if match else line):
         try:

@@ -16,7 +16,7 @@ def write_graphml(circuit: Circuit, path: str | Path) -> None:
     Edges have the attributes `receiver`, `kind` and `score`. The graph has `method`, and `model` and
     `settings` as JSON. `networkx.read_graphml` reads it back.
 
-    Raises KCircuitsError if the place cannot be written or the settings are not JSON values.
+    Raises KCircuitsError if the file cannot be written or the settings are not JSON values.
     """
     need("networkx", "GraphML files")
     from networkx import MultiDiGraph, generate_graphml
@@ -28,12 +28,12 @@ def write_graphml(circuit: Circuit, path: str | Path) -> None:
         settings=dump_json(circuit.settings, "settings", "circuit"),
     )
     graph.add_nodes_from(source.nodes)
-    # GraphML's edge ids, which networkx takes from the keys, are unique in a file; receivers are not.
+    # Edge ids, which networkx takes from the keys, must be unique in a GraphML file; receivers are not.
     for index, (sender, node, attributes) in enumerate(source.edges(data=True)):
         graph.add_edge(sender, node, key=f"e{index}", **attributes)
     write_atomically(path, "\n".join(generate_graphml(graph)) + "\n")
 
 
 def _printable(text: str) -> str:
-    """Without control characters, which XML cannot hold."""
+    """Remove control characters, which XML does not allow."""
     return "".join(char if char.isprintable() else " " for char in text)

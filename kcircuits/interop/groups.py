@@ -1,4 +1,4 @@
-"""Keys and values once per query head, as other tools have them, and once per key/value head, as here."""
+"""Convert between keys and values per query head, as in other tools, and per key/value head, as here."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from kcircuits.graph import Graph
 
 
 def ungroup(graph: Graph) -> Graph:
-    """The graph in which every query head has its own key and value; `graph` itself where that is so."""
+    """The graph in which every query head has its own key and value; equal to `graph` if that is so."""
     return graph.ungroup()
 
 
 def merge_groups(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """From one key and value per query head to the graph's own.
+    """Convert from one key and value per query head to the key/value heads of the graph.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def merge_groups(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np
     -------
     matrix, mask : np.ndarray
         Scores, float64 [S, R]: the sum over each group of heads that share a key or value. Present edges,
-        bool [S, R]: those of which any member is present.
+        bool [S, R]: an edge is present if any member of its group is.
     """
     columns = _own_receivers(graph)
     scores = np.zeros(graph.valid.shape)
@@ -48,7 +48,9 @@ def match_names(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.
 
 
 def spread_groups(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """From the graph's own keys and values to one per query head: the way back from `merge_groups`.
+    """Convert from the key/value heads of the graph to one key and value per query head.
+
+    The inverse of `merge_groups`, up to the distribution of a score over its group.
 
     Parameters
     ----------
@@ -60,8 +62,8 @@ def spread_groups(graph: Graph, matrix: np.ndarray, mask: np.ndarray) -> tuple[n
     Returns
     -------
     matrix, mask : np.ndarray
-        Scores, float64, spread evenly over each group, so that their sum is the score given; and present
-        edges: all members of a present one. Both [S, receivers of `ungroup(graph)`].
+        Scores, float64, divided evenly among each group, so that their sum is the given score; and present
+        edges, bool: all members of a present edge. Both [S, receivers of `ungroup(graph)`].
     """
     columns = _own_receivers(graph)
     members = np.bincount(columns)

@@ -1,4 +1,4 @@
-"""Read a circuit in any format that is understood."""
+"""Read a circuit in any supported format."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kcircuits.scores import Scores
 Source = Literal["circuit", "eap-ig", "edge-list"]
 _WHAT = "circuit"
 _HEAD_BYTES = 2**20
-# What is written of a circuit for other programs, and does not come back.
+# Export formats, which cannot be read back.
 _NOT_READ = (
     (r"\s*<(?:\?xml|svg|graphml|!DOCTYPE|html)", "the file is XML or HTML, such as GraphML or a picture"),
     (r"\s*(?:strict\s+)?(?:di)?graph\b[^\n]*\{", "the file is a picture in graphviz' language"),
@@ -32,14 +32,14 @@ _NOT_READ = (
 
 @dataclass(frozen=True)
 class ImportedCircuit:
-    """A circuit, and the scores of all edges where the file had them."""
+    """A circuit, and the scores of all edges if the file has them."""
 
     circuit: Circuit
     scores: Scores | None = None
 
 
 def format_of(path: str | Path) -> Source:
-    """Tell a circuit's format by its content.
+    """Recognise the format of a circuit by the content of its file.
 
     Returns
     -------
@@ -50,8 +50,8 @@ def format_of(path: str | Path) -> Source:
     Raises
     ------
     KCircuitsError
-        If the file cannot be read, begins like JSON and is none, or is of a kind that is not read; the
-        message then says what it is.
+        If the file cannot be read, begins like JSON but is not, or is of an unsupported kind, which the
+        message names.
     """
     try:
         if is_saved_by_torch(path, _WHAT):
@@ -62,7 +62,7 @@ def format_of(path: str | Path) -> Source:
         for pattern, what in _NOT_READ:
             if re.match(pattern, text):
                 raise KCircuitsError(
-                    f"not a {_WHAT} that can be read: {what}; give the file that it came from"
+                    f"not a {_WHAT} that can be read: {what}; give the file that it was made from"
                 )
         if text.lstrip()[:1] != "{":
             return "edge-list"
@@ -71,7 +71,7 @@ def format_of(path: str | Path) -> Source:
         except KCircuitsError:
             if is_whole:
                 raise
-        return _format_of_object(read_text(path, _WHAT))  # the first megabyte has not decided
+        return _format_of_object(read_text(path, _WHAT))  # the first megabyte was not enough
     except KCircuitsError as error:
         raise KCircuitsError(f"{path}: {error}") from error
 
@@ -83,13 +83,13 @@ def _format_of_torch_file(document: object) -> Source:
         return "edge-list"
     keys = sorted(map(str, document)) if isinstance(document, dict) else document
     raise KCircuitsError(
-        f"not a {_WHAT}: of the files of torch.save, those of EAP-IG's Graph.to_pt and ACDC's save_subgraph "
-        f"are read, and this one holds {quote(keys)}"
+        f"not a {_WHAT}: files of torch.save must be from EAP-IG's Graph.to_pt or ACDC's save_subgraph, "
+        f"but this one has {quote(keys)}"
     )
 
 
 def _format_of_object(text: str) -> Source:
-    """By the keys of the first object; no more of the text is looked at than that needs."""
+    """Recognise the format by the keys of the first object, reading no more of the text than necessary."""
     cursor = JsonCursor(text, _WHAT, nan=True)
     keys: list[str] = []
     for key in cursor.members():
@@ -118,16 +118,17 @@ def read_any(
     path, source
         The file and its format.
     identity
-        Gives the identity of the model, which only circuit.json carries itself: there, it is compared.
-        Called when the format is known to need it, as it may load the model.
+        Function that returns the identity of the model; None if there is no model. Only circuit.json names
+        its model, which is then compared. The function may load the model, so it is called only if needed.
     key_heads
-        How a list of edges counts keys and values (`kcircuits.interop.edge_lists.read_edge_list`).
+        Which heads the names of keys and values count in a list of edges
+        (`kcircuits.interop.edge_lists.read_edge_list`).
 
     Raises
     ------
     KCircuitsError
-        If the file is not of that format, the identity is needed and not given, or the circuit was found in
-        another model.
+        If the file has another format, a required identity is missing, or the circuit was found in another
+        model.
     """
     if source == "circuit":
         circuit = Circuit.load(path)
@@ -135,7 +136,7 @@ def read_any(
             circuit.check_model(identity())
         return ImportedCircuit(circuit)
     if identity is None:
-        raise KCircuitsError(f"{path} does not say which model it belongs to: give the model, too")
+        raise KCircuitsError(f"{path} does not name the model that it belongs to: give the model")
     if source == "eap-ig":
         return ImportedCircuit(*read_eap_ig(path, identity()))
     return ImportedCircuit(read_edge_list(path, identity(), key_heads))

@@ -1,4 +1,4 @@
-"""A circuit as a table, for pandas and spreadsheets."""
+"""Export a circuit as a table for pandas and spreadsheets."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def circuit_table(circuit: Circuit) -> DataFrame:
-    """One row per edge; `kcircuits.circuit.edge_table.edge_table` says which columns."""
+    """A data frame with a row per edge; columns as in `kcircuits.circuit.edge_table.edge_table`."""
     return edge_table(circuit.edges)
 
 
 def write_csv(circuit: Circuit, path: str | Path) -> None:
-    """Write `circuit_table` as CSV with a header, atomically; the layers of the two ends are empty.
+    """Write `circuit_table` as CSV with a header, atomically; `input` and `logits` have empty layers.
 
-    Raises KCircuitsError if the place cannot be written.
+    Raises KCircuitsError if the file cannot be written.
     """
     text: str = circuit_table(circuit).to_csv(index=False, lineterminator="\n")
     write_atomically(path, text)

@@ -1,4 +1,4 @@
-"""Files of `torch.save`, as far as they hold tensors and plain data: nothing in them is ever run."""
+"""Read `torch.save` files that hold only tensors and plain data; no code in them is ever run."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from kcircuits.files.kinds import HEAD_BYTES, is_torch_file
 
 
 def is_saved_by_torch(path: str | Path, what: str) -> bool:
-    """Whether a file begins like those of `torch.save`; raises KCircuitsError if it cannot be read."""
+    """Whether a file begins like one of `torch.save`; raises KCircuitsError if it cannot be read."""
     return is_torch_file(read_head(path, what, HEAD_BYTES))
 
 
 def load_plain(path: str | Path, what: str) -> object:
-    """What a file of `torch.save` holds, on the CPU.
+    """Read the content of a `torch.save` file on the CPU.
 
-    Only tensors, numbers, texts, lists, tuples and dicts are made of it (`torch.load(weights_only=True)`).
+    Creates only tensors, numbers, texts, lists, tuples and dicts (`torch.load(weights_only=True)`).
 
     Raises
     ------
     KCircuitsError
-        If the file is damaged, compressed, another kind of archive, or holds anything else, such as objects
-        of a class: these would have to run code, which this never does.
+        If the file is damaged, compressed or another kind of archive, or holds anything else, such as
+        objects of a class, whose creation would run code.
     """
     _check_archive(Path(path), what)
-    import torch  # late: most files that are read need none of it
+    import torch  # imported late, because most files do not need it
 
     try:
         content: object = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise KCircuitsError(
-            f"not a {what} that can be read: besides tensors and plain data it holds objects that only code "
-            f"could make, and none is run ({quote(_first_line(error))}): save it as tensors, lists and dicts"
+            f"not a {what} that can be read: it holds objects other than tensors and plain data, which "
+            f"could run code, so it is not loaded ({quote(_first_line(error))}): save tensors and lists"
         ) from error
-    except Exception as error:  # what torch raises for damaged files is of many types
+    except Exception as error:  # torch raises errors of many types for damaged files
         raise KCircuitsError(
             f"not a {what}: torch.load cannot read it ({quote(_first_line(error))})"
         ) from error
@@ -45,16 +45,16 @@ def load_plain(path: str | Path, what: str) -> object:
 
 
 def _check_archive(path: Path, what: str) -> None:
-    """`torch.save` compresses nothing, so that a small file cannot become a large tensor."""
+    """Refuse compressed archives: `torch.save` writes none, and a small one could become a large tensor."""
     try:
         with ZipFile(path) as archive:
             entries = archive.infolist()
     except (BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError):
-        return  # the older format, or damaged: torch.load says so
+        return  # the older format, or damaged: torch.load will report it
     if not any(entry.filename.endswith("data.pkl") for entry in entries):
-        raise KCircuitsError(f"not a {what}: the file is a zip archive, and not one of torch.save: unpack it")
+        raise KCircuitsError(f"not a {what}: the file is a zip archive, but not one of torch.save: unpack it")
     if any(entry.compress_type != ZIP_STORED for entry in entries):
-        raise KCircuitsError(f"not a {what}: torch.save writes no compressed files, and this one is")
+        raise KCircuitsError(f"not a {what}: the file is compressed, but those of torch.save never are")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise KCircuitsError(f"not a {what}: its parts overlap or are larger than the file")
 

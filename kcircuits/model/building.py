@@ -1,4 +1,4 @@
-"""Build a Hugging Face model around given weights, from which a family's file makes a specification."""
+"""Build a Hugging Face model around given weights, for a family's file to read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def hugging_face_model(
     check_size(parameter_shapes(config), num_stored, folder)
     model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     hf_model, report = model_class.from_pretrained(
-        None,  # no folder, so that Transformers reads no file, whatever the configuration says
+        None,  # no folder, so that no key of the configuration makes Transformers read a file
         config=config,
         state_dict=weights,
         dtype=dtype,
@@ -59,13 +59,13 @@ def parameter_shapes(config: Any) -> dict[str, torch.Size]:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        # A configuration may name attention code to download here, too.
+        # A configuration may also name attention code to download here.
         model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     return {name: parameter.shape for name, parameter in model.named_parameters()}
 
 
 def check_size(shapes: Mapping[str, torch.Size], num_stored: int, source: Path) -> None:
-    """Refuse a configuration of a model that is far larger than its weights.
+    """Refuse a configuration that describes a model far larger than the weights.
 
     Transformers would fill all missing weights with random numbers before it reports them. Tied weights may
     be stored once and requested twice.
@@ -75,7 +75,7 @@ def check_size(shapes: Mapping[str, torch.Size], num_stored: int, source: Path) 
     asked = sum(shape.numel() for shape in shapes.values())
     if asked > 2 * num_stored:
         raise KCircuitsError(
-            f"the weights in {source} are {num_stored:,} numbers, and its configuration asks for {asked:,}"
+            f"the weights in {source} are {num_stored:,} numbers, but its configuration needs {asked:,}"
         )
 
 
@@ -87,7 +87,7 @@ def _check_report(report: dict[str, Any], folder: Path) -> None:
     check_nesting(sorted(report["missing_keys"]), report["unexpected_keys"], folder)
     for name, stored, expected in report["mismatched_keys"]:
         raise KCircuitsError(
-            f"the weight {name!r} in {folder} has shape {list(stored)}, config.json asks for {list(expected)}"
+            f"the weight {name!r} in {folder} has shape {list(stored)}, config.json needs {list(expected)}"
         )
     if missing := sorted(report["missing_keys"]):
         raise KCircuitsError(f"{folder} lacks {len(missing)} weights, the first is {missing[0]!r}")

@@ -21,7 +21,7 @@ def cache_folder() -> Path:
 
 
 def digest_of(*parts: bytes) -> str:
-    """SHA-256 over the digests of several contents, so that their boundaries matter."""
+    """SHA-256 of the SHA-256 digests of several contents."""
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint: which are not weights, and which have an invalid name or type."""
+"""Recognise tensors of a checkpoint that are not weights, and refuse invalid names and dtypes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BUFFERS: tuple[tuple[str, str, str], ...] = (
         r"attn\.(masked_)?bias",
         "the causal mask, and the constant behind it",
     ),
-    ("gpt2", r"crossattention\.(masked_)?bias", "the causal mask of an attention that is not there"),
+    ("gpt2", r"crossattention\.(masked_)?bias", "the causal mask of an unused attention"),
     ("gptj", r"attn\.embed_positions", "the table of angles, made from rotary_dim"),
     ("gpt_neox", r"attention\.(masked_)?bias", "the causal mask, and the constant behind it"),
     (_ROTATING, r"rotary_emb\.(inv_freq|cos_cached|sin_cached)", "the angles, made from the configuration"),
@@ -73,7 +73,7 @@ def check_tensors(tensors: Mapping[str, Tensor], family: str, folder: Path) -> N
             )
         if tensor.dtype not in FLOATING and not is_buffer(name, family):
             raise KCircuitsError(
-                f"the weight {name!r} in {folder} is stored as {tensor.dtype}, so it is quantised or no "
+                f"the weight {name!r} in {folder} is stored as {tensor.dtype}, so it is quantised or not a "
                 "weight; dequantise it to a floating type of 16 bits or more first"
             )
 
@@ -88,4 +88,4 @@ def check_nesting(missing: Iterable[str], unexpected: Iterable[str], folder: Pat
                     f"the names of the weights in {folder} begin with {other.removesuffix(name)!r}, and the "
                     f"family's do not ({name!r}): they are part of another model; save this one alone"
                 )
-        return  # the first one tells
+        return  # checking the first one is enough

@@ -25,7 +25,7 @@ READ_ANYWAY = frozenset({"is_causal"})
 
 @dataclass(frozen=True)
 class ConfigAccount:
-    """What happened to each key of a configuration that is not at its default.
+    """How each key of a configuration that is not at its default was used.
 
     `used`: keys that the family's file read, sorted. `evident`: key -> where in the model it is visible.
     `harmless`: key -> why it changes no number.
@@ -48,7 +48,7 @@ def apply_family(hf_model: Any, family: Callable[[Any], ModelSpec]) -> tuple[Mod
 
 
 class _ConfigView:
-    """A configuration that records which keys are read and has only those that its class declares."""
+    """A view of a configuration that records which keys are read and hides undeclared keys."""
 
     def __init__(self, config: Any) -> None:
         self._config = config
@@ -97,7 +97,7 @@ def _account(config: Any, read: set[str], spec: ModelSpec) -> ConfigAccount:
         elif key in defaults:
             raise KCircuitsError(
                 f"the configuration has {key} = {quote(value)}, which kcircuits does not use for "
-                f"{spec.family} models, so its numbers could be wrong; if this changes none, remove it from "
+                f"{spec.family} models, so results could be wrong; if it changes no number, remove it from "
                 "config.json"
             )
         elif key in READ_ANYWAY:

@@ -30,14 +30,14 @@ EVIDENT |= dict.fromkeys(
     "the shapes of the attention's weights",
 )
 EVIDENT |= dict.fromkeys(
-    ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"), "each norm module has its own"
+    ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"), "each norm module has its own epsilon"
 )
 EVIDENT |= dict.fromkeys(
-    ("attention_bias", "mlp_bias", "bias", "use_qkv_bias", "enable_bias"), "a module has a bias or none"
+    ("attention_bias", "mlp_bias", "bias", "use_qkv_bias", "enable_bias"), "whether a module has a bias"
 )
 EVIDENT |= {
-    "layer_norm_elementwise_affine": "a norm module has a weight or none",
-    "_remove_final_layer_norm": "there is a final norm or none",
+    "layer_norm_elementwise_affine": "whether a norm module has a weight",
+    "_remove_final_layer_norm": "whether there is a final norm",
     "num_ln_in_parallel_attn": "the norm modules of each layer",
     "use_sliding_window": "in sliding_window and layer_types",
     "max_window_layers": "in layer_types",
@@ -47,12 +47,12 @@ EVIDENT |= {
     "original_max_position_embeddings": "in rope_parameters, and with it in the angles",
 }
 
-_GENERATION = "of generated texts, not of the numbers of a forward pass"
+_GENERATION = "for text generation only"
 _TOKENS = "an id for the tokenizer or for generation"
-_TRAINING = "of training alone"
-_KEEPING = "how Transformers computes, keeps or returns the same numbers"
+_TRAINING = "for training only"
+_KEEPING = "how Transformers computes, stores or returns the same numbers"
 _NOTE = "a note about the checkpoint"
-_HEADS = "of heads for other tasks than the next token"
+_HEADS = "for output heads of other tasks"
 
 HARMLESS: dict[str, str] = {
     "*dropout*": _TRAINING,
@@ -91,7 +91,7 @@ HARMLESS: dict[str, str] = {
     "_flash_attn_2_enabled": _KEEPING,
     "reorder_and_upcast_attn": "the same product in another order",
     "chunk_size_feed_forward": "no decoder here splits its MLP",
-    "is_decoder": "every family here is a decoder, however it is set",
+    "is_decoder": "every family here is a decoder, whatever the value",
     "keys_to_ignore_at_inference": _KEEPING,
     "ignore_keys_at_rope_validation": _KEEPING,
     "_post_init_done": _KEEPING,
@@ -125,10 +125,10 @@ HARMLESS: dict[str, str] = {
     "_name_or_path": _NOTE,
     "_model_name_or_path": _NOTE,
     "_commit_hash": _NOTE,
-    "auto_map": "names code beside the checkpoint, which is not run",
+    "auto_map": "names code in the model folder, which is not run",
     "is_llama_config": _NOTE,
     "unsloth_*": _NOTE,
-    "n_ctx": "an old name of n_positions, of which Transformers reads that one",
+    "n_ctx": "an old name of n_positions; Transformers reads only the new one",
     "initial_context_length": "an old name of what is in rope_parameters",
     "ff_factor": "an old name of ffn_hidden_size, to which the weights must fit",
     "dual_chunk_attention_config": "how other programs extend prompts beyond the trained length",
@@ -167,7 +167,7 @@ ROPE_ALWAYS = frozenset({"rope_type", "type", "rope_theta", "finetuned"})
 
 
 def agrees(key: str, value: Any, spec: ModelSpec) -> bool:
-    """Whether a key that Transformers does not read for a family states what the model does anyway."""
+    """Whether the value of a key that Transformers does not read for a family agrees with the model."""
     return key in _SAID_ANYWAY and bool(_SAID_ANYWAY[key](spec, value))
 
 

@@ -32,7 +32,7 @@ def check_together(spec: ModelSpec, method: str) -> None:
     devices = devices_of(spec)
     if len(devices) > 1:
         raise KCircuitsError(
-            f"{method} needs all weights on one device, they are on {', '.join(map(str, devices))}; "
+            f"{method} needs all weights on one device, but they are on {', '.join(map(str, devices))}; "
             "gradient methods (eap, eap-ig-inputs, …) and evaluate can use several"
         )
 
@@ -141,7 +141,7 @@ def check_device(device: str | torch.device) -> torch.device:
 
 
 def move_to(value: Any, device: torch.device) -> Any:
-    """A tensor, or a part of a specification, moved to a device; tensors already there are not copied."""
+    """Move a tensor or a part of a specification to a device; tensors already there are not copied."""
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, tuple):
@@ -164,7 +164,7 @@ def _colocate_layer(number: int, layer: Layer) -> Layer:
     found = {tensor.device for tensor in tensors_of(without_angles)}
     if any(one.type == "meta" for one in found):
         raise KCircuitsError(
-            f"layer {number} has weights that are not loaded, as accelerate keeps them elsewhere: "
+            f"layer {number} has weights that accelerate has not loaded (offloaded): "
             "give a device_map in which all of them fit"
         )
     if found != {device}:

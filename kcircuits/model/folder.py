@@ -60,7 +60,7 @@ def check_layers(folder: Path, config: dict[str, Any], num_weights: int) -> None
         asked = config.get(key)
         if isinstance(asked, int | float) and asked > num_weights:
             raise KCircuitsError(
-                f"{folder} has {num_weights} weights, and its config.json asks for {quote(asked)} layers"
+                f"{folder} has {num_weights} weights, but its config.json needs {quote(asked)} layers"
             )
 
 
@@ -72,7 +72,7 @@ def _check_files(folder: Path) -> None:
         raise KCircuitsError(f"cannot read {folder}: {error.strerror}") from error
     for file in files:
         if file.suffix in _READ and file.exists() and not file.is_file() and not file.is_dir():
-            raise KCircuitsError(f"{file} is no regular file; put a copy of its content there")
+            raise KCircuitsError(f"{file} is not a regular file; put a copy of its content there")
 
 
 def _read_json(file: Path) -> Any:
@@ -88,7 +88,7 @@ def _read_json(file: Path) -> Any:
 
 
 def _refuse(file: Path, name: str) -> NoReturn:
-    raise KCircuitsError(f"{file} has the value {name}, which is no finite number")
+    raise KCircuitsError(f"{file} has the value {name}, which is not a finite number")
 
 
 def _check_adapter(folder: Path, *, whole: bool = False) -> None:
@@ -114,7 +114,7 @@ def _check_adapter(folder: Path, *, whole: bool = False) -> None:
 
 
 def _current(value: Any) -> Any:
-    """A value in its current spelling: the first Phi-3 models use "su" for the rotary type "longrope"."""
+    """Replace old spellings in a value: the first Phi-3 models have "su" for the rotary type "longrope"."""
     if not isinstance(value, dict):
         return value
     return {

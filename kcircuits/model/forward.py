@@ -164,7 +164,8 @@ def attention_outputs(
 ) -> Tensor:
     """Output of each query head, [H, N, T, D], from q [N, H, T, d] and k, v [N, K, T, d], without b_O.
 
-    With a norm after the attention, a head's output is its own term times the scale of the sum of all heads.
+    If a norm follows the attention, the output of a head is its own term multiplied by the norm's scale,
+    which is computed from the sum of all heads.
     """
     written = head_writes(layer.attention, q, k, v, positions, mask)
     norm = layer.attention_post_norm

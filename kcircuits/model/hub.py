@@ -13,9 +13,9 @@ _SNAPSHOT = re.compile(r"models--(?P<repo>.+)/snapshots/[^/]+/?")
 
 
 def hub_name(source: str | Path) -> str | None:
-    """The name `org/model` or `model`, with or without `@revision`, that a source is; None for a path.
+    """The source as a Hugging Face name, `org/model` or `model`, optional `@revision`; None for a path.
 
-    A path that exists is a path, whatever it looks like.
+    An existing path always counts as a path.
 
     Examples
     --------
@@ -33,7 +33,7 @@ def hub_name(source: str | Path) -> str | None:
 def cached_snapshot(name: str) -> Path:
     """The folder of a model in Hugging Face's cache.
 
-    The cache is where `huggingface_hub` has it (`HF_HUB_CACHE`, `HF_HOME`). Nothing is downloaded.
+    `huggingface_hub` determines the place of the cache (`HF_HUB_CACHE`, `HF_HOME`). Nothing is downloaded.
 
     Raises
     ------
@@ -49,8 +49,8 @@ def cached_snapshot(name: str) -> Path:
     try:
         return Path(snapshot_download(repo, revision=revision, local_files_only=True))
     except HFValidationError as error:
-        raise KCircuitsError(f"{name!r} is neither a path nor a model's name: {first_line(error)}") from error
-    except OSError as error:  # the library's own errors for a missing model and revision are OSErrors
+        raise KCircuitsError(f"{name!r} is neither a path nor a model name: {first_line(error)}") from error
+    except OSError as error:  # the library raises OSErrors for a missing model or revision
         wanted = f"{repo} --revision {revision}" if revision else repo
         raise KCircuitsError(
             f"model {name!r} does not exist: there is no such path, and Hugging Face's cache "
@@ -60,7 +60,7 @@ def cached_snapshot(name: str) -> Path:
 
 
 def name_of_folder(folder: Path) -> str:
-    """The name of a model in a folder: the folder's, or in Hugging Face's cache the model's.
+    """The name of a model in a folder: the model's name in Hugging Face's cache, else the folder's.
 
     Examples
     --------

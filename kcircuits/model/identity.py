@@ -33,22 +33,21 @@ def identity_of(name: str, spec: ModelSpec, weights: str) -> dict[str, Any]:
 
 
 def configuration_hash(spec: ModelSpec, *, exact: bool = False) -> str:
-    """Hash what a model computes with besides its weights: scales, rotations, norms, windows, activations.
+    """Hash the configuration of a model besides its weights: scales, rotations, norms, windows, activations.
 
     Without `exact` the hash is the same on every machine and for every dtype of the weights: it includes
-    numbers to six digits, angles to about a percent, and tensors by their shapes. With `exact` it includes
-    every digit of the angles and the dtypes of the tensors, for results that must be the same to the last
-    bit.
+    numbers to six digits, angles to about a percent, and only the shapes of tensors. With `exact` it includes
+    every digit of the angles and the dtypes of tensors, for results that must be bitwise identical.
     """
     plain = json.dumps(_plain(spec, exact), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
 def exact_identity(identity: Mapping[str, Any], spec: ModelSpec) -> dict[str, str]:
-    """What a result depends on to the last bit: the weights as stored, and all that is computed with them.
+    """An identity that determines results bitwise: the weights, their dtypes and the exact configuration.
 
-    The weights' hash alone leaves out the configuration (the scale of a rotation, a norm's epsilon, a window)
-    and the dtypes in which the weights are kept.
+    The hash of the weights does not cover the configuration (scale of a rotation, epsilon of a norm, window)
+    nor the dtypes in which the model holds its weights.
     """
     return {
         "weights": str(identity["weights_hash"]),
@@ -75,7 +74,7 @@ def _plain(part: Any, exact: bool) -> Any:
 
 
 def _number(value: float, exact: bool) -> str:
-    """As text, because JSON has no infinite numbers (a cap may be infinite)."""
+    """Format a number as text, because JSON has no infinite numbers (a cap may be infinite)."""
     return repr(value) if exact else f"{value:.6g}"
 
 

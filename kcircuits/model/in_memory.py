@@ -1,4 +1,4 @@
-"""Models that are already in memory: the specification of a Transformers model, and what it must not have."""
+"""Models in memory: check a Transformers model, and read its weights."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def is_transformers_model(source: object) -> bool:
 
 
 def weights_in_memory(hf_model: Any) -> dict[str, Tensor]:
-    """Name -> weight of a Transformers model, where it is; tied weights once, under their first name.
+    """Name -> weight of a Transformers model, without copies; tied weights once, under their first name.
 
     Raises
     ------
     KCircuitsError
-        If the model computes something else than its configuration says: an unknown family, forward hooks,
-        adapters, quantised weights, or modules that were exchanged.
+        If the model may compute something other than its configuration describes: an unknown family, forward
+        hooks, adapters, quantised weights, or replaced modules.
     """
     family = hf_model.config.model_type
     check_family(family)
@@ -47,13 +47,13 @@ def weights_in_memory(hf_model: Any) -> dict[str, Tensor]:
 
 
 def name_in_memory(hf_model: Any) -> str:
-    """What the model is called: the name or the folder that it was loaded from, or its class."""
+    """Name of the model: the name or folder that it was loaded from, or its class."""
     given = str(getattr(hf_model, "name_or_path", "") or "")
     return Path(given).name if given and Path(given).is_dir() else given or type(hf_model).__name__
 
 
 def _check_shapes(found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size]) -> None:
-    """Refuse a model whose parameters are not those of its configuration: modules were replaced or cut."""
+    """Refuse a model whose parameters are not those of its configuration, because modules were replaced."""
     for name in sorted(found.keys() | expected.keys()):
         ours, theirs = found.get(name), expected.get(name)
         if ours != theirs:

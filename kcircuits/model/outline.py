@@ -21,7 +21,7 @@ from kcircuits.model.spec import ModelSpec, map_leaves
 
 @dataclass(frozen=True)
 class Outline:
-    """`spec` is a `ModelSpec` with a `Place` for every tensor; `values` are tensors that are in no file.
+    """`spec` is a `ModelSpec` with a `Place` for every tensor; `values` are tensors that no file has.
 
     `account` is the account of the configuration from which the specification was read.
     """
@@ -52,7 +52,7 @@ def make_outline(spec: ModelSpec, stored: Mapping[str, Tensor], account: ConfigA
 def fill_outline(
     outline: Outline, stored: Mapping[str, Tensor], dtype: torch.dtype | None, device: torch.device
 ) -> ModelSpec:
-    """The specification with its weights, on a device.
+    """Rebuild the specification with its weights on a device.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ _Key = tuple[int, torch.Size, tuple[int, ...]]
 
 @dataclass
 class _Places:
-    """The places of the tensors seen so far. All of them are alive, so an address identifies a tensor."""
+    """The places of the tensors seen so far. All of them are alive, so addresses identify tensors."""
 
     stored: StoredTensors
     values: dict[str, Tensor] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class _Places:
         return tensor
 
     def find_rows(self) -> None:
-        """Find tensors that are not views, by rows, among stored tensors of which nothing else is a view."""
+        """Find the rows of tensors that are not views, among the stored tensors without views."""
         used = {place.name for place in self._known.values()}
         found = self.stored.rows(list(self._others.values()), self.stored.tensors.keys() - used)
         for (key, tensor), rows in zip(self._others.items(), found, strict=True):

@@ -2,7 +2,7 @@
 
 Most are views of a stored tensor, recognised by their address in memory. Some families split a tensor in a
 way that copies it (GPT-NeoX's fused queries, keys and values), and Transformers stacks experts that are
-stored one by one; these are found by their rows. The rest is computed, such as rotary angles.
+stored one by one; these are found by their rows. The other tensors, such as rotary angles, are computed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class StoredTensors:
         return place if tensor.dtype == source.dtype and not rest and is_within(place, source) else None
 
     def rows(self, tensors: list[Tensor], names: set[str]) -> list[tuple[str, list[int]] | None]:
-        """For each tensor, which of the stored tensors `names` it is made of and by which rows, or None."""
+        """For each tensor, the stored tensor among `names` that has its rows, and their indices, or None."""
         places: dict[bytes, dict[str, int]] = {}
         for name in sorted(names & self.tensors.keys()):
             for index, row in enumerate(_row_digests(self.tensors[name])):

@@ -19,7 +19,7 @@ from kcircuits.model.quantised import Weight
 
 
 def check_choice(what: str, given: str, known: tuple[str, ...]) -> None:
-    """Raise KCircuitsError for a word that is none of those known."""
+    """Raise KCircuitsError if a value is not one of the known ones."""
     if given not in known:
         raise KCircuitsError(f"{what}: expected one of {', '.join(known)}, got {given!r}")
 
@@ -125,9 +125,9 @@ class Experts:
 class Layer:
     """One block: x += post(attention(attention_norm(x))); x += post(mlp(mlp_norm(x))).
 
-    In a parallel block both read the same x. A norm after the attention applies to the sum of its heads, and
-    a head's output is its own term times that common scale. With such a norm, or one norm for the queries of
-    all heads, the output of a head depends on all heads of its layer in the same run.
+    In a parallel block both read the same x. A norm after the attention applies to the sum of its heads; the
+    output of a head is its own term multiplied by this common scale. With such a norm, or with one norm for
+    the queries of all heads, the output of a head depends on all heads of its layer in the same run.
     """
 
     attention_norm: Norm
@@ -187,7 +187,7 @@ class ModelSpec:
 
 
 def map_leaves(part: Any, kind: Any, change: Callable[[Any, str], Any], field: str = "") -> Any:
-    """A specification, or a part of one, with every leaf of a type changed.
+    """Apply a function to every leaf of a type in a specification or a part of one.
 
     Parameters
     ----------

@@ -35,6 +35,6 @@ def _check(name: str, vocab: dict[str, int]) -> None:
     token = max(vocab, key=vocab.__getitem__, default=None)
     if token is not None and vocab[token] >= len(vocab) + MOST_LEFT_OUT:
         raise KCircuitsError(
-            f"{name}: the token {quote(token)} has the id {vocab[token]}, and the vocabulary "
+            f"{name}: the token {quote(token)} has the id {vocab[token]}, but the vocabulary has "
             f"{len(vocab):,} tokens"
         )

@@ -1,4 +1,4 @@
-"""Rewrite a model without changing what it computes."""
+"""Rewrite a model so that its nodes change, but not its outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kcircuits.model.spec import Attention, ModelSpec
 
 
 def transform_spec(spec: ModelSpec, *, fold_value_biases: bool, keep_positions: bool) -> ModelSpec:
-    """The model with the requested changes of this file."""
+    """The model after the requested transformations of this file."""
     if fold_value_biases:
         spec = with_folded_value_biases(spec)
     return with_kept_positions(spec) if keep_positions else spec
@@ -31,7 +31,7 @@ def with_folded_value_biases(spec: ModelSpec) -> ModelSpec:
 
 
 def with_kept_positions(spec: ModelSpec) -> ModelSpec:
-    """Keep the learned position embedding in every stream, whatever is ablated.
+    """Keep the learned position embedding in every stream, so that it is never ablated.
 
     Ablating `input` then removes only the token embedding. EAP-IG's library does this, ACDC does not. It
     affects zero and mean ablation of models with learned positions (GPT-2, OPT).
@@ -47,7 +47,7 @@ def _fold(spec: ModelSpec, attention: Attention) -> Attention:
             f"value biases cannot be folded in {spec.family}: with attention sinks, weights do not sum to one"
         )
     group = spec.num_heads // spec.num_kv_heads
-    wide = torch.promote_types(attention.b_v.dtype, torch.float32)  # a sum rounded to bfloat16 would differ
+    wide = torch.promote_types(attention.b_v.dtype, torch.float32)  # bfloat16 would round the sum
     per_head = attention.b_v.to(wide).view(spec.num_kv_heads, spec.head_dim)
     per_head = per_head.repeat_interleave(group, dim=0)  # [H, d]
     constant = dense(attention.w_o).to(wide) @ per_head.reshape(-1)  # [D]

@@ -33,7 +33,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             with safe_open(file, framework="pt") as tensors:
                 names = list(tensors.keys())
                 if twice := sorted(weights.keys() & set(names)):
-                    raise KCircuitsError(f"{file} has {twice[0]!r}, which another file of the folder has too")
+                    raise KCircuitsError(f"{file} has {twice[0]!r}, which another file also has")
                 weights.update(zip(names, map(tensors.get_tensor, names), strict=True))
         except (OSError, SafetensorError) as error:
             raise KCircuitsError(f"cannot read the weights in {file}: {first_line(error)}") from error
@@ -56,8 +56,8 @@ def _files(folder: Path) -> list[Path]:
         return [folder / name for name in sorted(set(_shards(index).values()))]
     if others := sorted(file.name for file in folder.glob("*.safetensors")):
         raise KCircuitsError(
-            f"{folder} has {len(others)} safetensors files ({others[0]}) and neither model.safetensors nor "
-            "model.safetensors.index.json, which says what is in them; get that file, too"
+            f"{folder} has {len(others)} safetensors files ({others[0]}), but neither model.safetensors nor "
+            "model.safetensors.index.json, which lists their weights; get that file too"
         )
     pickles = sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")])
     if pickles:
@@ -79,8 +79,8 @@ def _check_same(single: Path, index: Path) -> None:
         raise KCircuitsError(f"cannot read the weights in {single}: {first_line(error)}") from error
     if different := sorted(stored ^ _shards(index).keys()):
         raise KCircuitsError(
-            f"{single.parent} has both {single.name} and {index.name}, and only one of them has "
-            f"{different[0]!r}; remove the one that is not meant"
+            f"{single.parent} has both {single.name} and {index.name}, but only one of them has "
+            f"{different[0]!r}; remove the wrong one"
         )
 
 

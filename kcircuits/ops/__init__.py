@@ -1,4 +1,4 @@
-"""The compiled ops: a typed wrapper and a plain PyTorch reference for each."""
+"""The compiled ops, each with a typed wrapper and a plain PyTorch reference."""
 
 from kcircuits.ops.edge_mix import edge_mix, edge_mix_reference
 from kcircuits.ops.edge_scores import add_edge_scores, edge_scores, edge_scores_reference

@@ -1,1 +1,1 @@
-"""What the rest runs on: memory budgets, signals, optional packages, and options as fields."""
+"""Services for all other packages: memory budgets, signals, optional packages, options as fields."""

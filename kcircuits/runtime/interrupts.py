@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: where they may end the work, and where what is finished is written first."""
+"""Delay Ctrl-C and SIGTERM until finished results are written."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends the work as Ctrl-C does."""
+    """Raised on SIGTERM; it ends the program in the same way as Ctrl-C."""
 
 
 class SignalHolder:
-    """Signals are noted, but for the places where they are let through."""
+    """Records signals instead of raising them, except inside `let_through`."""
 
     def __init__(self) -> None:
         self._earlier: dict[int, Any] = {}
@@ -25,9 +25,9 @@ class SignalHolder:
 
     @contextmanager
     def let_through(self) -> Iterator[None]:
-        """Let the first signal end what is inside; later ones, and those that come behind it, are noted."""
+        """Let the first signal interrupt this block; further signals are recorded."""
         self._open = True
-        if self._noted:  # after, so that none falls between
+        if self._noted:  # checked after opening, so that no signal is lost in between
             self._open = False
             raise KeyboardInterrupt
         try:
@@ -39,14 +39,14 @@ class SignalHolder:
         if not self._open:
             self._noted.append(number)
             return
-        self._open = False  # before anything is raised, so that nothing is raised twice
+        self._open = False  # closed before raising, so that only one exception is raised
         earlier: Callable[[int, FrameType | None], object] | int = self._earlier[number]
         if callable(earlier):
             earlier(number, frame)
-        else:  # the system's own way, which knows no cleaning up: the signal comes again at the end
+        else:  # the default action would end the process without cleanup: repeat the signal at the end
             self._noted.append(number)
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-        self._open = True  # the program's handler has raised nothing
+        self._open = True  # the program's own handler did not raise
 
     def _install(self) -> None:
         for number in SIGNALS:
@@ -62,9 +62,9 @@ class SignalHolder:
 
 @contextmanager
 def hold_signals() -> Iterator[SignalHolder]:
-    """Note Ctrl-C and SIGTERM inside; what was noted comes at the end, when all of it is done.
+    """Record Ctrl-C and SIGTERM inside this block and raise them when it has ended.
 
-    Only the main thread gets signals: in another one, this does nothing. Ignored signals stay ignored.
+    Only the main thread receives signals; in other threads this does nothing. Ignored signals stay ignored.
     """
     held = SignalHolder()
     try:

@@ -1,4 +1,4 @@
-"""How much memory a command may take beside the weights, and the ways to keep its largest part."""
+"""Memory budgets: how much memory a command may use in addition to the weights."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Senders = Literal["auto", "memory", "bfloat16", "host", "recomputed"]
 """Layout of the outputs of all senders, or "auto": the first one that fits (`kcircuits.engine.layouts`)."""
 
 SHARE, MOST = 0.25, 4 * 2**30
-"""The default: this share of the memory that is available, and never more than so many bytes."""
+"""The default budget is this share of the available memory, at most `MOST` bytes."""
 
 SMALL = 64 * 2**20
-"""The heap of any process varies by so many bytes: what needs less is not refused, whatever the budget."""
+"""Bytes by which the heap of any process varies; a phase that needs less is never refused."""
 
 _UNITS = {"": 1, "B": 1} | {
     f"{prefix}{suffix}": base**power
@@ -38,18 +38,18 @@ _CGROUP = (
 
 
 def memory_bytes(memory: int | str | None) -> int:
-    """A number of bytes, at least 1, from bytes, from a text such as "8GiB", or by default.
+    """Convert a memory size to bytes, at least 1.
 
     Parameters
     ----------
     memory
         Bytes; or a number with a unit, B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (powers of
-        1024); or None for `SHARE` of what is available now, at most `MOST`.
+        1024); or None for the default, `SHARE` of the memory that is available now, at most `MOST`.
 
     Raises
     ------
     KCircuitsError
-        If it is neither, or less than one byte.
+        If it is not a size, or less than one byte.
 
     Examples
     --------
@@ -76,18 +76,18 @@ def memory_bytes(memory: int | str | None) -> int:
 
 @dataclass(frozen=True)
 class Need:
-    """What a phase of a command takes at least, whatever it is cut into.
+    """The least memory of a phase of a command: that of its smallest step.
 
     Parameters
     ----------
     phase
-        What it is: a method, or "measuring circuits".
+        Name of the phase: a method, or "measuring circuits".
     of
-        What the smallest step is of: "the longest prompt (2,007 tokens)".
+        What the smallest step works on: "the longest prompt (2,007 tokens)".
     least
-        Bytes of that step, weights not counted.
+        Bytes of that step, without the weights.
     on_cpu
-        Whether they are in the CPU's memory.
+        Whether these bytes are in CPU memory.
     """
 
     phase: str
@@ -97,27 +97,27 @@ class Need:
 
     @property
     def text(self) -> str:
-        """As a refusal says it."""
+        """The beginning of an error message about this need."""
         return f"{self.phase} needs at least {size_text(self.least)} for {self.of}"
 
 
 def budget_for(memory: int | str | None, needs: Sequence[Need]) -> int:
-    """The bytes that phases may take, each by itself: what is given, or the default, or the least that works.
+    """The memory budget for some phases that run one after another, in bytes.
 
-    Freed blocks go back to the system first, so that they do not count twice.
+    Freed blocks are first returned to the system, so that they are not counted twice.
 
     Parameters
     ----------
     memory
-        As in `memory_bytes`. A default that is less than the phases need is raised to that.
+        As in `memory_bytes`. If None, the default is raised to what the phases need.
     needs
-        Of all phases (`kcircuits.engine.needs`).
+        Needs of all phases (`kcircuits.engine.needs`).
 
     Raises
     ------
     KCircuitsError
-        If a phase needs more than what is given, or, by default, than the machine has left; and if `memory`
-        is no size.
+        If a phase needs more than `memory`, or, if that is None, more than the machine has left; or if
+        `memory` is not a size.
 
     Examples
     --------
@@ -142,13 +142,13 @@ def budget_for(memory: int | str | None, needs: Sequence[Need]) -> int:
 
 
 def default_for(need: Need) -> int:
-    """The default budget, or what is needed at least where that is more."""
+    """The default budget, or the least memory of a phase if that is larger."""
     default = memory_bytes(None)
     return default if need.least <= max(default, SMALL) else need.least
 
 
 def size_text(count: int, up: bool = True) -> str:
-    """Bytes in words, rounded up, so that as much is enough; or down.
+    """A number of bytes with a unit, rounded up (so that this much suffices) or down.
 
     Examples
     --------
@@ -161,9 +161,9 @@ def size_text(count: int, up: bool = True) -> str:
 
 
 def give_back() -> None:
-    """Give memory that was freed back to the system.
+    """Return freed memory to the system.
 
-    The GNU C library keeps blocks of less than 32 MiB for later, which may be many; others keep little.
+    The GNU C library keeps freed blocks below 32 MiB, which may add up; other libraries keep little.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -171,7 +171,7 @@ def give_back() -> None:
 
 
 def available_memory() -> int:
-    """Bytes that this process can still allocate: what the system has left, or its container."""
+    """Bytes that this process can still allocate, given the limits of the system and its container."""
     left = [_system_memory()]
     for limit_file, usage_file in _CGROUP:
         limit, usage = _number_in(limit_file), _number_in(usage_file)
@@ -198,7 +198,7 @@ def _number_in(file: Path) -> int | None:
 
 
 def is_about_memory(text: str) -> bool:
-    """Whether an error of torch says that memory ran out: its allocators raise RuntimeError.
+    """Whether the text of a PyTorch error (a RuntimeError) says that memory ran out.
 
     Examples
     --------

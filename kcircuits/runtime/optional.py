@@ -1,4 +1,4 @@
-"""Packages that only some features need: which extra installs each, and one sentence where one is missing."""
+"""Optional packages: which extra installs each of them, and the error if one is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXTRAS = {
     "ray": "ray",
     "yaml": "sweep",
 }
-"""The package that is imported -> the extra of `kcircuits` that installs it."""
+"""Name of the imported package -> the extra of `kcircuits` that installs it."""
 
 
 def need(module: str, what: str) -> ModuleType:
@@ -30,7 +30,7 @@ def need(module: str, what: str) -> ModuleType:
     module
         Such as "matplotlib" or "pyarrow.parquet"; the package before the first dot is in `EXTRAS`.
     what
-        What needs it, in the plural: the subject of the error's sentence.
+        What needs it, in the plural: the subject of the error message.
 
     Raises
     ------
@@ -63,20 +63,20 @@ def is_installed(package: str) -> bool:
 
 
 class DeferredModule:
-    """Stands for a module, which is imported with `need` when one of its names is first used.
+    """A module that is imported with `need` when one of its names is first used.
 
     A module that can be used without the optional package writes
 
         if TYPE_CHECKING:
             import yaml
         else:
-            yaml = Deferred("yaml", "sweep files")
+            yaml = DeferredModule("yaml", "sweep files")
     """
 
     def __init__(self, module: str, what: str) -> None:
         self._module, self._what = module, what
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # doctest and pickle ask for such; the module is not needed to say no
+        if name.startswith("__"):  # doctest and pickle look these up; the answer does not need the module
             raise AttributeError(name)
         return getattr(need(self._module, self._what), name)

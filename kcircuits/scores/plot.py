@@ -1,4 +1,4 @@
-"""Scores of edges as a picture: what every head and MLP sends on."""
+"""Plot scores by node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def draw_nodes(axes: Axes, scores: Scores) -> None:
-    """The node score of every head and MLP (`Scores.of_senders`) as a map."""
+    """Plot the node score of every head and MLP (`Scores.of_senders`) as a heat map."""
     graph = scores.graph
     grid = scores.of_senders()[1:].reshape(graph.num_layers, graph.num_heads + 1)
     draw_node_grid(axes, grid, "sum of the scores of a node's outgoing edges")

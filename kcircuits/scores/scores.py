@@ -34,10 +34,10 @@ def edges_of(graph: Graph, mask: np.ndarray, matrix: np.ndarray) -> tuple[Edge, 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scores(DisplayedResult):
-    """One number per edge of a model's graph, with where it came from.
+    """One number per edge of a model's graph, with its origin.
 
-    Kept as a .safetensors file rather than as JSON. Two are equal if all of their fields are; scores can be
-    members of a set and keys.
+    `save` and `load` use a .safetensors file. Scores are equal if all of their fields are equal, and they are
+    hashable. `kcircuits.attribute` returns scores, and `select` turns them into a circuit.
 
     Parameters
     ----------
@@ -48,14 +48,14 @@ class Scores(DisplayedResult):
     method, settings
         How the scores were computed; settings are JSON values.
     matrix
-        Scores, [S, R], 0 where there is no edge; kept as a read-only float32 copy. For the methods of this
-        package a positive score says that ablating the edge makes the metric worse.
+        Scores, [S, R], 0 where there is no edge; kept as a read-only float32 copy. With the methods of this
+        package, a positive score means that ablating the edge makes the metric worse.
 
     Raises
     ------
     KCircuitsError
-        If the model has another graph, or the matrix has another shape, an entry that is not finite, or one
-        other than 0 where there is no edge.
+        If the model has another graph, or the matrix has another shape, an entry that is not finite, or a
+        nonzero entry where there is no edge.
 
     Examples
     --------
@@ -75,7 +75,7 @@ class Scores(DisplayedResult):
     def __post_init__(self) -> None:
         own = graph_of(self.model)
         if own != self.graph:
-            raise KCircuitsError(f"the model's graph is {own}, that of the scores is {self.graph}")
+            raise KCircuitsError(f"the model's graph is {own}, but the scores have the graph {self.graph}")
         object.__setattr__(self, "matrix", _check_matrix(self.graph, self.matrix))
 
     def __hash__(self) -> int:
@@ -83,7 +83,7 @@ class Scores(DisplayedResult):
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.graph, self.method, (self.matrix + 0).tobytes()))  # + 0: there are two zeros
+        return hash((self.graph, self.method, (self.matrix + 0).tobytes()))  # + 0 turns -0 into 0
 
     def describe(self) -> str:
         """Two lines: the method and the number of edges, then the strongest edges."""
@@ -106,7 +106,7 @@ class Scores(DisplayedResult):
     def of_senders(self) -> np.ndarray:
         """Node scores: the sum of each sender's scores over receivers, float32 [S].
 
-        For a method that scores with one gradient per receiver (EAP and its kin) this is exactly node
+        For methods that use one gradient per receiver (EAP and its variants) this is exactly node
         attribution, (ã_n − a_n) · ∂metric/∂a_n: the gradient at a node's output is the sum of the gradients
         at the receivers that read it.
         """
@@ -121,21 +121,21 @@ class Scores(DisplayedResult):
         return self.graph.by_layer(self.of_senders())[:, :-1]
 
     def edges(self, mask: np.ndarray) -> tuple[Edge, ...]:
-        """The edges in a mask, bool [S, R], with their scores: what a Circuit is made of.
+        """The edges in a mask, bool [S, R], with their scores.
 
-        Raises KCircuitsError if the mask has another shape or type, or holds what is no edge.
+        Raises KCircuitsError if the mask has another shape or dtype, or a True entry that is not an edge.
         """
         if mask.shape != self.matrix.shape or mask.dtype != bool:
             expected = f"bool {list(self.matrix.shape)}"
             raise KCircuitsError(f"a mask must be {expected}, got {mask.dtype} {list(mask.shape)}")
         if (mask & ~self.graph.valid).any():
             raise KCircuitsError(
-                f"the mask holds {_first(self.graph, mask & ~self.graph.valid)}: no such edge"
+                f"the mask has {_first(self.graph, mask & ~self.graph.valid)}, which is not an edge"
             )
         return edges_of(self.graph, mask, self.matrix)
 
     def table(self) -> DataFrame:
-        """One row per edge of the graph; `kcircuits.circuit.edge_table.edge_table` says which columns."""
+        """A data frame with a row per edge; columns as in `kcircuits.circuit.edge_table.edge_table`."""
         return edge_table(self.edges(self.graph.valid))
 
     def select(
@@ -147,7 +147,7 @@ class Scores(DisplayedResult):
         greedy: bool = False,
         level: Level = "edge",
     ) -> Circuit:
-        """The circuit of the best edges; what lies on no path from `input` to `logits` is dropped.
+        """The circuit of the best edges, without those on no path from `input` to `logits`.
 
         Parameters
         ----------
@@ -157,12 +157,12 @@ class Scores(DisplayedResult):
         Returns
         -------
         Circuit
-            Without its metric, as nothing is run: `kcircuits.evaluate` measures it.
+            Without metric, because nothing is run; `kcircuits.evaluate` measures it.
 
         Raises
         ------
         KCircuitsError
-            If the values do not go together, or no edge is left.
+            If the arguments contradict each other, or no edge is left.
         """
         selection = Selection(top_n, threshold, absolute, greedy, level)
         edges = self.edges(select(self.graph, self.matrix, selection))
@@ -170,16 +170,16 @@ class Scores(DisplayedResult):
         return Circuit(self.graph, self.model, self.method, settings, {}, edges, {})
 
     def check_model(self, identity: dict[str, Any]) -> None:
-        """Make sure that the scores belong to a model.
+        """Check that the scores belong to a model.
 
-        Raises KCircuitsError if the weights are not those that were scored, or either does not say.
+        Raises KCircuitsError if the hashes of the weights differ, or one is missing.
         """
         check_same_weights("the scores were", self.model, identity)
 
     def save(self, path: str | Path) -> None:
-        """Write a .safetensors file, atomically; `kcircuits.scores.scores_file` says what is in it.
+        """Write a .safetensors file, atomically (format: `kcircuits.scores.scores_file`).
 
-        Raises KCircuitsError if the place cannot be written or the settings are not JSON values.
+        Raises KCircuitsError if the file cannot be written or the settings are not JSON values.
         """
         names = {"senders": list(self.graph.senders), "receivers": list(self.graph.receivers)}
         described = {"model": self.model, "method": self.method, "settings": self.settings}
@@ -192,8 +192,8 @@ class Scores(DisplayedResult):
         Raises
         ------
         KCircuitsError
-            If the file cannot be read, is not a file of scores, comes from a newer version, or does not fit
-            its own model's graph. The message starts with the path.
+            If the file cannot be read, is not a file of scores, comes from a newer version, or
+            contradicts the graph of its own model. The message starts with the path.
         """
         try:
             with scores_file.open_scores(path) as (metadata, read_matrix):
@@ -212,18 +212,19 @@ def _sum(matrix: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _check_matrix(graph: Graph, matrix: np.ndarray) -> np.ndarray:
-    """A read-only float32 copy of the matrix, if it fits the graph."""
+    """A read-only float32 copy of the matrix; raises if it does not fit the graph."""
     if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f" or matrix.shape != graph.valid.shape:
         got = f"{matrix.dtype} {list(matrix.shape)}" if isinstance(matrix, np.ndarray) else quote(matrix)
         raise KCircuitsError(f"scores must be a float array {list(graph.valid.shape)} for {graph}, got {got}")
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite and are refused below
         copy = matrix.astype(np.float32)
     bad = ~np.isfinite(copy)
     if bad.any():
-        raise KCircuitsError(f"scores must be finite, {int(bad.sum())} are not, first {_first(graph, bad)}")
+        count = int(bad.sum())
+        raise KCircuitsError(f"scores must be finite, but {count} are not; the first is {_first(graph, bad)}")
     misplaced = (copy != 0) & ~graph.valid
     if misplaced.any():
-        raise KCircuitsError(f"a score for {_first(graph, misplaced)}, which is no edge of {graph}")
+        raise KCircuitsError(f"a score for {_first(graph, misplaced)}, which is not an edge of {graph}")
     copy.setflags(write=False)
     return copy
 
@@ -234,9 +235,9 @@ def _first(graph: Graph, mask: np.ndarray) -> str:
 
 
 def _check_names(key: str, given: list[Any], names: tuple[str, ...]) -> None:
-    """The file's names must be the graph's, in its order."""
+    """Check that the names in the file are those of the graph, in its order."""
     if len(given) != len(names):
-        raise KCircuitsError(f"{len(given)} {key}, and the model's graph has {len(names)}")
+        raise KCircuitsError(f"the file has {len(given)} {key}, but the model's graph has {len(names)}")
     for index, (name, expected) in enumerate(zip(given, names, strict=True)):
         if name != expected:
-            raise KCircuitsError(f"{key}[{index}] is {quote(name)}, and in the model's graph {expected!r}")
+            raise KCircuitsError(f"{key}[{index}] is {quote(name)}, but {expected!r} in the model's graph")

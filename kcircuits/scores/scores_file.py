@@ -1,4 +1,4 @@
-"""The safetensors file of a score matrix: what is in it, and how it is read with distrust.
+"""The safetensors file of a score matrix: its format, and strict reading.
 
 One float32 tensor `scores` [senders, receivers], 0 where there is no edge. Header metadata: `format`, then as
 JSON `senders` and `receivers` (lists of names), `model` (an object), `method` (a string) and `settings` (an
@@ -40,12 +40,12 @@ def to_bytes(matrix: np.ndarray, metadata: dict[str, Any]) -> bytes:
     matrix
         Scores, float32 [S, R].
     metadata
-        Every key of the format but `format`, as values.
+        Values of all keys of the format except `format`.
 
     Raises
     ------
     KCircuitsError
-        If a value is not JSON.
+        If a value cannot be written as JSON.
     """
     header = {key: dump_json(metadata[key], key, _WHAT) for key in _TYPES}
     return tensor_bytes({TENSOR: np.ascontiguousarray(matrix)}, {"format": FORMAT} | header)
@@ -58,13 +58,13 @@ def open_scores(path: str | Path) -> Iterator[tuple[dict[str, Any], Callable[[tu
     Yields
     ------
     metadata, read_matrix
-        The checked metadata without `format`; and a function that reads the matrix if its shape, as the
-        header has it, is the one asked for: so a wrong file is never read whole.
+        The checked metadata without `format`, and a function that reads the matrix if its shape in the
+        header is the expected one, so that a wrong file is never read completely.
 
     Raises
     ------
     KCircuitsError
-        If the file cannot be read or is something else.
+        If the file cannot be read or is not a file of scores.
     """
     check_regular(path, _WHAT)
     try:

@@ -102,7 +102,7 @@ def check_methods(methods: Sequence[Compared], spec: ModelSpec, task: Task) -> N
                 f"{quote(method)}"
             )
         if method.name in names:
-            raise KCircuitsError(f"the method {method.name!r} is there twice")
+            raise KCircuitsError(f"the method {method.name!r} occurs twice")
         names.add(method.name)
         if isinstance(method, Method):
             method.check(spec, task)

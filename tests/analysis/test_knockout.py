@@ -166,7 +166,7 @@ LONG = (replace(PROMPTS[0], clean_ids=(1,) * 65, corrupt_ids=None, subject=None)
         ({"circuit": FOREIGN}, "the circuit was found in the model 'other'"),
         ({"private_of": [FOREIGN]}, "the circuit was found in the model 'other'"),
         ({"task": PROMPTS}, r"task must be a Task, got \(Prompt.*: write "),
-        ({"task": Task(LONG)}, "prompt 1: the prompt has 65 tokens, and the model has 64 positions"),
+        ({"task": Task(LONG)}, "prompt 1: the prompt has 65 tokens, but the model has 64 positions"),
         ({"others": {"far": ()}}, "far: there are no prompts"),
         ({"others": {"far": LONG}}, "far: prompt 1: the prompt has 65 tokens"),
         ({"others": {"own": PROMPTS}}, "other prompts must not be called 'own'"),

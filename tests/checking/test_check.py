@@ -106,7 +106,7 @@ def test_other_token_ids_are_found_out(folder, tmp_path):
 def test_two_models(folder, tmp_path):
     other = save(build(lambda: llama(num_hidden_layers=2)), tmp_path / "small")
     with pytest.raises(
-        KCircuitsError, match="these are two models: the number of layers is 3 in original and 2 in small"
+        KCircuitsError, match="the models differ: the number of layers is 3 in original and 2 in small"
     ):
         check_model(folder, against=other)
 

@@ -51,7 +51,7 @@ def test_scores_become_floats():
         (["input->a0.h2<k>"], "no receiver 'a0.h2<k>'"),
         (["m1->m0"], "no edge m1->m0 .* computed after"),
         (["m0->m0"], "no edge m0->m0"),
-        (["input->m0 1", "input->m0 2"], "the edge input->m0 is there twice"),
+        (["input->m0 1", "input->m0 2"], "the edge input->m0 occurs twice"),
         (["input->m0 nan"], "the score of input->m0 must be a finite number, got nan"),
         (["input->m0 -inf"], "must be a finite number, got -inf"),
     ],

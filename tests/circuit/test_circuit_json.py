@@ -136,9 +136,9 @@ def test_formats(path, version, message):
         (edge(src="m0", dst="m0"), "no edge m0->m0"),
         (
             edge(src="input", dst="m0"),
-            "the edge input->m0 is there twice, with the scores 1.5 and 1: keep one",
+            "the edge input->m0 occurs twice, with the scores 1.5 and 1: keep one",
         ),
-        (edge(src="input", dst="m0", score=1.5), "the edge input->m0 is there twice"),
+        (edge(src="input", dst="m0", score=1.5), "the edge input->m0 occurs twice"),
         ({"metric": {"full": "low"}}, "metric 'full' must be a number, got 'low'"),
         ({"metric": {"full": None}}, "metric 'full' must be a number, got None"),
         ({"model": {}}, "the model's 'num_layers' must be"),
@@ -194,7 +194,7 @@ def test_a_key_twice(path, key):
     text = json.dumps(DOCUMENT)
     at = text.index(f'"{key}"')
     path.write_text(f'{text[:at]}"{key}": [], {text[at:]}')
-    assert f"the key {key!r} is there twice" in error_of(path)
+    assert f"the key {key!r} occurs twice" in error_of(path)
 
 
 @pytest.mark.parametrize("model_first", [True, False])
@@ -202,7 +202,7 @@ def test_more_edges_than_the_graph(path, model_first):
     many = DOCUMENT | {"edges": DOCUMENT["edges"] * 9}  # the graph has 8
     keys = list(many) if model_first else list(reversed(many))
     path.write_text(json.dumps({key: many[key] for key in keys}))
-    assert "more edges than the model's graph has, 8" in error_of(path)
+    assert "more edges than its model's graph, 8" in error_of(path)
 
 
 def test_a_file_too_large_for_its_model_is_not_read(path):
@@ -228,6 +228,6 @@ def test_what_kcircuits_convert_reads_is_said_so(path):
         "src,dst\ninput,m0",
     ):
         path.write_text(content)
-        assert "kcircuits convert makes a circuit.json of lists of edges and of graphs of EAP-IG" in error_of(
+        assert "kcircuits convert turns lists of edges and EAP-IG graphs into a circuit.json" in error_of(
             path
         )

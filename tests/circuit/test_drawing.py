@@ -92,7 +92,7 @@ def test_negative_edges_are_dashed_and_drawn_apart():
 def test_a_shared_key_goes_to_the_heads_in_use():
     dot = to_dot(circuit_of(TINY, "input->a0.h1<k>", "a0.h2->logits", "a0.h3->m1", "a0.h0->m1"))
     assert [line[1] for line in lines_of(dot) if line[0] == "input"] == ["a0.h2", "a0.h3"]
-    assert "heads share" in dot
+    assert "shared key or value" in dot
 
 
 def test_scores_of_zero():
@@ -210,7 +210,7 @@ def test_other_kinds_of_file(tmp_path, name):
 def test_without_graphviz(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not dot_available()
-    with pytest.raises(KCircuitsError, match=r"needs graphviz' program 'dot'.*apt install graphviz"):
+    with pytest.raises(KCircuitsError, match=r"needs the program 'dot' of Graphviz.*apt install graphviz"):
         draw(circuit_of(TINY, "input->m0"), tmp_path / "circuit.svg")
     assert list(tmp_path.iterdir()) == []
 

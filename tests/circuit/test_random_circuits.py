@@ -54,7 +54,7 @@ def test_the_graph_of_a_real_model(num_edges):
 
 @pytest.mark.parametrize("num_edges", [0, -1, 12])
 def test_impossible_sizes(num_edges):
-    with pytest.raises(KCircuitsError, match=f"from 1 to 11 edges here, got {num_edges}"):
+    with pytest.raises(KCircuitsError, match=f"of this graph has 1 to 11 edges, got {num_edges}"):
         random_connected_mask(Graph(1, 2, 1), num_edges, np.random.default_rng(0))
 
 

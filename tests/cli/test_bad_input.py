@@ -34,7 +34,7 @@ DISCOVER = [
     (["--prompts", '{"clean": "In France they speak"}'], "line 1: 'answer' is missing"),
     (["--prompts", '{"clean_ids": [61], "answer_id": 1}'], "id 61 is not in the model's vocabulary, 0 to 60"),
     (["--prompts", '{"clean_ids": [1, 2], "corrupt_ids": [1], "answer_id": 1}'], "the corrupt one 1"),
-    (["--prompts", json.dumps({"clean_ids": [1] * 65, "answer_id": 1})], "65 tokens, and the model has 64"),
+    (["--prompts", json.dumps({"clean_ids": [1] * 65, "answer_id": 1})], "65 tokens, but the model has 64"),
     (
         ["--prompts", '{"clean_ids": [1], "answer_id": 1}', "--ablation", "corrupt"],
         "corrupt ablation needs a corrupt prompt for every prompt, and prompt 1 has none",
@@ -52,7 +52,7 @@ DISCOVER = [
     ([*TEXT, "--wrong", "French"], "the answer and the wrong answer are the same token"),
     # Relations
     (["--relation", "planets"], "no relation 'planets'"),
-    ([*RELATION, "--template", 2], "has templates 0 to 1, and no 2"),
+    ([*RELATION, "--template", 2], "has templates 0 to 1, got 2"),
     ([*RELATION, "--limit", 0], "--limit must be a whole number from 1 on, got 0"),
     ([*RELATION, "--top-k", -1], "--top-k must be a whole number from 0 on, got -1"),
     ([*RELATION, "--top-k", 1], "the model has none of the 4 answers"),
@@ -87,7 +87,7 @@ DISCOVER = [
         "--reference-prompts is for mean ablation alone, got none: give --ablation mean",
     ),
     ([*TEXT, "--dtype", "float8"], "'--dtype'"),
-    ([*TEXT, "--dtype", "stored"], "dtype stored keeps a .gguf file's own bits, and "),
+    ([*TEXT, "--dtype", "stored"], "dtype stored needs a .gguf file, and "),
     ([*TEXT, "--memory", "lots"], "memory must be a number of bytes or a size such as 8GiB"),
     ([*TEXT, "--memory", "0"], "memory must be a number of bytes or a size such as 8GiB"),
     ([*TEXT, "--threads", 0], "--threads must be a whole number from 1 on, got 0"),

@@ -128,7 +128,7 @@ def test_bad_input_about_circuits(kcircuits, of_relation, name, options, message
     [
         (("heads", "--relation", "RELATION", "--top-k", 0, "--nodes", "a9.h9"), "no sender 'a9.h9'"),
         (("roles", "--prompts", "PROMPTS"), "prompt 1 has none"),
-        (("behaviour", "icl", "--relation", "RELATION", "--shots", 5), "5 examples for 'France'"),
+        (("behaviour", "icl", "--relation", "RELATION", "--shots", 5), "shots is 5"),
     ],
 )
 def test_what_is_found_bad_later_leaves_no_folder(
@@ -230,7 +230,7 @@ def test_a_rank_limit(kcircuits, of_relation):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--shots", 5), "5 examples for 'France' are asked for"),
+        (("--shots", 5), "shots is 5"),
         (("--ablation", "corrupt"), "--ablation"),
         (("--method", "acdc"), "--method"),
         (("--prompts", "f.jsonl"), "--prompts"),

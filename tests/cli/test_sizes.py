@@ -81,7 +81,7 @@ def test_every_option_of_a_method_reaches_it(sizes):
     [
         (["--methods", ""], "there are no methods to compare"),
         (["--methods", "eap,magic"], "a method must be one of acdc, "),
-        (["--methods", "eap,eap"], "the method 'eap' is there twice"),
+        (["--methods", "eap,eap"], "the method 'eap' occurs twice"),
         (["--methods", "random,eap", "--metric", "kl"], "eap cannot use the metric kl"),
         (["--fractions", "0.1,many"], "--fractions must be numbers with commas between them, got '0.1,many'"),
         (["--fractions", "0.5"], "fractions must be at least two, rising, above 0 and at most 1"),

@@ -74,10 +74,10 @@ def test_examples_depend_on_seed_and_subject_alone():
     ("options", "message"),
     [
         ({"shots": 0}, "shots must be at least 1"),
-        ({"shots": 4}, "4 examples for 'Austria' are asked for, .* has 3 other facts"),
-        ({"template": 1}, "and no 1"),
+        ({"shots": 4}, "shots is 4, .* has only 3 other facts that share no object with 'Austria'"),
+        ({"template": 1}, "got 1"),
         ({"limit": 0}, "limit must be at least 1"),
-        ({"max_positions": 10}, "14 tokens, and the model has 10 positions"),
+        ({"max_positions": 10}, "14 tokens, but the model has 10 positions"),
     ],
 )
 def test_bad_input(options, message):

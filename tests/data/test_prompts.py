@@ -95,7 +95,7 @@ def test_line_separators_inside_texts_do_not_end_a_line(tmp_path):
         (IDS | {"clean": "The"}, "unknown key 'clean'; the keys are clean_ids"),
         ({"prompt": "The", "answer": "x"}, "unknown key 'prompt'; .*: write 'clean' for 'prompt'"),
         (TEXT | {"corrupted": "The"}, "unknown key 'corrupted'; .*: write 'corrupt' for 'corrupted'"),
-        ('{"clean": "The", "clean": "of", "answer": "x"}', "the key 'clean' is there twice"),
+        ('{"clean": "The", "clean": "of", "answer": "x"}', "the key 'clean' occurs twice"),
         (TEXT | {"clean": 5}, "'clean' must be text, got 5"),
         (TEXT | {"wrong": ["Spanish"]}, "'wrong' must be text"),
         (IDS | {"answer_id": "7"}, "'answer_id' must be a token id, got '7'"),
@@ -110,7 +110,7 @@ def test_line_separators_inside_texts_do_not_end_a_line(tmp_path):
         (IDS | {"corrupt_ids": [4, 5]}, "clean prompt has 3 tokens and the corrupt one 2"),
         (IDS | {"corrupt_ids": []}, "clean prompt has 3 tokens and the corrupt one 0"),
         (IDS | {"wrong_id": 7}, "same token, 7"),
-        (IDS | {"clean_ids": [4] * 9}, "9 tokens, and the model has 8 positions"),
+        (IDS | {"clean_ids": [4] * 9}, "9 tokens, but the model has 8 positions"),
         (TEXT | {"clean": " \n"}, "'clean' is empty"),
         (TEXT | {"corrupt": ""}, "'corrupt' is empty"),
         (TEXT | {"answer": ""}, "'answer' is empty"),
@@ -124,7 +124,7 @@ def test_line_separators_inside_texts_do_not_end_a_line(tmp_path):
         (TEXT | {"wrong": "French"}, "same token"),
         (TEXT | {"subject": "Spain"}, "subject 'Spain' does not occur in the clean prompt 'The language"),
         (TEXT | {"corrupt": "The language of New Zealand is"}, "has 6 tokens and the corrupt one 7"),
-        (TEXT | {"clean": "The " * 8}, "9 tokens, and the model has 8 positions"),
+        (TEXT | {"clean": "The " * 8}, "9 tokens, but the model has 8 positions"),
     ],
 )
 def test_bad_lines(tmp_path, line, message):
@@ -222,7 +222,7 @@ def test_a_batch_needs_prompts():
     ("extra", "name"), [({"corrupt_ids": (3, 4)}, "corrupt prompt"), ({"wrong_id": 0}, "wrong answer")]
 )
 def test_corrupt_and_wrong_are_for_all_or_none(extra, name):
-    with pytest.raises(KCircuitsError, match=f"1 of 3 prompts have a {name}, and prompt 2 has none"):
+    with pytest.raises(KCircuitsError, match=f"1 of 3 prompts have a {name}, but prompt 2 has none"):
         batch([Prompt((1, 2), 5, **extra), Prompt((1, 2), 5), Prompt((1, 2), 5)])
 
 

@@ -221,11 +221,11 @@ def test_limit_and_shuffle():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"template": 1}, "relation 'language' has templates 0 to 0, and no 1"),
-        ({"template": -1}, "and no -1"),
+        ({"template": 1}, "relation 'language' has templates 0 to 0, got 1"),
+        ({"template": -1}, "got -1"),
         ({"limit": 0}, "limit must be at least 1, got 0"),
         ({"tokenizer": None}, "subject 'Spain': this model has no tokenizer"),
-        ({"max_positions": 4}, "subject 'Spain': the prompt has 5 tokens, and the model has 4 positions"),
+        ({"max_positions": 4}, "subject 'Spain': the prompt has 5 tokens, but the model has 4 positions"),
         ({"corrupt": True}, "no sample of relation 'language' gives a prompt: 1 no partner to corrupt with"),
     ],
 )

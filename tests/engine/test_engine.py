@@ -208,7 +208,7 @@ def test_layers_that_differ_are_refused(shapes, monkeypatch):
     graph = Graph.of_layers([LayerShape(*shape) for shape in shapes])
     monkeypatch.setattr(ModelSpec, "graph", property(lambda self: graph))
     with pytest.raises(
-        KCircuitsError, match="needs an MLP and as many heads in every layer; layer 1 of this"
+        KCircuitsError, match="needs an MLP and the same number of heads in every layer; layer 1"
     ):
         Engine(tiny_spec("llama"), Task(random_prompts_of([3])))
     with pytest.raises(ValueError, match="needs an MLP and as many heads in every layer"):

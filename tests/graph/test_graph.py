@@ -174,7 +174,7 @@ def test_layers_that_make_no_sense(heads):
 
 
 def test_shapes_of_another_graph():
-    with pytest.raises(KCircuitsError, match="shapes are of another graph"):
+    with pytest.raises(KCircuitsError, match="do not match the graph's sizes"):
         Graph(2, 4, 2, shapes=(LayerShape(4, 2),))
 
 

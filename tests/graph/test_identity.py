@@ -82,8 +82,8 @@ UNEVEN = graph_fields(Graph.of_layers([LayerShape(4, 2), LayerShape(2, 1, has_ml
     ("change", "message"),
     [
         ({"layer_shapes": {}}, "'layer_shapes' must be a list of layers"),
-        ({"layer_shapes": UNEVEN["layer_shapes"][:1]}, "shapes are of another graph"),
-        ({"num_heads": 8}, "shapes are of another graph"),
+        ({"layer_shapes": UNEVEN["layer_shapes"][:1]}, "do not match the graph's sizes"),
+        ({"num_heads": 8}, "do not match the graph's sizes"),
         (
             {"layer_shapes": [[4, 2, True], [2, 1, False]]},
             "has the keys num_heads, num_kv_heads and mlp",

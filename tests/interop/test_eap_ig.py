@@ -107,7 +107,7 @@ def test_a_score_is_spread_over_its_group(tmp_path):
 
 def test_what_cannot_be_written(tmp_path):
     circuit = circuit_of(GROUPED, "input->m0")
-    with pytest.raises(KCircuitsError, match="needs the model's 'width', and its identity says None"):
+    with pytest.raises(KCircuitsError, match="needs the model's 'width', but its identity has None"):
         write_eap_ig(circuit, tmp_path / "graph.json")
     other = scores_for(GROUPED, np.random.default_rng(0), model=identity_for(GROUPED, "other", "b" * 64))
     with pytest.raises(KCircuitsError, match="the scores were found in the model 'other'"):
@@ -130,12 +130,12 @@ def without(name):
         ([], "expected an object with the keys cfg, nodes and edges, got []"),
         ({"cfg": {}}, "expected an object with the keys cfg, nodes and edges"),
         (changed(edges=list), "'edges' must be an object, got ['input"),
-        (changed(cfg=lambda cfg: cfg | {"n_heads": 12}), "n_heads is 12, and 4 in the model given"),
-        (changed(cfg=lambda cfg: cfg | {"n_layers": "3"}), "n_layers is '3', and 3"),
-        (changed(cfg=lambda cfg: cfg | {"parallel_attn_mlp": True}), "parallel_attn_mlp is True, and False"),
-        (changed(cfg=lambda cfg: cfg | {"d_model": 64}), "d_model is 64, and 32"),
+        (changed(cfg=lambda cfg: cfg | {"n_heads": 12}), "n_heads is 12, but 4 in the given model"),
+        (changed(cfg=lambda cfg: cfg | {"n_layers": "3"}), "n_layers is '3', but 3"),
+        (changed(cfg=lambda cfg: cfg | {"parallel_attn_mlp": True}), "parallel_attn_mlp is True, but False"),
+        (changed(cfg=lambda cfg: cfg | {"d_model": 64}), "d_model is 64, but 32"),
         (changed(nodes=lambda nodes: nodes | {"m0": {"neurons": []}}), "selects neurons inside 'm0'"),
-        (changed(edges=without("input->m0")), "it has 261 edges, and the model's graph 262"),
+        (changed(edges=without("input->m0")), "the file has 261 edges, but the graph has 262"),
         (changed(edges=lambda edges: edges | {"input->m7": {}}), "no receiver 'm7'"),
         (changed(edges=lambda edges: edges | {"m1->m0": {}}), "no edge m1->m0 in"),
         (
@@ -144,11 +144,11 @@ def without(name):
         ),
         (
             changed(edges=lambda edges: edges | {"input->m0": {"score": "1", "in_graph": True}}),
-            "input->m0 must have a number (or null) and a truth value",
+            "input->m0 must have a number (or null) as score and true or false as in_graph",
         ),
         (
             changed(edges=lambda edges: edges | {"input->m0": {"score": 1, "in_graph": 1}}),
-            "input->m0 must have a number (or null) and a truth value",
+            "input->m0 must have a number (or null) as score and true or false as in_graph",
         ),
         (
             changed(edges=lambda edges: edges | {"input->m0": {"score": 1e300, "in_graph": True}}),

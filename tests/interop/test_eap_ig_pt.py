@@ -88,7 +88,7 @@ def test_whole_nodes_of_neurons_are_read_and_parts_refused(tmp_path):
     assert read_eap_ig(tmp_path / "graph.pt", identity_of("gpt2"))[0].edges
     document["neurons_in_graph"][0, 3] = False
     torch.save(document, tmp_path / "graph.pt")
-    assert "it selects neurons inside 'input'" in error_of(tmp_path / "graph.pt")
+    assert "the file selects neurons inside 'input'" in error_of(tmp_path / "graph.pt")
 
 
 class Harmful:
@@ -101,9 +101,9 @@ def test_nothing_is_run(tmp_path, capsys, old):
     path = tmp_path / "graph.pt"
     torch.save(pt_of("gpt2") | {"more": Harmful()}, path, _use_new_zipfile_serialization=not old)
     message = error_of(path)
-    assert "holds objects that only code could make, and none is run" in message
+    assert "it holds objects other than tensors and plain data" in message
     assert capsys.readouterr().out == ""
-    with pytest.raises(KCircuitsError, match="none is run"):
+    with pytest.raises(KCircuitsError, match="could run code, so it is not loaded"):
         format_of(path)
 
 
@@ -119,7 +119,7 @@ def without(key):
             "expected an object with the keys cfg, src_nodes, dst_nodes, edges_scores and",
         ),
         ([1, 2], "edges_in_graph, got [1, 2]"),
-        (pt_of("llama_gqa") | {"cfg": {}}, "made with another model: n_layers is None, and 3"),
+        (pt_of("llama_gqa") | {"cfg": {}}, "made with another model: n_layers is None, but 3"),
         (pt_of("gpt2") | {"cfg": [3]}, "'cfg' must be an object, got [3]"),
         (
             pt_of("gpt2") | {"src_nodes": ["input"]},
@@ -150,14 +150,14 @@ def test_damaged_files(tmp_path):
     assert "torch.load cannot read it" in error_of(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("notes.txt", "no tensors")
-    assert "the file is a zip archive, and not one of torch.save" in error_of(path)
+    assert "the file is a zip archive, but not one of torch.save" in error_of(path)
     with (
         zipfile.ZipFile(tmp_path / "whole.pt") as whole,
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as small,
     ):
         for entry in whole.infolist():
             small.writestr(entry.filename, whole.read(entry))
-    assert "torch.save writes no compressed files, and this one is" in error_of(path)
+    assert "the file is compressed, but those of torch.save never are" in error_of(path)
 
 
 @pytest.mark.parametrize("none", [None, float("nan")])
@@ -203,4 +203,4 @@ def test_keys_in_another_order_and_a_key_twice(tmp_path):
     edges = json.dumps(document["edges"])
     twice = edges[:-1] + ', "input->m0": {"score": 1, "in_graph": true}}'
     path.write_text(json.dumps(document).replace(edges, twice))
-    assert "the edge input->m0 is there twice: keep one" in error_of(path)
+    assert "the edge input->m0 occurs twice: keep one" in error_of(path)

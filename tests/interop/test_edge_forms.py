@@ -227,12 +227,10 @@ def test_keys_by_the_model_s_own_heads_or_by_query_heads(read, tmp_path):
     (tmp_path / "edges").write_text(low)
     assert read_edge_list(tmp_path / "edges", identity_for(GROUPED)).settings["key_heads"] == "shared"
     with pytest.raises(
-        KCircuitsError, match=r"line 3: no receiver 'a2\.h7<v>', as the model has 4 heads of keys"
+        KCircuitsError, match=r"line 3: no receiver 'a2\.h7<v>', because the model has 4 key/value heads"
     ):
         read(high, GROUPED, key_heads="shared")
-    with pytest.raises(
-        KCircuitsError, match="line 2 counts keys and values by query heads, and line 1 by the"
-    ):
+    with pytest.raises(KCircuitsError, match="line 2 names keys and values by query head, but line 1"):
         read("m0->a2.h3<k> 1\nMLP 0->A2.7.K 1", GROUPED)
     assert read("m0->a2.h3<k> 1\nMLP 0->A2.7.K 2", GROUPED, key_heads="query") == {
         "m0->a2.h1<k>": 1,
@@ -249,11 +247,11 @@ def test_keys_by_the_model_s_own_heads_or_by_query_heads(read, tmp_path):
         ("hook_embed->MLP 2 1\ninput->m2 1", "line 2 has the same edge as line 1"),
         ("hook_embed->MLP 2 1\ntok_embeds->m2 1", "line 2 has the same edge as line 1"),
         ("hook_embed->MLP 2 1\nhook_pos_embed->m2 1\nhook_embed->m2 1", "line 3 has the same edge as line 2"),
-        ("a1.h2->a3.h5 1", "it does not say which of query, key and value: a3.h5<q>, a3.h5<k> or a3.h5<v>"),
+        ("a1.h2->a3.h5 1", "query, key or value is missing: write a3.h5<q>, a3.h5<k> or a3.h5<v>"),
         ("src,dst,score\nm0,m2", "line 2 has 2 cells, fewer than the header needs"),
         ("src,dst,score\nm0,m2,high", "line 2: the score must be a number, got 'high'"),
-        ("src,dst,score\nm0,m2,\nm1,m2,1", "line 2 has no score, and others have"),
-        ("src,dst,score,weight\nm0,m2,1,1", "two columns say the same, 'score' and 'weight'"),
+        ("src,dst,score\nm0,m2,\nm1,m2,1", "line 2 has no score, but others have"),
+        ("src,dst,score,weight\nm0,m2,1,1", "the columns 'score' and 'weight' have the same meaning"),
         ("src,dst,in_graph\nm0,m2,perhaps", "line 2: whether it is in the graph must be true or false, got"),
         ("edge,score\nm0 m2,1", "line 2: an edge is 'sender -> receiver', got 'm0 m2'"),
         ("a,b,c\nm0,m2,1", "line 1: the score must be a number, got 'c'"),
@@ -262,7 +260,7 @@ def test_keys_by_the_model_s_own_heads_or_by_query_heads(read, tmp_path):
         ("m0->m2,1,7", "line 1 must be 'sender -> receiver'"),
         ('[{"src": "m0", "dst": 3}]', "entry 0 must name its ends and have a number as score"),
         ('[{"src": "m0"}]', "entry 0: an edge needs keys such as src, dst and score"),
-        ('[{"src": "m0", "src": "m1", "dst": "m2"}]', "the key 'src' is there twice"),
+        ('[{"src": "m0", "src": "m1", "dst": "m2"}]', "the key 'src' occurs twice"),
         ("['m0->m2', m3]", "not JSON"),
         ("(m0, m2)", "not JSON"),
         ('["blocks.2.hook_mlp_in", [1.5], "hook_embed", [null]]', "entry 0 must be"),

@@ -59,7 +59,5 @@ def test_a_torch_file_of_something_else(tmp_path):
     import torch
 
     torch.save({"weight": torch.zeros(2)}, tmp_path / "model.pt")
-    with pytest.raises(
-        KCircuitsError, match=r"ACDC's save_subgraph are read, and this one holds \['weight'\]"
-    ):
+    with pytest.raises(KCircuitsError, match=r"ACDC's save_subgraph, but this one has \['weight'\]"):
         format_of(tmp_path / "model.pt")

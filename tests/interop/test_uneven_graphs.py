@@ -77,12 +77,12 @@ def test_shared_keys_are_counted_in_their_own_layer(receiver, fits, tmp_path):
         found = read_edge_list(tmp_path / "edges", identity_for(UNEVEN), key_heads="shared")
         assert [edge.receiver for edge in found.edges] == [receiver]
     else:
-        with pytest.raises(KCircuitsError, match=r"as the model has . heads of keys and values"):
+        with pytest.raises(KCircuitsError, match=r"because the model has . key/value heads"):
             read_edge_list(tmp_path / "edges", identity_for(UNEVEN), key_heads="shared")
 
 
 def test_eap_ig_cannot_express_them(circuit, tmp_path):
-    message = "has 4 heads and an MLP in every layer, and layer 0 of the model has 2 heads and no MLP"
+    message = "has 4 heads and an MLP in every layer, but layer 0 of the model has 2 heads and no MLP"
     with pytest.raises(KCircuitsError, match=message):
         write_eap_ig(circuit, tmp_path / "graph.json")
     assert not list(tmp_path.iterdir())

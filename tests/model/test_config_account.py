@@ -264,7 +264,7 @@ def test_a_model_of_the_checkpoints_own_code_is_refused():
     own = type("LlamaForCausalLM", (LlamaForCausalLM,), {"__module__": "transformers_modules.x.modeling"})
     model = own(LlamaConfig(**BASES["llama"][0]))
     with pytest.raises(
-        KCircuitsError, match=r"^LlamaForCausalLM is the checkpoint's own code.*trust_remote_code"
+        KCircuitsError, match=r"^LlamaForCausalLM is code of the checkpoint.*trust_remote_code"
     ):
         spec_of(model)
 

@@ -45,7 +45,7 @@ def test_quantised_weights(key, folder):
 def test_a_number_that_is_none(value, folder):
     edit_json(folder / "config.json", rms_norm_eps=float(value))
     with pytest.raises(
-        KCircuitsError, match=rf"config\.json has the value {value}, which is no finite number"
+        KCircuitsError, match=rf"config\.json has the value {value}, which is not a finite number"
     ):
         load_model(folder)
 
@@ -68,7 +68,7 @@ def test_a_number_that_is_none(value, folder):
 def test_a_named_pipe_is_refused_and_not_waited_for(name, folder):
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
-    with pytest.raises(KCircuitsError, match=rf"/{name} is no regular file; put a copy"):
+    with pytest.raises(KCircuitsError, match=rf"/{name} is not a regular file; put a copy"):
         load_model(folder)
 
 

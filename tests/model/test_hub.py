@@ -58,7 +58,7 @@ def test_a_model_that_the_cache_lacks(name, command, cache):
 
 
 def test_a_name_that_no_model_can_have(cache):
-    with pytest.raises(KCircuitsError, match="'a--b' is neither a path nor a model's name"):
+    with pytest.raises(KCircuitsError, match="'a--b' is neither a path nor a model name"):
         load_model("a--b")
 
 

@@ -109,7 +109,7 @@ def test_what_is_no_source(source):
 
 
 def test_options_that_do_not_fit(tiny_folder):
-    with pytest.raises(KCircuitsError, match="a tokenizer is for a model in memory"):
+    with pytest.raises(KCircuitsError, match="give a tokenizer only for a model in memory"):
         load_model(tiny_folder("gpt2"), tokenizer=object())
-    with pytest.raises(KCircuitsError, match="dtype stored keeps"):
+    with pytest.raises(KCircuitsError, match="dtype stored is only for"):
         load_model(tiny_model("gpt2"), dtype="stored")

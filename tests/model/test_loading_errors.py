@@ -132,7 +132,7 @@ class TestBadWeights:
     def test_layers_that_would_take_forever_to_build(self, name, key, tmp_path, tiny_folder):
         folder = shutil.copytree(tiny_folder(name), tmp_path / "model")
         edit_json(folder / "config.json", **{key: 10**9})
-        with pytest.raises(KCircuitsError, match=r"has \d+ weights, .* asks for 1000000000 layers"):
+        with pytest.raises(KCircuitsError, match=r"has \d+ weights, .* needs 1000000000 layers"):
             load_model(folder)
 
     @pytest.mark.parametrize(
@@ -149,16 +149,14 @@ class TestBadWeights:
         edit_json(folder / "config.json", vocab_size=62)
         with pytest.raises(
             KCircuitsError,
-            match=r"the weight '\S+' in \S+ has shape \[61, 32\], config\.json asks for \[62, 32\]",
+            match=r"the weight '\S+' in \S+ has shape \[61, 32\], config\.json needs \[62, 32\]",
         ):
             load_model(folder)
 
     @pytest.mark.parametrize("key", ["vocab_size", "intermediate_size", "hidden_size", "head_dim"])
     def test_sizes_that_no_memory_holds(self, key, folder):
         edit_json(folder / "config.json", **{key: 10**9})
-        with pytest.raises(
-            KCircuitsError, match=r"are [\d,]+ numbers, and its configuration asks for [\d,]+"
-        ):
+        with pytest.raises(KCircuitsError, match=r"are [\d,]+ numbers, but its configuration needs [\d,]+"):
             load_model(folder)
 
     def test_a_weight_that_is_not_finite(self, folder):

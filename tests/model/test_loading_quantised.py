@@ -83,7 +83,7 @@ class TestStored:
         assert gguf.describe(file) == gguf.convert(file) != folder
 
     def test_a_folder_has_no_bits_of_its_own(self, tiny_folder):
-        with pytest.raises(KCircuitsError, match=r"keeps a \.gguf file's own bits, and '.*' is none; give"):
+        with pytest.raises(KCircuitsError, match=r"needs a \.gguf file, and '.*' is not one; give"):
             load_model(tiny_folder("llama"), dtype="stored")
 
     def test_a_type_that_cannot_be_kept(self, file, monkeypatch):

@@ -33,7 +33,7 @@ def test_an_id_far_beyond_the_vocabulary(folder):
     with pytest.raises(KCircuitsError) as error:
         load_model(folder)
     assert str(error.value) == (
-        "tokenizer.json: the token 'they' has the id 4000000000, and the vocabulary 6 tokens"
+        "tokenizer.json: the token 'they' has the id 4000000000, but the vocabulary has 6 tokens"
     )
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500 * 1024  # KiB
 

@@ -64,9 +64,7 @@ def test_a_tensor_in_two_shards(tmp_path):
     for name in ("a", "b"):
         save_file({"w": torch.ones(1)}, tmp_path / f"{name}.safetensors")
     write_index(tmp_path, "a.safetensors", "b.safetensors")
-    with pytest.raises(
-        KCircuitsError, match=r"b\.safetensors has 'w', which another file of the folder has too"
-    ):
+    with pytest.raises(KCircuitsError, match=r"b\.safetensors has 'w', which another file also has"):
         read_weights(tmp_path)
 
 
@@ -74,7 +72,7 @@ def test_shards_without_an_index(tmp_path):
     for number in (1, 2):
         save_file({f"w{number}": torch.ones(1)}, tmp_path / f"model-0000{number}-of-00002.safetensors")
     with pytest.raises(
-        KCircuitsError, match=r"has 2 safetensors files \(model-00001-of-00002\.safetensors\) and neither"
+        KCircuitsError, match=r"has 2 safetensors files \(model-00001-of-00002\.safetensors\), but neither"
     ):
         read_weights(tmp_path)
 

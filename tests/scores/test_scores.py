@@ -53,9 +53,9 @@ def test_the_matrix_is_a_read_only_copy(scores):
         (lambda m: m.T, r"float array \[11, 19\] for Graph.*, got float32 \[19, 11\]"),
         (lambda m: m.astype(np.int64), "got int64"),
         (lambda m: m.tolist(), r"float array .*, got \[\["),
-        (lambda m: np.where(m == m[0, 3], np.nan, m), r"1 are not, first input->a0\.h3<q>"),
-        (lambda m: np.where(m == m[0, 3], np.float64(1e300), m), r"1 are not, first input->a0\.h3<q>"),
-        (lambda m: m + ~TINY.valid, r"a score for a0\.h0->a0\.h0<q>, which is no edge"),
+        (lambda m: np.where(m == m[0, 3], np.nan, m), r"1 are not; the first is input->a0\.h3<q>"),
+        (lambda m: np.where(m == m[0, 3], np.float64(1e300), m), r"1 are not; the first is input->a0\.h3<q>"),
+        (lambda m: m + ~TINY.valid, r"a score for a0\.h0->a0\.h0<q>, which is not an edge"),
     ],
 )
 def test_impossible_matrices(scores, change, message):
@@ -102,7 +102,7 @@ def test_edges_of_a_mask_make_a_circuit(data):
     [
         (TINY.valid.T, r"a mask must be bool \[11, 19\], got bool \[19, 11\]"),
         (TINY.valid * 1.0, "got float64"),
-        (~TINY.valid, r"the mask holds a0\.h0->a0\.h0<q>: no such edge"),
+        (~TINY.valid, r"the mask has a0\.h0->a0\.h0<q>, which is not an edge"),
     ],
 )
 def test_edges_of_something_else(scores, mask, message):
@@ -188,9 +188,9 @@ SWAPPED = [*TINY.senders[:1], *TINY.senders[:0:-1]]
         ({"format": "kcircuits-scores/2"}, "by a newer kcircuits"),
         ({"format": "pt"}, "\"format\" must be 'kcircuits-scores/1', got 'pt'"),
         *(({key: None}, f"the metadata '{key}' is missing") for key in ("senders", "model", "method")),
-        ({"senders": SWAPPED}, "senders[1] is 'm1', and in the model's graph 'a0.h0'"),
-        ({"receivers": ["logits"]}, "1 receivers, and the model's graph has 19"),
-        ({"senders": [[]] * 11}, "senders[0] is [], and"),
+        ({"senders": SWAPPED}, "senders[1] is 'm1', but 'a0.h0' in the model's graph"),
+        ({"receivers": ["logits"]}, "1 receivers, but the model's graph has 19"),
+        ({"senders": [[]] * 11}, "senders[0] is [], but"),
         ({"senders": {"input": 0}}, "'senders' must be a list"),
         ({"model": {}}, "the model's 'num_layers' must be"),
         ({"model": "gpt2"}, "'model' must be an object, got 'gpt2'"),
@@ -211,7 +211,7 @@ def test_bad_metadata(scores, path, changes, message):
         (lambda m: {"scores": m[1:]}, "must be F32 [11, 19], got F32 [10, 19]"),
         (lambda m: {"scores": m.astype(np.float16)}, "must be F32 [11, 19], got F16 [11, 19]"),
         (lambda m: {"scores": np.full_like(m, np.nan)}, "scores must be finite"),
-        (lambda m: {"scores": np.ones_like(m)}, "which is no edge"),
+        (lambda m: {"scores": np.ones_like(m)}, "which is not an edge"),
     ],
 )
 def test_bad_tensors(scores, path, change, message):

@@ -165,7 +165,7 @@ def test_progress_rises_to_the_end(model):
         (["magic"], {}, r"a method must be an object such as kcircuits\.EapIg\(\) or .*, got 'magic'"),
         ("eap", {}, "a method must be an object such as .*, got 'eap'"),
         ([Eap], {}, "a method must be an object such as .*, got <class"),
-        ([EapIg(2), EapIg(3)], {}, "the method 'eap-ig-inputs' is there twice"),
+        ([EapIg(2), EapIg(3)], {}, "the method 'eap-ig-inputs' occurs twice"),
         ([RandomCircuits(), Eap()], {"task": Task(PROMPTS, metric="kl")}, "eap cannot use the metric kl"),
         ([RandomCircuits()], {"memory": "lots"}, "memory must be"),
         ([RandomCircuits()], {"task": PROMPTS}, "task must be a Task, got"),

@@ -73,7 +73,7 @@ def spec_of(hf_model: Any) -> ModelSpec:
 
 
 def account_of(hf_model: Any) -> ConfigAccount:
-    """What happened to each key of a model's configuration; raises the same errors as `spec_of`."""
+    """How each key of a model's configuration was used; raises the same errors as `spec_of`."""
     return spec_and_account(hf_model)[1]
 
 
@@ -82,13 +82,13 @@ def spec_and_account(hf_model: Any) -> tuple[ModelSpec, ConfigAccount]:
     check_family(hf_model.config.model_type)
     if type(hf_model).__module__.startswith("transformers_modules."):
         raise KCircuitsError(
-            f"{type(hf_model).__name__} is the checkpoint's own code, not Transformers'; load it without "
+            f"{type(hf_model).__name__} is code of the checkpoint, not of Transformers; load it without "
             "trust_remote_code"
         )
     spec, account = apply_family(hf_model, FAMILIES[hf_model.config.model_type])
     if spec.num_heads % spec.num_kv_heads:
         raise KCircuitsError(
-            f"{spec.num_heads} heads of queries cannot share {spec.num_kv_heads} of keys and values evenly"
+            f"{spec.num_heads} query heads cannot share {spec.num_kv_heads} key/value heads evenly"
         )
     check_numbers(spec)
     return colocate(spec), account

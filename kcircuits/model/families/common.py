@@ -64,7 +64,7 @@ def check_rotated(angles: Rotary, dims: int) -> None:
     """Raise KCircuitsError unless the angles are for `dims` dimensions, as many as the model rotates."""
     if 2 * len(angles.inv_freq) != dims:
         raise KCircuitsError(
-            f"the configuration asks for angles of {2 * len(angles.inv_freq)} dimensions of a head, and its "
+            f"the configuration has angles for {2 * len(angles.inv_freq)} dimensions of a head, but the "
             f"model rotates {dims}; see partial_rotary_factor and the type of rope_parameters"
         )
 
@@ -129,9 +129,7 @@ def gated_mlp(mlp: Any, act: str) -> Mlp:
 def check_no_output_bias(attention: Any) -> None:
     """Raise KCircuitsError for an output bias before a norm, after which it is not a constant."""
     if attention.o_proj.bias is not None:
-        raise KCircuitsError(
-            "a bias of the attention's output before a norm is not supported: attention_bias=true"
-        )
+        raise KCircuitsError("an attention output bias before a norm is not supported: attention_bias=true")
 
 
 def plain_mlp(up: Any, down: Any, act: str) -> Mlp:
