@@ -157,7 +157,7 @@ def test_what_is_no_address(address, monkeypatch):
     monkeypatch.setattr("ray.is_initialized", lambda: False)  # other tests of this process have a cluster
     with (
         pytest.raises(KCircuitsError, match="a Ray address is local, auto, or HOST:PORT"),
-        ray_cluster.connected(address, 1),
+        ray_cluster.connect(address, 1),
     ):
         pass
 
