@@ -12,6 +12,7 @@ SEED ?= 0
 # Several processes, limited so that they fit into the memory of a machine with many cores.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 SANITIZED ?= tests/ops tests/engine tests/discover tests/test_cpu_gemm.py
+SOURCE ?= .
 SOURCES := CMakeLists.txt setup.py $(shell find csrc -type f)
 
 .DEFAULT_GOAL := help
@@ -45,12 +46,12 @@ fuzz: $(MODULE) ## Test every file reader on slightly corrupted files (EXAMPLES=
 	  $(BIN)/python -m tests.fuzz.run $$group --examples $(EXAMPLES) --seed $(SEED) || failed=1; \
 	done; exit $${failed:-0}
 
-# Builds a separate module in build/sanitize, which the tests below use in place of the usual one. Python itself
-# leaks on purpose, and torch's libraries are not built for UBSan's type checks.
+# Builds a separate module in build/sanitize, which the tests below use in place of the usual one, from the
+# sources in SOURCE. Python itself leaks on purpose, and torch's libraries are not built for UBSan's type checks.
 sanitize: $(MODULE) ## Test the compiled module with AddressSanitizer and UBSan
-	PATH="$(CURDIR)/$(BIN):$$PATH" KCIRCUITS_BUILD_NAME=sanitize/cmake \
+	cd $(SOURCE) && PATH="$(CURDIR)/$(BIN):$$PATH" KCIRCUITS_BUILD_NAME=sanitize/cmake \
 	  KCIRCUITS_CMAKE_ARGS="-DKCIRCUITS_SANITIZE=address,undefined -DKCIRCUITS_CUDA=OFF" \
-	  $(BIN)/python setup.py -q build_ext --build-lib build/sanitize
+	  $(CURDIR)/$(BIN)/python setup.py -q build_ext --build-lib $(CURDIR)/build/sanitize
 	LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
 	  ASAN_OPTIONS=detect_leaks=0:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	  $(PYTEST) -p tests.sanitized -p no:cacheprovider $(SANITIZED)

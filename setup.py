@@ -43,12 +43,23 @@ def cuda_wanted() -> bool:
     return torch.version.cuda is not None and shutil.which("nvcc") is not None
 
 
+def take(compiled: Path, module: Path) -> None:
+    """Copy a module that was compiled elsewhere from the same sources, which it names by their hash."""
+    if source_hash().encode() not in compiled.read_bytes():
+        sys.exit(f"KCIRCUITS_MODULE: {compiled} was not compiled from these sources")
+    module.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(compiled, module)
+
+
 class CMakeBuild(build_ext):
     """Build `kcircuits/_C` with CMake and ninja."""
 
     def build_extension(self, ext: Extension) -> None:
         """Configure, build and install into the package's folder."""
-        target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
+        module = Path(self.get_ext_fullpath(ext.name)).resolve()
+        if compiled := os.environ.get("KCIRCUITS_MODULE"):
+            return take(Path(compiled), module)
+        target = module.parent
         # Other flags have a folder of their own: in one folder, each change of them would compile all anew.
         name = os.environ.get("KCIRCUITS_BUILD_NAME", f"cmake-{sys.implementation.cache_tag}")
         build = ROOT / "build" / name

@@ -11,6 +11,7 @@ import torch
 
 from kcircuits._native import C as native
 from kcircuits.model.quantised import dense, quantise
+from tests.covers import pairwise
 
 ROWS = [0, 1, 5, 6, 7, 16, 17, 63, 64, 65, 100, 129, 513]
 COLUMNS = [1, 5, 6, 7, 64, 577]
@@ -45,9 +46,7 @@ def assert_close_to_double(
     assert ((actual.double() - expected).abs() <= tolerance(x, w)).all()
 
 
-@pytest.mark.parametrize("k", DEPTHS)
-@pytest.mark.parametrize("n", COLUMNS)
-@pytest.mark.parametrize("layout", ["dense", "slice", "transposed"])
+@pairwise(k=DEPTHS, n=COLUMNS, layout=["dense", "slice", "transposed"])
 def test_linear_matches_double(layout, n, k):
     torch.manual_seed(0)
     w = strided(n, k, layout)
@@ -140,9 +139,7 @@ ACTIVATIONS = {
 }
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("layout", ["dense", "slice", "transposed", "gaps"])
-@pytest.mark.parametrize("bias", [False, True])
+@pairwise(activation=list(ACTIVATIONS), layout=["dense", "slice", "transposed", "gaps"], bias=[False, True])
 def test_gated_linear_equals_its_parts(activation, layout, bias):
     torch.manual_seed(0)
     for m, n, k in [(0, 5, 8), (1, 7, 16), (6, 101, 33), (65, 130, 576), (20, 48, 3100)]:

@@ -6,9 +6,8 @@ import ast
 import importlib
 import importlib.util
 import re
+from collections.abc import Iterable
 from pathlib import Path
-
-import pytest
 
 from tests.docs import pages as docs
 from tests.docs.pages import ROOT
@@ -49,32 +48,43 @@ def is_module(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
-@pytest.mark.parametrize("file", [*PAGES, *SOURCES], ids=lambda file: str(file.relative_to(ROOT)))
-def test_every_name_exists(file):
-    missing = sorted(f"kcircuits{name}" for name in names_in(file) if not exists(name))
-    assert not missing, f"{file.relative_to(ROOT)} names {', '.join(missing)}, which do not exist"
+def listed(names: Iterable[str]) -> str:
+    return "\n".join(sorted(names))
 
 
-@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
-def test_every_file_exists(file):
-    text = file.read_text(encoding="utf-8")
-    missing = [path for path in PATH.findall(text) if path not in EXAMPLES and not (ROOT / path).exists()]
-    assert not missing, f"{file.name} names {', '.join(missing)}, which do not exist"
+def test_every_name_exists():
+    missing = {
+        f"{file.relative_to(ROOT)}: kcircuits{name}"
+        for file in (*PAGES, *SOURCES)
+        for name in names_in(file)
+        if not exists(name)
+    }
+    assert not missing, listed(missing)
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_every_import_inside_functions_resolves(file):
+def test_every_file_exists():
+    missing = {
+        f"{file.name}: {path}"
+        for file in PAGES
+        for path in PATH.findall(file.read_text(encoding="utf-8"))
+        if path not in EXAMPLES and not (ROOT / path).exists()
+    }
+    assert not missing, listed(missing)
+
+
+def test_every_import_inside_functions_resolves():
     """Type checks ignore what is missing, so an import of a name that moved shows only when it runs."""
-    missing = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kcircuits."):
-            module = importlib.import_module(node.module or "")
-            missing += [
-                f"{node.module}.{alias.name}"
-                for alias in node.names
-                if not hasattr(module, alias.name) and not is_module(f"{node.module}.{alias.name}")
-            ]
-    assert not missing, f"{file.relative_to(ROOT)} imports {', '.join(missing)}, which do not exist"
+    missing = set()
+    for file in SOURCES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kcircuits."):
+                module = importlib.import_module(node.module or "")
+                missing |= {
+                    f"{file.relative_to(ROOT)}: {node.module}.{alias.name}"
+                    for alias in node.names
+                    if not hasattr(module, alias.name) and not is_module(f"{node.module}.{alias.name}")
+                }
+    assert not missing, listed(missing)
 
 
 def test_nothing_refers_to_documents_outside_the_repository():

@@ -21,6 +21,7 @@ from kcircuits.model.forward import forward
 from kcircuits.task import Task
 from tests.analysis.models import model_of
 from tests.analysis.planted import MOVER, SUPPRESSOR, planted_prompts, planted_spec
+from tests.covers import every_value
 from tests.data.tiny_tokenizers import word_tokenizer
 from tests.models import BUILDERS, tiny_spec
 from tests.tasks import random_prompts_of
@@ -34,8 +35,7 @@ def last_logits(spec, prompt):
     return forward(replace(spec, logit_soft_cap=None), ids, torch.ones_like(ids, dtype=torch.bool))[0, -1]
 
 
-@pytest.mark.parametrize("memory", [1, 2**30])
-@pytest.mark.parametrize("name", BUILDERS)
+@every_value(name=list(BUILDERS), memory=[1, 2**30])
 def test_the_models_own_errors(name, memory):
     model = model_of(name)
     found = hallucinations(model, Task(WITHOUT_WRONG), memory=memory)

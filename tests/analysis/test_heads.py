@@ -20,6 +20,7 @@ from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task
 from tests.analysis.models import PROMPTS, model_of, some_circuit
 from tests.circuits import circuit_of
+from tests.covers import every_value
 from tests.models import BUILDERS, quantised_spec, tiny_spec
 
 LARGE = 2**30
@@ -48,8 +49,7 @@ def test_senders_and_output_biases_are_the_stream(name):
     torch.testing.assert_close(senders.sum(dim=0) + biases, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("memory", [1, LARGE])
-@pytest.mark.parametrize("name", BUILDERS)
+@every_value(name=list(BUILDERS), memory=[1, LARGE])
 def test_direct_logits_add_up_to_the_logit_above_the_mean(name, memory):
     spec = tiny_spec(name)
     answers = [prompt.answer_id for prompt in PROMPTS]

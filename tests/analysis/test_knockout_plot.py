@@ -5,10 +5,10 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 import pytest
+from matplotlib.figure import Figure
 
-from kcircuits.analysis.knockout.plot import _draw, draw_knockout
+from kcircuits.analysis.knockout.plot import draw_knockout
 from kcircuits.analysis.knockout.results import Knockout, PromptsEffect, TextEffect
-from kcircuits.display.figures import draw_figure
 from kcircuits.evaluation import RunMeasures
 from tests.circuits import identity_for
 from tests.report.results import TINY
@@ -35,20 +35,20 @@ def heights(axes) -> list[list[float]]:
 
 
 def test_bars():
-    with draw_figure(lambda figure: _draw(figure, made()), (7, 4)) as figure:
-        hits, nll, text = figure.axes
-        assert heights(hits) == [[1, 1], [0, 0], [1, 1]]
-        assert heights(nll) == [[1, 1], [4, 4], [2.5, 2.5]]
-        assert heights(text) == [[20], [400], [40]]
-        assert text.get_yscale() == "log"
-        assert [text.yaxis.get_major_formatter()(value) for value in (1000, 1e7)] == ["1,000", "1e+07"]
-        (ends,) = nll.collections
-        assert [segment[:, 1].tolist() for segment in ends.get_segments()] == [[2, 3], [2, 3]]
+    hits, nll, text = (made().plot(Figure().subplots(), panel) for panel in ("hit", "nll", "perplexity"))
+    assert heights(hits) == [[1, 1], [0, 0], [1, 1]]
+    assert heights(nll) == [[1, 1], [4, 4], [2.5, 2.5]]
+    assert heights(text) == [[20], [400], [40]]
+    assert text.get_yscale() == "log"
+    assert [text.yaxis.get_major_formatter()(value) for value in (1000, 1e7)] == ["1,000", "1e+07"]
+    (ends,) = nll.collections
+    assert [segment[:, 1].tolist() for segment in ends.get_segments()] == [[2, 3], [2, 3]]
 
 
 def test_without_random_circuits_and_text():
-    with draw_figure(lambda figure: _draw(figure, made(random=0, text=False)), (7, 4)) as figure:
-        assert [len(axes.containers) for axes in figure.axes] == [2, 2]
+    without = made(random=0, text=False)
+    axes = [without.plot(Figure().subplots(), panel) for panel in without.panels()]
+    assert [len(each.containers) for each in axes] == [2, 2]
 
 
 @pytest.mark.parametrize("name", ["_$x^2$ </text><script>", "国语\x00\u202e"])

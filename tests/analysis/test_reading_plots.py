@@ -8,12 +8,10 @@ from dataclasses import replace
 import pytest
 from matplotlib.figure import Figure
 
-from kcircuits.analysis.curves import plot as curves_plot
 from kcircuits.analysis.curves.plot import draw_curves
 from kcircuits.analysis.curves.reading import layer_curves
 from kcircuits.analysis.hallucination.plot import draw_hallucinations
 from kcircuits.analysis.hallucination.reading import hallucinations
-from kcircuits.analysis.heads import plot as heads_plot
 from kcircuits.analysis.heads.plot import draw_heads
 from kcircuits.analysis.heads.reading import read_heads
 from kcircuits.analysis.in_context.plot import draw_in_context
@@ -22,10 +20,9 @@ from kcircuits.analysis.roles.plot import draw_roles
 from kcircuits.analysis.roles.reading import head_roles
 from kcircuits.data.few_shot import few_shot_pairs
 from kcircuits.discovery import Eap
-from kcircuits.editing import explanation_plot as explain_plot
 from kcircuits.editing.edit import edit
 from kcircuits.editing.explain import explain_edit
-from kcircuits.editing.explanation_plot import draw_explanation
+from kcircuits.editing.explanation_plot import MOST_NODES, draw_explanation
 from kcircuits.editing.methods import FineTuning
 from kcircuits.errors import KCircuitsError
 from kcircuits.scores.selection import Selection
@@ -33,6 +30,7 @@ from kcircuits.task import Task
 from tests.analysis.models import PROMPTS, model_of, some_circuit
 from tests.analysis.planted import planted_prompts, planted_spec
 from tests.analysis.test_in_context import RELATION, WORDS
+from tests.covers import every_value
 from tests.data.tiny_tokenizers import word_tokenizer
 from tests.editing.conftest import model_named, request
 
@@ -88,28 +86,25 @@ def texts_of(path) -> str:
     return " ".join("".join(element.itertext()) for element in ET.parse(path).iter(f"{SVG}text"))
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_every_picture_in_every_format(name, tmp_path):
+@every_value(name=list(PICTURES), kind=["svg", "png", "pdf"])
+def test_every_picture(name, kind, tmp_path):
     made, draw, texts = PICTURES[name]
     reading = made()
     draw(reading, tmp_path / "a.svg")
     for text in texts:
         assert text in texts_of(tmp_path / "a.svg")
-    for kind, start in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
-        draw(reading, tmp_path / f"a.{kind}")
-        assert (tmp_path / f"a.{kind}").read_bytes().startswith(start)
-    for kind in ("svg", "png", "pdf"):
-        draw(reading, tmp_path / f"b.{kind}")
-        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+    for file in ("b", "c"):
+        draw(reading, tmp_path / f"{file}.{kind}")
+    start = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}[kind]
+    assert (tmp_path / f"b.{kind}").read_bytes().startswith(start)
+    assert (tmp_path / f"b.{kind}").read_bytes() == (tmp_path / f"c.{kind}").read_bytes()
     with pytest.raises(KCircuitsError, match=r"must end in \.svg, \.png or \.pdf"):
         draw(reading, tmp_path / "a.gif")
 
 
 def test_curves_are_the_means():
     reading = curves()
-    figure = Figure()
-    curves_plot._draw(figure, reading)
-    left, right = figure.axes
+    left, right = (reading.plot(Figure().subplots(), panel) for panel in ("rank", "probability"))
     lines = {line.get_label(): line for line in left.get_lines()}
     band = reading.summary("circuit")["subject_best_rank"]
     assert lines["subject, circuit"].get_ydata().tolist() == band.mean.tolist()
@@ -121,9 +116,7 @@ def test_curves_are_the_means():
 
 def test_the_map_of_heads_is_the_mean_over_prompts():
     reading = heads()
-    figure = Figure()
-    heads_plot._draw(figure, reading)
-    (image,) = figure.axes[0].get_images()
+    (image,) = reading.plot(Figure().subplots(), "logits").get_images()
     graph = reading.graph
     shown = image.get_array()
     assert shown.shape == (graph.num_layers, graph.num_heads + 1)
@@ -133,9 +126,7 @@ def test_the_map_of_heads_is_the_mean_over_prompts():
 
 def test_an_explanation_shows_every_rank_and_the_greatest_changes():
     found = explanation()
-    figure = Figure()
-    explain_plot._draw(figure, found)
-    left, middle, right = figure.axes
+    left, middle, right = (found.plot(Figure().subplots(), panel) for panel in ("subject", "last", "nodes"))
     for axes, place in ((left, "subject"), (middle, "last")):
         lines = {line.get_label(): line for line in axes.get_lines()}
         for name, curves in (("Norway", found.new), ("France", found.old)):
@@ -150,7 +141,7 @@ def test_an_explanation_shows_every_rank_and_the_greatest_changes():
         ]
         assert min(axes.get_ylim()) <= min(shown) <= max(shown) <= max(axes.get_ylim())
     widths = sorted(bar.get_width() for bar in right.patches)
-    strongest = sorted(found.changes, key=lambda each: -abs(each.change))[: explain_plot.MOST_NODES]
+    strongest = sorted(found.changes, key=lambda each: -abs(each.change))[:MOST_NODES]
     assert widths == sorted(each.change for each in strongest)
     assert [label.get_text() for label in right.get_yticklabels()] == [each.node for each in strongest]
 

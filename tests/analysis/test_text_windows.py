@@ -15,6 +15,7 @@ from kcircuits.analysis.knockout.text_windows import RunningText, text_perplexit
 from kcircuits.errors import KCircuitsError
 from kcircuits.model.forward import forward, masked_forward
 from kcircuits.task import Task
+from tests.covers import pairwise
 from tests.data.tiny_tokenizers import word_tokenizer
 from tests.models import tiny_spec
 from tests.tasks import ablated_values, padded_prompts, random_prompts_of
@@ -56,9 +57,7 @@ def test_every_token_is_predicted_once(length, most, bos):
     assert all(len(prompt.clean_ids) <= SPEC.max_positions for prompt in windows.prompts)
 
 
-@pytest.mark.parametrize("bos", [False, True])
-@pytest.mark.parametrize("ablation", ["zero", "mean"])
-@pytest.mark.parametrize("name", ["llama_gqa", "gpt2", "gemma2", "gpt_neox"])
+@pairwise(name=["llama_gqa", "gpt2", "gemma2", "gpt_neox"], ablation=["zero", "mean"], bos=[False, True])
 def test_perplexity_is_that_of_the_reference(name, ablation, bos, monkeypatch):
     monkeypatch.setattr(text_windows, "WINDOW", 5)
     spec = tiny_spec(name)

@@ -11,6 +11,7 @@ from kcircuits.circuit import Circuit
 from kcircuits.data.prompts import read_prompts
 from kcircuits.model.loading import load_model
 from kcircuits.task import Task
+from tests.covers import every_value
 
 ICL = ("--shots", 2, "--random", 2, "--top-n", 40)
 COMMANDS = {
@@ -54,8 +55,7 @@ def command_of(of_relation):
     return words
 
 
-@pytest.mark.parametrize("picture", ["svg", "png", "pdf"])
-@pytest.mark.parametrize("name", COMMANDS)
+@every_value(name=list(COMMANDS), picture=["svg", "png", "pdf"])
 def test_files(kcircuits, command_of, worded, tmp_path, name, picture):
     out = tmp_path / "out"
     command = (*command_of(name), "--out", out, "--picture", picture)

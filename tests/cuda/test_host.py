@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kcircuits.ops import edge_mix_reference, edge_scores_reference
+from tests.covers import pairwise
 from tests.cuda import host_kernels
 from tests.ops.cases import (
     DTYPES,
@@ -70,9 +71,7 @@ def test_edge_mix_anywhere(case, width, dtype):
     check_mix(with_width(case, width), dtype, CPU, host_kernels.edge_mix)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("width", [4104, 4099, 9000])
+@pairwise(width=[4104, 4099, 9000], norm=NORMS, dtype=[torch.float32, torch.bfloat16])
 def test_edge_mix_wider_than_a_tile(width, norm, dtype):
     """The mean and variance of a width that is swept twice; the values lie far from zero."""
     inputs = mix_inputs(MixCase(3, 2, None, 1, 1, width, norm=norm), dtype, CPU)
@@ -89,9 +88,7 @@ def test_edge_mix_never_reads_an_absent_sender():
     assert host_kernels.edge_mix(senders, mask).isfinite().all()
 
 
-@pytest.mark.parametrize("multiprocessors", [1, 40])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", SCORE_CASES.values(), ids=SCORE_CASES)
+@pairwise(case=SCORE_CASES, dtype=DTYPES, multiprocessors=[1, 40])
 def test_edge_scores(case, dtype, multiprocessors):
     check_scores(case, dtype, CPU, partial(host_kernels.edge_scores, multiprocessors=multiprocessors))
 

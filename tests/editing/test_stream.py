@@ -20,13 +20,13 @@ from kcircuits.editing.stream import (
 )
 from kcircuits.model.forward import forward, read_out
 from kcircuits.model.spec import Experts
+from tests.covers import every_value
 from tests.models import BUILDERS, random_prompts, tiny_spec
 
 every_variant = pytest.mark.parametrize("name", BUILDERS)
 
 
-@every_variant
-@pytest.mark.parametrize("padding", ["left", "right"])
+@every_value(name=list(BUILDERS), padding=["left", "right"])
 def test_whole_runs_are_the_reference_forward(name, padding):
     spec = tiny_spec(name)
     tokens = Tokens(*random_prompts([3, 6, 5], padding=padding))
@@ -48,8 +48,7 @@ def test_a_run_can_stop_at_any_mlp_and_go_on(name):
         torch.testing.assert_close(rows[tokens.mask], expected[tokens.mask], atol=1e-5, rtol=0)
 
 
-@every_variant
-@pytest.mark.parametrize("count", [0, 2, 5])
+@every_value(name=list(BUILDERS), count=[0, 2, 5])
 def test_the_last_positions_can_be_run_by_themselves(name, count):
     spec = tiny_spec(name)
     tokens = pad_left(Tokens(*random_prompts([3, 6, 5], padding="right")))

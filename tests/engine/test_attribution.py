@@ -24,6 +24,7 @@ from kcircuits.model.forward import (
 )
 from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task
+from tests.covers import pairwise
 from tests.models import BUILDERS, as_dtype, tiny_spec
 from tests.tasks import (
     ablated_values,
@@ -58,9 +59,9 @@ def assert_same_scores(ours: Tensor, expected: Tensor, tolerance: float = 1e-4) 
     torch.testing.assert_close(ours.double(), expected.double(), atol=tolerance * largest, rtol=0)
 
 
-@pytest.mark.parametrize("ablation", ["zero", "corrupt", "mean", "mean-positional"])
-@pytest.mark.parametrize("metric", ["nll", "logit-diff"])
-@pytest.mark.parametrize("name", BUILDERS)
+@pairwise(
+    name=list(BUILDERS), metric=["nll", "logit-diff"], ablation=["zero", "corrupt", "mean", "mean-positional"]
+)
 def test_eap_is_the_gradient_of_the_edge_weights(name, metric, ablation):
     spec = tiny_spec(name)
     task = Task(random_prompts_of([4, 6, 1], seed=3), ablation, metric)

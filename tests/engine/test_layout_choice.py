@@ -12,6 +12,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import Model
 from kcircuits.task import Task
 from tests.circuits import identity_for
+from tests.covers import pairwise
 from tests.experiments import experiment
 from tests.models import BUILDERS, tiny_spec
 from tests.tasks import random_prompts_of
@@ -44,9 +45,11 @@ def test_portions_take_what_is_beside_the_engine_into_account():
     assert [[len(p.clean_ids) for p in portion] for portion in cut] == [[5, 3], [5, 2]]
 
 
-@pytest.mark.parametrize("layout", ["recomputed", "bfloat16"])
-@pytest.mark.parametrize("ablation", ["zero", "corrupt"])
-@pytest.mark.parametrize("name", sorted(BUILDERS.keys() - {"gemma2"}))  # its soft cap: numbers by prompt
+@pairwise(
+    name=sorted(BUILDERS.keys() - {"gemma2"}),  # its soft cap: numbers by prompt
+    ablation=["zero", "corrupt"],
+    layout=["recomputed", "bfloat16"],
+)
 def test_an_engine_takes_what_is_said(name, ablation, layout):
     spec = tiny_spec(name)
     said = 15 * engine_bytes_per_token(spec, ablation != "zero", layout)

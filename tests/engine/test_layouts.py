@@ -14,6 +14,7 @@ from kcircuits.engine.layouts import Placement
 from kcircuits.model.spec import ModelSpec
 from kcircuits.model.transforms import with_kept_positions
 from kcircuits.task import Task
+from tests.covers import every_value, pairwise
 from tests.models import as_dtype, tiny_spec
 from tests.tasks import random_prompts_of
 
@@ -40,9 +41,7 @@ def difference(ours: Tensor, expected: Tensor) -> float:
     return ((ours - expected).abs().max() / expected.abs().max()).item()
 
 
-@pytest.mark.parametrize("scores_of", [path, activations])
-@pytest.mark.parametrize("ablation", ABLATIONS)
-@pytest.mark.parametrize("name", BLOCKS)
+@pairwise(name=BLOCKS, ablation=ABLATIONS, scores_of=[path, activations])
 def test_recomputed_senders_give_the_same_scores(name, ablation, scores_of):
     spec, task = tiny_spec(name), Task(PROMPTS, ablation)
     recomputed = Engine(spec, task, layout="recomputed")
@@ -79,8 +78,7 @@ def test_rounded_senders_give_nearly_the_same_scores(name, scores_of):
     assert EXACT < rounded < ROUNDED
 
 
-@pytest.mark.parametrize("ablation", ABLATIONS)
-@pytest.mark.parametrize("name", BLOCKS)
+@every_value(name=BLOCKS, ablation=ABLATIONS)
 def test_masked_runs_need_no_senders_of_the_plain_runs(name, ablation):
     spec, task = tiny_spec(name), Task(PROMPTS, ablation)
     rng = np.random.default_rng(0)

@@ -8,6 +8,7 @@ from kcircuits.engine import Engine
 from kcircuits.engine.portions import engine_bytes_per_token, portions
 from kcircuits.model.transforms import with_kept_positions
 from kcircuits.task import Task
+from tests.covers import every_value
 from tests.models import BUILDERS, tiny_spec
 from tests.tasks import random_prompts_of
 
@@ -23,8 +24,10 @@ def test_portions_fit_and_keep_the_order(kept):
     assert [p for portion in portions(spec, PROMPTS, 0) for p in portion] == list(PROMPTS)
 
 
-@pytest.mark.parametrize("ablation", ["zero", "corrupt", "mean"])
-@pytest.mark.parametrize("name", sorted(BUILDERS.keys() - {"gemma2"}))  # its soft cap: numbers by prompt
+@every_value(
+    name=sorted(BUILDERS.keys() - {"gemma2"}),  # its soft cap: numbers by prompt
+    ablation=["zero", "corrupt", "mean"],
+)
 def test_an_engine_takes_what_is_said(name, ablation):
     for spec in (tiny_spec(name), with_kept_positions(tiny_spec(name))):
         said = 15 * engine_bytes_per_token(spec, ablation != "zero")

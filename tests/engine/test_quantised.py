@@ -14,14 +14,14 @@ from kcircuits.model.forward import forward, read_out
 from kcircuits.model.quantised import QuantisedWeight, dense, pack_codes
 from kcircuits.planning.memory import weights_bytes
 from kcircuits.task import Task
+from tests.covers import every_value, pairwise
 from tests.models import BUILDERS, dequantised, quantised_spec, random_prompts, tiny_spec
 from tests.tasks import random_prompts_of, reference_runs
 
 LARGE = 2**30
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("name", BUILDERS)
+@every_value(name=list(BUILDERS), bits=[4, 8])
 def test_logits_of_every_family(name, bits):
     spec = quantised_spec(name, bits)
     task = Task(random_prompts_of([5, 2]), "corrupt")
@@ -41,9 +41,7 @@ def test_the_reference_forward_dequantises_what_it_multiplies_with(name):
     assert (forward(spec, *prompts) - forward(tiny_spec(name), *prompts)).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("metric", ["nll", "kl", "logit-diff"])
-@pytest.mark.parametrize("name", ["gpt2", "llama_biases", "gemma2"])
-@pytest.mark.parametrize("bits", [4, 8])
+@pairwise(name=["gpt2", "llama_biases", "gemma2"], metric=["nll", "kl", "logit-diff"], bits=[4, 8])
 def test_metrics_and_scores(name, metric, bits):
     spec = quantised_spec(name, bits)
     task = Task(random_prompts_of([5, 3, 4]), "corrupt", metric=metric)

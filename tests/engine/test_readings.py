@@ -18,6 +18,7 @@ from kcircuits.model.spec import ModelSpec
 from kcircuits.model.transforms import with_kept_positions
 from kcircuits.task import Task
 from tests.circuits import masks
+from tests.covers import every_value
 from tests.models import BUILDERS, tiny_spec
 from tests.tasks import ablated_values, outputs, padded_prompts, random_prompts_of
 
@@ -40,11 +41,11 @@ def shallow_mask(spec: ModelSpec, mask: np.ndarray, layers: int) -> torch.Tensor
     return torch.as_tensor(mask[: len(graph.senders)][:, columns])
 
 
-@pytest.mark.parametrize("ablation", ["zero", "corrupt", "mean", "mean-positional"])
 @pytest.mark.parametrize("name", BUILDERS)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(data=st.data())
-def test_the_stream_behind_some_layers_is_that_of_a_model_of_these(name, ablation, data):
+def test_the_stream_behind_some_layers_is_that_of_a_model_of_these(name, data):
+    ablation = data.draw(st.sampled_from(["zero", "corrupt", "mean", "mean-positional"]))
     spec, task = tiny_spec(name), Task(PROMPTS, ablation)
     edges = np.stack([data.draw(masks(spec.graph)) for _ in range(data.draw(st.integers(1, 3)))])
     engine = Engine(spec, task)
@@ -79,8 +80,7 @@ def test_the_last_stream_is_the_run_itself():
     )
 
 
-@pytest.mark.parametrize("ablation", ["zero", "corrupt"])
-@pytest.mark.parametrize("name", BUILDERS)
+@every_value(name=list(BUILDERS), ablation=["zero", "corrupt"])
 def test_senders_are_those_of_the_reference(name, ablation):
     spec = tiny_spec(name)
     expected = torch.cat([outputs(spec, prompt.clean_ids) for prompt in PROMPTS], dim=1)

@@ -8,6 +8,7 @@ import torch
 
 from kcircuits.engine import Engine
 from kcircuits.task import Task
+from tests.covers import pairwise
 from tests.models import BUILDERS, as_dtype, tiny_spec
 from tests.tasks import random_prompts_of, reference_metric, reference_runs
 
@@ -18,9 +19,9 @@ def random_weights(valid: np.ndarray, seed: int = 0) -> torch.Tensor:
     return (1.6 * torch.rand(valid.shape, generator=generator) - 0.3).clamp(0, 1)
 
 
-@pytest.mark.parametrize("ablation", ["zero", "corrupt", "mean-positional"])
-@pytest.mark.parametrize("metric", ["nll", "kl", "logit-diff"])
-@pytest.mark.parametrize("name", BUILDERS)
+@pairwise(
+    name=list(BUILDERS), metric=["nll", "kl", "logit-diff"], ablation=["zero", "corrupt", "mean-positional"]
+)
 def test_metric_and_gradient(name, metric, ablation):
     spec = as_dtype(tiny_spec(name), torch.float64)
     task = Task(random_prompts_of([4, 2, 5]), ablation, metric)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 import torch
 
 from kcircuits.evaluation import divergence as module
 from kcircuits.evaluation.divergence import divergence
 from kcircuits.evaluation.readout import read_answers
+from tests.covers import pairwise
 from tests.models import VOCABULARY, tiny_spec
 
 
-@pytest.mark.parametrize("budget", [1, 8 * 40 * 7, 2**20], ids=["a token at a time", "some", "all"])
-@pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("scale", [0.1, 3.0])
-@pytest.mark.parametrize("cap", [None, 2.0])
+@pairwise(
+    budget={"a token at a time": 1, "some": 8 * 40 * 7, "all": 2**20},
+    with_bias=[False, True],
+    scale=[0.1, 3.0],
+    cap=[None, 2.0],
+)
 def test_against_all_logits(monkeypatch, budget, with_bias, scale, cap):
     monkeypatch.setattr(module, "BLOCK_BYTES", budget)
     spec = replace(tiny_spec("llama"), logit_soft_cap=cap)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -48,11 +49,12 @@ def test_what_the_pickle_s_snippet_prints_is_read(files, capsys):
     ]
 
 
-def test_every_format_of_the_command_line_is_in_the_table():
-    from kcircuits.cli import convert
-
+def test_every_format_of_the_command_line_is_in_the_table(capsys):
     table = PAGE.text.partition("| format |")[2].partition("\n\n")[0]
-    for suffix in convert._BY_SUFFIX:
+    assert run(["convert", "any.json", "out.unknown"]) == 2
+    suffixes = re.findall(r"\.[a-z]+(?=,)", capsys.readouterr().err.partition("end it in")[2])
+    assert {".json", ".csv"} <= set(suffixes)
+    for suffix in suffixes:
         assert f"`{suffix}`" in table
     for name in ("eap-ig", "edge-list"):
         assert f"`--from {name}`" in table

@@ -194,15 +194,14 @@ def one_change_each(family: str) -> list[tuple[str, Any]]:
 
 
 def keys_of_others(family: str) -> list[tuple[str, Any]]:
-    """(key, value) for each key that other families have and this one does not declare."""
+    """(key, a value that is not None) for each key that other families have and this one does not declare."""
     foreign: dict[str, list[Any]] = {}
     for other in FAMILIES:
         for key, default in declared(other).items():
             foreign.setdefault(key, other_values(key, default))
     own = declared(family).keys() | CONFIG_MAPPING[family].attribute_map.keys()
     return [
-        (key, value)
+        (key, next(value for value in values if value is not None))
         for key, values in (foreign | BEYOND).items()
         if key not in own
-        for value in values[: 2 if key in _VALUES else 1]
     ]

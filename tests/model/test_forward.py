@@ -21,6 +21,7 @@ from kcircuits.model.forward import (
     unembed,
 )
 from kcircuits.model.spec import ModelSpec
+from tests.covers import every_value, pairwise
 from tests.models import BUILDERS, random_prompts, tiny_model, tiny_spec
 
 assert_close = partial(torch.testing.assert_close, atol=1e-4, rtol=0)
@@ -46,9 +47,7 @@ def bias_stream(spec: ModelSpec, num_layers: int | None = None) -> Tensor:
     return total
 
 
-@every_variant
-@pytest.mark.parametrize("lengths", [[7], [1], [4, 9, 1, 6]], ids=str)
-@pytest.mark.parametrize("padding", ["left", "right"])
+@pairwise(name=list(BUILDERS), lengths=[[7], [1], [4, 9, 1, 6]], padding=["left", "right"])
 def test_logits_are_transformers_logits(name, lengths, padding):
     tokens, mask = random_prompts(lengths, padding=padding)
     with torch.no_grad():
@@ -60,8 +59,7 @@ def test_logits_are_transformers_logits(name, lengths, padding):
     assert_close(logits[mask], expected[mask])
 
 
-@every_variant
-@pytest.mark.parametrize("padding", ["left", "right"])
+@every_value(name=list(BUILDERS), padding=["left", "right"])
 def test_padding_changes_no_number(name, padding):
     spec = tiny_spec(name)
     tokens, mask = prompts(padding)
@@ -125,8 +123,7 @@ def test_every_receiver_reads_the_sum_of_the_senders_before_it(name):
     assert_close(run.logits, unembed(spec, run.streams[-1]))
 
 
-@every_variant
-@pytest.mark.parametrize("ablation", ["zero", "corrupt"])
+@every_value(name=list(BUILDERS), ablation=["zero", "corrupt"])
 def test_a_masked_run_with_all_edges_is_the_plain_run(name, ablation):
     spec = tiny_spec(name)
     tokens, mask = prompts()

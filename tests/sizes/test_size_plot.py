@@ -8,10 +8,11 @@ import xml.etree.ElementTree as ET
 import matplotlib
 import matplotlib.pyplot as plt
 import pytest
+from matplotlib.figure import Figure
 
-from kcircuits.display import figures
 from kcircuits.errors import KCircuitsError
-from kcircuits.sizes import MethodCurve, Point, SizeComparison, size_plot
+from kcircuits.sizes import MethodCurve, Point, SizeComparison
+from kcircuits.sizes.methods import known_names
 from kcircuits.sizes.size_plot import draw_sizes, sizes_svg
 from tests.circuits import identity_for
 from tests.report.results import TINY, comparison
@@ -20,8 +21,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def axes_of(made):
-    with figures.draw_figure(lambda figure: size_plot._draw_figure(figure, made), size_plot._SIZE) as figure:
-        return figure.axes[0]
+    return made.plot(Figure().subplots())
 
 
 def comparison_of(*curves):
@@ -44,12 +44,11 @@ def test_the_points_are_where_they_belong():
 
 
 def test_every_method_has_a_colour_and_a_marker_of_its_own():
-    from kcircuits.sizes.methods import known_names
-
-    styles = [*size_plot._STYLES.values(), size_plot._OTHER_STYLE]
-    assert set(size_plot._STYLES) == set(known_names())
-    for kind in zip(*styles, strict=True):
-        assert len(set(kind)) == len(styles)
+    names = [*known_names(), "another tool's"]
+    axes = axes_of(comparison_of(*(MethodCurve(name, (Point(2, 0.5),), 1.0, None, None) for name in names)))
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    assert len({lines[name].get_color() for name in names}) == len(names)
+    assert len({lines[name].get_marker() for name in names}) == len(names)
 
 
 def test_far_points_do_not_press_the_rest_flat_and_are_counted():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
+from torch import Tensor
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from kcircuits.errors import KCircuitsError
@@ -122,22 +125,22 @@ class TestWhatIsConverted:
 
 class TestCache:
     def test_the_second_time_nothing_is_converted(self, file, warm, monkeypatch):
-        monkeypatch.setattr(gguf, "_convert", refuse_to_convert)
+        monkeypatch.setattr(gguf, "dense_weights", refuse_to_convert)
         assert gguf.convert(file).parent == warm
 
     def test_the_content_counts_and_not_the_name(self, file, warm, tmp_path, monkeypatch):
-        monkeypatch.setattr(gguf, "_convert", refuse_to_convert)
+        monkeypatch.setattr(gguf, "dense_weights", refuse_to_convert)
         shutil.copy(file, tmp_path / "same.GGUF")
         assert gguf.convert(tmp_path / "same.GGUF") == gguf.convert(file)
         model = load_model(tmp_path / "same.GGUF")
         assert model.identity["name"] == "same"
         assert model.identity["weights_hash"] == load_model(file).identity["weights_hash"]
 
-    def test_another_content_is_converted_anew(self, file, cache, tmp_path, monkeypatch):
-        monkeypatch.setattr(gguf, "_convert", lambda source, folder: None)
-        (tmp_path / "a.gguf").write_bytes(b"GGUF a")
-        (tmp_path / "b.gguf").write_bytes(b"GGUF b")
-        assert gguf.convert(tmp_path / "a.gguf") != gguf.convert(tmp_path / "b.gguf")
+    def test_another_content_is_converted_anew(self, file, cache, tmp_path):
+        sizes = {"num_hidden_layers": 1, "vocab_size": len(TOKENS), "eos_token_id": 1}
+        other = write_gguf(build(partial(llama, **sizes)), tmp_path / "tiny.gguf")
+        assert gguf.convert(other) != gguf.convert(file)
+        assert len(load_model(other).spec.layers) == 1
 
     def test_only_the_finished_folder_is_left(self, warm, file):
         assert list(warm.glob("gguf-*")) == [gguf.convert(file)]
@@ -179,7 +182,7 @@ import os, signal, sys
 from pathlib import Path
 from kcircuits.model.gguf import conversion
 conversion.dense_weights = lambda description: os.kill(os.getpid(), signal.SIGKILL)
-conversion.converted(Path(sys.argv[1]))
+conversion.convert(Path(sys.argv[1]))
 """
         done = subprocess.run([sys.executable, "-c", script, str(file)])
         assert done.returncode == -signal.SIGKILL
@@ -188,7 +191,7 @@ conversion.converted(Path(sys.argv[1]))
         assert not list(cache.glob(".converting-*"))
 
     def test_other_versions_of_the_same_file_are_removed(self, file, cache):
-        old = cache / f"gguf-v1-transformers5-{gguf._digest(file)}"
+        old = cache / f"gguf-v1-transformers5-{hashlib.sha256(file.read_bytes()).hexdigest()}"
         other = cache / "gguf-v1-transformers5-0123"
         for folder in (old, other):
             folder.mkdir(parents=True)
@@ -197,24 +200,26 @@ conversion.converted(Path(sys.argv[1]))
 
     @pytest.mark.parametrize("error", [RuntimeError("no more"), KeyboardInterrupt()], ids=repr)
     def test_a_conversion_that_breaks_off_leaves_nothing(self, error, file, cache, monkeypatch):
-        def break_off(source: Path, folder: Path) -> None:
-            (folder / "config.json").write_text("{")
+        def break_off(description: Any) -> None:
+            assert len(list(cache.glob(".converting-*/config.json"))) == 1
             raise error
 
-        monkeypatch.setattr(gguf, "_convert", break_off)
+        monkeypatch.setattr(gguf, "dense_weights", break_off)
         with pytest.raises((KCircuitsError, KeyboardInterrupt)):
             gguf.convert(file)
         assert list(cache.iterdir()) == []
 
-    def test_a_folder_that_another_process_finished_first_is_taken(self, file, cache, monkeypatch):
-        def lose_the_race(source: Path, folder: Path) -> None:
-            (folder / "mine").touch()
-            (winner := cache / target.name).mkdir()
-            (winner / "theirs").touch()
+    def test_a_folder_that_another_process_finished_first_is_taken(
+        self, file, cache, converted_once, monkeypatch
+    ):
+        def lose_the_race(description: Any) -> dict[str, Tensor]:
+            (target := cache / converted_name).mkdir()
+            (target / "theirs").touch()
+            return {"mine": torch.zeros(1)}
 
-        target = cache_folder() / gguf._name(file)
-        monkeypatch.setattr(gguf, "_convert", lose_the_race)
-        assert gguf.convert(file) == target
+        (converted_name,) = (path.name for path in converted_once.glob("gguf-*"))
+        monkeypatch.setattr(gguf, "dense_weights", lose_the_race)
+        assert gguf.convert(file) == cache / converted_name
         assert [path.name for path in cache.rglob("*") if path.is_file()] == ["theirs"]
 
     def test_processes_that_convert_at_once_agree(self, file, cache):
@@ -232,13 +237,13 @@ conversion.converted(Path(sys.argv[1]))
 
 
 def _convert_at_once(file: Path, barrier: Any, results: Any) -> None:
-    def convert(source: Path, folder: Path) -> None:
-        original(source, folder)
+    def save(*arguments: Any, **options: Any) -> None:
+        save_file(*arguments, **options)
         barrier.wait(timeout=60)  # nobody renames before everybody has written
 
-    original = gguf._convert
+    save_file = safetensors.torch.save_file
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gguf, "_convert", convert)
+        patch.setattr(safetensors.torch, "save_file", save)
         results.put(str(gguf.convert(file)))
 
 
