@@ -22,7 +22,10 @@ class ModelSource(Options):
 
     title: ClassVar[str] = "Model"
 
-    model: str = option(help="Hugging Face folder, GGUF file, or `demo`.", metavar="DIR|FILE.gguf|demo")
+    model: str = option(
+        help="Hugging Face folder, GGUF file, name of a model in Hugging Face's cache, or `demo`.",
+        metavar="DIR|FILE.gguf|NAME|demo",
+    )
 
     @property
     def given_options(self) -> dict[str, Any]:
