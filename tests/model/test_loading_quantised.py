@@ -136,7 +136,7 @@ class TestMarkers:
         ids=["columns", "turned", "two matrices"],
     )
     def test_anything_else_is_refused(self, take):
-        with pytest.raises(KCircuitsError, match="is not used by whole rows in this family"):
+        with pytest.raises(KCircuitsError, match="this family does not use whole rows of"):
             self.WEIGHTS.matrix_of(take(self.WEIGHTS.markers()))
 
 

@@ -60,7 +60,7 @@ def read_gguf_tokenizer(take: Take) -> FastTokenizer | None:
     if kind not in _KINDS:
         raise KCircuitsError(
             f"the file's tokenizer is of the kind {quote(kind)} (tokenizer.ggml.model), and only "
-            f"{' and '.join(map(repr, _KINDS))} are read; a Hugging Face folder of the model may be read"
+            f"{' and '.join(map(repr, _KINDS))} are read; try a Hugging Face folder of the model"
         )
     try:
         return _KINDS[kind](header)
