@@ -288,10 +288,10 @@ class Task(TaskOptions, _Prompts):
         """The task as JSON values, with prompts as ids; `from_json` reads them."""
         return {
             "format": FORMAT,
-            "prompts": [_written(prompt) for prompt in self.prompts],
+            "prompts": [_prompt_to_json(prompt) for prompt in self.prompts],
             "ablation": self.ablation,
             "metric": self.metric,
-            "reference": [_written(prompt) for prompt in self.reference],
+            "reference": [_prompt_to_json(prompt) for prompt in self.reference],
             "fold_value_biases": self.fold_value_biases,
             "keep_positions": self.keep_positions,
         }
@@ -315,7 +315,7 @@ class Task(TaskOptions, _Prompts):
             made = []
             for number, each in enumerate(given[name], start=1):
                 with prefix_errors(f"{name}, {number}"):
-                    made.append(_read(each))
+                    made.append(_prompt_from_json(each))
             given[name] = tuple(made)
         return cls(**given)
 
@@ -379,12 +379,12 @@ _PROMPT_KEYS: Keys = {
 }
 
 
-def _written(prompt: Prompt) -> dict[str, Any]:
+def _prompt_to_json(prompt: Prompt) -> dict[str, Any]:
     values = {name: getattr(prompt, name) for name in _PROMPT_KEYS}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def _read(given: object) -> Prompt:
+def _prompt_from_json(given: object) -> Prompt:
     from kcircuits.data.prompts import Prompt
 
     whole = dict.fromkeys(_PROMPT_KEYS) | (given if isinstance(given, dict) else {})

@@ -103,7 +103,7 @@ class TestMarkers:
     VALUES = torch.arange(48.0).view(6, 8)
     DESCRIPTION: Any = SimpleNamespace(
         shapes={"a": (6, 8), "b": (8, 6)},
-        made=lambda name, found, parts, flat: rearrange(
+        make_parameter=lambda name, found, parts, flat: rearrange(
             found, Sizes(1, 1, 1), parts, {"a": (6, 8), "b": (8, 6)}[name], flat
         ),
     )

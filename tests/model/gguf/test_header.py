@@ -81,11 +81,11 @@ def test_another_byte_order_or_version(tmp_path, start, message):
         ([text("k" * 2000)], {"entries": 1}, "a name claims 2000 characters"),
         ([number("general.alignment", 0)], {"entries": 1}, "power of two, got 0"),
         ([number("general.alignment", 33)], {"entries": 1}, "power of two, got 33"),
-        ([number("llama.block_count", 2**31)], {"entries": 1}, "0 tensors, which 2147483648 layers"),
+        ([number("llama.block_count", 2**31)], {"entries": 1}, "0 tensors, too few for 2147483648 layers"),
         ([tensor(dims=(1,) * 5)], {"tensors": 1}, "claims 5 dimensions"),
-        ([tensor(kind=999)], {"tensors": 1}, "of the type 999"),
-        ([tensor(dims=(2**63, 2**63))], {"tensors": 1}, "reaches beyond its end"),
-        ([tensor(offset=2**63)], {"tensors": 1}, "reaches beyond its end"),
+        ([tensor(kind=999)], {"tensors": 1}, "the unknown type 999"),
+        ([tensor(dims=(2**63, 2**63))], {"tensors": 1}, "extends beyond the end"),
+        ([tensor(offset=2**63)], {"tensors": 1}, "extends beyond the end"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense(parts, counts, message, tmp_path):
