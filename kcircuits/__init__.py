@@ -12,7 +12,7 @@ Examples
     circuit = kc.discover(model, task, kc.Acdc(threshold=0.01))
     print(kc.evaluate(model, task, circuit).faithfulness)
 
-Names are imported when they are first used, so that `import kcircuits` costs nothing.
+Names are imported when they are first used, so that `import kcircuits` is fast.
 """
 
 from __future__ import annotations

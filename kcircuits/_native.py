@@ -1,4 +1,4 @@
-"""Load the compiled module, or say in one sentence what to install or how to build it."""
+"""Load the compiled module, or raise an error that says what to install or how to build it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COMPILED_FOR = re.compile(rb"kcircuits compiled for torch ([0-9A-Za-z.+]+)\0") 
 def _checkout_hash(root: Path) -> str | None:
     """Hash of the sources beside an editable install, as `setup.py` computes it; None for a wheel.
 
-    Other packages may install a folder csrc/ beside ours, so its first file is looked for by name.
+    Other packages may install a folder csrc/ next to this one, so its first file is searched for by name.
     """
     if not (root / "CMakeLists.txt").is_file() or not (root / "csrc" / "register.cpp").is_file():
         return None
@@ -30,7 +30,7 @@ def _checkout_hash(root: Path) -> str | None:
 
 
 def _compiled_for() -> str | None:
-    """The version of torch in the bytes of the module's file; None if there is no such file."""
+    """The torch version recorded in the compiled module's file; None if there is no such file."""
     found = importlib.util.find_spec("kcircuits._C")
     if found is None or found.origin is None:
         return None
@@ -39,7 +39,7 @@ def _compiled_for() -> str | None:
 
 
 def _binary_version(version: str) -> str:
-    """What two versions of torch have in common if a module compiled for one works with the other.
+    """The part of a torch version that must agree for a compiled module to work.
 
     Releases of one minor version share their binary interface: 2.13.0 and 2.13.1+cpu give "2.13".
     Pre-releases and development builds promise nothing, so they are told apart.
@@ -54,7 +54,7 @@ def _binary_version(version: str) -> str:
 
 
 def _check_torch(built: str, running: str) -> None:
-    """Raise ImportError if a module compiled for one torch cannot be trusted with another."""
+    """Raise ImportError if a module compiled for one torch version is not compatible with another."""
     wanted, found = _binary_version(built), _binary_version(running)
     if wanted != found:
         pin = f"{wanted}.*" if wanted != built else wanted

@@ -1,11 +1,11 @@
-"""The one exception that means: the input was bad, and this sentence says what to do about it."""
+"""The exception and the warning of this package."""
 
 from __future__ import annotations
 
 
 class KCircuitsError(ValueError):
-    """Bad input. The command line prints it as one line and exits with status 2."""
+    """Raised for invalid input, with a message that says what to do. The command line exits with status 2."""
 
 
 class KCircuitsWarning(UserWarning):
-    """A result that is probably not what was wanted; the message says what to try."""
+    """A result is probably not what you want; the message says what to try."""

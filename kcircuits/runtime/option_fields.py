@@ -1,7 +1,7 @@
-"""Options as the fields of frozen dataclasses: their default, and the words that every surface uses for them.
+"""Options as fields of frozen dataclasses, with their defaults, names and help texts.
 
-The command line, the sweep's YAML, circuit.json and the docs read them from here. This module imports nothing
-heavy, and neither may a module that declares such a class: `--help` shows them.
+The command line, the YAML of sweeps, circuit.json and the docs take them from here. This module and all that
+declare options must be quick to import, because `--help` needs them.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ _KEY = "kcircuits"
 
 @dataclass(frozen=True)
 class Words:
-    """What is said of an option.
+    """Names and help text of an option.
 
     Parameters
     ----------
     help
-        What it is, in one plain sentence.
+        Description in one plain sentence.
     metavar
         Placeholder of its value in `--help`.
     name
-        What it is called outside of Python (circuit.json, YAML, command line); by default the field's name.
+        Name outside Python (circuit.json, YAML, command line); by default the field's name.
     flag
-        Its option on the command line where that is not the name with dashes, such as "--absolute/--signed".
+        Command line option if it is not the name with dashes, such as "--absolute/--signed".
     group
-        Heading of `--help` that it stands under; by default that of its class.
+        Heading in `--help`; by default that of its class.
     default_text
-        What happens without it, where its default does not say so.
+        Description of the default, if its value is not clear by itself.
     least
-        The smallest number that it takes.
+        Smallest valid number.
     positional
-        Whether the command line takes it by its place.
+        Whether it is a positional argument on the command line.
     """
 
     help: str
@@ -54,7 +54,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Option:
-    """An option: a field of the dataclass `owner`, and its words."""
+    """An option: a field of the dataclass `owner`, with its `Words`."""
 
     owner: type
     field: Field[Any]
@@ -62,12 +62,12 @@ class Option:
 
     @property
     def name(self) -> str:
-        """What it is called outside of Python."""
+        """Name outside Python."""
         return self.words.name or self.field.name
 
     @property
     def default(self) -> Any:
-        """The default; `dataclasses.MISSING` where it must be given."""
+        """The default; `dataclasses.MISSING` if the option is required."""
         return self.field.default
 
     @property
@@ -77,16 +77,16 @@ class Option:
 
 
 class OptionError(KCircuitsError):
-    """An option has a value that it cannot have, or does not go with another one.
+    """Raised if the value of an option is invalid, or contradicts another option.
 
-    Options stand in backquotes in `problem`, so that every surface can name them in its own way.
+    `problem` has the names of options in backquotes, so that each interface can write them in its own way.
 
     Parameters
     ----------
     problem
         What is wrong, and what to do.
     about
-        Outside name of the option that the problem is with; empty where it is with several.
+        Outside name of the option with the problem; empty if there are several.
     """
 
     def __init__(self, problem: str, about: str = "") -> None:
@@ -95,12 +95,12 @@ class OptionError(KCircuitsError):
         self.about = about
 
     def named(self, name: Callable[[str], str]) -> str:
-        """The problem, with every option called as `name` calls it."""
+        """The problem, with the names of options replaced by `name(option)`."""
         return re.sub(r"`(\w+)`", lambda found: name(found[1]), self.problem)
 
 
 class Options:
-    """Base of dataclasses whose options are checked against their types when an object is made.
+    """Base of dataclasses that check their options against their types on creation.
 
     `title` is their heading in `--help`.
     """
@@ -118,18 +118,18 @@ def option(
     like: tuple[type, str] | None = None,
     **words: Any,
 ) -> Any:
-    """A field of a dataclass that is an option.
+    """Declare a field of a dataclass as an option.
 
     Parameters
     ----------
     default
-        The default; left out where the option must be given.
+        The default; omitted if the option is required.
     help
-        What it is, in one plain sentence.
+        Description in one plain sentence.
     like
-        A class and the outside name of an option of it, which says the same: its words are taken.
+        A class and the outside name of one of its options, whose `Words` are reused.
     **words
-        The other fields of `Words`; those that are given replace those of `like`.
+        The other fields of `Words`, which replace those of `like`.
     """
     given = words if help is None else words | {"help": help}
     if like is None:
@@ -141,39 +141,39 @@ def option(
 
 
 def options_of(kind: type | Any) -> dict[str, Option]:
-    """The fields of a dataclass, or of an object of one, that are options, by their outside names."""
+    """Outside name -> option, for a dataclass or an instance of one."""
     owner = kind if isinstance(kind, type) else type(kind)
     found = [Option(owner, each, each.metadata[_KEY]) for each in fields(owner) if _KEY in each.metadata]
     return {each.name: each for each in found}
 
 
 def settings_of(made: Any) -> dict[str, Any]:
-    """An object's options as JSON values, by their outside names."""
+    """Outside name -> value as JSON, for the options of an object."""
     return {name: getattr(made, each.field.name) for name, each in options_of(made).items()}
 
 
 def given_options(made: Any) -> dict[str, Any]:
-    """Those of `settings_of` that are not at their defaults, which is how they were given."""
+    """The entries of `settings_of` that are not at their defaults."""
     known = options_of(made)
     return {name: value for name, value in settings_of(made).items() if value != known[name].default}
 
 
 def made_from(kind: Callable[..., Any], owner: str, given: Mapping[str, Any]) -> Any:
-    """An object of a dataclass from options by their outside names.
+    """Build an object of a dataclass from options by their outside names.
 
     Parameters
     ----------
     kind
         The dataclass.
     owner
-        What messages call it.
+        Name in error messages.
     given
-        The options that were given; others have their default.
+        The given options; the others have their defaults.
 
     Raises
     ------
     KCircuitsError
-        If there is no such option, one that must be given is missing, or the class refuses a value.
+        If an option does not exist, a required one is missing, or the class refuses a value.
     """
     known = options_of(kind)
     for name in given:
@@ -187,7 +187,7 @@ def made_from(kind: Callable[..., Any], owner: str, given: Mapping[str, Any]) ->
 
 
 def check_options(made: Any) -> None:
-    """Raise OptionError if an option of an object has a value that its type or `least` does not allow."""
+    """Raise OptionError if the value of an option violates its type or `least`."""
     for name, each in options_of(made).items():
         value, least = getattr(made, each.field.name), each.words.least
         good, expected = _expected(each.type, least)
@@ -204,7 +204,7 @@ def value_type(kind: Any) -> tuple[Any, bool]:
 
 @cache
 def _type_of(owner: type, name: str) -> Any:
-    """The type of a field, by itself: names of other fields' types may be imported for type checks alone."""
+    """Resolve the type of one field alone, because types of other fields may be imported for mypy only."""
     known = "__annotations__"
     home = next(base for base in owner.__mro__ if name in vars(base).get(known, ()))
     alone = type("_Alone", (), {"__module__": home.__module__, known: {name: vars(home)[known][name]}})
@@ -212,7 +212,7 @@ def _type_of(owner: type, name: str) -> Any:
 
 
 def _expected(kind: Any, least: float | None) -> tuple[Callable[[Any], bool], str]:
-    """A check for the values of a type, and what they are in words; only plain types are checked."""
+    """A check for values of a type and a description of valid values; only plain types are checked."""
     kind, optional = value_type(kind)
 
     def is_there(good: Callable[[Any], bool]) -> Callable[[Any], bool]:

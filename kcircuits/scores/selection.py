@@ -1,4 +1,4 @@
-"""From scores to a circuit: the best edges or nodes, and of those what lies on a path."""
+"""Select a circuit by scores: the best edges or nodes, without those on no path."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["EmptySelectionError", "Level", "Selection", "select", "select_sizes"
 
 
 class EmptySelectionError(KCircuitsError):
-    """Of what was chosen, nothing lies on a path from `input` to `logits`."""
+    """Raised if no selected edge lies on a path from `input` to `logits`."""
 
 
 def select(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray:
-    """Choose a circuit by scores and drop what lies on no path from `input` to `logits`.
+    """Select a circuit by scores, without edges on no path from `input` to `logits`.
 
     Parameters
     ----------
     graph
         The full graph.
     matrix
-        Scores, [S, R]; entries that are no edges are not looked at.
+        Scores, [S, R]; entries without an edge are ignored.
     selection
-        What to take. A key or value receiver that a group of heads shares is kept, at the level of nodes,
-        if any head of the group is.
+        The rule. At the level of nodes, a key or value receiver that a group of heads shares is kept if any
+        head of the group is.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def select(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray
 
 
 def choose_edges(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.ndarray:
-    """What `select` takes before it drops what lies on no path, bool [S, R].
+    """The edges that `select` chooses before it drops those on no path, bool [S, R].
 
     Parameters
     ----------
@@ -87,27 +87,27 @@ def choose_edges(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.n
 def select_sizes(
     graph: Graph, matrix: np.ndarray, sizes: Sequence[int], *, absolute: bool = True, greedy: bool = False
 ) -> list[np.ndarray]:
-    """Choose circuits of many sizes, from one sort or one greedy walk.
+    """Select circuits of many sizes with one sort or one greedy search.
 
     Parameters
     ----------
     graph, matrix
         The full graph and its scores, as in `select`.
     sizes
-        Numbers of edges before pruning, each from 0 on.
+        Numbers of edges before pruning, each 0 or more.
     absolute, greedy
         As in `Selection`.
 
     Returns
     -------
     list of np.ndarray
-        For each size what `select` gives for it as `top_n`, bool [S, R]; a mask without edges where that
-        finds nothing. Before pruning, a smaller circuit is part of every larger one.
+        For each size the result of `select` with this `top_n`, bool [S, R]; a mask without edges if `select`
+        would raise. Before pruning, a smaller circuit is part of every larger one.
 
     Raises
     ------
     KCircuitsError
-        If the scores do not fit the graph or a size is no whole number from 0 on.
+        If the scores do not fit the graph, or a size is not a whole number, 0 or more.
     """
     _check_matrix(graph, matrix)
     for size in sizes:
@@ -140,18 +140,18 @@ def _choose_nodes(graph: Graph, matrix: np.ndarray, selection: Selection) -> np.
 
 
 def _order(graph: Graph, matrix: np.ndarray, absolute: bool, greedy: bool, most: int) -> np.ndarray:
-    """Places of edges in the flat matrix, in the order they are taken; at most `most`, int64."""
+    """Indices of edges in the flattened matrix in the order of selection, at most `most`, int64."""
     edges = np.flatnonzero(graph.valid)
     ranked = edges[_rank(_strength(matrix.flat[edges], absolute), absolute)]
     return _greedy(graph, ranked, most) if greedy else ranked[:most]
 
 
 def _greedy(graph: Graph, ranked: np.ndarray, most: int) -> np.ndarray:
-    """Walk from `logits` back; `ranked` are the edges that may be taken, the best first."""
+    """Search from `logits` backwards; `ranked` are the candidate edges, the best first."""
     num_receivers = len(graph.receivers)
     rank = np.full(graph.valid.shape, len(ranked))
     rank.flat[ranked] = np.arange(len(ranked))
-    into = shaping_table(graph).T  # [S, R]: which receivers a sender brings
+    into = shaping_table(graph).T  # [S, R]: receivers that a sender adds
     admitted = np.zeros(num_receivers, dtype=bool)
     candidates: list[int] = []  # a heap of ranks
 
@@ -172,7 +172,7 @@ def _greedy(graph: Graph, ranked: np.ndarray, most: int) -> np.ndarray:
 
 
 def _rank(strength: np.ndarray, absolute: bool) -> np.ndarray:
-    """Indices by falling strength, ties in the order given; without what top-n never takes."""
+    """Indices by decreasing strength, ties in the given order, without those that top-n never selects."""
     order = np.argsort(-strength, kind="stable")
     return order if absolute else order[strength[order] > 0]
 
@@ -194,4 +194,4 @@ def _check_matrix(graph: Graph, matrix: np.ndarray) -> None:
             f"scores must be {expected} for {graph}, got {matrix.dtype} {list(matrix.shape)}"
         )
     if not np.isfinite(matrix[graph.valid]).all():
-        raise KCircuitsError("scores must be finite, and some are not")
+        raise KCircuitsError("scores must be finite, but some are not")

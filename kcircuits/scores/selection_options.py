@@ -1,4 +1,4 @@
-"""Which edges or nodes to take from scores, as options."""
+"""The options of a selection by scores."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ Level = Literal["edge", "node"]
 
 @dataclass(frozen=True)
 class Selection:
-    """Which edges or nodes to take; exactly one of `top_n` and `threshold` is given.
+    """The rule that selects edges or nodes by scores; give exactly one of `top_n` and `threshold`.
 
     Parameters
     ----------
     top_n
-        Take the n best. Equal scores are taken in the order of edges: by sender, then by receiver.
+        Select the n best. Ties are broken by the order of edges: by sender, then by receiver.
     threshold
-        Take all of at least this score.
+        Select all with at least this score.
     absolute
-        Judge by |score|. If False, by the score itself: then top-n never takes what is not positive, as
-        ablating it does not hurt.
+        Rank by |score|. If False, rank by the signed score; then top-n never selects scores of 0 or less,
+        because ablating these edges does not make the metric worse.
     greedy
-        Grow the circuit from `logits` back: only edges into nodes that are already in are candidates, and
-        the best of them comes next. With `top_n` and edges only.
+        Grow the circuit from `logits` backwards: candidates are the edges into nodes of the circuit, and the
+        best candidate is added next. Only with `top_n` and edges.
     level
-        Choose edges, or nodes: their scores are the sums over receivers, `input` and `logits` are always in
-        and not counted, and the circuit is every edge between the nodes that are in.
+        Select edges, or nodes. The score of a node is the sum over its receivers; `input` and `logits` are
+        always included and not counted; the circuit has every edge between the selected nodes.
 
     Raises
     ------
     KCircuitsError
-        If the values are out of range or do not go together.
+        If a value is out of range, or values contradict each other.
 
     Examples
     --------
@@ -65,19 +65,19 @@ class Selection:
         if (self.top_n is None) == (self.threshold is None):
             got = "none" if self.top_n is None else "both"
             example = " (top_n=200 is a common size)" if self.top_n is None else ""
-            raise KCircuitsError(f"give a top-n or a threshold to select by, one of them; got {got}{example}")
+            raise KCircuitsError(f"give either a top-n or a threshold; got {got}{example}")
         if self.top_n is not None and (not is_integer(self.top_n) or self.top_n < 1):
             raise KCircuitsError(f"top-n must be a whole number from 1 on, got {quote(self.top_n)}")
         if self.threshold is not None:
             _check_threshold(self.threshold, self.absolute)
         if self.level not in ("edge", "node"):
-            raise KCircuitsError(f"a selection is of level 'edge' or 'node', got {quote(self.level)}")
+            raise KCircuitsError(f"level must be 'edge' or 'node', got {quote(self.level)}")
         if self.greedy and (self.top_n is None or self.level != "edge"):
-            raise KCircuitsError("greedy selection takes the best n edges: give it a top-n, and no nodes")
+            raise KCircuitsError("greedy selection works only with a top-n and level 'edge'")
 
 
 def is_integer(value: object) -> bool:
-    """Whether a value is a whole number, of Python's or NumPy's."""
+    """Whether a value is an integer of Python or NumPy."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 

@@ -1,4 +1,4 @@
-"""What is asked of a model: prompts, ablation, metric, and changes to the graph."""
+"""The task of a circuit: prompts, ablation, metric, and changes to the graph."""
 
 from kcircuits.task.check import check_task
 from kcircuits.task.prompt_choice import PromptChoice

@@ -1,4 +1,4 @@
-"""The check that everything makes which takes a task."""
+"""The check of the argument `task` of public functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kcircuits.task.task import Task
 
 
 def check_task(task: object) -> None:
-    """Raise KCircuitsError unless it is a Task: text, prompts and a circuit are the usual mistakes."""
+    """Raise KCircuitsError if this is not a Task, but text, prompts or a circuit, for example."""
     if not isinstance(task, Task):
         raise KCircuitsError(
             f"task must be a Task, got {quote(task)}: write "

@@ -1,4 +1,4 @@
-"""Which prompts to use, as options of the command line and of a sweep's file, and how they become prompts."""
+"""The choice of prompts as options of the command line and of sweep files, and its prompts."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _OF_ONE_PROMPT = ("answer", "corrupt", "wrong", "subject")
 
 C = TypeVar("C", bound="PromptChoice")
 Ranks = Callable[[Sequence["Prompt"]], Sequence[int]]
-"""Gives the rank of each prompt's answer in the model's prediction."""
+"""Function that returns the rank of each prompt's answer in the model's prediction."""
 
 
 @dataclass(frozen=True)
 class PromptChoice(Options):
     """Prompts from a file, from a relation, or one prompt as text; exactly one of the three.
 
-    The fields are options (`--help` and docs/sweeps.md list them). None is what was not given.
+    The fields are options (listed in `--help` and docs/sweeps.md). None means not given.
 
     Raises
     ------
     OptionError
-        If a value is of another kind than it must be, or options do not go together.
+        If a value has the wrong type, or options contradict each other.
 
     Examples
     --------
@@ -102,38 +102,41 @@ class PromptChoice(Options):
 
     @property
     def kind(self) -> str:
-        """Which of `SOURCES` the prompts come from."""
+        """The member of `SOURCES` that the prompts come from."""
         return next(name for name in SOURCES if getattr(self, name) is not None)
 
     @property
     def source(self) -> str:
-        """The file, the relation or the text that they come from."""
+        """The file, the relation or the text that the prompts come from."""
         source: str = getattr(self, self.kind)
         return source
 
     @property
     def uses_halves(self) -> bool:
-        """Whether the prompts are split."""
+        """Whether the prompts are split into halves."""
         return self.half is not None
 
     @property
     def seed_of_halves(self) -> int:
-        """The seed that the prompts are split with."""
+        """The seed of the split."""
         return SPLIT_SEED if self.split_seed is None else self.split_seed
 
     @property
     def half_settings(self) -> dict[str, Any]:
-        """Which half is used, as a result records it; nothing where all prompts are."""
+        """The half in use, as recorded in results; empty if all prompts are used."""
         return {} if self.half is None else {"half": self.half, "split_seed": self.seed_of_halves}
 
     @property
     def given_options(self) -> dict[str, Any]:
-        """The options that were given, as a result records them under "input"; halves are recorded apart."""
+        """The given options, as results record them under "input"; halves are recorded separately."""
         known = options_of(PromptChoice).keys() - set(OF_HALVES)
         return {name: value for name, value in given_options(self).items() if name in known}
 
     def split_as(self: C, settings: Mapping[str, Any]) -> C:
-        """Split as these settings of a circuit say, unless a seed was given: other halves would overlap."""
+        """Split with the seed in the settings of a circuit, unless a seed was given.
+
+        With another seed the halves would overlap.
+        """
         seed = settings.get("split_seed")
         if self.split_seed is not None or type(seed) is not int or not self.uses_halves:
             return self
@@ -142,7 +145,7 @@ class PromptChoice(Options):
 
 @dataclass(frozen=True)
 class ChosenPrompts:
-    """Prompts, and how many of the source's samples were left out, by reason."""
+    """Prompts, and the number of samples that were left out, by reason."""
 
     prompts: tuple[Prompt, ...]
     dropped: dict[str, int] = field(default_factory=dict)
@@ -155,14 +158,14 @@ class ChosenPrompts:
 
 
 def choose(choice: PromptChoice, model: Model, ranks: Ranks, *, with_partners: bool) -> ChosenPrompts:
-    """The prompts that a choice is of; a half is one of the prompts that would be used without it.
+    """Get the prompts of a choice; a half is half of the prompts that would be used without it.
 
     Parameters
     ----------
     choice, model
         The choice, and the model whose tokenizer is used.
     ranks
-        Tells which answers the model knows; only called for a relation with a `top_k` above 0.
+        Determines which answers the model knows; called only for a relation with `top_k` above 0.
     with_partners
         Give the facts of a relation corrupt prompts and wrong answers (`TaskOptions.needs_partners`).
 
@@ -180,7 +183,7 @@ def choose(choice: PromptChoice, model: Model, ranks: Ranks, *, with_partners: b
 
 
 def choose_all(choice: PromptChoice, model: Model, ranks: Ranks, *, with_partners: bool) -> ChosenPrompts:
-    """`choose`, before the prompts are cut into halves."""
+    """Get the prompts as `choose` does, before they are split into halves."""
     if choice.relation is not None:
         return _of_relation(choice, model, ranks, with_partners)
     from kcircuits.data.prompts import read_prompts, tokenise
@@ -238,7 +241,7 @@ def _of_relation(choice: PromptChoice, model: Model, ranks: Ranks, with_partners
     if not known:
         raise KCircuitsError(
             f"the model has none of the {len(made.prompts)} answers of {made.relation!r} among its {top_k} "
-            "most probable tokens: take another template, a larger top_k, or a top_k of 0, which uses all"
+            "most probable tokens: use another template, a larger top_k, or a top_k of 0, which uses all"
         )
     unknown = len(made.prompts) - len(known)
     reason = {f"answer not in the model's top {top_k}": unknown} if unknown else {}

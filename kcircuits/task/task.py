@@ -1,4 +1,4 @@
-"""What a circuit is for: prompts, what takes an absent edge's place, the metric, and changes to the graph."""
+"""The task of a circuit: prompts, the value of removed edges, the metric, and changes to the graph."""
 
 from __future__ import annotations
 
@@ -22,51 +22,53 @@ FORMAT = "kcircuits-task/1"
 
 
 class WithSettings(Protocol):
-    """A circuit or the scores of all edges: what says how it was found."""
+    """An object with the settings of its method: a circuit, or the scores of all edges."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """How it was found."""
+        """The settings of the method that found it."""
         ...
 
 
 @dataclass(frozen=True)
 class _Prompts:
-    """A base by itself, so that the prompts come before the options."""
+    """A separate base class, so that the field `prompts` comes before the options."""
 
     prompts: tuple[Prompt, ...]
 
 
 @dataclass(frozen=True, repr=False)
 class Task(TaskOptions, _Prompts):
-    """Everything that says what is asked; methods and readings take it whole.
+    """The behaviour to explain: prompts, ablation and metric. Methods and readings take a task.
 
-    Tasks with the same content are equal and have the same hash.
+    Tasks with equal content are equal and have the same hash.
 
     Parameters
     ----------
     prompts
-        At least one; they may differ in length. `Model.prompts` makes them from text.
+        At least one prompt; they may differ in length. `Model.prompts` creates them from text.
     ablation
-        Value that a removed edge carries: `zero`; its sender's output in a plain run on the `corrupt` prompt;
-        or its sender's `mean` output in plain runs on the reference's clean prompts, over all their tokens,
-        or over those at the same position, counted from the prompt's start (`mean-positional`). None takes
-        corrupt where every prompt has a corrupt partner, and else zero.
+        Value that a removed edge carries: `zero`; the output of its sender in a plain run on the corrupt
+        prompt (`corrupt`); or the mean output of its sender in plain runs on the clean prompts of the
+        reference, over all tokens (`mean`) or over the tokens at the same position, counted from the start of
+        the prompt (`mean-positional`). None means corrupt if every prompt has a corrupt
+        prompt, otherwise zero.
     metric
         Metric to preserve (`kcircuits.data.metrics`); lower is better.
     reference
-        Prompts for the mean ablations; none: those of the task.
+        Prompts for the mean ablations; by default those of the task.
     fold_value_biases
-        Move value biases into the attention output's, which no ablation touches, as TransformerLens does.
+        Move value biases into the attention output bias, which is never ablated, as in TransformerLens.
     keep_positions
-        Keep learned position embeddings in every stream, so that ablating `input` takes only the token
-        embedding away, as EAP-IG's library does.
+        Keep learned position embeddings in every stream, so that ablating `input` removes only the token
+        embedding, as in EAP-IG's library.
 
     Raises
     ------
     KCircuitsError
-        If a name is unknown, there is no prompt, one is text, or a prompt lacks what the ablation or the
-        metric needs, or is longer than all of the reference.
+        If a name is unknown, there is no prompt, a prompt is text, a prompt lacks its corrupt prompt or wrong
+        answer although the ablation or metric needs it, or, for mean-positional ablation, a prompt is longer
+        than all reference prompts.
 
     Examples
     --------
@@ -75,7 +77,7 @@ class Task(TaskOptions, _Prompts):
     Task(2 prompts, ablation='corrupt', metric='nll')
     """
 
-    # None is resolved when the task is made.
+    # `__post_init__` replaces None.
     ablation: Ablation = option(None, like=(TaskOptions, "ablation"))
 
     def __post_init__(self) -> None:
@@ -94,12 +96,12 @@ class Task(TaskOptions, _Prompts):
         for number, prompt in enumerate(self.prompts, start=1):
             if self.ablation == "corrupt" and prompt.corrupt_ids is None:
                 raise KCircuitsError(
-                    f"corrupt ablation needs a corrupt prompt for every prompt, and prompt {number} has "
+                    f"corrupt ablation needs a corrupt prompt for every prompt, but prompt {number} has "
                     "none: give one, or use zero ablation"
                 )
             if self.metric == "logit-diff" and prompt.wrong_id is None:
                 raise KCircuitsError(
-                    "the metric logit-diff needs a wrong answer for every prompt, and prompt "
+                    "the metric logit-diff needs a wrong answer for every prompt, but prompt "
                     f"{number} has none: give one, or use nll or kl"
                 )
 
@@ -108,18 +110,18 @@ class Task(TaskOptions, _Prompts):
             longest = max(len(prompt.clean_ids) for prompt in self.prompts)
             if longest > known:
                 raise KCircuitsError(
-                    f"mean-positional ablation has means for {known} positions, the reference's longest "
-                    f"prompt, and a prompt has {longest} tokens: give a longer reference, or use mean"
+                    f"mean-positional ablation has means for the {known} positions of the longest reference "
+                    f"prompt, but a prompt has {longest} tokens: give longer reference prompts, or use mean"
                 )
 
     @classmethod
     def of(cls, options: TaskOptions, prompts: Sequence[Prompt], reference: Sequence[Prompt] = ()) -> Task:
-        """The task of some prompts with these options; `reference` takes the place of the options' own.
+        """Build a task from prompts and options; `reference`, if given, replaces that of the options.
 
         Raises
         ------
         KCircuitsError
-            If the task is bad.
+            If the task is invalid.
         """
         chosen: dict[str, Any] = {each.name: getattr(options, each.name) for each in fields(TaskOptions)}
         return cls(tuple(prompts), **chosen | ({"reference": tuple(reference)} if reference else {}))
@@ -128,7 +130,7 @@ class Task(TaskOptions, _Prompts):
     def from_file(
         cls, model: Model, path: str | Path, *, allow_multi_token: bool = False, **how: Any
     ) -> Task:
-        """A task of the prompts in a file: JSON lines, a JSON list, or CSV.
+        """Build a task from the prompts in a file: JSON lines, a JSON list, or CSV.
 
         Parameters
         ----------
@@ -137,14 +139,14 @@ class Task(TaskOptions, _Prompts):
         path
             The file (`kcircuits.data.prompts.read_prompts`).
         allow_multi_token
-            Take the first token of an answer that has several, rather than raise.
+            Use the first token of an answer that has several, instead of raising.
         **how
             The other fields of a task.
 
         Raises
         ------
         KCircuitsError
-            If the file or the task is bad.
+            If the file or the task is invalid.
         """
         from kcircuits.data.prompts import read_prompts
 
@@ -172,7 +174,7 @@ class Task(TaskOptions, _Prompts):
         allow_multi_token: bool = False,
         **how: Any,
     ) -> Task:
-        """A task of a relation's facts, each with another fact of it as its corrupt partner.
+        """Build a task from the facts of a relation; another fact is the corrupt prompt of each.
 
         Parameters
         ----------
@@ -181,20 +183,20 @@ class Task(TaskOptions, _Prompts):
         relation
             A file in the LRE schema, or a bundled name such as "country-capital".
         template
-            Which of the relation's templates.
+            Index of one of the templates of the relation.
         limit
-            Use the first so many facts; by default all.
+            Maximum number of facts; by default all.
         shuffle_seed
-            Shuffle the facts first.
+            Shuffle the facts with this seed first.
         allow_multi_token
-            Take the first token of an answer that has several, rather than leave the fact out.
+            Use the first token of an answer that has several, instead of dropping the fact.
         **how
             The other fields of a task.
 
         Raises
         ------
         KCircuitsError
-            If there is no such relation, no fact of it gives a prompt, or the task is bad.
+            If there is no such relation, none of its facts gives a prompt, or the task is invalid.
         """
         from kcircuits.data.relations import load_relation, relation_prompts
 
@@ -222,31 +224,31 @@ class Task(TaskOptions, _Prompts):
         metric: Metric | None = None,
         reference: Sequence[Prompt] = (),
     ) -> Task:
-        """The task of some prompts that asks what a circuit, or scores, were found for.
+        """Build a task from prompts and the settings with which a circuit or scores were found.
 
         Parameters
         ----------
         found
-            A circuit or scores. Ablation, metric and the changes to the graph are those of its settings
-            ("zero", "nll" and no change where it does not say).
+            A circuit or scores. Its settings determine ablation, metric and the changes to the graph; missing
+            settings mean "zero", "nll" and no change.
         prompts
-            The prompts that it was found on, or others.
+            The prompts on which it was found, or others.
         ablation, metric
-            Others than those.
+            Replace those of the settings.
         reference
             As for `Task`.
 
         Raises
         ------
         KCircuitsError
-            If the means would be of other prompts than when it was found, or the task is bad.
+            If it was found with reference prompts, which are missing now, or the task is invalid.
         """
         given = found.settings
         how = ablation or given.get("ablation", "zero")
         if str(how).startswith("mean") and given.get("num_reference") and not reference:
             raise KCircuitsError(
-                "it was found with reference prompts for mean ablation, and without them the means are "
-                "others: give them again (--reference-prompts)"
+                "it was found with reference prompts for mean ablation, and without them the means "
+                "differ: give the same reference prompts (--reference-prompts)"
             )
         return cls(
             tuple(prompts),
@@ -264,7 +266,7 @@ class Task(TaskOptions, _Prompts):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the settings of a circuit or of scores say of the task."""
+        """The settings of the task that circuits and scores record."""
         return {
             "ablation": self.ablation,
             "metric": self.metric,
@@ -275,7 +277,7 @@ class Task(TaskOptions, _Prompts):
         }
 
     def transform_spec(self, spec: ModelSpec) -> ModelSpec:
-        """A model with the task's changes to the graph; raises KCircuitsError if one is not possible."""
+        """Apply the task's changes to the graph of a model; raises KCircuitsError if one is impossible."""
         from kcircuits.model.transforms import transform_spec
 
         return transform_spec(
@@ -283,25 +285,25 @@ class Task(TaskOptions, _Prompts):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON values, prompts as ids; `from_json` reads it."""
+        """The task as JSON values, with prompts as ids; `from_json` reads them."""
         return {
             "format": FORMAT,
-            "prompts": [_written(prompt) for prompt in self.prompts],
+            "prompts": [_prompt_to_json(prompt) for prompt in self.prompts],
             "ablation": self.ablation,
             "metric": self.metric,
-            "reference": [_written(prompt) for prompt in self.reference],
+            "reference": [_prompt_to_json(prompt) for prompt in self.reference],
             "fold_value_biases": self.fold_value_biases,
             "keep_positions": self.keep_positions,
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Task:
-        """Read what `to_json` made.
+        """Build a task from the output of `to_json`.
 
         Raises
         ------
         KCircuitsError
-            If it is no task, comes from a newer version, or the task is bad.
+            If it is not a task, comes from a newer version, or is invalid.
         """
         check_format(document.get("format") if isinstance(document, Mapping) else None, FORMAT, "task")
         given = {
@@ -313,7 +315,7 @@ class Task(TaskOptions, _Prompts):
             made = []
             for number, each in enumerate(given[name], start=1):
                 with prefix_errors(f"{name}, {number}"):
-                    made.append(_read(each))
+                    made.append(_prompt_from_json(each))
             given[name] = tuple(made)
         return cls(**given)
 
@@ -328,7 +330,7 @@ class Task(TaskOptions, _Prompts):
 
 
 def _prompts(name: str, given: Any) -> tuple[Prompt, ...]:
-    """A tuple of prompts; refuses text, which is the most common mistake."""
+    """Check and convert to a tuple of prompts; text is the most common mistake."""
     from kcircuits.data.prompts import Prompt
 
     made = (given,) if isinstance(given, str | Prompt) else given
@@ -377,12 +379,12 @@ _PROMPT_KEYS: Keys = {
 }
 
 
-def _written(prompt: Prompt) -> dict[str, Any]:
+def _prompt_to_json(prompt: Prompt) -> dict[str, Any]:
     values = {name: getattr(prompt, name) for name in _PROMPT_KEYS}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def _read(given: object) -> Prompt:
+def _prompt_from_json(given: object) -> Prompt:
     from kcircuits.data.prompts import Prompt
 
     whole = dict.fromkeys(_PROMPT_KEYS) | (given if isinstance(given, dict) else {})

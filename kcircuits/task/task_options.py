@@ -1,4 +1,4 @@
-"""What a task is beside its prompts, as options."""
+"""The options of a task: everything except its prompts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Ablation = Literal["zero", "corrupt", "mean", "mean-positional"]
 
 @dataclass(frozen=True)
 class TaskOptions(Options):
-    """All of a task but its prompts (`kcircuits.task.Task` says what each field means)."""
+    """All fields of a task except the prompts (`kcircuits.task.Task` defines them)."""
 
     title: ClassVar[str] = "Task"
 
@@ -34,5 +34,5 @@ class TaskOptions(Options):
 
     @property
     def needs_partners(self) -> bool:
-        """Whether facts of a relation need a corrupt partner: unless an ablation without one is asked for."""
+        """Whether facts of a relation need corrupt prompts: not if an ablation without them is chosen."""
         return self.ablation in (None, "corrupt") or self.metric == "logit-diff"

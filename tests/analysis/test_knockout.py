@@ -187,7 +187,7 @@ LONG = (replace(PROMPTS[0], clean_ids=(1,) * 65, corrupt_ids=None, subject=None)
         ),
         (
             {"text": RunningText(TEXT * 3), "task": Task(PROMPTS, "mean-positional")},
-            "text: mean-positional ablation has means for 5",
+            "text: mean-positional ablation has means for the 5",
         ),
         ({"random_circuits": -1}, "random_circuits must be a whole number, at least 0; got -1"),
         ({"seed": 1.5}, "seed must be a whole number"),

@@ -37,11 +37,11 @@ DISCOVER = [
     (["--prompts", json.dumps({"clean_ids": [1] * 65, "answer_id": 1})], "65 tokens, but the model has 64"),
     (
         ["--prompts", '{"clean_ids": [1], "answer_id": 1}', "--ablation", "corrupt"],
-        "corrupt ablation needs a corrupt prompt for every prompt, and prompt 1 has none",
+        "corrupt ablation needs a corrupt prompt for every prompt, but prompt 1 has none",
     ),
     (
         ["--prompts", '{"clean_ids": [1], "answer_id": 1}', "--metric", "logit-diff"],
-        "logit-diff needs a wrong answer for every prompt, and prompt 1 has none",
+        "logit-diff needs a wrong answer for every prompt, but prompt 1 has none",
     ),
     (["--prompts", '{"clean_ids": [1], "answer_id": 1, "wrong_id": 1}'], "the same token, 1"),
     # A prompt as text
@@ -71,7 +71,7 @@ DISCOVER = [
     ([*TEXT, "--method", "magic"], "'--method'"),
     ([*TEXT, "--top-n", 5], "acdc has no option 'top_n'; its options are threshold, absolute"),
     ([*TEXT, "--scores", "scores.safetensors"], "acdc does not score all edges"),
-    ([*TEXT, "--method", "eap", "--top-n", 5], "give a top-n or a threshold to select by"),
+    ([*TEXT, "--method", "eap", "--top-n", 5], "give either a top-n or a threshold"),
     ([*TEXT, "--method", "eap", "--steps", 5], "eap has no option 'steps'; its options are qk_fix"),
     ([*TEXT, "--method", "eap-ig-inputs", "--ig-steps", 0], "ig_steps must be a whole number, at least 1"),
     ([*TEXT, "--method", "eap", "--metric", "kl"], "eap cannot use the metric kl"),

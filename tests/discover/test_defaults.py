@@ -92,5 +92,5 @@ def test_without_a_range_nothing_is_derived(model, monkeypatch):
 
 def test_a_selection_without_a_size_names_one(model):
     scores = kc.attribute(model, Task(PROMPTS), kc.Eap())
-    with pytest.raises(KCircuitsError, match=r"give a top-n or a threshold .*top_n=200"):
+    with pytest.raises(KCircuitsError, match=r"give either a top-n or a threshold; got none .*top_n=200"):
         scores.select()

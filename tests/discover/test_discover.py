@@ -108,11 +108,11 @@ def test_a_search_that_contradicts_itself_is_an_error(model, monkeypatch):
         ({"prompts": []}, r"there are no prompts"),
         (
             {"prompts": [PROMPTS[0], replace(PROMPTS[1], corrupt_ids=None)], "ablation": "corrupt"},
-            r"corrupt prompt for every prompt, and prompt 2 has none",
+            r"corrupt prompt for every prompt, but prompt 2 has none",
         ),
         (
             {"prompts": [replace(PROMPTS[1], wrong_id=None)], "metric": "logit-diff"},
-            r"wrong answer for every prompt, and prompt 1 has none",
+            r"wrong answer for every prompt, but prompt 1 has none",
         ),
         ({"prompts": [replace(PROMPTS[0], answer_id=10_000)]}, r"prompt 1: id 10000 is not in the"),
     ],

@@ -278,7 +278,7 @@ class TestAccount:
     def test_every_key_has_its_reason(self):
         account = account_of(build(lambda: llama(rms_norm_eps=1e-3, use_cache=False, unsloth_version="1")))
         assert {"hidden_act", "max_position_embeddings"} <= set(account.used)
-        assert account.evident["rms_norm_eps"] == "each norm module has its own"
+        assert account.evident["rms_norm_eps"] == "each norm module has its own epsilon"
         assert account.harmless["unsloth_version"] == "a note about the checkpoint"
         assert {"use_cache", "architectures"} & account.harmless.keys() == {"use_cache"}
         keys = [*account.used, *account.evident, *account.harmless]

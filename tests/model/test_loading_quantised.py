@@ -103,7 +103,7 @@ class TestMarkers:
     VALUES = torch.arange(48.0).view(6, 8)
     DESCRIPTION: Any = SimpleNamespace(
         shapes={"a": (6, 8), "b": (8, 6)},
-        made=lambda name, found, parts, flat: rearrange(
+        make_parameter=lambda name, found, parts, flat: rearrange(
             found, Sizes(1, 1, 1), parts, {"a": (6, 8), "b": (8, 6)}[name], flat
         ),
     )
@@ -136,7 +136,7 @@ class TestMarkers:
         ids=["columns", "turned", "two matrices"],
     )
     def test_anything_else_is_refused(self, take):
-        with pytest.raises(KCircuitsError, match="is not used by whole rows in this family"):
+        with pytest.raises(KCircuitsError, match="this family does not use whole rows of"):
             self.WEIGHTS.matrix_of(take(self.WEIGHTS.markers()))
 
 

@@ -195,17 +195,17 @@ def test_the_greedy_walk_of_a_big_graph():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "one of them; got none"),
-        ({"top_n": 3, "threshold": 0.1}, "one of them; got both"),
+        ({}, "give either a top-n or a threshold; got none"),
+        ({"top_n": 3, "threshold": 0.1}, "give either a top-n or a threshold; got both"),
         ({"top_n": 0}, "from 1 on, got 0"),
         ({"top_n": True}, "from 1 on, got True"),
         ({"top_n": 2.5}, "from 1 on, got 2.5"),
         ({"threshold": float("nan")}, "the threshold must be a finite number, got nan"),
         ({"threshold": "high"}, "the threshold must be a finite number, got 'high'"),
         ({"threshold": -0.1}, r"a threshold of \|score\| must be at least 0, got -0.1"),
-        ({"top_n": 3, "level": "head"}, "level 'edge' or 'node', got 'head'"),
-        ({"threshold": 0.1, "greedy": True}, "greedy selection takes the best n edges"),
-        ({"top_n": 3, "greedy": True, "level": "node"}, "greedy selection takes the best n edges"),
+        ({"top_n": 3, "level": "head"}, "level must be 'edge' or 'node', got 'head'"),
+        ({"threshold": 0.1, "greedy": True}, "greedy selection works only with a top-n"),
+        ({"top_n": 3, "greedy": True, "level": "node"}, "greedy selection works only with a top-n"),
     ],
 )
 def test_selections_that_make_no_sense(fields, message):

@@ -107,7 +107,7 @@ BAD = [
     ({"methods": [{"threshold": 1}]}, "methods[0]: 'method' must be one of acdc, edge-pruning"),
     ({"methods": [{"method": "eap"}]}, "methods[0]: eap needs a top_n or a threshold"),
     ({"methods": [{"method": "acdc", "threshold": -1}]}, "methods[0]: threshold must be a finite number"),
-    ({"methods": [{"method": "eap", "top_n": 3, "threshold": 1}]}, "methods[0]: give a top-n or a threshold"),
+    ({"methods": [{"method": "eap", "top_n": 3, "threshold": 1}]}, "methods[0]: give either a top-n"),
     ({"methods": [{"method": "eap", "top_m": 3}]}, "methods[0]: eap has no option 'top_m'"),
     ({"methods": [{"method": "acdc", "threshold": "1e-3"}]}, "write 0.001 or 1.0e-3 for 1e-3"),
     ({"methods": [{"method": "acdc", "threshold": 1, "keep_positions": 1}]}, "keep_positions: must be true"),

@@ -25,7 +25,7 @@ def test_what_is_needed(ablation, metric):
     if (ablation, metric) in (("zero", "nll"), ("zero", "kl")):
         Task(BARE, ablation, metric)
     else:
-        with pytest.raises(KCircuitsError, match="for every prompt, and prompt 2 has none"):
+        with pytest.raises(KCircuitsError, match="for every prompt, but prompt 2 has none"):
             Task((FULL[0], BARE[1]), ablation, metric)
 
 

@@ -1,7 +1,7 @@
 """GGUF architectures: a header as a Hugging Face configuration, and where each parameter comes from.
 
-To add one: a function that reads the header, a table of names, and a line in `ARCHITECTURES`. Whatever of a
-file they do not ask for is refused (`kcircuits.model.gguf.file`).
+To add one, write a function that reads the header and a table of names, and add a line to `ARCHITECTURES`. A
+file with keys or tensors that these do not use is refused (`kcircuits.model.gguf.file`).
 """
 
 from __future__ import annotations
@@ -39,43 +39,43 @@ from kcircuits.model.gguf.sources import Names, Sizes
 Config = dict[str, Any]
 
 GEMMA_27B_LAYERS = {"gemma2": 46, "gemma3": 62}
-"""Models whose queries are scaled by the width per head, not the head's width; no key says so."""
+"""Models whose queries are scaled by the width per head, not the head's width; no key tells this."""
 
 META_LAYOUT = "Meta AI original pth"
-"""What converters of LLaMA call the rows that `interleaved_queries` puts in order."""
+"""Name that LLaMA converters use for the row order that `interleaved_queries` undoes."""
 
-# The rotation's base where a converter writes none, since these families have no other.
+# Base of the rotation if a converter writes none, because these families have no other.
 USUAL_BASE = 10000.0
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How files of one architecture are read; `names` may depend on what the file holds."""
+    """How files of one architecture are read; `names` may depend on the file's content."""
 
     config: Callable[[GgufFile, Sizes], Config]
     names: Callable[[GgufFile], Names]
 
 
 def architecture_of(file: GgufFile) -> Architecture:
-    """The architecture of a file; raises KCircuitsError, with the list of known ones, for another."""
+    """The architecture of a file; raises KCircuitsError, with the list of known ones, if it is unknown."""
     if file.architecture not in ARCHITECTURES:
         raise KCircuitsError(
             f"{file.path} has the architecture {quote(file.architecture)}, which is not read from GGUF yet; "
-            f"known: {', '.join(sorted(ARCHITECTURES))}. A Hugging Face folder of the model may be read"
+            f"known: {', '.join(sorted(ARCHITECTURES))}. Try a Hugging Face folder of the model"
         )
     return ARCHITECTURES[file.architecture]
 
 
 def config_of(file: GgufFile) -> tuple[Config, Sizes]:
-    """The Hugging Face configuration that a header describes, and the sizes that rules on rows need."""
+    """The Hugging Face configuration that a header describes, and the sizes for the rules on rows."""
     architecture = architecture_of(file)
     sizes = sizes_of(file)
     return architecture.config(file, sizes), sizes
 
 
 def _llama(file: GgufFile, sizes: Sizes) -> Config:
-    """LLaMA, Mistral where the header has a window, Mixtral where it has experts."""
-    # Converters of 2023, which did not write the size of the vocabulary either, left the usual base out.
+    """LLaMA; Mistral if the header has a window, Mixtral if it has experts."""
+    # Converters of 2023 omitted the usual base, and the size of the vocabulary.
     is_old = file.take_own("vocab_size", None) is None
     config = basics(file, sizes) | {
         "head_dim": sizes.head_dim,
@@ -106,7 +106,7 @@ def _llama(file: GgufFile, sizes: Sizes) -> Config:
 def _qwen2(file: GgufFile, sizes: Sizes) -> Config:
     if sizes.head_dim * sizes.heads != file.take_own("embedding_length"):
         raise KCircuitsError(
-            f"{file.path} has heads of {sizes.head_dim}, which Qwen 2 does not have at this width"
+            f"{file.path} has heads of width {sizes.head_dim}, which Qwen 2 does not have at this model width"
         )
     return basics(file, sizes) | {
         "model_type": "qwen2",
@@ -174,7 +174,7 @@ def _gemma2(file: GgufFile, sizes: Sizes) -> Config:
 def _gemma3(file: GgufFile, sizes: Sizes) -> Config:
     layers = file.take_own("block_count")
     window = file.take_own("attention.sliding_window")
-    # Ollama has names of its own for the two bases.
+    # Ollama uses other names for the two bases.
     local_base = file.take_own("rope.freq_base_swa", file.take_own("rope.local.freq_base", USUAL_BASE))
     local = {"rope_type": "default", "rope_theta": float(local_base)}
     global_base = file.take_own("rope.global.freq_base", None)
@@ -197,7 +197,7 @@ def _gemma3(file: GgufFile, sizes: Sizes) -> Config:
 
 
 def _query_scalar(file: GgufFile, sizes: Sizes) -> int:
-    """Queries are divided by its root: the head's width, but in the 27B models the width per head."""
+    """Queries are divided by its root: the head's width, or in 27B models the width per head."""
     if file.take_own("block_count") == GEMMA_27B_LAYERS[file.architecture]:
         return int(file.take_own("embedding_length")) // sizes.heads
     scale = file.take_own("attention.scale", None)
@@ -205,21 +205,21 @@ def _query_scalar(file: GgufFile, sizes: Sizes) -> int:
         return sizes.head_dim
     scalar = round(scale**-2) if scale > 0 else 0
     if not scalar or abs(scalar**-0.5 / scale - 1) > 1e-6:
-        raise KCircuitsError(f"{file.path} scales queries by {quote(scale)}, which is no whole number's root")
+        raise KCircuitsError(f"{file.path} scales queries by {quote(scale)}, not the root of a whole number")
     return scalar
 
 
 def _layer_types(file: GgufFile, layers: int, period: int) -> list[str]:
-    """Layers with a window, and after `period - 1` of them one without, unless the header says otherwise."""
+    """Types of layers: every `period`-th one has no window, unless the header says otherwise."""
     pattern = file.take_own("attention.sliding_window_pattern", period)
     if isinstance(pattern, list):
         if len(pattern) < layers:
             raise KCircuitsError(
-                f"{file.path} says of {len(pattern)} layers whether they have a window, not of {layers}"
+                f"{file.path} has the window pattern of {len(pattern)} layers, but the model has {layers}"
             )
         return ["sliding_attention" if windowed else "full_attention" for windowed in pattern[:layers]]
     if type(pattern) is not int or pattern < 0:
-        raise KCircuitsError(f"{file.path} has a pattern of windows of {quote(pattern)} layers")
+        raise KCircuitsError(f"{file.path} has an unsupported window pattern of {quote(pattern)} layers")
     # 0: every layer has one.
     windowed_layers = [not pattern or (layer + 1) % pattern != 0 for layer in range(layers)]
     return ["sliding_attention" if windowed else "full_attention" for windowed in windowed_layers]
@@ -239,7 +239,7 @@ def _olmo2(file: GgufFile, sizes: Sizes) -> Config:
 
 
 def _stablelm(file: GgufFile, sizes: Sizes) -> Config:
-    # Converters write `true` where the configuration does not say; what counts is whether the MLP has a norm.
+    # Converters write `true` if the configuration has no value; the norm of the MLP decides.
     file.take_own("use_parallel_residual", None)
     return basics(file, sizes) | {
         "model_type": "stablelm",
@@ -282,8 +282,8 @@ def _phi3_window(file: GgufFile) -> int | None:
     window = file.take_own("attention.sliding_window", None)
     if window is None:
         raise KCircuitsError(
-            f"{file.path} does not say how many tokens Phi-3's layers see, as the first files of April 2024 "
-            "do not; get a newer one, or a Hugging Face folder of the model"
+            f"{file.path} has no window size for Phi-3's layers, like the first files of April 2024; "
+            "use a newer file, or a Hugging Face folder of the model"
         )
     return window or None
 
@@ -293,7 +293,7 @@ def _gpt2(file: GgufFile, sizes: Sizes) -> Config:
     positions = len(file.tensor("position_embd.weight").data)
     if config["max_position_embeddings"] != positions:
         raise KCircuitsError(
-            f"{file.path} has {positions} position embeddings, and its header says "
+            f"{file.path} has {positions} position embeddings, but its header says "
             f"{quote(config['max_position_embeddings'])}"
         )
     return {
@@ -378,7 +378,7 @@ def _experts(file: GgufFile) -> Config:
     gating = file.take_own("expert_gating_func", 1)
     if gating != 1:
         raise KCircuitsError(
-            f"{file.path} chooses experts by the function {quote(gating)}; known: 1 (softmax)"
+            f"{file.path} selects experts by the function {quote(gating)}; known: 1 (softmax)"
         )
     scale = file.take_own("expert_weights_scale", 1.0)
     if scale not in (0.0, 1.0):

@@ -1,7 +1,8 @@
-"""The blocks of a GGUF tensor as `QuantisedWeight`: the same codes and scales, so the same numbers.
+"""Convert the blocks of a GGUF tensor to `QuantisedWeight` with the same codes and scales.
 
-A block of 32 (Q4_0 … Q8_0) or 256 numbers (the "K" types) of a row lies together in the file: its scales, and
-codes in an order of its own. Every type here is scale · (code − zero) + offset in each group of a block.
+The file stores a row in blocks of 32 (Q4_0 … Q8_0) or 256 numbers (the "K" types): the scales of a block,
+and its codes in an order that depends on the type. In each group of a
+block, every type here is scale · (code − zero) + offset.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ class _Blocks(NamedTuple):
 
 
 def stored_weight(data: NDArray[np.generic], kind: str) -> Weight:
-    """A matrix of a GGUF file with its own bits.
+    """Convert a matrix of a GGUF file without dequantising it.
 
     Parameters
     ----------
     data
-        As `gguf.GGUFReader` gives it: bytes [N, bytes of a row], or the numbers [N, K].
+        Data from `gguf.GGUFReader`: bytes [N, bytes per row], or numbers [N, K].
     kind
-        The name of its type, such as "Q4_K"; "F32", "F16" and "BF16" become a tensor.
+        Name of its type, such as "Q4_K"; "F32", "F16" and "BF16" become a tensor.
 
     Raises
     ------
     KCircuitsError
-        If the type is none of `TYPES`.
+        If the type is not in `TYPES`.
     """
     if kind == "BF16":
         return torch.from_numpy(data.copy()).view(torch.bfloat16)
@@ -82,12 +83,12 @@ def _weight(blocks: _Blocks, rows: int) -> QuantisedWeight:
 
 
 def _half(block: Bytes, first: int) -> NDArray[np.float16]:
-    """The float16 at a place of every block, [N, 1]."""
+    """The float16 at an offset in every block, [N, 1]."""
     return np.ascontiguousarray(block[:, first : first + 2]).view(np.float16)
 
 
 def _bits(packed_bytes: Bytes, width: int, places: int) -> Bytes:
-    """Fields of `width` bits of every byte, the lowest first: [N, bytes] -> [N, places, bytes]."""
+    """Split every byte into fields of `width` bits, the lowest first: [N, bytes] -> [N, places, bytes]."""
     shifts = np.arange(places, dtype=np.uint8) * width
     return (packed_bytes[:, None, :] >> shifts[None, :, None]) & np.uint8(2**width - 1)
 
@@ -135,7 +136,7 @@ def _q2_k(block: Bytes) -> _Blocks:
 def _q3_k(block: Bytes) -> _Blocks:
     quarters = [_bits(block[:, 32 + 32 * i : 64 + 32 * i], 2, 4) for i in range(2)]
     low = np.concatenate(quarters, axis=1)  # [N, 8, 32]
-    high = _bits(block[:, :32], 1, 8)  # of the eight runs of 32: set where 4 is not taken away
+    high = _bits(block[:, :32], 1, 8)  # for each of the eight runs of 32: set if 4 is not subtracted
     low_scales = _bits(block[:, 96:104], 4, 2).reshape(-1, 16)
     high_scales = _bits(block[:, 104:108], 2, 4).reshape(-1, 16)
     scales = (low_scales | high_scales << 4).astype(np.int8) - np.int8(32)
@@ -190,4 +191,4 @@ _READERS: dict[str, tuple[int, Callable[[Bytes], _Blocks]]] = {
 }
 
 TYPES = ("F32", "F16", "BF16", *_READERS)
-"""Types of tensors that are kept as stored."""
+"""Types of tensors that can be kept as stored."""

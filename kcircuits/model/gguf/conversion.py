@@ -1,6 +1,6 @@
-"""GGUF files: dequantised once, then kept as safetensors in a cache folder; or only described there.
+"""Convert GGUF files to safetensors in a cache folder, or only their configuration and tokenizer.
 
-Dequantising and building the tokenizer take many seconds; the cached copy is mapped into memory at once.
+Dequantising and building the tokenizer take many seconds; the cached copy is memory-mapped immediately.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TEMPORARY = ".converting-"
 _OLD = 24 * 60 * 60
 """Seconds after which an unfinished folder of an unknown process is removed."""
 _SIZES = "sizes.json"
-"""In a folder of the cache: the size in bytes of every other file, by which a damaged entry is noticed."""
+"""File in a cache folder with the size in bytes of every other file, to detect damaged entries."""
 
 
 def demo_file() -> Path:
@@ -50,24 +50,24 @@ def convert(file: Path) -> Path:
     """The Hugging Face folder (float32 safetensors and tokenizer) of a GGUF file, converted on first use.
 
     The key is the SHA-256 of the content of the file, or of all parts of a split one. The folder is written
-    under another name, flushed to disk and renamed, so it is complete whenever it exists, also when two
-    processes convert the same file. One that was damaged afterwards is made again.
+    under another name, flushed to disk and renamed, so an existing folder is complete, even if two processes
+    convert the same file. A folder that was damaged later is recreated.
 
-    Raises KCircuitsError for a file that is not GGUF or is broken, that says something which is not used, an
+    Raises KCircuitsError for a file that is not GGUF or is broken, for keys or tensors that are not used, an
     unknown architecture or tokenizer, or a cache that cannot be written.
     """
     return _get_cached(file, _name(file), _convert)
 
 
 def describe(file: Path) -> Path:
-    """As `convert`, but a folder that may have no weights: configuration and tokenizer alone."""
+    """As `convert`, but the folder may lack the weights and have only configuration and tokenizer."""
     name = _name(file)
     whole = cache_folder() / name
     return whole if _is_whole(whole) else _get_cached(file, f"{name}{_DESCRIPTION}", _describe)
 
 
 def account_of(file: Path) -> GgufAccount:
-    """What of a GGUF file is used, what is ignored and why; raises KCircuitsError as `convert` does."""
+    """The used and ignored parts of a GGUF file; raises KCircuitsError as `convert` does."""
     with pause_garbage_collection(), silence_transformers():
         description = read_description(GgufFile(file))
         read_gguf_tokenizer(description.file.take)
@@ -79,7 +79,7 @@ def _name(file: Path) -> str:
 
 
 def _get_cached(file: Path, name: str, write: Callable[[Path, Path], object]) -> Path:
-    """The folder of this name in the cache, written by `write(file, folder)` if it is not there."""
+    """The folder of this name in the cache; `write(file, folder)` creates it if it is missing."""
     target = cache_folder() / name
     if _is_whole(target):
         return target
@@ -98,7 +98,7 @@ def _get_cached(file: Path, name: str, write: Callable[[Path, Path], object]) ->
         try:
             temporary.rename(target)
         except OSError:
-            if not target.is_dir():  # else another process was first, and wrote the same
+            if not target.is_dir():  # else another process wrote the same folder first
                 raise
     except KCircuitsError:
         raise
@@ -110,7 +110,7 @@ def _get_cached(file: Path, name: str, write: Callable[[Path, Path], object]) ->
 
 
 def _clear(target: Path) -> None:
-    """Remove a damaged folder, older versions of the same file's, and those that killed processes left."""
+    """Remove a damaged folder, older versions of it, and unfinished folders of killed processes."""
     _, _, digest = target.name.split("-", 2)
     digest = digest.removesuffix(_DESCRIPTION)
     others = [*target.parent.glob(f"gguf-*-{digest}"), *target.parent.glob(f"gguf-*-{digest}{_DESCRIPTION}")]
@@ -123,7 +123,7 @@ def _clear(target: Path) -> None:
 
 
 def _is_abandoned(unfinished: Path) -> bool:
-    """Whether the process that wrote a folder is gone; where that cannot be known, whether it is old."""
+    """Whether the process that wrote a folder has ended; if that is unknown, whether the folder is old."""
     machine, _, rest = unfinished.name.removeprefix(_TEMPORARY).rpartition(f"{platform.node()}-")
     process = rest.partition("-")[0]
     if machine or not process.isdigit():
@@ -135,13 +135,13 @@ def _is_abandoned(unfinished: Path) -> bool:
         os.kill(int(process), 0)
     except ProcessLookupError:
         return True
-    except OSError:  # it is another user's
+    except OSError:  # a process of another user
         return False
     return False
 
 
 def _seal(folder: Path) -> None:
-    """Flush every file to disk, and write down their sizes."""
+    """Flush every file to disk, and record their sizes."""
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     (folder / _SIZES).write_text(json.dumps(sizes), encoding="utf-8")
     for path in folder.iterdir():
@@ -150,7 +150,7 @@ def _seal(folder: Path) -> None:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether a folder of the cache is there, with all its files at their full size."""
+    """Whether a cache folder exists and all its files have their recorded sizes."""
     try:
         sizes = json.loads((folder / _SIZES).read_text(encoding="utf-8"))
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
@@ -196,7 +196,7 @@ def _describe(file: Path, folder: Path) -> Description:
 
 
 def _write_for_transformers(tokenizer: FastTokenizer, folder: Path) -> None:
-    """The tokenizer as Transformers reads it, so that the folder is a whole one for other programs, too."""
+    """Write the tokenizer for Transformers, so that other programs can use the folder too."""
     (folder / "tokenizer.json").write_text(tokenizer.backend_json(), encoding="utf-8")
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -207,7 +207,7 @@ def _write_for_transformers(tokenizer: FastTokenizer, folder: Path) -> None:
 
 
 def _make_account(description: Description) -> GgufAccount:
-    """Ask for every weight, so that what nothing used is known; the tokenizer was asked for."""
+    """Mark every weight as used, after the tokenizer, and return the account of the file."""
     file = description.file
     for _, _, tensors, _ in description.parameters():
         for tensor in tensors:

@@ -1,8 +1,8 @@
-"""A GGUF model, in one file or several, with an account of what was read from it.
+"""A GGUF model, in one file or several, with an account of the parts that were used.
 
-Every key of the header and every tensor is handed out by `GgufFile.take` and `GgufFile.tensor`, which note
-that it was used. `GgufFile.check_account` refuses a file of which something was left that is not known to be
-harmless, so nothing that a file says can be dropped without a word.
+`GgufFile.take` and `GgufFile.tensor` return keys of the header and tensors, and record their use.
+`GgufFile.check_account` refuses a file with unused parts that are not known to be harmless, so nothing in a
+file is ignored silently.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ HARMLESS_KEYS: Mapping[str, str] = {
     "general.*": "metadata about the file",
     "quantize.*": "how the file was quantised",
     "split.*": "the parts of a split file, which are joined",
-    "tokenizer.chat_template": "prompts are given as they are",
-    "tokenizer.chat_template.*": "prompts are given as they are",
-    "tokenizer.chat_templates": "prompts are given as they are",
+    "tokenizer.chat_template": "prompts are used without a template",
+    "tokenizer.chat_template.*": "prompts are used without a template",
+    "tokenizer.chat_templates": "prompts are used without a template",
     **dict.fromkeys(
         (f"tokenizer.ggml.{name}_token_id" for name in ("padding", "cls", "mask", "eot", "eom")),
         "a token that prompts do not get",
@@ -47,7 +47,7 @@ HARMLESS_KEYS: Mapping[str, str] = {
     "tokenizer.ggml.normalizer.*": "of other kinds of tokenizers",
     "tokenizer.ggml.suppress_tokens": "tokens that are not generated",
     "tokenizer.huggingface.json": "the ids of tokenizer.ggml.* are used, as llama.cpp does",
-    "*.rope.scaling.finetuned": "whether the model was trained further with its scaling: not a number",
+    "*.rope.scaling.finetuned": "whether the model was trained further with its scaling",
     "*.use_kv_cache": "how a run is cached, not what it computes",
 }
 """Keys that change no number, as patterns, each with the reason."""
@@ -64,7 +64,7 @@ FALSE_IS_HARMLESS: Mapping[str, str] = {
 """Keys that change no number where they are false or 0, as patterns, each with the reason."""
 
 OWN_NAMESPACES = ("general", "tokenizer", "split", "adapter", "clip", "quantize")
-"""First parts of keys that a reader of GGUF may compute with, beside the architectures."""
+"""Prefixes of keys, besides the architectures, that may change numbers."""
 
 HARMLESS_TENSORS: Mapping[str, str] = {
     "blk.*.attn_rot_embd.weight": "rotation frequencies of old converters, computed from rope.freq_base",
@@ -76,12 +76,12 @@ _PART = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suff
 _MISSING = object()
 
 NO_TOKENIZER = ("none", "no_vocab")
-"""What `tokenizer.ggml.model` is in a file without a tokenizer."""
+"""Value of `tokenizer.ggml.model` in a file without a tokenizer."""
 
 
 @dataclass(frozen=True)
 class GgufAccount:
-    """What was made of a file.
+    """The used and ignored parts of a file.
 
     `keys` and `tensors`: the names that were used, sorted. `ignored`: name -> why it changes no number.
     `kinds`: the types of the tensors that were used, such as "Q4_1", the most frequent first.
@@ -96,7 +96,7 @@ class GgufAccount:
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a regular file starts as a GGUF file does, whatever its name is."""
+    """Whether a regular file starts like a GGUF file, whatever its name is."""
     try:
         if not path.is_file():
             return False
@@ -107,7 +107,7 @@ def is_gguf(path: Path) -> bool:
 
 
 def parts_of(file: Path) -> list[Path]:
-    """All files of a split model, in order, of which this is one; the file alone where it is not split.
+    """All files of the split model that this file belongs to, in order; only the file if it is not split.
 
     Raises KCircuitsError if one of them is missing.
     """
@@ -121,7 +121,7 @@ def parts_of(file: Path) -> list[Path]:
     ]
     for part in parts:
         if not part.is_file():
-            raise KCircuitsError(f"{file} is one of {count} parts of a model, and {part.name} is missing")
+            raise KCircuitsError(f"{file} is one of {count} parts of a model, but {part.name} is missing")
     return parts
 
 
@@ -131,13 +131,13 @@ class GgufFile:
     Parameters
     ----------
     path
-        The file, or any part of a split one; the parts are expected beside it.
+        The file, or any part of a split model; all parts must be in the same folder.
 
     Raises
     ------
     KCircuitsError
-        If a file is not a whole GGUF file, a part is missing or of another model, or it is an adapter or
-        another thing that is no language model.
+        If a file is not a complete GGUF file, a part is missing or belongs to another model, or the file is
+        not a language model (an adapter, for example).
     """
 
     def __init__(self, path: Path) -> None:
@@ -163,16 +163,14 @@ class GgufFile:
             default=0,
         )
         if isinstance(layers, int) and layers > len(self._tensors):
-            raise KCircuitsError(
-                f"{path} has {len(self._tensors)} tensors, which {layers} layers cannot do with"
-            )
+            raise KCircuitsError(f"{path} has {len(self._tensors)} tensors, too few for {layers} layers")
         kind = self.take("general.type", "model")
         if kind != "model":
             raise KCircuitsError(f"{path} is of the type {quote(kind)}, not a language model")
         self.architecture: str = self.take("general.architecture")
 
     def take(self, key: str, default: Any = _MISSING) -> Any:
-        """The value of a key, which counts as used: a number, text, bool or list.
+        """The value of a key (a number, text, bool or list), which is recorded as used.
 
         Raises KCircuitsError if there is no such key and no default.
         """
@@ -183,7 +181,7 @@ class GgufFile:
         self._used_keys.add(key)
         value = self._fields[key].contents()
         if isinstance(value, float) and not math.isfinite(value):
-            raise KCircuitsError(f"{self.path}: {key} is {value}, which is no finite number")
+            raise KCircuitsError(f"{self.path}: {key} is {value}, which is not a finite number")
         return value
 
     def take_own(self, name: str, default: Any = _MISSING) -> Any:
@@ -195,21 +193,21 @@ class GgufFile:
         return tensor in self._tensors
 
     def tensor(self, name: str) -> ReaderTensor:
-        """A tensor, which counts as used; raises KCircuitsError if there is none of this name."""
+        """A tensor, which is recorded as used; raises KCircuitsError if there is none of this name."""
         if name not in self._tensors:
             raise KCircuitsError(f"{self.path} lacks the tensor {name!r}")
         self._used_tensors.add(name)
         return self._tensors[name]
 
     def close(self) -> None:
-        """Forget header and tensors, which take memory for every word of the vocabulary."""
+        """Release header and tensors, which take memory for every token of the vocabulary."""
         self._fields.clear()
         self._tensors.clear()
 
     def check_account(self) -> GgufAccount:
-        """Make sure that everything in the file was used or is harmless, and say what was.
+        """Check that everything in the file was used or is harmless, and return the account.
 
-        Raises KCircuitsError that names the first key or tensor which nothing used.
+        Raises KCircuitsError that names the first unused key or tensor.
         """
         ignored = {}
         for kind, names, used, harmless in (
@@ -223,8 +221,8 @@ class GgufFile:
                 if reason is None:
                     raise KCircuitsError(
                         f"{self.path} has the {kind} {quote(name)}{self._value(kind, name)}, which is not "
-                        f"used for the architecture {self.architecture!r}, so the numbers could be wrong; "
-                        "a Hugging Face folder of the model may be read"
+                        f"used for the architecture {self.architecture!r}, so results could be wrong; "
+                        "try a Hugging Face folder of the model"
                     )
                 ignored[name] = reason
         kinds = Counter(self._tensors[name].tensor_type.name for name in self._used_tensors)
@@ -238,7 +236,7 @@ class GgufFile:
         )
 
     def _reason_of_key(self, name: str) -> str | None:
-        """Why the value of a key, or the program that it belongs to, changes no number; None if it may."""
+        """Why a key changes no number, because of its value or its program; None if it may change one."""
         if not self._fields[name].contents() and (reason := _reason(FALSE_IS_HARMLESS, name)):
             return reason
         if name.startswith("tokenizer.ggml.") and self.take("tokenizer.ggml.model", "") in NO_TOKENIZER:
@@ -261,14 +259,14 @@ class GgufFile:
         expected = self.take("split.tensors.count", len(self._tensors))
         if expected != len(self._tensors):
             raise KCircuitsError(
-                f"{self.path} and its parts have {len(self._tensors)} tensors, and should have {expected}"
+                f"{self.path} and its parts have {len(self._tensors)} tensors, but should have {expected}"
             )
         for number, (part, reader) in enumerate(zip(self.parts, readers, strict=True)):
             for key, field in reader.fields.items() if number else ():
                 same = key in self._fields and field.contents() == self._fields[key].contents()
                 if not same and not key.startswith(("split.", "general.", "GGUF.")):
                     raise KCircuitsError(
-                        f"{part} has the key {quote(key)}, which the first part does not have so"
+                        f"{part} has the key {quote(key)}, which is missing or different in the first part"
                     )
             place = reader.fields.get("split.no")
             if len(self.parts) > 1 and (place is None or place.contents() != number):
@@ -281,7 +279,7 @@ def _reason(table: Mapping[str, str], name: str) -> str | None:
 
 @cache
 def _architectures() -> frozenset[str]:
-    """Every architecture that GGUF has a name for."""
+    """All architectures that GGUF names."""
     need("gguf", "GGUF files")
     from gguf import MODEL_ARCH_NAMES
 

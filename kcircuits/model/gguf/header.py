@@ -1,7 +1,7 @@
-"""The header of a GGUF file, looked through before the libraries that trust it.
+"""Check the header of a GGUF file before libraries that trust it read it.
 
-They take the lengths in it at their word: a list that claims 2⁶⁰ numbers is read until the memory is full,
-and a model is built of as many layers as the file says.
+Libraries do not check lengths: they would read a list that claims 2⁶⁰ numbers until the memory is full, and
+build a model with any number of layers.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.files.documents import quote
 from kcircuits.runtime.optional import need
 
-# By GGUF's number of the type; 8 is text and 9 a list.
+# By GGUF's type number; 8 is text and 9 is a list.
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _TEXT, _LIST = 8, 9
 _MOST_DIMS = 4
 _DEEPEST = 4
 _LONGEST_KEY = 1000
 _LONGEST_LIST = 2**24
-"""Numbers or texts in one list: far more tokens than any vocabulary has."""
+"""Maximum length of a list: far more tokens than any vocabulary has."""
 
 
 def check_header(file: Path) -> int:
-    """Make sure that everything which a GGUF file's header describes is inside of the file.
+    """Check that everything that the header of a GGUF file describes is inside the file.
 
     Returns
     -------
     int
-        How many numbers its tensors have.
+        Total number of elements of its tensors.
 
     Raises
     ------
     KCircuitsError
-        If a length, a number of dimensions, a type or a tensor's place makes no sense, or the file has fewer
-        tensors than layers.
+        If a length, a number of dimensions, a type or the offset of a tensor is invalid, or the file has
+        fewer tensors than layers.
     """
     try:
         with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -49,32 +49,32 @@ def check_header(file: Path) -> int:
 
 
 class _Header:
-    """A walk through the header; `place` is where it is, in bytes."""
+    """A reader of the header; `place` is its position in bytes."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self.data = data
-        self.place = 4  # behind the magic
+        self.place = 4  # after the magic bytes
         self.order = "<"
         self.alignment = 32
         self.layers = 0
         self.is_part = False
 
     def check(self) -> int:
-        # The version is small: where its low half is 0, it was written in the other byte order.
+        # Versions are small numbers: if the low half is 0, the file has the other byte order.
         if self.data[4:6] == b"\0\0":
-            raise KCircuitsError("it is big-endian; write it again with gguf_convert_endian.py of llama.cpp")
+            raise KCircuitsError("it is big-endian; convert it with gguf_convert_endian.py of llama.cpp")
         if (version := self.number("I")) not in (2, 3):
-            raise KCircuitsError(f"it is of GGUF version {version}, and 2 and 3 are read; convert it again")
+            raise KCircuitsError(f"it has GGUF version {version}, not 2 or 3; convert it again")
         tensors, entries = self.number("Q"), self.number("Q")
         for _ in range(entries):
             self.entry()
         if self.layers > tensors and not self.is_part:
-            raise KCircuitsError(f"it has {tensors} tensors, which {self.layers} layers cannot do with")
+            raise KCircuitsError(f"it has {tensors} tensors, too few for {self.layers} layers")
         places = [self.tensor() for _ in range(tensors)]
         start = -(-self.place // self.alignment) * self.alignment
         for name, offset, size, _ in places:
             if start + offset + size > len(self.data):
-                raise KCircuitsError(f"the tensor {quote(name)} reaches beyond its end")
+                raise KCircuitsError(f"the tensor {quote(name)} extends beyond the end of the file")
         return sum(count for *_, count in places)
 
     def entry(self) -> None:
@@ -90,7 +90,7 @@ class _Header:
             self.layers = max(self.layers, value)
 
     def value(self, key: str, kind: int, depth: int) -> int | float | bool | None:
-        """A number; None for texts and lists, behind which the walk goes on."""
+        """Read a value; returns a number, or None for texts and lists, which are skipped."""
         if kind in _NUMBERS:
             return self.number(_NUMBERS[kind])
         if kind == _TEXT:
@@ -105,11 +105,11 @@ class _Header:
                 for _ in range(length):
                     self.value(key, inner, depth + 1)
         else:
-            raise KCircuitsError(f"{quote(key)} is of a type that is not known, or in too many lists")
+            raise KCircuitsError(f"{quote(key)} has an unknown type, or too many nested lists")
         return None
 
     def tensor(self) -> tuple[str, int, int, int]:
-        """Name, place behind the header, bytes and numbers of a tensor."""
+        """Name, offset after the header, bytes and number of elements of a tensor."""
         need("gguf", "GGUF files")
         from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
@@ -121,13 +121,11 @@ class _Header:
         try:
             block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
         except (ValueError, KeyError):
-            raise KCircuitsError(
-                f"the tensor {quote(name)} is of the type {kind}, which is not known"
-            ) from None
+            raise KCircuitsError(f"the tensor {quote(name)} has the unknown type {kind}") from None
         return name, offset, prod(dims) // block * size, prod(dims)
 
     def text(self) -> str:
-        """A key or a name."""
+        """Read a key or a name."""
         length = self.number("Q")
         if length > _LONGEST_KEY:
             raise KCircuitsError(f"a name claims {length} characters")

@@ -1,4 +1,4 @@
-"""What the keys of a GGUF header mean in a Hugging Face configuration: sizes, norms and rotation."""
+"""Translate keys of a GGUF header into a Hugging Face configuration: sizes, norms and rotation."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from kcircuits.model.gguf.file import GgufFile
 from kcircuits.model.gguf.sources import Sizes
 
 ROPE_FACTORS = "rope_freqs.weight"
-"""The tensor that divides each frequency (Llama 3's scaling)."""
+"""Tensor of divisors for the frequencies (Llama 3's scaling)."""
 
 LONG_FACTORS, SHORT_FACTORS = "rope_factors_long.weight", "rope_factors_short.weight"
 
 
 def one_for_all_layers(file: GgufFile, name: str, *default: Any) -> Any:
-    """A number that a header may give once or per layer; raises KCircuitsError where layers differ."""
+    """A number that a header gives once or per layer; raises KCircuitsError if layers differ."""
     value = file.take_own(name, *default)
     if not isinstance(value, list):
         return value
@@ -30,7 +30,7 @@ def one_for_all_layers(file: GgufFile, name: str, *default: Any) -> Any:
 
 
 def sizes_of(file: GgufFile) -> Sizes:
-    """Heads and their width; raises KCircuitsError where keys and values have other widths."""
+    """Numbers of heads and their width; raises KCircuitsError if keys and values differ in width."""
     heads = one_for_all_layers(file, "attention.head_count")
     kv_heads = one_for_all_layers(file, "attention.head_count_kv", heads)
     if (
@@ -40,11 +40,11 @@ def sizes_of(file: GgufFile) -> Sizes:
         or heads % kv_heads
     ):
         raise KCircuitsError(
-            f"{file.path} has {quote(heads)} heads and {quote(kv_heads)} key and value heads"
+            f"{file.path} has {quote(heads)} query heads and {quote(kv_heads)} key/value heads"
         )
     head_dim = file.take_own("attention.key_length", file.take_own("embedding_length") // heads)
     if file.take_own("attention.value_length", head_dim) != head_dim:
-        raise KCircuitsError(f"{file.path} has values of another width than its keys, which is not supported")
+        raise KCircuitsError(f"{file.path} has values and keys of different widths, which is not supported")
     experts = file.take_own("expert_count", 0)
     return Sizes(heads, kv_heads, head_dim, experts)
 
@@ -58,7 +58,7 @@ def basics(file: GgufFile, sizes: Sizes) -> dict[str, Any]:
         raise KCircuitsError(f"{file.path} attends to later tokens, which is not supported")
     vocab_size = len(file.tensor("token_embd.weight").data)
     if file.take_own("vocab_size", vocab_size) != vocab_size:
-        raise KCircuitsError(f"{file.path} has {vocab_size} token embeddings, and its header says otherwise")
+        raise KCircuitsError(f"{file.path} has {vocab_size} token embeddings, but its header differs")
     for name in ("block_count", "context_length", "embedding_length"):
         if type(value := file.take_own(name)) is not int or value < 1:
             raise KCircuitsError(
@@ -80,12 +80,12 @@ def basics(file: GgufFile, sizes: Sizes) -> dict[str, Any]:
 
 
 def rms_eps(file: GgufFile) -> float:
-    """What RMSNorm adds to the mean of squares."""
+    """The epsilon of RMSNorm, added to the mean of squares."""
     return float(file.take_own("attention.layer_norm_rms_epsilon"))
 
 
 def layer_eps(file: GgufFile) -> float:
-    """What LayerNorm adds to the variance."""
+    """The epsilon of LayerNorm, added to the variance."""
     return float(file.take_own("attention.layer_norm_epsilon"))
 
 
@@ -97,14 +97,14 @@ def rotation(
     Parameters
     ----------
     base
-        The base of the frequencies where the header has none; None where converters always write it.
+        The base of the frequencies if the header has none; None if converters always write it.
     partial
-        Whether the family may rotate a part of each head only.
+        Whether the family may rotate only a part of each head.
 
     Raises
     ------
     KCircuitsError
-        If the rotation is of a type that is not known, or lacks a number.
+        If the rotation has an unknown type, or a number is missing.
     """
     theta = file.take_own("rope.freq_base") if base is None else file.take_own("rope.freq_base", base)
     if not theta > 0:
@@ -124,7 +124,7 @@ def rotation(
 
 
 def _factor(rotated: int, head_dim: int) -> float:
-    """The share that Transformers multiplies the head's width with and cuts to a whole number."""
+    """The share for Transformers, which multiplies it by the head's width and rounds down."""
     factor = rotated / head_dim
     return factor if int(head_dim * factor) == rotated else math.nextafter(factor, 1.0)
 
@@ -132,7 +132,7 @@ def _factor(rotated: int, head_dim: int) -> float:
 def _scaling(file: GgufFile, rotated: int) -> dict[str, Any]:
     old_factor = file.take_own("rope.scale_linear", None)
     factor = file.take_own("rope.scaling.factor", old_factor)
-    factor = factor or None  # 0 stands for none
+    factor = factor or None  # 0 means none
     kind = file.take_own("rope.scaling.type", None)
     original = file.take_own("rope.scaling.original_context_length", None)
     if file.has(LONG_FACTORS) or file.has(SHORT_FACTORS):
@@ -142,14 +142,12 @@ def _scaling(file: GgufFile, rotated: int) -> dict[str, Any]:
             raise KCircuitsError(
                 f"{file.path} has both {ROPE_FACTORS} and a rotation scaling of type {quote(kind)}"
             )
-        # Both lists of "longrope" alike: the frequencies are divided by them at any length.
+        # With equal lists, "longrope" divides the frequencies by them at any length.
         factors = _factors(file, ROPE_FACTORS, rotated)
         length = file.take_own("context_length")
         return _as_longrope(factors, factors, length, attention_factor=1.0)
     if kind is None and factor is not None and file.take_own("rope.scale_linear", None) is None:
-        raise KCircuitsError(
-            f"{file.path} has {file.architecture}.rope.scaling.factor, and does not say of what type it is"
-        )
+        raise KCircuitsError(f"{file.path} has {file.architecture}.rope.scaling.factor, but not its type")
     if kind == "none" or (kind is None and factor is None):
         return {"rope_type": "default"}
     if factor is None:
@@ -158,7 +156,7 @@ def _scaling(file: GgufFile, rotated: int) -> dict[str, Any]:
         return {"rope_type": "linear", "factor": float(factor)}
     if kind == "yarn":
         return _yarn(file, float(factor), original)
-    raise KCircuitsError(f"{file.path} scales its rotation by {quote(kind)}, which is not known")
+    raise KCircuitsError(f"{file.path} has the unknown rotation scaling {quote(kind)}")
 
 
 def _yarn(file: GgufFile, factor: float, original: int | None) -> dict[str, Any]:

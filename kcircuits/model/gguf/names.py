@@ -1,4 +1,4 @@
-"""Where each Hugging Face parameter comes from: a table of names for every kind of layer in GGUF files."""
+"""Tables of names for each kind of layer: Hugging Face parameters and their tensors in GGUF files."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ INTERLEAVED = replace(
 
 
 def _minus_one(names: dict[str, Source]) -> dict[str, Source]:
-    """Norms of Gemma: the file has the weights to which one was added."""
+    """Norms of Gemma: the weights in the file are larger by 1."""
     return {name: replace(found, add=-1.0) for name, found in names.items()}
 
 

@@ -1,8 +1,7 @@
-"""Where byte-level BPE may not merge: the rule that `tokenizer.ggml.pre` of a GGUF file names.
+"""Pre-tokenizers of byte-level BPE: the rules that `tokenizer.ggml.pre` of a GGUF file names.
 
-A rule is one or more regular expressions, applied one after the other: each splits the pieces that the ones
-before it left. Characters are of the classes of Unicode 15.1, as in llama.cpp, whatever version the library
-of regular expressions has.
+A rule is one or more regular expressions: each splits the pieces that the previous ones left. Character
+classes are those of Unicode 15.1, as in llama.cpp, whatever the version of the regular expression library.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from kcircuits.files.documents import quote
 
 
 def _class(code_points: str) -> str:
-    """The inside of a class of characters, of code points and ranges of them in hexadecimal."""
+    """The content of a character class, from hexadecimal code points and ranges."""
     ranges = [code_point.split("-") for code_point in code_points.split()]
     return "".join("-".join(f"\\x{{{end}}}" for end in ends) for ends in ranges)
 
@@ -25,12 +24,12 @@ _LATER = _class(
     "16100-16139 16D40-16D79 18CFF 1CC00-1CEB3 1E5D0-1E5FF 1F8B2-1F8C1 1FA89 1FA8F 1FABE 1FAC6 1FADC "
     "1FADF 1FAE9 1FBCB-1FBEF"
 )
-"""Code points that were given a meaning after Unicode 15.1; to llama.cpp they are of no class."""
+"""Code points assigned after Unicode 15.1; in llama.cpp they belong to no class."""
 
 _L, _N, _M, _P, _S = (f"[\\p{{{name}}}&&[^{_LATER}]]" for name in "LNMPS")
 """Letters, numbers (also fractions and Roman ones), marks, punctuation and symbols."""
 
-# What most rules are made of. `\s` is Unicode's white space.
+# Parts of most rules. `\s` is Unicode's white space.
 _CONTRACTION = "'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])"
 _BEFORE_WORD = f"[^\\r\\n{_L}{_N}]?"
 _WORD = f"{_BEFORE_WORD}{_L}+"
@@ -89,9 +88,8 @@ _SENTENCES = f" ?[^\\s(|.,!?){_class('2026 3002 FF0C 3001 964 6D4 60C')}]+"
 class PreTokenizer:
     """A rule.
 
-    splits: regular expressions (Oniguruma's). whole_words: a piece that is a token is that token, whatever
-    the merges would make of it. add_bos, bos: whether texts begin with BOS, and its id, where the file does
-    not say.
+    splits: regular expressions (Oniguruma syntax). whole_words: whether a piece that is a token becomes this
+    token without merges. add_bos, bos: whether texts begin with BOS, and its id, if the file does not say.
     """
 
     splits: tuple[str, ...]
@@ -166,10 +164,10 @@ PRE_TOKENIZERS: dict[str, PreTokenizer] = {
 
 
 def find_pre_tokenizer(name: str) -> PreTokenizer:
-    """The rule of a name that `tokenizer.ggml.pre` may have; raises KCircuitsError if it is not known."""
+    """The rule that a value of `tokenizer.ggml.pre` names; raises KCircuitsError if it is unknown."""
     if name not in PRE_TOKENIZERS:
         raise KCircuitsError(
-            f"the file's tokenizer needs the rule {quote(name)} (tokenizer.ggml.pre), which is not known; "
+            f"the file's tokenizer needs the unknown rule {quote(name)} (tokenizer.ggml.pre); "
             "give prompts as token ids"
         )
     return PRE_TOKENIZERS[name]

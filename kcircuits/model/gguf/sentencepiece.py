@@ -1,13 +1,14 @@
-"""SentencePiece's BPE, which merges by the scores of tokens, as a list of merges.
+"""Convert SentencePiece's BPE, which merges by the scores of tokens, to a list of merges.
 
-SentencePiece (and llama.cpp) joins, again and again, the two neighbours whose text together is the token of
-the highest score; of equal ones the leftmost. BPE by merges joins the pair that comes first in a list.
+SentencePiece (and llama.cpp) repeatedly merges the two neighbours whose joint text is the token with the
+highest score, or the leftmost of several. BPE with a list of merges merges the pair that comes first in the
+list.
 
-Both are the same with one pair per token. Within the characters that become a token T, what is joined is what
-would be joined if T stood alone: the best of all neighbours is also the best of those inside. So T can arise
-only as it does alone, of the two parts that are joined last there, and no other pair ever makes it. Listed by
-falling scores, these pairs are always joined in SentencePiece's order if no two tokens have the same score.
-`_order_tokens` deals with equal scores.
+Both give the same result with one pair per token. Within the characters that become a token T, the merges are
+those for T alone, because the best of all neighbouring pairs is also the best of those inside. So T always
+arises from the two parts that are merged last if T stands alone, and never from another pair. In a list of
+these pairs by decreasing score, merges have SentencePiece's order if no two tokens have the same score.
+`_order_tokens` handles equal scores.
 """
 
 from __future__ import annotations
@@ -23,31 +24,31 @@ from kcircuits.files.documents import quote
 Pair = tuple[str, str]
 
 _MOST_RIVALS = 1000
-"""Tokens of one score; with more, all have the same, and there is no order."""
+"""Maximum number of tokens with one score; with more, the scores define no order."""
 
 
 def merges_by_score(scores: Mapping[str, float], special: Sequence[str] = ()) -> list[Pair]:
-    """The merges that do what merging by scores does.
+    """The list of merges that is equivalent to merging by scores.
 
     Parameters
     ----------
     scores
-        Of every token of the vocabulary, by its text; finite. A text's spaces are marks ("▁").
+        Token -> score for the whole vocabulary; finite. Spaces are written as marks ("▁").
     special
-        Tokens that are taken out of a text before, so that nothing with them in it is ever merged.
+        Tokens that are removed from a text before merging, so they are never part of a merge.
 
     Returns
     -------
     list of (str, str)
-        Pairs of tokens, the first to be merged first.
+        Pairs of tokens in order of priority.
 
     Raises
     ------
     KCircuitsError
-        If no list of merges does the same: tokens of equal scores compete, or a character that is no token is
-        part of one.
+        If there is no equivalent list of merges: tokens of equal scores compete, or a token contains a
+        character that is not a token.
     """
-    # A special token with a mark for spaces is not taken out where the text has spaces, which become marks.
+    # A special token with a mark does not match spaces in a text, because they become marks only later.
     absent = [text for text in special if "▁" not in text and text]
     parts: dict[str, Pair] = {}
     for token in scores:
@@ -66,7 +67,7 @@ def merges_by_score(scores: Mapping[str, float], special: Sequence[str] = ()) ->
 
 
 def _last_merge(token: str, scores: Mapping[str, float]) -> Pair | None:
-    """The last two parts of a token when it stands alone, or None if it does not become one."""
+    """The two parts that are merged last if a token stands alone; None if they do not become the token."""
 
     def score_of(index: int) -> float:
         return scores.get(parts[index] + parts[index + 1], -inf)
@@ -88,7 +89,7 @@ def _last_merge(token: str, scores: Mapping[str, float]) -> Pair | None:
 
 
 def _finder(pieces: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a text has any of the pieces in it."""
+    """Function that tells whether a text contains any of the pieces."""
     by_start: dict[str, list[str]] = defaultdict(list)
     for piece in pieces:
         by_start[piece[:2]].append(piece)
@@ -101,10 +102,10 @@ def _finder(pieces: Sequence[str]) -> Callable[[str], bool]:
 
 
 def _order_tokens(parts: Mapping[str, Pair], scores: Mapping[str, float]) -> list[str]:
-    """Tokens by falling scores; those of equal scores as in `_scan_order`.
+    """Tokens by decreasing score, and with equal scores in the order of `_scan_order`.
 
-    Equal scores are allowed for tokens that are parts of none with a higher score: then nothing else is
-    merged until no two neighbours make one of them.
+    Equal scores are allowed for tokens that are not part of a token with a higher score: then nothing else is
+    merged until no two neighbours form one of them.
     """
     by_score: dict[float, list[str]] = defaultdict(list)
     for token in parts:
@@ -122,12 +123,12 @@ def _order_tokens(parts: Mapping[str, Pair], scores: Mapping[str, float]) -> lis
 
 
 def _scan_order(tokens: Sequence[str], parts: Mapping[str, Pair]) -> list[str]:
-    """An order of tokens of one score, such as runs of spaces, that does what merging the leftmost does.
+    """Order tokens of one score, such as runs of spaces, so that a list is equivalent to leftmost merging.
 
-    Merging the leftmost is a scan that puts symbols on a stack and joins the upper two whenever it can. So
-    of symbols w, x, y it does not join x and y where w and x can be joined. A list does the same if "w x"
-    comes before "x y", and w is there by then: all that w is made of comes before x (of several x, the
-    leftmost is made first), or before "x y" if x is not one of these tokens.
+    Leftmost merging is a scan that pushes symbols on a stack and merges the top two whenever possible. So
+    with symbols w, x, y it does not merge x and y if it can merge w and x. A list does the same if "w x"
+    comes before "x y", and w exists by then: all parts of w come before x (of several x, the leftmost is
+    built first), or before "x y" if x is not one of these tokens.
     """
     if len(tokens) > _MOST_RIVALS:
         raise _compete(tokens)
@@ -135,7 +136,7 @@ def _scan_order(tokens: Sequence[str], parts: Mapping[str, Pair]) -> list[str]:
     for token in tokens:
         by_left[parts[token][0]].append(token)
 
-    made_of: dict[str, set[str]] = {}  # tokens of this score that one is made of, itself included
+    made_of: dict[str, set[str]] = {}  # tokens of this score inside each token, including itself
     for token in sorted(tokens, key=len):
         made_of[token] = {token}.union(*(made_of.get(part, ()) for part in parts[token]))
     before: dict[str, set[str]] = {token: set() for token in tokens}

@@ -1,9 +1,8 @@
-"""Where each Hugging Face parameter comes from in a GGUF file, as rules on rows.
+"""Rules that build each Hugging Face parameter from the rows of GGUF tensors.
 
-Converters to GGUF rename tensors and rearrange their rows: they interleave the halves of rotated heads, take
-fused matrices apart, stack experts. A `Source` undoes this. Its rule works on the rows alone, so the same
-rule serves dequantised numbers and the row numbers that stand for matrices with their own bits
-(`kcircuits.model.gguf.stored`).
+Converters to GGUF rename tensors and rearrange their rows: they interleave the halves of rotated heads, split
+fused matrices, stack experts. A `Source` undoes this. Its rule uses only rows, so it applies both to
+dequantised numbers and to row numbers, which represent quantised matrices (`kcircuits.model.gguf.stored`).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Rows = NDArray[np.generic]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of query heads, of key and value heads, their width, and the number of experts (0: none)."""
+    """Numbers of query heads and of key/value heads, their width, and the number of experts (0: none)."""
 
     heads: int
     kv_heads: int
@@ -46,11 +45,11 @@ def as_is(_: Sizes, parts: Sequence[Rows]) -> Rows:
 
 @dataclass(frozen=True)
 class Source:
-    """The tensors of a parameter, and the rule that makes its rows of theirs.
+    """The tensors of a parameter, and the rule that builds its rows from theirs.
 
-    tensors: names without `.weight` and `.bias`, which are the parameter's; names with one stand for
-    themselves. turned: the parameter is [..., in, out], and the file has [..., out, in]. add: a number that
-    is added to every element. optional_bias: a bias that no layer has is zero.
+    tensors: names, to which the `.weight` or `.bias` of the parameter is appended unless they have one.
+    turned: whether the parameter is [..., in, out] and the file has [..., out, in]. add: a number that is
+    added to every element. optional_bias: whether a bias that no layer has is zero.
     """
 
     tensors: tuple[str, ...]
@@ -98,26 +97,26 @@ def is_flat(parameter: str, dims: int) -> bool:
 
 
 def rearrange(found: Source, sizes: Sizes, parts: Sequence[Rows], shape: Sequence[int], flat: bool) -> Rows:
-    """A parameter from the rows of its tensors.
+    """Build a parameter from the rows of its tensors.
 
     Parameters
     ----------
     parts
         One [rows, C] for each of the source's tensors; C may be 1 in place of the number of columns.
     shape
-        The parameter's.
+        Shape of the parameter.
     flat
-        As `is_flat` says.
+        Result of `is_flat`.
 
     Returns
     -------
     NDArray
-        Of the parameter's shape, with C in place of its columns where it is not flat.
+        Has the parameter's shape, with C instead of its columns if it is not flat.
 
     Raises
     ------
     KCircuitsError
-        If the rows do not make such a shape.
+        If the rows do not fit this shape.
     """
     rows = found.rule(sizes, parts)
     if flat:
@@ -126,18 +125,18 @@ def rearrange(found: Source, sizes: Sizes, parts: Sequence[Rows], shape: Sequenc
         *lead, first, last = shape
         wanted = (*lead, last if found.turned else first, rows.shape[-1])
     if rows.size != int(np.prod(wanted)):
-        raise KCircuitsError(f"{len(rows)} rows of {', '.join(found.tensors)} do not make {list(shape)}")
+        raise KCircuitsError(f"{len(rows)} rows of {', '.join(found.tensors)} do not fit {list(shape)}")
     whole = rows.reshape(wanted)
     return whole.swapaxes(-1, -2) if found.turned and not flat else whole
 
 
 def interleaved_queries(sizes: Sizes, parts: Sequence[Rows]) -> Rows:
-    """Halves of each query head, which the file has pair by pair (the rotation of LLaMA in GGUF)."""
+    """Queries with the halves of each head in sequence; the file interleaves them (LLaMA in GGUF)."""
     return _halves(parts[0], sizes.heads)
 
 
 def interleaved_keys(sizes: Sizes, parts: Sequence[Rows]) -> Rows:
-    """Halves of each key head, which the file has pair by pair."""
+    """Keys with the halves of each head in sequence; the file interleaves them."""
     return _halves(parts[0], sizes.kv_heads)
 
 
@@ -158,7 +157,7 @@ def part_of_fused(index: int) -> Rule:
 
 
 def group_queries(sizes: Sizes, parts: Sequence[Rows]) -> Rows:
-    """For each group the queries of its heads, its key and its value; the file has all queries first."""
+    """Queries, key and value group by group; the file has all queries first."""
     rows = parts[0]
     columns = rows.shape[-1]
     q, k, v = (
@@ -169,14 +168,14 @@ def group_queries(sizes: Sizes, parts: Sequence[Rows]) -> Rows:
 
 
 def experts_one_above_the_other(sizes: Sizes, parts: Sequence[Rows]) -> Rows:
-    """For each expert its gate, then its up projection."""
+    """Gate and up projection of each expert, one after the other."""
     columns = parts[0].shape[-1]
     stacked = [part.reshape(sizes.experts, -1, columns) for part in parts]
     return np.concatenate(stacked, axis=1).reshape(-1, columns)
 
 
 def experts_alternating(sizes: Sizes, parts: Sequence[Rows]) -> Rows:
-    """For each expert, rows of its gate and its up projection in turn (GPT-OSS)."""
+    """Alternating rows of the gate and the up projection of each expert (GPT-OSS)."""
     columns = parts[0].shape[-1]
     stacked = [part.reshape(sizes.experts, -1, columns) for part in parts]
     return np.stack(stacked, axis=2).reshape(-1, columns)

@@ -1,8 +1,8 @@
-"""Which tokens of a GGUF file are found in a text before it is tokenised, and how.
+"""Special tokens of a GGUF file, which are matched in a text before it is tokenised.
 
-llama.cpp goes through these tokens from the longest to the shortest and takes each wherever it occurs in
-what is left of the text. The library `tokenizers` takes the longest that begins first. Both find the same
-unless tokens can overlap; then the file is refused.
+llama.cpp goes through these tokens from the longest to the shortest and matches each wherever it occurs in
+the rest of the text. The library `tokenizers` matches the longest token at the first possible position. The
+results are the same unless tokens can overlap, in which case the file is refused.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class TokenType(enum.IntEnum):
 
 @dataclass(frozen=True)
 class SpecialToken:
-    """A token that is found in texts.
+    """A token that is matched in texts.
 
-    is_control: not found where special tokens are to be read as text. strips_right: whether white space of
-    ASCII after it is dropped.
+    is_control: whether it is not matched when special tokens are read as text. strips_right: whether ASCII
+    white space after it is dropped.
     """
 
     text: str
@@ -41,15 +41,15 @@ class SpecialToken:
     strips_right: bool = False
 
 
-# Ends of a text or a turn: control tokens, whatever the file says.
+# Ends of a text or a turn, which are always control tokens.
 _ENDS = """
     </s> <eos> <EOT> _<EOT> [EOT] [EOS] [e~[ <end_of_turn> <turn|> <end_of_utterance> <|endoftext|>
     <|end_of_text|> <｜end▁of▁sentence｜> <|eot_id|> <|eom_id|> <|im_end|> <|end|> <|return|> <|call|>
     <|calls|> <|flush|> <|tool_response>
 """
 
-# Tokens for filling gaps in code: the first of a line that a file has is a control token, unless the file
-# says by a key of these names (and "_token_id") which token it is.
+# Tokens for filling gaps in code: the first one in a line that the file has is a control token, unless a key
+# with one of these names (and "_token_id") in the file names another.
 _FILLS = {
     "fim_pre prefix": "<|fim_prefix|> <fim-prefix> <fim_prefix> <｜fim▁begin｜> <PRE> ▁<PRE> "
     "<|code_prefix|> <|prefix|>",
@@ -62,7 +62,7 @@ _FILLS = {
     "fim_sep": "<|file_sep|>",
 }
 FILL_KEYS = tuple(f"{key}_token_id" for keys in _FILLS for key in keys.split())
-"""Names of the keys that say which tokens fill gaps."""
+"""Names of the keys for tokens that fill gaps."""
 
 _ALWAYS_SHOWN = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
 _KEPT_SPACE_AFTER = ("<unk>", "<s>", "<|endoftext|>")
@@ -71,21 +71,21 @@ _KEPT_SPACE_AFTER = ("<unk>", "<s>", "<|endoftext|>")
 def special_tokens(
     tokens: Sequence[str], types: Sequence[int], known_fills: Sequence[str], model_name: str
 ) -> list[SpecialToken]:
-    """The tokens that are found in texts.
+    """The tokens that are matched in texts.
 
     Parameters
     ----------
     tokens, types
-        Of the file, one per id.
+        Tokens and their types in the file, one per id.
     known_fills
-        Those of `FILL_KEYS` that the file has.
+        The members of `FILL_KEYS` that the file has.
     model_name
-        `general.name`: llama.cpp knows by it the models whose tokens drop the space after them.
+        `general.name`, by which llama.cpp recognises models whose tokens drop the space after them.
 
     Raises
     ------
     KCircuitsError
-        If tokens can overlap in a text, or it cannot be told which ones are found.
+        If tokens can overlap in a text, or the tokens are ambiguous.
     """
     control, found = _classes(tokens, types, known_fills)
     strips = _strips_right(model_name, tokens)
@@ -96,7 +96,7 @@ def special_tokens(
     ]
     absent = [text for text in ("</s>", *_KEPT_SPACE_AFTER) if text not in tokens]
     if strips and absent:
-        raise KCircuitsError(f"the file's name is Phi-3's, whose token {quote(absent[0])} it does not have")
+        raise KCircuitsError(f"the file is named Phi-3, but lacks the token {quote(absent[0])} of Phi-3")
     _check_overlaps([token.text for token in made])
     if strips:
         _check_stripping(made)
@@ -106,7 +106,7 @@ def special_tokens(
 def _classes(
     tokens: Sequence[str], types: Sequence[int], known_fills: Sequence[str]
 ) -> tuple[set[str], set[str]]:
-    """Control tokens, and all that are found in texts."""
+    """Control tokens, and all tokens that are matched in texts."""
     by_type: dict[int, set[str]] = defaultdict(set)
     for text, kind in zip(tokens, types, strict=True):
         by_type[kind].add(text)
@@ -132,7 +132,7 @@ def _classes(
 def _fills_of(texts: Sequence[str], there: set[str], found: set[str]) -> set[str]:
     present = there.intersection(texts)
     if len(present) > 1 and present - found:
-        # llama.cpp takes the one that comes first in an order of its own.
+        # llama.cpp uses the first one in an order that depends on its implementation.
         raise KCircuitsError(
             f"the file's tokenizer has several tokens of one meaning, {quote(sorted(present))}, and does not "
             "say which is a special one; give prompts as token ids"
@@ -148,10 +148,10 @@ def _strips_right(model_name: str, tokens: Sequence[str]) -> bool:
 
 
 def _check_overlaps(texts: Sequence[str]) -> None:
-    """Raise KCircuitsError if, in some text, the longest token is not the one that begins first.
+    """Raise KCircuitsError if there is a text in which the longest token does not begin first.
 
-    That is where a token begins inside of another that is not longer, unless a still longer one begins where
-    the other does (as with runs of spaces).
+    This happens if a token begins inside another one that is not longer, unless a still longer one begins
+    where the other one does (as with runs of spaces).
     """
     present = set(texts)
     starting_with: dict[str, list[str]] = defaultdict(list)
@@ -176,7 +176,7 @@ def _size(text: str) -> int:
 
 
 def _check_stripping(tokens: Sequence[SpecialToken]) -> None:
-    """Raise KCircuitsError where it is not clear from the text before white space whether it is dropped."""
+    """Raise KCircuitsError if the text before white space does not determine whether it is dropped."""
     texts = [token.text for token in tokens]
     for text in texts:
         if any(character in " ▁\t\n\v\f\r" for character in text):

@@ -1,9 +1,9 @@
-"""A GGUF file's matrices with their own bits, never dequantised as a whole.
+"""Keep the matrices of a GGUF file quantised as stored, without dequantising whole matrices.
 
-What a family makes of a Hugging Face model is found out with a model of markers: every row of a matrix holds
-its own number, in memory for one number per row. The rules that make parameters of the file's tensors, and
-the family that takes them apart, move these rows as they would the real ones, and the numbers say which of
-the file's rows each matrix of the specification is.
+A model of markers shows how a family rearranges a Hugging Face model: every row of a matrix consists of its
+row number (memory for one number per row). The rules that build parameters from the file's tensors, and the
+family's file that splits them, move these rows like real ones, so the numbers tell which rows of the file
+each matrix of the specification has.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from kcircuits.model.quantised import QuantisedWeight, Weight, dense
 TENSOR = 2**32
 """Of a marker, the number of the matrix; below it the row. Together they are exact in float64."""
 
-# Parts of a specification that are tensors: small, and looked up or compared rather than multiplied.
+# Parts of a specification that stay tensors: small, and used for look-ups rather than products.
 _DENSE = ("wpe.weight", "mlp.gate.weight", "mlp.router.weight")
 
 
 @dataclass(frozen=True)
 class StoredWeights(Mapping[str, Tensor]):
-    """A file's weights under Hugging Face's names; as a mapping, float32 ones, made when asked for.
+    """The weights of a file under Hugging Face names; as a mapping, it dequantises to float32 on access.
 
-    matrices: the file's tensors with their own bits, [rows, in], by the file's names. made: for each
-    parameter that is made of them, its source and the tensors' names. others: all other parameters, float32.
+    matrices: the file's quantised tensors, [rows, in], by the file's names. made: for each parameter built
+    from them, its source and the names of the tensors. others: all other parameters, float32.
     """
 
     description: Description
@@ -58,7 +58,7 @@ class StoredWeights(Mapping[str, Tensor]):
         return len(self.made) + len(self.others)
 
     def markers(self) -> dict[str, Tensor]:
-        """A state for a Hugging Face model in float64: markers for matrices, all else as it is."""
+        """A float64 state dict for a Hugging Face model: markers for matrices, other weights unchanged."""
         state = {name: other.double() for name, other in self.others.items()}
         numbers = {name: number for number, name in enumerate(self.matrices)}
         for name, (found, tensors) in self.made.items():
@@ -72,9 +72,9 @@ class StoredWeights(Mapping[str, Tensor]):
         return state
 
     def matrix_of(self, marker: Tensor) -> Weight:
-        """The matrix that a specification made of markers has in this place.
+        """The quantised matrix for a marker in a specification.
 
-        Raises KCircuitsError where it is not whole rows of one of the file's matrices.
+        Raises KCircuitsError if the marker does not consist of whole rows of one matrix of the file.
         """
         places = marker[:, 0].long()
         name = list(self.matrices)[int(places[0]) // TENSOR]
@@ -85,7 +85,7 @@ class StoredWeights(Mapping[str, Tensor]):
             or not torch.equal(marker[:, -1].long(), places)
         ):
             raise KCircuitsError(
-                f"the file's matrix {name} is not used by whole rows in this family, so it cannot be kept as "
+                f"this family does not use whole rows of the file's matrix {name}, so it cannot be kept as "
                 "stored; load the file with --dtype float32, q8 or q4"
             )
         first, count = int(rows[0]), len(rows)
@@ -95,12 +95,12 @@ class StoredWeights(Mapping[str, Tensor]):
 
 
 def read_stored(description: Description) -> StoredWeights:
-    """The weights of a GGUF file, matrices with their own bits.
+    """Read the weights of a GGUF file, with matrices quantised as stored.
 
     Raises
     ------
     KCircuitsError
-        If a tensor is missing, or a matrix is of a type that cannot be kept.
+        If a tensor is missing, or the type of a matrix cannot be kept.
     """
     file = description.file
     matrices: dict[str, Weight] = {}

@@ -1,7 +1,7 @@
-"""The tokenizer of a GGUF file, by the rules of llama.cpp: the same ids, or none.
+"""The tokenizer of a GGUF file, which gives the same ids as llama.cpp or is refused.
 
-Special tokens in a text are those tokens, and texts begin with BOS where the file or its kind of tokenizer
-says so.
+Special tokens written in a text are matched as such, and texts begin with BOS if the file or its kind of
+tokenizer requires it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ T = TypeVar("T")
 
 _PREFIX = "tokenizer.ggml."
 _LONGEST_TOKEN = 2000
-"""Characters: far more than any token has."""
+"""Maximum number of characters of a token, far more than any has."""
 _NOT_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}
-"""Bytes that no UTF-8 text has."""
+"""Bytes that do not occur in UTF-8."""
 
 
 def read_gguf_tokenizer(take: Take) -> FastTokenizer | None:
@@ -39,8 +39,8 @@ def read_gguf_tokenizer(take: Take) -> FastTokenizer | None:
     Parameters
     ----------
     take
-        `take(key, default=...)` returns the value of a key of the header, or the default where it is absent;
-        without a default it raises KCircuitsError.
+        `take(key, default=...)` returns the value of a key of the header, or the default if it is missing;
+        without a default, a missing key raises KCircuitsError.
 
     Returns
     -------
@@ -50,8 +50,8 @@ def read_gguf_tokenizer(take: Take) -> FastTokenizer | None:
     Raises
     ------
     KCircuitsError
-        If the tokenizer is of a kind or needs a rule that is not known, so that its ids might be others than
-        llama.cpp's, or the header makes no sense.
+        If the tokenizer has an unknown kind or rule, so that its ids might differ from those of llama.cpp, or
+        the header is invalid.
     """
     header = _Header(take)
     kind = header.value("model", str, "none")
@@ -59,25 +59,25 @@ def read_gguf_tokenizer(take: Take) -> FastTokenizer | None:
         return None
     if kind not in _KINDS:
         raise KCircuitsError(
-            f"the file's tokenizer is of the kind {quote(kind)} (tokenizer.ggml.model), and only "
-            f"{' and '.join(map(repr, _KINDS))} are read; a Hugging Face folder of the model may be read"
+            f"the file's tokenizer is of the kind {quote(kind)} (tokenizer.ggml.model), but only "
+            f"{' and '.join(map(repr, _KINDS))} are supported; try a Hugging Face folder of the model"
         )
     try:
         return _KINDS[kind](header)
     except KCircuitsError:
         raise
-    except Exception as error:  # the library raises plain Exceptions
-        raise KCircuitsError(f"cannot make the file's tokenizer: {first_line(error)}") from error
+    except Exception as error:  # the library raises errors of the type Exception
+        raise KCircuitsError(f"cannot build the file's tokenizer: {first_line(error)}") from error
 
 
 class _Header:
-    """The values of a header's keys, of the types that they must have."""
+    """Access to keys of the header with checks of their types."""
 
     def __init__(self, take: Take) -> None:
         self._take = take
 
     def value(self, name: str, kind: type[T], *default: T | None) -> T | Any:
-        """The value of `tokenizer.ggml.NAME`; without a default it must be there."""
+        """The value of `tokenizer.ggml.NAME`, which is required if there is no default."""
         key = f"{_PREFIX}{name}"
         value = self._take(key, default=default[0]) if default else self._take(key)
         if type(value) is not kind and not (default and value == default[0]):
@@ -85,7 +85,7 @@ class _Header:
         return value
 
     def values(self, name: str, kind: type[T], length: int | None = None) -> list[T]:
-        """A list, which must be there; cut to a length, which it must have."""
+        """A required list with at least `length` values; further values are dropped."""
         values = self.value(name, list)
         if not all(type(value) is kind for value in values):
             raise KCircuitsError(f"{_PREFIX}{name} must be a list of values of the type {kind.__name__}")
@@ -101,7 +101,7 @@ class _Header:
 
 
 class _Vocabulary:
-    """What both kinds of tokenizers have: tokens, which of them are special, and what stands at the ends."""
+    """The common part of both kinds of tokenizers: tokens, special tokens, BOS and EOS."""
 
     def __init__(self, header: _Header) -> None:
         self.header = header
@@ -120,7 +120,7 @@ class _Vocabulary:
         self.special = special_tokens(self.tokens, types, fills, header.model_name())
 
     def id_of(self, name: str, default: int | None) -> int | None:
-        """The id of a token with a meaning; one that the vocabulary does not have counts as not given."""
+        """The id of a token with a special meaning, else the default; invalid ids are ignored."""
         given = self.header.value(f"{name}_token_id", int, None)
         for token in (given, default):
             if token is not None and 0 <= token < len(self.tokens):
@@ -128,7 +128,7 @@ class _Vocabulary:
         return None
 
     def ends(self, bos: int | None, eos: int, add_bos: bool) -> tuple[list[str], list[str]]:
-        """Tokens before and after every text; the arguments hold where the file says nothing."""
+        """Tokens before and after every text; the arguments are the defaults."""
         ends = []
         for name, default, adds in (("bos", bos, add_bos), ("eos", eos, False), ("seperator", None, False)):
             token = self.id_of(name, default)
@@ -136,7 +136,7 @@ class _Vocabulary:
             if wanted and token is None:
                 raise KCircuitsError(f"the file's tokenizer adds a token ({name}) that it does not have")
             ends.append([self.tokens[token]] if wanted and token is not None else [])
-        return ends[0], ends[1]  # separators stand between texts
+        return ends[0], ends[1]  # separators are only between texts
 
 
 def _byte_level(header: _Header) -> FastTokenizer:
@@ -175,7 +175,7 @@ def _merges(lines: Sequence[str], ids: Mapping[str, int]) -> list[tuple[str, str
 def _missing_bytes(
     vocabulary: _Vocabulary, merges: Sequence[tuple[str, str]], whole_words: bool
 ) -> list[str]:
-    """Bytes, as characters of the byte alphabet, that are no tokens: llama.cpp leaves them out of a text."""
+    """Bytes without a token, as characters of the byte alphabet; llama.cpp drops them from a text."""
     alphabet = _byte_characters()
     missing = {alphabet[byte] for byte in set(range(0x100)) - _NOT_UTF8} - vocabulary.ids.keys()
     if missing:
@@ -185,13 +185,13 @@ def _missing_bytes(
         for token in made:
             if not missing.isdisjoint(token):
                 raise KCircuitsError(
-                    f"the token {quote(token)} of the file's tokenizer has a byte that is no token of its own"
+                    f"the token {quote(token)} of the file's tokenizer has a byte that is not a token"
                 )
     return sorted(missing)
 
 
 def _byte_characters() -> list[str]:
-    """The character that stands for each byte."""
+    """Byte -> the character that represents it."""
     shown_bytes = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(0x100, 0x200))
     return [chr(byte if byte in shown_bytes else next(others)) for byte in range(0x100)]
@@ -226,22 +226,22 @@ _KINDS = {"gpt2": _byte_level, "llama": _sentencepiece}
 
 
 def _check_bytes(ids: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> None:
-    """Characters that are no tokens become those of their bytes, which must be there and nothing else."""
+    """Check the tokens of bytes, which replace characters without a token."""
     names = [f"<0x{byte:02X}>" for byte in range(0x100)]
     for byte, name in enumerate(names):
         if name not in ids and byte not in _NOT_UTF8:
             raise KCircuitsError(f"the file's tokenizer has no token {name} for a byte")
     if any(part in names for pair in merges for part in pair):
-        raise KCircuitsError("the file's tokenizer makes tokens of the names of bytes, such as <0x41>")
+        raise KCircuitsError("the file's tokenizer has merges with names of bytes, such as <0x41>")
 
 
 def _mark_spaces(backend: Tokenizer, special: Sequence[SpecialToken], prefix: bool) -> None:
-    """Spaces of the text between special tokens become marks; with `prefix`, it gets one in front."""
+    """Replace spaces between special tokens by marks; with `prefix`, also add one mark before the text."""
     from tokenizers import Regex, normalizers
 
     steps: list[Any] = [normalizers.Replace(" ", "▁")]
     if prefix and any(token.strips_right for token in special):
-        # Special tokens are then found in the whole text (`_add_special`), so it is looked for them here.
+        # Special tokens are matched in the whole text later (`_add_special`), so they are located here.
         start = f"(?:\\A|(?<={_any_of(special)}))(?!{_any_of(special)}|\\z)"
         steps.append(normalizers.Replace(Regex(start), "▁"))
     elif prefix:
@@ -250,10 +250,10 @@ def _mark_spaces(backend: Tokenizer, special: Sequence[SpecialToken], prefix: bo
 
 
 def _add_special(backend: Tokenizer, special: Sequence[SpecialToken]) -> None:
-    """Tokens that are found in a text before anything else.
+    """Add the tokens that are matched in a text before anything else.
 
-    Where some drop the white space after them, that is done before: the library would drop white space
-    outside of ASCII as well.
+    White space after tokens that drop it is removed before, because the library would also drop white space
+    that is not ASCII.
     """
     from tokenizers import AddedToken, Regex, normalizers
 

@@ -1,4 +1,4 @@
-"""The weights of a GGUF file under Hugging Face's names, dequantised to float32."""
+"""The weights of a GGUF file under Hugging Face names, dequantised to float32."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kcircuits.runtime.optional import need
 
 @dataclass(frozen=True)
 class Description:
-    """A file as a Hugging Face model: its configuration, and for each parameter where it comes from."""
+    """A file described as a Hugging Face model: its configuration and the source of each parameter."""
 
     file: GgufFile
     config: dict[str, Any]
@@ -31,7 +31,7 @@ class Description:
     def shapes(self) -> dict[str, torch.Size]:
         """Name -> shape of every parameter.
 
-        Raises KCircuitsError if they are far more numbers than the file has.
+        Raises KCircuitsError if they have far more elements than the file.
         """
         from transformers import AutoConfig
 
@@ -62,22 +62,22 @@ class Description:
         return {name: torch.zeros(shape) for name, shape in self.shapes.items() if name not in given}
 
     def make_parameter(self, name: str, found: Source, parts: Sequence[Rows], flat: bool) -> Rows:
-        """A parameter from the rows of its tensors."""
+        """Build a parameter from the rows of its tensors."""
         try:
             return rearrange(found, self.sizes, parts, self.shapes[name], flat)
         except ValueError as error:  # rows that cannot be reshaped for these heads
             raise KCircuitsError(
-                f"{self.file.path}: {name} cannot be made of its tensors: {error}"
+                f"{self.file.path}: {name} cannot be built from its tensors: {error}"
             ) from error
 
 
 def read_description(file: GgufFile) -> Description:
-    """Read a header; raises KCircuitsError if it lacks something or its architecture is not known."""
+    """Read a header; raises KCircuitsError if it is incomplete or its architecture is unknown."""
     return Description(file, *config_of(file))
 
 
 def _dense_rows(file: GgufFile, name: str, flat: bool) -> Rows:
-    """A tensor of the file as float32 rows [rows, C], C = 1 where it is flat."""
+    """A tensor of the file as float32 rows [rows, C], with C = 1 if it is flat."""
     need("gguf", "GGUF files")
     from gguf import dequantize
 
@@ -89,16 +89,16 @@ def _dense_rows(file: GgufFile, name: str, flat: bool) -> Rows:
 def dense_parameter(
     description: Description, name: str, found: Source, tensors: Sequence[str], flat: bool
 ) -> Tensor:
-    """A parameter in float32, contiguous; arguments as `Description.parameters` gives them.
+    """A parameter in float32, contiguous; arguments are those that `Description.parameters` yields.
 
-    Raises KCircuitsError if its tensors make another shape than the configuration asks for.
+    Raises KCircuitsError if its shape contradicts the configuration.
     """
     parts = [_dense_rows(description.file, tensor, flat) for tensor in tensors]
     values = description.make_parameter(name, found, parts, flat)
     if tuple(values.shape) != tuple(description.shapes[name]):
         raise KCircuitsError(
-            f"{description.file.path}: {', '.join(tensors)} make {name} of shape {list(values.shape)}, "
-            f"and the header asks for {list(description.shapes[name])}"
+            f"{description.file.path}: {', '.join(tensors)} give {name} the shape {list(values.shape)}, "
+            f"but the header needs {list(description.shapes[name])}"
         )
     if found.add:
         values = values + np.float32(found.add)
@@ -106,7 +106,7 @@ def dense_parameter(
 
 
 def dense_weights(description: Description) -> dict[str, Tensor]:
-    """Every parameter as `dense_parameter` makes it; raises KCircuitsError if a tensor is missing, too."""
+    """All parameters as `dense_parameter` builds them; also raises KCircuitsError if a tensor is missing."""
     return description.zeros() | {
         name: dense_parameter(description, name, found, tensors, flat)
         for name, found, tensors, flat in description.parameters()

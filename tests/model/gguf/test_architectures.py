@@ -118,7 +118,7 @@ class TestPartsAndNames:
         first = write_model(build(llama), tmp_path / "m.gguf", parts=3)
         (tmp_path / "m-00002-of-00003.gguf").unlink()
         with pytest.raises(
-            KCircuitsError, match=r"one of 3 parts of a model, and m-00002-of-00003\.gguf is missing"
+            KCircuitsError, match=r"one of 3 parts of a model, but m-00002-of-00003\.gguf is missing"
         ):
             load_model(first)
 
@@ -195,17 +195,22 @@ class TestAccount:
         [
             (llama, "llama.attention.scale", 0.5, "scales attention by 0.5"),
             (llama, "llama.attention.causal", False, "attends to later tokens"),
-            (llama, "llama.attention.value_length", 4, "values of another width"),
+            (llama, "llama.attention.value_length", 4, "values and keys of different widths"),
             (llama, "llama.rope.dimension_count", 4, "rotates 4 of 8 dimensions"),
-            (llama, "llama.vocab_size", 60, "61 token embeddings, and its header says otherwise"),
+            (llama, "llama.vocab_size", 60, "61 token embeddings, but its header differs"),
             (llama, "llama.feed_forward_length", [48, 48, 40], "differs between layers"),
             (llama, "llama.rope.scaling.type", "unheard", "lacks the key 'llama.rope.scaling.factor'"),
-            (llama, "llama.rope.scaling.factor", 2.0, "does not say of what type"),
+            (llama, "llama.rope.scaling.factor", 2.0, "scaling.factor, but not its type"),
             (llama, "llama.rope.freq_base", 0.0, "rope.freq_base is 0.0, not positive"),
-            (llama, "llama.rope.freq_base", float("nan"), "rope.freq_base is nan, which is no finite number"),
+            (
+                llama,
+                "llama.rope.freq_base",
+                float("nan"),
+                "rope.freq_base is nan, which is not a finite number",
+            ),
             (llama, "llama.context_length", 0, "context_length is 0, not a positive number"),
             (llama, "llama.attention.layer_norm_rms_epsilon", -1.0, "epsilon of a norm is -1.0"),
-            (llama, "llama.block_count", 300, "tensors, which 300 layers cannot do with"),
+            (llama, "llama.block_count", 300, "tensors, too few for 300 layers"),
             (
                 BUILDERS["mixtral"],
                 "llama.expert_used_count",
@@ -227,7 +232,7 @@ class TestAccount:
                 "mamba",
                 "'mamba', which is not read from GGUF yet; known: falcon, ",
             ),
-            (BUILDERS["mixtral"], "llama.expert_gating_func", 2, "chooses experts by the function 2"),
+            (BUILDERS["mixtral"], "llama.expert_gating_func", 2, "selects experts by the function 2"),
             (BUILDERS["olmo2"], "olmo2.attention.sliding_window", 4, "OLMo 3"),
             (
                 BUILDERS["llama_rope_yarn"],
@@ -235,7 +240,7 @@ class TestAccount:
                 0.5,
                 "yarn_ext_factor of 0.5",
             ),
-            (gpt2, "gpt2.context_length", 33, "has 32 position embeddings, and its header says 33"),
+            (gpt2, "gpt2.context_length", 33, "has 32 position embeddings, but its header says 33"),
         ],
     )
     def test_a_value_that_is_not_supported_is_named(self, builder, key, value, message, tmp_path):
@@ -322,7 +327,7 @@ class TestPrograms:
             del keys["phi3.attention.sliding_window"]
 
         file = write_model(build(CASES["phi3"].build), tmp_path / "x.gguf", change=change)
-        with pytest.raises(KCircuitsError, match="does not say how many tokens Phi-3's layers see"):
+        with pytest.raises(KCircuitsError, match="has no window size for Phi-3's layers"):
             load_model(file)
 
     def test_a_first_part_without_tensors(self, tmp_path):

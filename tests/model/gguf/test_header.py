@@ -49,16 +49,16 @@ def test_everything_up_to_the_last_byte(tmp_path):
     path = file_of(tmp_path, number("general.alignment", 32), nested, tensor(), entries=2, tensors=1)
     check_header(path)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(KCircuitsError, match=r"^\S+x\.gguf is not a whole .*'t' reaches beyond its end"):
+    with pytest.raises(KCircuitsError, match=r"^\S+x\.gguf is not a whole .*'t' extends beyond the end"):
         check_header(path)
 
 
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        (struct.pack(">IQQ", 3, 0, 0), "it is big-endian; write it again with gguf_convert_endian"),
-        (struct.pack("<III", 1, 0, 0), "it is of GGUF version 1, and 2 and 3 are read"),
-        (struct.pack("<IQQ", 4, 0, 0), "it is of GGUF version 4"),
+        (struct.pack(">IQQ", 3, 0, 0), "it is big-endian; convert it with gguf_convert_endian"),
+        (struct.pack("<III", 1, 0, 0), "it has GGUF version 1, not 2 or 3"),
+        (struct.pack("<IQQ", 4, 0, 0), "it has GGUF version 4"),
     ],
 )
 def test_another_byte_order_or_version(tmp_path, start, message):
@@ -71,21 +71,21 @@ def test_another_byte_order_or_version(tmp_path, start, message):
 @pytest.mark.parametrize(
     ("parts", "counts", "message"),
     [
-        ([], {"entries": 2**63}, "is of a type that is not known|middle of its header"),
+        ([], {"entries": 2**63}, "has an unknown type|middle of its header"),
         ([], {"tensors": 2**63, "data": 0}, "ends in the middle of its header"),
         ([listed("k", 0, 2**60)], {"entries": 1}, "'k' claims 1152921504606846976 entries"),
         ([listed("k", 0, 1000)], {"entries": 1}, "ends in the middle of its header"),
         ([listed("k", TEXT, 2, text("a"))], {"entries": 1, "data": 0}, "ends in the middle of its header"),
         ([text("k") + struct.pack("<I", LIST) + struct.pack("<IQ", LIST, 1) * 9], {"entries": 1}, "too many"),
-        ([text("k") + struct.pack("<I", 99)], {"entries": 1}, "of a type that is not known"),
+        ([text("k") + struct.pack("<I", 99)], {"entries": 1}, "has an unknown type"),
         ([text("k" * 2000)], {"entries": 1}, "a name claims 2000 characters"),
         ([number("general.alignment", 0)], {"entries": 1}, "power of two, got 0"),
         ([number("general.alignment", 33)], {"entries": 1}, "power of two, got 33"),
-        ([number("llama.block_count", 2**31)], {"entries": 1}, "0 tensors, which 2147483648 layers"),
+        ([number("llama.block_count", 2**31)], {"entries": 1}, "0 tensors, too few for 2147483648 layers"),
         ([tensor(dims=(1,) * 5)], {"tensors": 1}, "claims 5 dimensions"),
-        ([tensor(kind=999)], {"tensors": 1}, "of the type 999"),
-        ([tensor(dims=(2**63, 2**63))], {"tensors": 1}, "reaches beyond its end"),
-        ([tensor(offset=2**63)], {"tensors": 1}, "reaches beyond its end"),
+        ([tensor(kind=999)], {"tensors": 1}, "the unknown type 999"),
+        ([tensor(dims=(2**63, 2**63))], {"tensors": 1}, "extends beyond the end"),
+        ([tensor(offset=2**63)], {"tensors": 1}, "extends beyond the end"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense(parts, counts, message, tmp_path):
