@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 import torch
+from hypothesis import settings
 
 from kcircuits.model.cache import cache_folder
 from tests.models import save, tiny_model
@@ -17,6 +18,9 @@ from tests.models import save, tiny_model
 # One thread, also in processes that tests start: several wait for each other where tests run side by side.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+# An example may take any time, as other programs may run beside it.
+settings.register_profile("kcircuits", deadline=None)
+settings.load_profile("kcircuits")
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from html import unescape
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kcircuits.analysis.curves.reading import layer_curves
@@ -76,7 +76,6 @@ def test_curves_are_those_of_both_answers():
         assert error.overtakes == overtaking_layer(right.probability[n], wrong.probability[n])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8))
 def test_overtaking_is_for_good(pairs):
     right, wrong = (np.array(values) for values in zip(*pairs, strict=True))

@@ -33,7 +33,7 @@ from tests.ops.checks import check_mix, check_readout, check_scores
 
 DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-many_cases = settings(max_examples=200, deadline=None)
+many_cases = settings(max_examples=200)
 # Real models' sizes: several tiles of every kernel, and widths of one and two registers' worth.
 LARGE_MIX = {
     "chunk": MixCase(300, 15, 64, 1, 6, 576, present=0.95, norm="rmsnorm", parameters="one"),

@@ -33,7 +33,7 @@ from tests.ops.cases import (
 from tests.ops.checks import check_mix, check_readout, check_scores
 
 pytestmark = pytest.mark.skipif(host_kernels.compiler_missing(), reason="no C++ compiler")
-many_cases = settings(max_examples=40, deadline=None)
+many_cases = settings(max_examples=40)
 # Beside any width: whole vectors, fewer and more than a warp has, and more than one step of a product.
 widths = st.sampled_from([None, 8, 64, 136, 520])
 CPU = "cpu"

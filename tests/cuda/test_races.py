@@ -47,7 +47,8 @@ pytestmark = pytest.mark.skipif(host_kernels.compiler_missing(), reason="no C++ 
 
 def run(sanitizer: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     sources = ["kernels.cpp", "threads.cpp", "races.cpp"]
-    binary = host_kernels.compile_host(f"races-{sanitizer.split(',')[0]}", sources, f"-fsanitize={sanitizer}")
+    flags = (f"-fsanitize={sanitizer}", "-DKCIRCUITS_FLOAT_AND_BFLOAT16")
+    binary = host_kernels.compile_host(f"races-{sanitizer.split(',')[0]}", sources, *flags)
     options = f"halt_on_error=1 exitcode={RACE_FOUND}"
     environment = {**os.environ, "TSAN_OPTIONS": options, "ASAN_OPTIONS": options}
     command = [str(binary), *arguments]

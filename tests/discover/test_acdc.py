@@ -55,7 +55,7 @@ BLOCKS = [
 
 @pytest.mark.parametrize("name", BLOCKS)
 @pytest.mark.parametrize("metric", ["nll", "kl", "logit-diff"])
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, suppress_health_check=list(HealthCheck))
 @given(
     ablation=st.sampled_from(["zero", "corrupt"]),
     absolute=st.booleans(),

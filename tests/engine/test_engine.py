@@ -38,7 +38,7 @@ def logits_of(spec: ModelSpec, rows: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_masked_runs_equal_the_reference(name, data):
     spec = tiny_spec(name)

@@ -42,7 +42,7 @@ def shallow_mask(spec: ModelSpec, mask: np.ndarray, layers: int) -> torch.Tensor
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_the_stream_behind_some_layers_is_that_of_a_model_of_these(name, data):
     ablation = data.draw(st.sampled_from(["zero", "corrupt", "mean", "mean-positional"]))

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kcircuits.circuit import Circuit
@@ -129,7 +129,6 @@ def hook(name: str, graph: Graph, *, receives: bool) -> str:
     return f"blocks.{layer}.{place}[:, :, {head}]"
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_any_circuit_in_either_naming(tmp_path_factory, data):
     drawn = data.draw(graphs())

@@ -22,7 +22,7 @@ def test_matches_reference(case, dtype):
     check_scores(case, dtype, CPU)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(score_cases())
 def test_matches_reference_anywhere(case):
     check_scores(case, torch.float32, CPU)

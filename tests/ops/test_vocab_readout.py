@@ -22,7 +22,7 @@ def test_matches_reference(case, dtype):
     check_readout(case, dtype, CPU)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(readout_cases())
 def test_matches_reference_anywhere(case):
     check_readout(case, torch.float32, CPU)
