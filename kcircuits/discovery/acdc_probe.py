@@ -150,11 +150,11 @@ class _Readers:
         """Those of a graph."""
         layers = np.array([-1 if each.layer is None else each.layer for each in graph.readers])
         is_mlp = np.array([each.kind == "mlp" for each in graph.readers])
-        found = [
+        mlps, attention = (
             [np.flatnonzero((layers == at) & kind) for at in range(graph.num_layers)]
             for kind in (is_mlp, ~is_mlp)
-        ]
-        return cls(*found, shaping_table(graph))
+        )
+        return cls(mlps, attention, shaping_table(graph))
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def weights_passed(spec: ModelSpec) -> np.ndarray:
     """How many weights a test of each layer goes through, and at the end one of `logits`, [L + 1]."""
     layers = [sum(tensor.numel() for tensor in tensors_of(layer)) for layer in spec.layers]
     above = np.cumsum([0, *reversed(layers)])[::-1]
-    passed: np.ndarray = above + spec.unembedding.numel()
+    passed: np.ndarray = above + sum(tensor.numel() for tensor in tensors_of(spec.unembedding))
     return passed
 
 

@@ -42,7 +42,7 @@ def test_it_takes_the_options_of_discover(kcircuits, worded, prompts_file, tmp_p
 def test_what_is_more_than_the_machine_has_is_said(kcircuits, worded, prompts_file, monkeypatch):
     how = ("plan", "--model", worded, "--prompts", prompts_file, "--method", "eap", "--no-time")
     assert "this machine has" not in kcircuits(*how).out
-    monkeypatch.setattr(sys.modules["kcircuits.planning.plan"], "available", lambda: 2**10)
+    monkeypatch.setattr(sys.modules["kcircuits.planning.plan"], "available_memory", lambda: 2**10)
     done = kcircuits(*how)
     assert done.status == 0
     assert "this machine has 0.0 MiB left for what comes on top of the weights" in done.out
