@@ -22,6 +22,9 @@ class PlanRun(Running):
     """How the plan is made."""
 
     no_time: bool = option(False, help="Run nothing: estimate the memory and leave out the time.")
+    no_probe: bool = option(
+        False, help="Leave out the expected time of an acdc search, for which a few seconds of it are run."
+    )
 
 
 def command(
@@ -40,7 +43,14 @@ def command(
     from kcircuits.planning import plan
 
     asked = prepare(model, prompts, task, run, verbose=not output.as_json)
-    made = plan(asked.model, asked.task, method.method, memory=run.memory, calibrate=not run.no_time)
+    made = plan(
+        asked.model,
+        asked.task,
+        method.method,
+        memory=run.memory,
+        calibrate=not run.no_time,
+        probe=not run.no_probe,
+    )
     if output.as_json:
         json.dump(made.to_json(), sys.stdout, indent=2)
         print()
@@ -69,10 +79,23 @@ def _lines(plan: Plan) -> str:
     if plan.available is not None and plan.peak - plan.weights > plan.available:
         left = size_text(plan.available, up=False)
         lines.append(("too much", f"this machine has {left} left for what comes on top of the weights"))
+    if plan.expected_seconds is not None:
+        lines.append(("time", _expectation(plan)))
     if plan.seconds is not None:
+        name = "time" if plan.expected_seconds is None else "time at most"
         if_all = " if every edge had to be tested in the full model" if plan.time_at_most else ""
-        lines.append(("time", f"about {duration(plan.seconds)}{if_all}"))
+        lines.append((name, f"about {duration(plan.seconds)}{if_all}"))
     return "\n".join(f"{name:>14}  {text}" for name, text in lines)
+
+
+def _expectation(plan: Plan) -> str:
+    assert plan.expected_seconds is not None and plan.expected_low is not None
+    assert plan.expected_high is not None
+    text = f"about {duration(plan.expected_seconds)}"
+    if plan.probe_finished:
+        return f"{text}: the probe ran the whole search"
+    low, high = duration(plan.expected_low), duration(plan.expected_high)
+    return f"{text}, probably {low} to {high}, from a probe of the search"
 
 
 def _refused(plan: Plan) -> str:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kcircuits.discovery.method import Found, Search, Work
+from kcircuits.discovery.method import Forecast, Found, Search, Work
 from kcircuits.errors import KCircuitsError
 from kcircuits.runtime.option_fields import option
 from kcircuits.scores.selection_options import Selection
@@ -81,6 +81,13 @@ class Acdc(Search):
         """A test for every edge and every receiver of a head."""
         whole = sum(shape.num_attention_receivers for shape in graph.layers)
         return Work(tests=graph.num_edges + whole)
+
+    def probe(self, spec: ModelSpec, engine: Engine, memory: int) -> Forecast:
+        """Run the beginning of the search, and simulate the rest (`kcircuits.discovery.acdc_probe`)."""
+        from kcircuits.discovery.acdc_probe import probe_search, weights_passed
+
+        assert self.threshold is not None, "resolve() decides it"
+        return probe_search(engine, weights_passed(spec), self.threshold, self.absolute, memory)
 
     def workspace(self, sizes: Sizes, memory: int, largest_chunk: int | None = None) -> int:
         """The present run, its gradients, and a chunk of hypotheses."""

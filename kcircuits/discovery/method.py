@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kcircuits.circuit import Edge
     from kcircuits.discovery.checkpoint import Checkpoint
     from kcircuits.discovery.progress import ProgressCallback
+    from kcircuits.engine import Engine
     from kcircuits.engine.needs import Sizes
     from kcircuits.graph import Graph
     from kcircuits.model.spec import ModelSpec
@@ -68,6 +69,26 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """How long a search is expected to take.
+
+    Parameters
+    ----------
+    seconds
+        The expectation.
+    low, high
+        A range that should hold the truth in 80% of cases.
+    finished
+        Whether the probe has run the whole search.
+    """
+
+    seconds: float
+    low: float
+    high: float
+    finished: bool
+
+
+@dataclass(frozen=True)
 class Method:
     """A method with its options, checked when it is made: a frozen dataclass whose fields are the options.
 
@@ -118,6 +139,10 @@ class Method:
     def work(self, graph: Graph) -> Work:
         """What a search over one portion is made of; nothing: one plain run."""
         return Work()
+
+    def probe(self, spec: ModelSpec, engine: Engine, memory: int) -> Forecast | None:
+        """Run a few seconds of the search and forecast its time; None where `work` says it exactly."""
+        return None
 
     def workspace(self, sizes: Sizes, memory: int, largest_chunk: int | None = None) -> int:
         """Bytes beside the engine of a method without gradients (`kcircuits.engine.needs`)."""

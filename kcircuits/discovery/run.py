@@ -260,7 +260,8 @@ def _measured(circuit: Circuit, spec: ModelSpec, task: Task, memory: int) -> Cir
 
 
 def _worse_than_nothing(circuit: Circuit, task: Task, own: float, empty: float) -> str:
-    tries = ["a larger circuit", *suggest(circuit.method, task)]
+    tries = suggest(circuit.method, task)
+    tries.insert(task.ablation == "zero", "a larger circuit")
     return (
         f"the circuit's {task.metric} is {own:.4g}, worse than {empty:.4g} without any edge: try "
         f"{', or '.join(tries)}"

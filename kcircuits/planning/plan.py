@@ -9,9 +9,9 @@ from typing import Any
 
 from kcircuits.data.prompts import Prompt
 from kcircuits.discovery import Method
-from kcircuits.discovery.method import Work
+from kcircuits.discovery.method import Forecast, Work
 from kcircuits.discovery.run import check_experiment
-from kcircuits.engine import Engine
+from kcircuits.engine import Engine, engine_of
 from kcircuits.engine.layouts import IN_MEMORY, placement_for_scores
 from kcircuits.engine.needs import Sizes, for_circuits, for_method, placement_for_search
 from kcircuits.engine.portions import means_bytes, parts, portions
@@ -64,10 +64,17 @@ class Plan:
     available
         Bytes that the machine has left now, where the model is on the CPU; else None.
     seconds
-        The search's time, or None if it was not asked for.
+        The search's time, or None if it was not asked for; see `time_at_most`.
     time_at_most
         Whether that is the time of testing every edge in the full model, which is far more than a sparse
         circuit takes.
+    expected_seconds
+        For a method whose time depends on what it finds: what a probe, which runs the search for a few
+        seconds, makes one expect. None for other methods, or without a probe.
+    expected_low, expected_high
+        A range around it that should hold the truth in 80% of cases.
+    probe_finished
+        Whether the probe has run the whole search.
     """
 
     method: str
@@ -94,6 +101,10 @@ class Plan:
     available: int | None
     seconds: float | None
     time_at_most: bool
+    expected_seconds: float | None = None
+    expected_low: float | None = None
+    expected_high: float | None = None
+    probe_finished: bool = False
 
     @property
     def peak(self) -> int:
@@ -112,6 +123,7 @@ def plan(
     *,
     memory: int | str | None = None,
     calibrate: bool = True,
+    probe: bool = True,
 ) -> Plan:
     """Say what `kcircuits.discover` will take.
 
@@ -125,6 +137,9 @@ def plan(
         nothing.
     calibrate
         Whether to run those pieces.
+    probe
+        Whether to run the search itself for a few seconds as well, where its time depends on what it finds
+        (`Acdc`). Without `calibrate` nothing is run.
 
     Raises
     ------
@@ -170,6 +185,7 @@ def plan(
         portion = replace(task, prompts=largest, reference=task.reference or task.prompts)
         one = _seconds(spec, portion, budget, method, work, placement.layout, gradients.at_a_time)
         seconds = one * len(task.prompts) / len(largest)
+    expected = _probe(spec, task, method, budget) if calibrate and probe and method.tests_fewer else None
     return Plan(
         method=method.name,
         num_senders=len(graph.senders),
@@ -195,7 +211,24 @@ def plan(
         available=available_memory() if need.on_cpu else None,
         seconds=seconds,
         time_at_most=method.tests_fewer,
+        expected_seconds=None if expected is None else expected.seconds,
+        expected_low=None if expected is None else expected.low,
+        expected_high=None if expected is None else expected.high,
+        probe_finished=expected is not None and expected.finished,
     )
+
+
+def _probe(spec: ModelSpec, task: Task, method: Method, memory: int) -> Forecast | None:
+    """The forecast of a search over all prompts, building its engine included."""
+    resolved, _ = method.resolve(spec, task, memory)
+    start = perf_counter()
+    engine = engine_of(spec, task, memory)
+    built = perf_counter() - start
+    found = resolved.probe(spec, engine, memory)
+    if found is None:
+        return None
+    times = {name: getattr(found, name) + built for name in ("seconds", "low", "high")}
+    return replace(found, **times)
 
 
 def _seconds(

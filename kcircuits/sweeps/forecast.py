@@ -127,7 +127,7 @@ class Times:
 
 def _make_plan(model: Model, search: Search, memory: int, *, calibrate: bool) -> Plan:
     """The plan of a search; calibrated, it measures small pieces and says how long all will take."""
-    return plan(model, search.task, search.method, memory=memory, calibrate=calibrate)
+    return plan(model, search.task, search.method, memory=memory, calibrate=calibrate, probe=False)
 
 
 def _kind(job: Job) -> tuple[str, str]:

@@ -81,3 +81,18 @@ def test_bad_input(kcircuits, worded, prompts_file):
     done = kcircuits("plan", "--model", worded, "--prompts", prompts_file, "--memory", "lots")
     assert (done.status, done.out) == (2, "")
     assert done.err.startswith("kcircuits: memory must be a number of bytes or a size such as 8GiB")
+
+
+def test_the_expected_time(kcircuits, worded, prompts_file):
+    how = ("plan", "--model", worded, "--prompts", prompts_file)
+    done = kcircuits(*how)
+    assert done.status == 0
+    assert "the probe ran the whole search" in done.out
+    assert "time at most  about" in done.out
+    assert "if every edge had to be tested" in done.out
+    without = kcircuits(*how, "--no-probe")
+    assert without.status == 0
+    assert "the probe" not in without.out
+    told = kcircuits(*how, "--json").json
+    assert told["expected_low"] <= told["expected_seconds"] <= told["expected_high"]
+    assert kcircuits(*how, "--json", "--no-probe").json["expected_seconds"] is None

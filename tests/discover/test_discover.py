@@ -125,7 +125,7 @@ def test_bad_input_is_refused_before_the_search(model, monkeypatch, changes, mes
 
 
 def test_options_that_are_left_out():
-    assert method_of("acdc", {}) == Acdc(threshold=0.01, absolute=False)
+    assert method_of("acdc", {}) == Acdc(threshold=None, absolute=False)
 
 
 @pytest.mark.parametrize("name", METHODS)
