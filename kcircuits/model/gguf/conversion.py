@@ -209,7 +209,7 @@ def _write_for_transformers(tokenizer: FastTokenizer, folder: Path) -> None:
 def _make_account(description: Description) -> GgufAccount:
     """Ask for every weight, so that what nothing used is known; the tokenizer was asked for."""
     file = description.file
-    for _, _, tensors, _ in description.parameters():
-        for tensor in tensors:
+    for parameter in description.parameters:
+        for tensor in parameter.tensors:
             file.tensor(tensor)
     return file.check_account()
