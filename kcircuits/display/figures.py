@@ -7,14 +7,19 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from kcircuits.display.text import name_of, printable
 from kcircuits.errors import KCircuitsError
 from kcircuits.files.writing import write_atomically
-from kcircuits.runtime.optional import need
+from kcircuits.runtime.optional import DeferredModule, need
 
 if TYPE_CHECKING:
+    from matplotlib import ticker
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+else:
+    ticker = DeferredModule("matplotlib.ticker", "pictures")
 
 # After Okabe and Ito: they stay apart for colour-blind readers.
 BLUE, ORANGE, GREEN, PURPLE, SKY, BLACK, GREY = (
@@ -33,6 +38,7 @@ _SETTINGS: dict[str, Any] = {
     "axes.unicode_minus": True,
 }
 Draw = Callable[["Figure"], None]
+R = TypeVar("R")
 
 
 def check_picture(path: str | Path) -> str:
@@ -93,3 +99,60 @@ def draw_figure(draw: Draw, size: tuple[float, float]) -> Iterator[Figure]:
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         draw(figure)
         yield figure
+
+
+def add_title(figure: Figure, model: dict[str, Any], text: str, longest: int = 70) -> None:
+    """Put the model's name and a short text above a figure."""
+    figure.suptitle(f"{name_of(model)} · {printable(text, longest)}", fontsize=9)
+
+
+def draw_panels(
+    figure: Figure,
+    left: Callable[[Axes, R], None],
+    right: Callable[[Axes, R], None],
+    result: R,
+    *,
+    legend_columns: int,
+) -> None:
+    """Draw a wide panel and a narrow one, with one legend for both below them."""
+    axes = figure.subplots(1, 2, width_ratios=(3, 2))
+    left(axes[0], result)
+    right(axes[1], result)
+    figure.legend(loc="outside lower center", ncols=legend_columns, frameon=False)
+
+
+def scale_ranks(axes: Axes) -> None:
+    """Make the vertical axis logarithmic, with whole ranks as labels."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(ticker.LogLocator(base=10))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+def label_layers(axes: Axes) -> None:
+    """Label the horizontal axis as the number of layers whose output is in the stream."""
+    axes.set_xlabel("layers in the stream")
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+
+
+def draw_random_bar(
+    axes: Axes,
+    place: float,
+    values: tuple[float, float, float],
+    *,
+    width: float,
+    colour: str,
+    label: str | None,
+) -> None:
+    """Draw the mean of random runs as a bar, with a line over their range; `values` are low, mean, high."""
+    low, mean, high = values
+    axes.bar(
+        place,
+        mean,
+        width=width,
+        color=colour,
+        yerr=[[mean - low], [high - mean]],
+        capsize=2,
+        error_kw={"linewidth": 0.8},
+        label=label,
+    )

@@ -6,7 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kcircuits.display.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, save_figure
+from kcircuits.display.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    add_title,
+    label_layers,
+    save_figure,
+    scale_ranks,
+)
 from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
 from kcircuits.editing.changes import BeforeAfter
@@ -59,8 +71,8 @@ def _draw(figure: Figure, found: Explanation) -> None:
     figure.legend(
         lines, [str(line.get_label()) for line in lines], loc="outside lower center", ncols=5, frameon=False
     )
-    name = printable(found.model.get("name", "a model"), 40)
-    figure.suptitle(f"{name} · {printable(''.join(found.prompt.tokens), 60)} → {new}, not {old}", fontsize=9)
+    text = f"{printable(''.join(found.prompt.tokens), 60)} → {new}, not {old}"
+    add_title(figure, found.model, text, longest=120)
 
 
 def _objects(found: Explanation) -> tuple[str, str]:
@@ -96,13 +108,9 @@ def _label_ranks(axes: Axes, edited: tuple[str, ...], title: str) -> None:
     for number, layer in enumerate(sorted({layer_of(node) or 0 for node in edited})):
         label = "_nolegend_" if number else "edited layers"
         axes.axvline(layer + 1, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), label=label)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(ticker.LogLocator(base=10))
-    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
-    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    scale_ranks(axes)
+    label_layers(axes)
     axes.set_title(title, fontsize=9)
-    axes.set_xlabel("layers in the stream")
     axes.set_ylabel("rank")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kcircuits.analysis.comparison.results import ALL, Comparison
-from kcircuits.display.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, save_figure
+from kcircuits.display.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, add_title, save_figure
 from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
 from kcircuits.runtime.optional import DeferredModule
@@ -61,8 +61,7 @@ def _draw(figure: Figure, comparison: Comparison) -> None:
     left.set_ylabel("share of circuits")
     if list(comparison.frequency) != [ALL]:
         below.legend(*left.get_legend_handles_labels(), loc="outside right upper", frameon=False)
-    model = printable(comparison.model.get("name", "a model"), 40)
-    figure.suptitle(f"{model} · {len(comparison.circuits)} circuits", fontsize=9)
+    add_title(figure, comparison.model, f"{len(comparison.circuits)} circuits")
 
 
 def _draw_matrix(axes: Axes, comparison: Comparison, name: str, *, named: bool = True) -> AxesImage:

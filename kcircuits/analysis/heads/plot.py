@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kcircuits.analysis.heads.results import HeadReadings
-from kcircuits.display.figures import save_figure
+from kcircuits.display.figures import add_title, save_figure
 from kcircuits.display.node_grid import draw_node_grid
 from kcircuits.display.result import Panels
 from kcircuits.display.text import printable
@@ -42,8 +42,7 @@ def _draw(figure: Figure, heads: HeadReadings) -> None:
     count = len(heads.prompts)
     text = heads.prompts[0]
     what = f"{count} prompts" if count > 1 else f"{''.join(text.tokens)} → {text.answer.strip()}"
-    name = printable(heads.model.get("name", "a model"), 40)
-    figure.suptitle(f"{name} · {printable(what, 70)}", fontsize=9)
+    add_title(figure, heads.model, what)
 
 
 def _draw_logits(axes: Axes, heads: HeadReadings) -> None:

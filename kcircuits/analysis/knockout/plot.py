@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kcircuits.analysis.knockout.results import Knockout
-from kcircuits.display.figures import BLUE, GREY, ORANGE, save_figure
+from kcircuits.display.figures import BLUE, GREY, ORANGE, add_title, save_figure
 from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
 from kcircuits.evaluation import RunMeasures
@@ -51,10 +51,8 @@ def _draw(figure: Figure, found: Knockout) -> None:
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     settings = found.settings
     removed, of = settings["num_removed_edges"], settings["num_circuit_edges"]
-    model = printable(found.model.get("name", "a model"), 40)
-    figure.suptitle(
-        f"{model} · {removed:,} of {of:,} edges removed, {settings['ablation']} ablation", fontsize=9
-    )
+    text = f"{removed:,} of {of:,} edges removed, {settings['ablation']} ablation"
+    add_title(figure, found.model, text, longest=100)
 
 
 def _draw_hits(axes: Axes, found: Knockout) -> None:

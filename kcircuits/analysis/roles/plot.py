@@ -6,9 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kcircuits.analysis.roles.results import MOVER, RELATION, ROLES, Roles
-from kcircuits.display.figures import BLUE, GREEN, GREY, ORANGE, save_figure
+from kcircuits.display.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    add_title,
+    draw_panels,
+    draw_random_bar,
+    save_figure,
+)
 from kcircuits.display.result import Panels, add_legend
-from kcircuits.display.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,12 +44,8 @@ def draw_roles(roles: Roles, path: str | Path) -> None:
 
 
 def _draw(figure: Figure, roles: Roles) -> None:
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    _draw_writes(left, roles)
-    _draw_ablations(right, roles)
-    figure.legend(loc="outside lower center", ncols=5, frameon=False)
-    name = printable(roles.model.get("name", "a model"), 40)
-    figure.suptitle(f"{name} · {roles.settings['num_prompts']} prompts", fontsize=9)
+    draw_panels(figure, _draw_writes, _draw_ablations, roles, legend_columns=5)
+    add_title(figure, roles.model, f"{roles.settings['num_prompts']} prompts")
 
 
 def _draw_writes(axes: Axes, roles: Roles) -> None:
@@ -71,17 +75,8 @@ def _draw_ablations(axes: Axes, roles: Roles) -> None:
     for place, ablation in enumerate(roles.ablations):
         colour, _ = _STYLES[ablation.name]
         axes.bar(place - 0.2, ablation.means.metric, width=0.36, color=colour)
-        low, mean, high = ablation.random["metric"]
-        axes.bar(
-            place + 0.2,
-            mean,
-            width=0.36,
-            color=GREY,
-            yerr=[[mean - low], [high - mean]],
-            capsize=2,
-            error_kw={"linewidth": 0.8},
-            label="random heads" if place == 0 else None,
-        )
+        label = "random heads" if place == 0 else None
+        draw_random_bar(axes, place + 0.2, ablation.random["metric"], width=0.36, colour=GREY, label=label)
     names = [f"{ablation.name}\n({len(ablation.heads)})" for ablation in roles.ablations]
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel(f"nll without them ({roles.settings['ablation']} ablation)")
