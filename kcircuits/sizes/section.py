@@ -1,4 +1,4 @@
-"""Methods over sizes: the plot, and its numbers."""
+"""Methods over circuit sizes: the plot and its numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def sizes_section(comparison: SizeComparison) -> Html:
     settings = comparison.settings
     return section(
         "sizes",
-        "Methods over sizes",
+        "Methods over circuit sizes",
         tag(
             "p",
             "Faithfulness of the circuits that each method finds, over their sizes; prompts: "

@@ -30,7 +30,7 @@ def widths(page, style):
 
 def test_errors(page_of):
     text = page_of("hallucination", hallucination(circuit())).text
-    assert "On 2 of 7 prompts a wrong answer ends up ahead" in text
+    assert "On 2 of 7 prompts the model prefers a wrong answer" in text
     assert "In France French French Dutch 1 5 0 +4.000" in text
     assert "In France French French Dutch 2 5 0 +8.000" in text
     # input adds 2 and 3 to differences of 4 and 8: a mean of 2.5 of 6.
@@ -100,7 +100,7 @@ def test_a_knockout_alone(page_of):
 def test_an_edit(page_of):
     page = page_of("explain", explain(circuit()))
     assert "In France French → German, not French" in page.text
-    assert "rank below 10 at the last position, and not before behind layer 0" in page.text
+    assert "rank falls below 10 at the last position after layer 0" in page.text
     assert "the subject leads by 0 layers" in page.text
     assert "logit(new) − logit(old) before -1.500" in page.text
     assert "logit(new) − logit(old) after +2.500" in page.text

@@ -206,7 +206,7 @@ def test_what_is_missing_is_said(number):
 def test_without_graphviz(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     page = Page(report_page(Results(circuit(), None, {}, None), "out"))
-    assert "There is no picture, as graphviz is not installed" in page.text
+    assert "There is no picture because graphviz is not installed" in page.text
     assert page.with_tag("svg") == []
 
 
@@ -292,11 +292,11 @@ def test_results_of_another_circuit_or_model(tmp_path):
         ("curves", "the curves were"),
         ("heads", "the heads were"),
         ("roles", "the roles were"),
-        ("comparison", "the circuits side by side were"),
+        ("comparison", "the comparison of circuits was"),
         ("hallucination", "the errors were"),
-        ("icl", "what examples change was"),
+        ("icl", "the in-context reading was"),
         ("knockout", "the effects of the knockout were"),
-        ("explain", "what the edit changed was"),
+        ("explain", "the explanation of the edit was"),
         ("edits", "the measures of edits were"),
     ]:
         with pytest.raises(KCircuitsError, match=rf"{name}\.json: {subject} found in"):

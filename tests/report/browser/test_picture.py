@@ -72,7 +72,7 @@ def test_a_click_pins_all_paths_through_a_node(page):
     assert 0 < through < len(CIRCUIT.edges)
     assert (
         status(page)
-        == f"{through} of 120 edges between {len(CIRCUIT.nodes)} nodes lie on paths through {name}."
+        == f"{through} of 120 edges between {len(CIRCUIT.nodes)} nodes are on paths through {name}."
     )
     assert page.inner_text("#details h3") == name
     page.mouse.click(x, y)
