@@ -47,8 +47,8 @@ _KINDS = {
 def draw_explanation(explanation: Explanation, path: str | Path) -> None:
     """Draw an explanation into a .svg, .png or .pdf file, atomically.
 
-    Ranks of both objects over layers, before the edit dashed, at the subject's last token and at the last
-    position, with the edited layers marked; and the nodes whose direct writing to logit(new) − logit(old)
+    Ranks of both objects over layers at the subject's last token and at the last position (dashed: before the
+    edit), with the edited layers marked, and the nodes whose direct contribution to logit(new) − logit(old)
     changes most.
 
     Raises
@@ -76,7 +76,7 @@ def _draw(figure: Figure, found: Explanation) -> None:
 
 
 def _objects(found: Explanation) -> tuple[str, str]:
-    """What the new and the old object are called."""
+    """Names of the new and the old object."""
     return printable(found.prompt.answer.strip(), 20), printable((found.prompt.wrong or "").strip(), 20)
 
 
@@ -104,7 +104,7 @@ def _draw_ranks(axes: Axes, curves: BeforeAfter, place: str, colour: str, name: 
 
 
 def _label_ranks(axes: Axes, edited: tuple[str, ...], title: str) -> None:
-    # The edit of layer l shows behind l + 1 layers.
+    # An edit of layer l is visible after l + 1 layers.
     for number, layer in enumerate(sorted({layer_of(node) or 0 for node in edited})):
         label = "_nolegend_" if number else "edited layers"
         axes.axvline(layer + 1, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), label=label)

@@ -22,9 +22,9 @@ def edit_section(found: Explanation) -> Html:
     prompt = found.prompt
     new, old = prompt.answer.strip(), (prompt.wrong or "").strip()
     text = (
-        f"{prompt_text(prompt.tokens)} → {new}, not {old}. Logit lens of the first token of each object after "
-        "each layer, at the subject's last token and at the last position. Vertical lines mark the edited "
-        f"layers ({', '.join(found.edited_nodes)})."
+        f"{prompt_text(prompt.tokens)} → {new}, not {old}. Logit lens of the first token of each object "
+        "after each layer, at the subject's last token and at the last position. Vertical lines mark the "
+        f"edited layers ({', '.join(found.edited_nodes)})."
     )
     return section(
         "edit",
@@ -43,9 +43,9 @@ def _heads(heads: Sequence[HeadChange], tokens: Sequence[str], new: str) -> list
     if not heads:
         return []
     text = (
-        "The heads whose direct contribution changes most: what they add to the new object's logit at the last "
-        "position, the object's rank in their output, the tokens that they promote most, and the tokens that "
-        "they attend to."
+        "The heads whose direct contribution changes most: what they add to the new object's logit at the "
+        "last position, the object's rank in their output, the tokens that they promote most, and the tokens "
+        "that they attend to."
     )
     readings = [(when, getattr(each, when)) for each in heads for when in WHEN]
     rows = [
@@ -144,8 +144,8 @@ def _node_changes(found: Explanation) -> list[Html]:
         return [*parts, tag("p", "logit(new) − logit(old) does not change.")]
     text = (
         "Direct contribution of each node to logit(new) − logit(old): how much the edit changes it, and its "
-        "share of the total change. Lost without it: how much smaller the total change is when the node keeps "
-        "its output of the original model. These flows overlap and do not add up."
+        "share of the total change. Lost without it: how much smaller the total change is when the node "
+        "keeps its output of the original model. These flows overlap and do not add up."
     )
     kinds = [(kind, percent(share, "+.1f")) for kind, share in shares.items()]
     rows = [

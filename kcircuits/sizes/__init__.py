@@ -1,4 +1,4 @@
-"""Methods side by side: how faithful the circuits of each are, over their sizes.
+"""Comparison of methods: faithfulness of their circuits over circuit size.
 
 Heavy names are imported when they are first used, so that the options cost nothing.
 """

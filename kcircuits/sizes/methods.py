@@ -1,4 +1,4 @@
-"""How each kind of method comes to circuits of many sizes."""
+"""Circuits of many sizes for each kind of method."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RANDOM = RandomCircuits.name
 
 
 def known_names() -> tuple[str, ...]:
-    """What can be compared, by name: every method, and random circuits."""
+    """The names that can be compared: all methods, and random circuits."""
     return (*METHODS, RANDOM)
 
 
@@ -68,18 +68,18 @@ def named_methods(names: Sequence[str], given: Mapping[str, Any]) -> tuple[Compa
 
 @dataclass(frozen=True)
 class Job:
-    """What all methods have in common.
+    """The common input of all methods.
 
     Parameters
     ----------
     model, task
         As in `kcircuits.discover`.
     options
-        At which sizes.
+        The sizes.
     memory
-        Bytes for what is evaluated together.
+        Memory budget in bytes.
     full, empty
-        The metric of the full model and of no edges; they differ.
+        The metric of the full model and of no edges, which must differ.
     """
 
     model: Model
@@ -91,11 +91,11 @@ class Job:
 
     @property
     def measuring(self) -> dict[str, Any]:
-        """The arguments of curves."""
+        """Arguments of size curves."""
         return {"fractions": self.options.fractions, "memory": self.memory}
 
     def searches(self, method: Compared) -> tuple[Method, ...]:
-        """A method for each of its runs; none for random circuits, which are not searched."""
+        """A method object for each search; none for random circuits."""
         if isinstance(method, RandomCircuits):
             return ()
         effect = abs(self.empty - self.full)
@@ -105,7 +105,7 @@ class Job:
 def curve_of(job: Job, method: Compared, reports: Iterator[ProgressCallback]) -> MethodCurve:
     """Find and measure the circuits of one method; each of its searches takes the next of `reports`."""
     if isinstance(method, RandomCircuits):
-        next(reports)  # says that they are at work; measuring has no progress of its own
+        next(reports)  # reports the method's name; measuring has no progress of its own
         return _by_chance(job, method)
     searches = job.searches(method)
     if method.scores_all_edges:
@@ -129,10 +129,10 @@ def _found(job: Job, method: Method, report: ProgressCallback) -> tuple[Point, f
     threshold = method.settings.get("threshold")
     start = perf_counter()
     try:
-        with warnings.catch_warnings():  # the curve says how bad a circuit is
+        with warnings.catch_warnings():  # the curve already shows how bad a circuit is
             warnings.simplefilter("ignore", KCircuitsWarning)
             circuit = discover(job.model, job.task, method, memory=job.memory, progress=report)
-    except EmptySelectionError:  # no path through so few edges, which is a result like any other
+    except EmptySelectionError:  # no path with so few edges, which is a valid result
         return Point(0, 0.0, threshold=threshold), perf_counter() - start
     value = faithfulness(job.full, circuit.metric["circuit"], job.empty)
     assert value is not None  # full and empty differ
@@ -162,5 +162,5 @@ def _by_chance(job: Job, drawn: RandomCircuits) -> MethodCurve:
 
 
 def _known(curve: SizeCurve) -> Sequence[float]:
-    """The faithfulness at each size, which is there as full and empty differ."""
+    """The faithfulness at each size, which exists because full and empty differ."""
     return [value for value in curve.faithfulness if value is not None]

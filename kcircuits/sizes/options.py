@@ -1,4 +1,4 @@
-"""At which sizes methods are compared."""
+"""Options of a comparison over sizes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SizeOptions:
         Those of `Acdc`, in units of the metric, any number in any order; None takes shares of what ablating
         every edge does (`kcircuits.discovery.acdc.THRESHOLD_SHARES`).
     pruning_fractions
-        Sizes of `EdgePruning`, which is trained anew for each.
+        Sizes of `EdgePruning`, which is trained separately for each.
 
     Raises
     ------
@@ -65,7 +65,7 @@ class SizeOptions:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All of them as JSON values."""
+        """All options as JSON values."""
         return {name: list(each) if isinstance(each, tuple) else each for name, each in asdict(self).items()}
 
 

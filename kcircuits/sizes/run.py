@@ -1,4 +1,4 @@
-"""Compare methods over sizes: each finds circuits on the same prompts, and all are measured on these."""
+"""Compare methods over circuit sizes: all find circuits on the same prompts and are measured on them."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ def compare_sizes(
     memory: int | str | None = None,
     progress: MethodProgressCallback | bool | None = None,
 ) -> SizeComparison:
-    """Find circuits of many sizes with several methods, and report how faithful each is.
+    """Find circuits of many sizes with several methods, and report their faithfulness.
 
-    Methods that score all edges give a circuit at every size (`kcircuits.evaluation.size_curve`), and so do
-    `RandomCircuits`, which are drawn with several seeds. Others search once for each size or threshold.
+    Methods that score all edges give a circuit of each size (`kcircuits.evaluation.size_curve`), and so do
+    `RandomCircuits`, which are drawn with several seeds. Other methods search once for each size or
+    threshold.
 
     Parameters
     ----------
     model, task, memory
         As in `kcircuits.discover`.
     methods
-        Objects such as `Eap()`, `EapIg(steps=5)` and `RandomCircuits(count=5)`; each class once.
+        Objects such as `Eap()`, `EapIg(steps=5)` and `RandomCircuits(count=5)`, at most one of each class.
     options
-        At which sizes; by default `SizeOptions()`.
+        The sizes; by default `SizeOptions()`.
     progress
-        As in `kcircuits.discover`; a callback is called with a `MethodProgress`, and an exception ends the
-        comparison.
+        As in `kcircuits.discover`. A callback gets a `MethodProgress`, and an exception ends the comparison.
 
     Raises
     ------
@@ -86,13 +86,10 @@ def compare_sizes(
 
 
 def check_methods(methods: Sequence[Compared], spec: ModelSpec, task: Task) -> None:
-    """Make sure that every method is one, there once, and can do the task.
-
-    Raises KCircuitsError if not.
-    """
+    """Raise KCircuitsError unless all methods are valid, given once, and can do the task."""
     check_task(task)
     if not methods:
-        raise KCircuitsError(f"there are no methods to compare; take some of {', '.join(known_names())}")
+        raise KCircuitsError(f"there are no methods to compare; choose from {', '.join(known_names())}")
     check_differences(task)
     names: set[str] = set()
     for method in (methods,) if isinstance(methods, str) else methods:
@@ -111,7 +108,7 @@ def check_methods(methods: Sequence[Compared], spec: ModelSpec, task: Task) -> N
 def _reports(
     progress: MethodProgressCallback | None, at: partial[MethodProgress], runs: int
 ) -> Iterator[ProgressCallback]:
-    """A callback for each of a method's searches; says at once that the search begins."""
+    """A callback for each search of a method. It reports the start of the search at once."""
     for run in count():
         if progress is not None:
             progress(at(min(run, runs - 1), runs, None))

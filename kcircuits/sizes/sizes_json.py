@@ -1,4 +1,4 @@
-"""The form of sizes.json."""
+"""The format of sizes.json."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _MOST_POINTS = 10_000
 
 
 def checked(document: object) -> dict[str, Any]:
-    """The document, with every key that `kcircuits.sizes.SizeComparison` needs and its type.
+    """Check that a document has all keys of `kcircuits.sizes.SizeComparison` with their types.
 
-    Keys that this version does not know are ignored. Raises KCircuitsError if it is anything else.
+    Unknown keys are ignored. Raises KCircuitsError if it is anything else.
     """
     if not isinstance(document, dict):
         raise KCircuitsError(f"not a {WHAT}: expected a JSON object, got {quote(document)}")

@@ -215,7 +215,7 @@ def test_an_empty_circuit_and_one_prompt():
     text = Page(report_page(results, "out")).text
     assert "The circuit has no edges" in text
     assert "One prompt gives no confidence intervals" in text
-    assert "Some results do not say which model and prompts" in text
+    assert "Some results do not record their model and prompts" in text
 
 
 def test_only_scores_were_evaluated(tmp_path):
@@ -269,7 +269,7 @@ def test_one_file_is_enough(tmp_path, name):
     (made / f"{name}.json").rename(alone / f"{name}.json")
     page = Page(write_report(alone).read_text())
     assert [each["id"] for each in page.with_tag("section")] == [READINGS.get(name, name), "repeat"]
-    assert page.text.count("plain: what was read off it") == 2  # the title and the heading
+    assert page.text.count("plain: results") == 2  # the title and the heading
     assert f"kcircuits report {alone}" in page.text
     with pytest.raises(KCircuitsError, match=r"there is no circuit\.json in .* to compare with"):
         write_report(alone, compare=made / "circuit.json")

@@ -97,7 +97,7 @@ def test_a_killed_actor(tiny_files, tmp_path, monkeypatch, cluster, undisturbed)
             retried.append(update.message)
 
     assert sweep(document(), out, workers=1, threads=1, ray="auto", progress=progress).done == 4
-    assert killed and retried == ["the Ray actor that did it ended"]
+    assert killed and retried == ["its Ray actor ended"]
     assert (out / "summary.parquet").read_bytes() == undisturbed["float32"]
 
 

@@ -1,4 +1,4 @@
-"""Circuits side by side as a picture: what they share, and in which layers they are."""
+"""Picture of a comparison of circuits: their overlap and their frequency by layer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ else:
     ticker = DeferredModule("matplotlib.ticker", "pictures")
 
 MOST_NUMBERS = 8
-"""With more circuits there is no room for numbers in the cells."""
+"""With more circuits, the cells are too small for numbers."""
 MOST_NAMES = 24
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, BLACK, GREY)
 _STYLES = ("-", "--", ":")
@@ -37,8 +37,8 @@ _MATRICES = {
 def draw_comparison(comparison: Comparison, path: str | Path) -> None:
     """Draw a comparison into a .svg, .png or .pdf file, atomically.
 
-    Above: the overlap of nodes and of edges, and the share of the column's nodes that the row's circuit has.
-    Below: how often the heads and the MLP of each layer take part, by domain.
+    Above: overlap of nodes and of edges, and the share of the column's nodes that are also in the row. Below:
+    how often the heads and the MLP of each layer are in the circuits of each domain.
 
     Raises
     ------

@@ -29,9 +29,9 @@ _PROBABILITIES = {
 def draw_curves(curves: Curves, path: str | Path) -> None:
     """Draw curves into a .svg, .png or .pdf file, atomically.
 
-    Left: the rank of the answer, the best on top, on a logarithmic axis, at the last position and the best
-    over the subject's tokens; right: its probability there and at the subject's last token. Means over
-    prompts with their bootstrap bands; the circuit is dashed.
+    Left: rank of the answer on a logarithmic axis, the best on top, at the last position, and the best rank
+    over the subject's tokens. Right: its probability at the last position and at the subject's last token.
+    Means over prompts with bootstrap bands. The circuit is dashed.
 
     Raises
     ------
@@ -69,7 +69,7 @@ PANELS: Panels = {"rank": add_legend(_draw_ranks), "probability": add_legend(_dr
 
 
 def _draw_runs(axes: Axes, curves: Curves, measures: dict[str, tuple[str, str]]) -> None:
-    """A line for each run and measure that there is, with its bootstrap band."""
+    """A line for each available run and measure, with its bootstrap band."""
     for run in curves.runs:
         bands = curves.summary(run)
         style, title = _RUNS[run]

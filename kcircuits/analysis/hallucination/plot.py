@@ -27,9 +27,9 @@ MOST_NODES = 8
 def draw_hallucinations(found: Hallucinations, path: str | Path) -> None:
     """Draw errors into a .svg, .png or .pdf file, atomically.
 
-    Left: the ranks of both answers over layers, geometric means over errors with bootstrap bands, and where
-    the wrong one overtakes for good (the median). Right: the nodes that add most to the
-    wrong answer's logit above the right one's, and those that hold it back most; means over errors.
+    Left: ranks of both answers over layers, geometric means over errors with bootstrap bands, and the median
+    layer after which the wrong answer is ahead for good. Right: the nodes that add most to, and subtract most
+    from, logit(wrong answer) − logit(right answer); means over errors.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def _draw_nodes(axes: Axes, found: Hallucinations) -> None:
     axes.set_yticks(places, [node.node for node in shown])
     axes.invert_yaxis()
     axes.axvline(0, color="#333333", linewidth=0.8)
-    axes.set_xlabel("logit, wrong above right answer")
+    axes.set_xlabel("logit(wrong) − logit(right)")
 
 
 PANELS: Panels = {"ranks": _draw_ranks, "nodes": _draw_nodes}

@@ -1,4 +1,4 @@
-"""Which heads and MLPs write the answer, and where the strongest heads look, as a picture."""
+"""Picture of the heads and MLPs that write the answer, and of the strongest heads' attention."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ MOST_TOKENS = 24
 def draw_heads(heads: HeadReadings, path: str | Path) -> None:
     """Draw readings into a .svg, .png or .pdf file, atomically.
 
-    Left: what every head and MLP adds to the answer's logit at the last position, mean over prompts. Right:
-    where the strongest of the heads that were read look from the first prompt's last position.
+    Left: what each head and MLP adds to the answer's logit at the last position, mean over prompts. Right:
+    attention of the strongest heads from the last position of the first prompt.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def _draw(figure: Figure, heads: HeadReadings) -> None:
 def _draw_logits(axes: Axes, heads: HeadReadings) -> None:
     graph = heads.graph
     by_layer = graph.by_layer(heads.logits())
-    draw_node_grid(axes, by_layer, "written to the answer's logit")
+    draw_node_grid(axes, by_layer, "added to the answer's logit")
 
 
 def _draw_attention(axes: Axes, heads: HeadReadings) -> None:

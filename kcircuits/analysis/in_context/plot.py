@@ -1,4 +1,4 @@
-"""What examples change, as a picture: where added heads look, and accuracy without them."""
+"""Picture of in-context learning: attention of the added heads, and accuracy without them."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _TITLES = {
 
 
 def draw_in_context(found: InContext, path: str | Path) -> None:
-    """Draw what examples change into a .svg, .png or .pdf file, atomically.
+    """Draw the change by examples into a .svg, .png or .pdf file, atomically.
 
-    Left: how much the strongest of the added heads look at each part of the prompt from its last position.
-    Right: accuracy of the full model without and with examples; without the added heads; and without as many
-    random ones, from the least to the greatest.
+    Left: attention of the strongest added heads from the last position to each part of the prompt. Right:
+    accuracy without and with examples, of the full model, without the added heads, and without the same
+    number of random heads (mean and range).
 
     Raises
     ------

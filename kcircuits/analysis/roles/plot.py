@@ -1,4 +1,4 @@
-"""Roles of heads as a picture: what they write from subject and relation, and what they are worth."""
+"""Picture of the roles of heads: contributions from subject and relation, and effects of ablation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMED = 0.12
-"""Heads that write less than this share of what fits are not named: they are all near the middle."""
+"""Heads closer to the centre than this share of the axes' range get no name."""
 
 _STYLES = {"mover": (BLUE, "o"), "relation": (ORANGE, "s"), "mixture": (GREEN, "^")}
 
@@ -31,9 +31,9 @@ _STYLES = {"mover": (BLUE, "o"), "relation": (ORANGE, "s"), "mixture": (GREEN, "
 def draw_roles(roles: Roles, path: str | Path) -> None:
     """Draw roles into a .svg, .png or .pdf file, atomically.
 
-    Left: what every head adds to the answer's logit from the relation's words (across) and from the subject
-    (up), mean over prompts; dotted lines are where roles end. Right: the metric without the heads of each
-    role, beside as many random heads of the same layers, from the least to the greatest.
+    Left: what each head adds to the answer's logit from the relation's words (horizontal) and from the
+    subject (vertical), mean over prompts. Dotted lines separate roles. Right: the metric without the heads of
+    each role, compared with the same number of random heads of the same layers (mean and range).
 
     Raises
     ------

@@ -95,9 +95,7 @@ def report_page(
 
 def _heading(results: Results) -> str:
     name = results.model.get("name", "A model without a name")
-    about = (
-        "results" if results.circuit is None else f"a circuit found by {results.circuit.method}"
-    )
+    about = "results" if results.circuit is None else f"a circuit found by {results.circuit.method}"
     return f"{name}: {about}"
 
 
@@ -112,7 +110,7 @@ def _sections(
         if compared is not None:
             yield "change", "Changes", change_section(circuit, compared.circuit, compared.name)
     if results.curves is not None:
-        yield "curves", "Where the answer appears", curves_section(results.curves)
+        yield "curves", "Layer curves", curves_section(results.curves)
     if results.heads is not None:
         yield "heads", "What the nodes write", heads_section(in_picture=circuit is not None)
     if results.roles is not None:
@@ -123,9 +121,7 @@ def _sections(
     if results.evaluation is not None:
         yield "evaluation", "Evaluation", evaluation_section(results.evaluation)
     elif circuit is not None:
-        missing = _missing_section(
-            "evaluation", "Evaluation", "kcircuits evaluate", "measures the circuit"
-        )
+        missing = _missing_section("evaluation", "Evaluation", "kcircuits evaluate", "measures the circuit")
         yield "evaluation", "Evaluation", missing
     if results.sizes is not None:
         yield "sizes", "Methods over circuit sizes", sizes_section(results.sizes)
@@ -140,9 +136,9 @@ def _behaviours(results: Results) -> Iterator[tuple[str, str, Html]]:
     if results.knockout is not None:
         yield "knockout", "Without the circuit", knockout_section(results.knockout)
     if results.hallucination is not None:
-        yield "hallucination", "Where wrong answers win", hallucination_section(results.hallucination)
+        yield "hallucination", "Hallucinations", hallucination_section(results.hallucination)
     if results.icl is not None:
-        yield "icl", "What examples change", icl_section(results.icl)
+        yield "icl", "In-context learning", icl_section(results.icl)
     if results.explain is not None:
         yield "edit", "What the edit changed", edit_section(results.explain)
     if results.edits is not None:

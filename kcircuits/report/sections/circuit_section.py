@@ -62,7 +62,9 @@ def _interactive(circuit: Circuit, results: Results, other: Circuit | None) -> H
     )
     if len(circuit.edges) <= MOST_EDGES:
         return picture
-    text = f"The picture shows at most {MOST_EDGES:,} of the {len(circuit.edges):,} edges, the strongest ones."
+    text = (
+        f"The picture shows at most {MOST_EDGES:,} of the {len(circuit.edges):,} edges, the strongest ones."
+    )
     return join([picture, tag("p", text, class_="note")])
 
 
@@ -72,9 +74,7 @@ def _picture(circuit: Circuit) -> Html:
         return tag("p", "There is no picture because graphviz is not installed.", class_="note")
     label = f"The circuit as a graph of {len(circuit.nodes)} nodes, from input at the bottom to logits"
     drawn = inline_svg(circuit_svg(circuit), label, "circuit-")
-    caption = tag(
-        "figcaption", "Layers go from bottom to top. Point at a line to see its edges and scores."
-    )
+    caption = tag("figcaption", "Layers go from bottom to top. Point at a line to see its edges and scores.")
     figure = tag("figure", scroll_box(drawn, "Picture of the circuit"), caption)
     return tag("details", tag("summary", "The picture for print"), figure, open="", id="print")
 

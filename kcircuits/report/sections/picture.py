@@ -11,8 +11,8 @@ from kcircuits.report.graph_data import CHANGES
 _KINDS = {"q": "query", "k": "key", "v": "value", "mlp": "MLP", "logits": "logits"}
 _HELP = (
     "Drag to move. To zoom, use the buttons, Ctrl and the mouse wheel, or two fingers. Keyboard: arrow keys "
-    "select a node, Enter pins it, Escape unpins it, plus and minus zoom, 0 fits the circuit, Shift and arrow "
-    "keys move the picture."
+    "select a node, Enter pins it, Escape unpins it, plus and minus zoom, 0 fits the circuit, Shift and "
+    "arrow keys move the picture."
 )
 
 

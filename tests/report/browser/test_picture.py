@@ -49,7 +49,7 @@ def test_hover(page):
     assert picture(page) != before
     text = details(page)
     assert "to the logit of" in text
-    assert "is number" in text
+    assert "which ranks" in text
     assert "France" in page.inner_text("#details .tops")
     if name.startswith("a"):
         assert "75%" in page.inner_text("#details .attention")
