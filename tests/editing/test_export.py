@@ -108,7 +108,7 @@ def test_what_cannot_be_exported(tmp_path):
         edited(replace(model, folder=None)).export(tmp_path / "out")
     with pytest.raises(KCircuitsError, match="quantised model"):
         EditedModel(load_model(source, dtype="q8"), Delta({}), (), {}).export(tmp_path / "out")
-    with pytest.raises(KCircuitsError, match="are not those of the model that was edited"):
+    with pytest.raises(KCircuitsError, match="are not those of the edited model"):
         edited(edited(model).model).export(tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "model"]
 
