@@ -179,7 +179,7 @@ class Hallucinations(Result):
     model
         Identity of the model.
     settings
-        The number of prompts, "num_prompts", and of errors, "num_errors". With a "rank_limit", also the number
+        The number of prompts, "num_prompts", and of errors, "num_errors". With "rank_limit", also the number
         of prompts that it left out, "beyond_rank_limit".
     errors
         At least one. If read from a file, each has only the first and last `DECIDING` nodes.
@@ -253,9 +253,7 @@ class Hallucinations(Result):
         layer = median(error.overtakes for error in self.errors)
         parts = [f"{len(self.errors):,} of {prompts}", self.left_out]
         parts.append(f"the wrong answer leads after {layer:g} layers")
-        return (
-            f"Errors of {name_of(self.model)}: {'; '.join(filter(None, parts))}\ndeciding nodes: {nodes}"
-        )
+        return f"Errors of {name_of(self.model)}: {'; '.join(filter(None, parts))}\ndeciding nodes: {nodes}"
 
     @property
     def left_out(self) -> str:
