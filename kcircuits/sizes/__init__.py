@@ -1,6 +1,6 @@
 """Comparison of methods: faithfulness of their circuits over circuit size.
 
-Heavy names are imported when they are first used, so that the options cost nothing.
+Slow imports happen at the first use, so that importing the options is fast.
 """
 
 from __future__ import annotations

@@ -35,15 +35,15 @@ def known_names() -> tuple[str, ...]:
 
 
 def named_methods(names: Sequence[str], given: Mapping[str, Any]) -> tuple[Compared, ...]:
-    """Methods, and random circuits, by name, each with those of some options that it has.
+    """Methods and random circuits by name, each with the given options that it has.
 
     Parameters
     ----------
     names
-        Any of `known_names`.
+        Names of `known_names`.
     given
-        Options by their names outside of Python; they are checked whether or not a method that has them is
-        named.
+        Options by their names in files and on the command line. All are checked, even if no named method has
+        them.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def curve_of(job: Job, method: Compared, reports: Iterator[ProgressCallback]) ->
 
 
 def common_settings(searches: Sequence[Method]) -> dict[str, Any]:
-    """The options that all searches have in common; the others differ from point to point."""
+    """The options that all searches share. The others differ between points."""
     first, *others = (search.settings for search in searches)
     return {name: value for name, value in first.items() if all(each[name] == value for each in others)}
 

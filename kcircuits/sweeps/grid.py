@@ -46,7 +46,7 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class SweepPrompts(PromptChoice):
-    """Prompts of jobs: a choice, of which `half` is searched on and `measure_half` analysed.
+    """Prompts of jobs: `half` is used for discovery and `measure_half` for analyses.
 
     `name` is their name in the summary.
     """

@@ -1,4 +1,4 @@
-"""The ranks of a model's answers, kept for the next run of a sweep."""
+"""Ranks of a model's answers, stored for the next run of a sweep."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def kept_ranks(
     Parameters
     ----------
     prompts, model, memory
-        As for `kcircuits.evaluation.answer_ranks`.
+        As in `kcircuits.evaluation.answer_ranks`.
     parts, keep
-        Where ranks may be kept, and whether new ones are.
+        Where ranks may be stored, and whether to store new ones.
     """
     key = key_of(
         {

@@ -1,4 +1,4 @@
-"""Circuits of one model side by side: what they share, where they are, and what they are made of."""
+"""Compare circuits of one model: overlap, layers, backbone and scores."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def compare(
     Parameters
     ----------
     circuits
-        At least two.
+        At least two circuits.
     names
-        One for each, all different; by default "1", "2", …
+        A different name for each; by default "1", "2", …
     domains
-        What each is about; layers are counted by domain. By default all are of one.
+        The topic of each circuit, for frequencies by layer. By default all have one domain.
     backbone
-        The least share of circuits that a shared node is in, above 0 and at most 1.
+        Minimum share of circuits for a node of the backbone, above 0 and at most 1.
     hops
         Names of the circuits of a composed question's two parts, and of the whole question.
     random_circuits, seed
-        For the hops alone: with how many random connected circuits of the whole's size to compare; random
+        Only for the hops: number of random connected circuits of the whole's size to compare with. Random
         circuit i is drawn with seed + i.
 
     Raises

@@ -151,7 +151,7 @@ def windows_of(
 
 
 def streams_at_once(spec: ModelSpec) -> int:
-    """Streams of every token that exist at a time: a run's behind every layer, twice, and normed."""
+    """Number of streams per token in memory at a time: a run's after each layer, twice, and normed."""
     return 2 * (len(spec.layers) + 1) + 3
 
 
@@ -188,7 +188,7 @@ def text_perplexity(
             for start, each in zip(engine.starts, wanted, strict=False)
             for place in range(len(each))
         ]
-        for index in range(len(masks)):  # one by one: a run's streams behind every layer are large
+        for index in range(len(masks)):  # one by one: a run's streams after all layers are large
             streams = engine.masked_streams(masks[index : index + 1], torch.tensor(before), memory)
             rows = normalise(spec.final_norm, streams[0, -1].to(vocabulary.device))
             read = vocab_readout(
