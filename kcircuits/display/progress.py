@@ -74,7 +74,7 @@ _automatic = True
 
 
 @contextmanager
-def only_wanted_progress() -> Iterator[None]:
+def show_only_requested() -> Iterator[None]:
     """In this context, work shows progress only if its caller asks for it, as on the command line."""
     global _automatic
     earlier, _automatic = _automatic, False
@@ -85,7 +85,7 @@ def only_wanted_progress() -> Iterator[None]:
 
 
 @contextmanager
-def shown_progress(wanted: Callback | bool | None) -> Iterator[Callback | None]:
+def show_progress(wanted: Callback | bool | None) -> Iterator[Callback | None]:
     """A callback for long work, which shows progress while the context is open.
 
     Parameters
@@ -114,14 +114,14 @@ def shown_progress(wanted: Callback | bool | None) -> Iterator[Callback | None]:
 
 
 @contextmanager
-def shown_steps(
+def show_steps(
     wanted: Callable[[int, int], None] | bool | None, unit: str
 ) -> Iterator[Callable[[int, int], None] | None]:
-    """`shown_progress` for work that counts steps: the callback takes the finished and all steps."""
+    """`show_progress` for work that counts steps: the callback takes the finished and all steps."""
     if callable(wanted):
         yield wanted
         return
-    with shown_progress(wanted) as callback:
+    with show_progress(wanted) as callback:
         yield callback and (lambda done, total: callback(Steps(done, total, unit)))
 
 

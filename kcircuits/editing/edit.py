@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kcircuits.data.prompt_warnings import gather_warnings
 from kcircuits.data.tokens import tokenise_text
-from kcircuits.display.progress import shown_steps
+from kcircuits.display.progress import show_steps
 from kcircuits.editing.checks import AT_START, check_agreement, check_new
 from kcircuits.editing.delta import Delta, LowRank, matrix_name
 from kcircuits.editing.export import export
@@ -129,7 +129,7 @@ def edit(
     """
     edits = tokenise_edits(model, requests, method, num_prefixes, seed)
     check_agreement(requests, edits, method)
-    with shown_steps(progress, UNIT) as report:
+    with show_steps(progress, UNIT) as report:
         if isinstance(method, FineTuning):
             return _fine_tune(model, requests, edits, method, report)
         _check_moments(method, moments)
@@ -156,7 +156,7 @@ def edit_each(
     """
     if isinstance(method, FineTuning):
         found: list[EditedModel | str] = []
-        with shown_steps(progress, "edits") as report:
+        with show_steps(progress, "edits") as report:
             for number, request in enumerate(requests, start=1):
                 edits = tokenise_edits(model, [request], method, num_prefixes, seed)
                 try:
@@ -168,7 +168,7 @@ def edit_each(
         return found
     edits = tokenise_edits(model, requests, method, num_prefixes, seed)
     _check_moments(method, moments)
-    with shown_steps(progress, UNIT) as report:
+    with show_steps(progress, UNIT) as report:
         values, owners, failed = _optimise_values(model.spec, edits, method, report)
     made: dict[int, EditedModel | str] = dict(failed)
     for place, number in enumerate(owners):

@@ -73,7 +73,7 @@ def explain_edit(
         If the objects begin with the same token, the request failed or does not belong to the edit, or the
         circuits cannot be found.
     """
-    request = _chosen(edit, request)
+    request = _choose_request(edit, request)
     original, edited = edit.original, edit.model
     old, new = _objects(original, request)
     before, after = (_curves(model, new, old, memory) for model in (original, edited))
@@ -114,7 +114,7 @@ def default_selection(graph: Graph) -> Selection:
     return Selection(top_n=max(LEAST_EDGES, round(SHARE_OF_EDGES * graph.num_edges)), greedy=True)
 
 
-def _chosen(edit: EditedModel, request: EditRequest | None) -> EditRequest:
+def _choose_request(edit: EditedModel, request: EditRequest | None) -> EditRequest:
     done = [each for number, each in enumerate(edit.requests) if number not in edit.failed]
     if request is None:
         return done[0]

@@ -21,7 +21,7 @@ class Rome:
 
     def layers(self, num_layers: int) -> tuple[int, ...]:
         """The one layer; by default at a tenth of the depth."""
-        return checked_layers((default_layer(num_layers) if self.layer is None else self.layer,), num_layers)
+        return check_layers((default_layer(num_layers) if self.layer is None else self.layer,), num_layers)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Memit:
     def layers(self, num_layers: int) -> tuple[int, ...]:
         """The layers; by default ROME's and the two below it."""
         chosen = layers_up_to(default_layer(num_layers)) if self.over is None else self.over
-        return checked_layers(chosen, num_layers)
+        return check_layers(chosen, num_layers)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def layers_up_to(last: int) -> tuple[int, ...]:
     return tuple(range(max(0, last - 2), last + 1))
 
 
-def checked_layers(layers: tuple[int, ...], num_layers: int) -> tuple[int, ...]:
+def check_layers(layers: tuple[int, ...], num_layers: int) -> tuple[int, ...]:
     """Raise KCircuitsError unless the layers exist and are in rising order."""
     if not layers:
         raise KCircuitsError("there are no layers to edit")

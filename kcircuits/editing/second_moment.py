@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kcircuits.analysis.knockout.text_windows import token_windows
 from kcircuits.data.tokens import tokenise_text
-from kcircuits.display.progress import shown_steps
+from kcircuits.display.progress import show_steps
 from kcircuits.editing.sampling import STARTS, sample_tokens
 from kcircuits.editing.stream import Tokens, pad_right, run_to_mlp
 from kcircuits.errors import KCircuitsError
@@ -96,7 +96,7 @@ def second_moment(
     name = _name(model, layer, _starts(model) if windows is None else windows, seed if windows is None else 0)
     found = _read(cache_folder() / name)
     if found is None:
-        with shown_steps(progress, "tokens of sampled texts") as report:
+        with show_steps(progress, "tokens of sampled texts") as report:
             found = accumulate_moment(model.spec, layer, windows or _sample_texts(model, seed, report))
         header = {"format": FORMAT, "num_tokens": str(found[1])}
         write_cache(name, tensor_bytes({"moment": found[0]}, header))

@@ -170,7 +170,7 @@ class SizeComparison(Result):
         Raises KCircuitsError if it is anything else, comes from a newer version, or does not fit its model's
         graph.
         """
-        given = sizes_json.checked(document)
+        given = sizes_json.check_document(document)
         curves = tuple(
             MethodCurve(
                 points=tuple(

@@ -11,7 +11,7 @@ import numpy as np
 from kcircuits.data.metrics import clamp_metric, faithfulness
 from kcircuits.discovery import Method, Progress, ProgressCallback, Steps
 from kcircuits.discovery.by_scores import check_differences
-from kcircuits.display.progress import shown_progress
+from kcircuits.display.progress import show_progress
 from kcircuits.engine import measure
 from kcircuits.engine.needs import for_circuits, for_method
 from kcircuits.errors import KCircuitsError
@@ -21,7 +21,7 @@ from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.runtime.memory import budget_for
 from kcircuits.sizes.comparison import SizeComparison
-from kcircuits.sizes.methods import Compared, Job, curve_of, known_names
+from kcircuits.sizes.methods import Compared, Job, known_names, measure_curve
 from kcircuits.sizes.options import DEFAULT_METHODS, SizeOptions
 from kcircuits.sizes.progress import MethodProgress, MethodProgressCallback
 from kcircuits.sizes.random_circuits import RandomCircuits
@@ -74,10 +74,10 @@ def compare_sizes(
         )
     job = Job(model, task, options, budget, full, empty)
     curves = []
-    with shown_progress(progress) as report:
+    with show_progress(progress) as report:
         for done, method in enumerate(methods):
             at = partial(MethodProgress, method.name, done, len(methods))
-            curves.append(curve_of(job, method, _reports(report, at, max(1, len(job.searches(method))))))
+            curves.append(measure_curve(job, method, _reports(report, at, max(1, len(job.searches(method))))))
     settings = {
         key: value for key, value in task.settings.items() if key != "num_reference"
     } | options.settings

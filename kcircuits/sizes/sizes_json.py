@@ -25,7 +25,7 @@ _MOST_METHODS = 100
 _MOST_POINTS = 10_000
 
 
-def checked(document: object) -> dict[str, Any]:
+def check_document(document: object) -> dict[str, Any]:
     """Check that a document has all keys of `kcircuits.sizes.SizeComparison` with their types.
 
     Unknown keys are ignored. Raises KCircuitsError if it is anything else.

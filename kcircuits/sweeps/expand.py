@@ -22,7 +22,7 @@ from kcircuits.sweeps.forecast import Forecast, private_weights, shared_weights
 from kcircuits.sweeps.grid import Grid, MethodChoice, ModelChoice, SweepPrompts
 from kcircuits.sweeps.job import Job, RefusedJob, Search
 from kcircuits.sweeps.keys import digest_of_prompts, key_of
-from kcircuits.sweeps.ranks import kept_ranks
+from kcircuits.sweeps.ranks import read_ranks
 from kcircuits.sweeps.store import Shelf
 from kcircuits.sweeps.yaml_file import Document
 from kcircuits.task import Task, TaskOptions
@@ -241,7 +241,7 @@ class _Expansion:
 
     def _make(self, chosen: SweepPrompts, partners: bool) -> tuple[Prompt, ...]:
         ranks = partial(
-            kept_ranks, model=self.model, memory=self.grid.memory, parts=self.parts, keep=self.keep
+            read_ranks, model=self.model, memory=self.grid.memory, parts=self.parts, keep=self.keep
         )
         try:
             return choose_all(chosen, self.model, ranks, with_partners=partners).prompts

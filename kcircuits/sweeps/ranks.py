@@ -15,7 +15,7 @@ from kcircuits.sweeps.keys import digest_of_prompts, key_of
 from kcircuits.sweeps.store import Shelf
 
 
-def kept_ranks(
+def read_ranks(
     prompts: Sequence[Prompt], model: Model, memory: int, parts: Shelf, keep: bool
 ) -> Sequence[int]:
     """Rank of each prompt's answer in the model's prediction.

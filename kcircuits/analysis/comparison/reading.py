@@ -56,8 +56,10 @@ def compare(
     """
     if not 2 <= len(circuits) <= MOST_CIRCUITS:
         raise KCircuitsError(f"from 2 to {MOST_CIRCUITS} circuits can be compared, got {len(circuits)}")
-    named = _checked("names", names or [str(number + 1) for number in range(len(circuits))], len(circuits))
-    fields = _checked("domains", domains or [ALL] * len(circuits), len(circuits))
+    named = _check_names(
+        "names", names or [str(number + 1) for number in range(len(circuits))], len(circuits)
+    )
+    fields = _check_names("domains", domains or [ALL] * len(circuits), len(circuits))
     if twice := next((name for name in named if named.count(name) > 1), None):
         raise KCircuitsError(f"two circuits have the name {twice!r}: give them different ones")
     if not is_number(backbone) or not 0 < backbone <= 1:
@@ -98,7 +100,7 @@ def compare(
     )
 
 
-def _checked(what: str, values: Sequence[str], count: int) -> tuple[str, ...]:
+def _check_names(what: str, values: Sequence[str], count: int) -> tuple[str, ...]:
     if len(values) != count:
         raise KCircuitsError(f"{what} must be one for each of the {count} circuits, got {len(values)}")
     for value in values:

@@ -82,7 +82,7 @@ def in_context_learning(
         needs += [for_method(method, spec, task), for_circuits(spec, task)]
     budget = budget_for(memory, needs)
     circuits = {name: discover(model, task, method, selection, memory=budget) for name, task in tasks.items()}
-    added = _added(circuits["few-shot"], circuits["zero-shot"])
+    added = _added_heads(circuits["few-shot"], circuits["zero-shot"])
     runs, ablations = {}, {}
     for name, task in tasks.items():
         full, found = ablate_heads(model.spec, task, {"added": added}, draws=draws, seed=seed, memory=budget)
@@ -111,7 +111,7 @@ def in_context_learning(
     )
 
 
-def _added(few_shot: Circuit, zero_shot: Circuit) -> list[str]:
+def _added_heads(few_shot: Circuit, zero_shot: Circuit) -> list[str]:
     """The heads that are only in the first circuit, by falling strength."""
     heads = [node for node in few_shot.nodes if kind_of(node) == "head" and node not in zero_shot.nodes]
     return sorted(heads, key=lambda node: -_strength(few_shot, node))

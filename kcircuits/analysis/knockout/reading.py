@@ -87,7 +87,7 @@ def knockout(
     check_whole("random_circuits", random_circuits)
     check_whole("seed", seed)
     check_whole("hit_k", hit_k, least=1)
-    removed = _removed(circuit, private_of)
+    removed = _edges_to_remove(circuit, private_of)
     tasks = {OWN: task}
     for name, each in (others or {}).items():
         if name in (OWN, TEXT):
@@ -108,7 +108,7 @@ def knockout(
     if windows is not None:
         needs.append(for_circuits(spec, text_task, streams_at_once(spec)))
     budget = budget_for(memory, needs)
-    masks = _without(spec.graph, removed, random_circuits, seed)
+    masks = _knockout_masks(spec.graph, removed, random_circuits, seed)
     effects = []
     for name, on in tasks.items():
         full, without, *random = measure_runs(spec, on, masks, budget)
@@ -130,7 +130,7 @@ def knockout(
     return Knockout(model.identity, settings, tuple(effects), on_text)
 
 
-def _removed(circuit: Circuit, private_of: Sequence[Circuit]) -> np.ndarray:
+def _edges_to_remove(circuit: Circuit, private_of: Sequence[Circuit]) -> np.ndarray:
     """The edges to remove, bool [S, R]: those of the circuit that no other circuit has."""
     removed = circuit.mask()
     for other in private_of:
@@ -153,7 +153,7 @@ def _task_of(name: str, spec: ModelSpec, task: Task, prompts: Sequence[Prompt]) 
     return made
 
 
-def _without(graph: Graph, removed: np.ndarray, count: int, seed: int) -> np.ndarray:
+def _knockout_masks(graph: Graph, removed: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Masks [2 + count, S, R]: the full model, without the edges, and without those of random circuits."""
     num_edges = int(removed.sum())
     drawn = [random_connected_mask(graph, num_edges, np.random.default_rng(seed + i)) for i in range(count)]
