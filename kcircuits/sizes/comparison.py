@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kcircuits.display.result import Panels, Result
-from kcircuits.display.text import printable
+from kcircuits.display.text import name_of, printable
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph.identity import graph_of
 from kcircuits.runtime.optional import need
@@ -112,7 +112,7 @@ class SizeComparison(Result):
 
     def describe(self) -> str:
         """The methods, and the number of edges that each needs for a faithfulness of 0.9."""
-        name = printable(self.model.get("name", "a model without a name"), 40)
+        name = name_of(self.model)
         needed = [(curve.name, curve.fewest_edges(LEVELS[-1])) for curve in self.curves]
         text = ", ".join(f"{method} {'–' if edges is None else f'{edges:,}'}" for method, edges in needed)
         title = f"Comparison of {len(self.curves)} methods over circuit sizes in {name}"
