@@ -54,7 +54,7 @@ def test_lists_are_spanned(written, place):
 def test_keys_of_prompts_are_the_options_of_a_choice(written):
     known = list(options_of(PromptChoice))
     assert list(options_of(SweepPrompts)) == [*known, "measure_half"]
-    with pytest.raises(KCircuitsError, match=f"there are {', '.join(known)}, measure_half"):
+    with pytest.raises(KCircuitsError, match=f"the keys are {', '.join(known)}, measure_half"):
         parsed(written(prompts=[{"unknown": 1}]))
 
 
@@ -101,7 +101,7 @@ BAD = [
     ({"prompts": [{"prompts": "prompts.jsonl", "top_k": 3}]}, "prompts[0].top_k: is for relation alone"),
     ({"prompts": [ENTRY | {"half": "first"}]}, "prompts[0].half: must be one of validation, test"),
     ({"prompts": [ENTRY | {"top_k": "10"}]}, "prompts[0].top_k: must be a whole number from 0 on, got '10'"),
-    ({"prompts": [ENTRY | {"shuffle_seed": "1e3"}]}, "write 0.001 or 1.0e-3 for 1e-3"),
+    ({"prompts": [ENTRY | {"shuffle_seed": "1e3"}]}, "write 0.001 or 1.0e-3 instead of 1e-3"),
     ({"prompts": [{"prompt": "In"}]}, "prompts[0].prompt: needs answer"),
     ({"prompts": [ENTRY | {"split_seed": 1}]}, "prompts[0].split_seed: needs a half"),
     ({"methods": [{"threshold": 1}]}, "methods[0]: 'method' must be one of acdc, edge-pruning"),
