@@ -122,7 +122,7 @@ def heads() -> str:
     row = read("heads.json")
     if not row:
         return ""
-    head = ("what", "time", "memory beside the senders", "ratio")
+    head = ("what", "time", "memory in addition to the senders", "ratio")
     what = f"{row['nodes']} nodes at {row['positions']} positions of {row['prompts']} prompts"
     scaled = f"{duration(row['loop_seconds'])} ({row['looped_nodes']} nodes scaled up)"
     return table(

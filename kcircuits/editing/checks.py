@@ -31,10 +31,10 @@ def check_agreement(requests: Sequence[EditRequest], edits: Sequence[TokenisedEd
         If two have different targets for one prompt; or with ROME, whose later edits replace earlier ones
         with the same key, if two have the same tokens up to the end of their subjects.
     """
-    behind: dict[tuple[int, ...], int] = {}
+    of_prompt: dict[tuple[int, ...], int] = {}
     of_key: dict[tuple[int, ...], int] = {}
     for number, (request, edit) in enumerate(zip(requests, edits, strict=True)):
-        first = behind.setdefault(edit.prompt.ids, number)
+        first = of_prompt.setdefault(edit.prompt.ids, number)
         if edits[first].target != edit.target:
             raise KCircuitsError(
                 f"edits {first + 1} and {number + 1} contradict each other: {request.prompt!r} has the "

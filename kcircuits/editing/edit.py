@@ -240,7 +240,9 @@ def _optimise_values(
 
 def _check_moments(method: Rome | Memit, moments: Callable[[int], SecondMoment] | None) -> None:
     if moments is None:
-        raise KCircuitsError(f"{method.name} needs second moments of the keys: give moments=second_moment")
+        raise KCircuitsError(
+            f"{method.name} needs the second moment of the keys: give `moments`, a function of the layer"
+        )
 
 
 def write_values(

@@ -119,7 +119,7 @@ def _choose_request(edit: EditedModel, request: EditRequest | None) -> EditReque
     if request is None:
         return done[0]
     if request not in done:
-        raise KCircuitsError(f"the edit does not have {request.prompt!r} → {request.target!r} in it")
+        raise KCircuitsError(f"the edit does not contain {request.prompt!r} → {request.target!r}")
     return request
 
 
@@ -129,7 +129,7 @@ def _objects(original: Model, request: EditRequest) -> tuple[Prompt, Prompt]:
     if old.answer_id == new.answer_id:
         raise KCircuitsError(
             f"both the old and the new object of {request.prompt!r} begin with "
-            f"{text_of(original, new.answer_id)!r}: nothing tells them apart"
+            f"{text_of(original, new.answer_id)!r}, so they cannot be distinguished"
         )
     return replace(old, wrong_id=new.answer_id), replace(new, wrong_id=old.answer_id)
 

@@ -1,4 +1,4 @@
-"""What an edit changed, as a picture: both objects' ranks before and after, and the nodes behind it."""
+"""Picture of an edit's explanation: ranks of both objects before and after, and the nodes that change."""
 
 from __future__ import annotations
 

@@ -151,9 +151,9 @@ def _rank_one(edit: EditedModel, moment: SecondMoment) -> tuple[EditRequest, Low
     """The one fact of an edit and its update. Raises KCircuitsError if there is not one."""
     (name, part), *more = edit.delta.parts.items()
     if more or not isinstance(part, LowRank) or part.right.shape[1] != 1 or len(edit.requests) != 1:
-        raise KCircuitsError("neighbours are read of an edit of one fact by ROME: edit it by itself")
+        raise KCircuitsError("neighbours need an edit of a single fact by ROME: edit each fact separately")
     if name != f"layers.{moment.layer}.mlp.w_down":
-        raise KCircuitsError(f"the edit is of {name}, and the second moment of layer {moment.layer}")
+        raise KCircuitsError(f"the edit is of {name}, but the second moment is of layer {moment.layer}")
     return edit.requests[0], part
 
 
@@ -163,7 +163,7 @@ def _subject(request: EditRequest, question: Question) -> str:
     match = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}", question.prompt, re.DOTALL)
     if match is None:
         raise KCircuitsError(
-            f"the subject of {question.prompt!r} is not known, as it is worded otherwise than "
+            f"the subject of {question.prompt!r} is unknown, because the wording differs from "
             f"{request.prompt!r}: give the neighbours' subjects"
         )
     return match[1]

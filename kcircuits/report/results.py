@@ -103,7 +103,7 @@ def load_results(folder: str | Path) -> Results:
     folder = Path(folder)
     there = {name for name in FILES if (folder / name).exists()}
     if not there:
-        raise KCircuitsError(f"{folder}: there is nothing to report, none of {', '.join(FILES)} is there")
+        raise KCircuitsError(f"{folder}: nothing to report: the folder has none of {', '.join(FILES)}")
     circuit = Circuit.load(folder / "circuit.json") if "circuit.json" in there else None
     evaluation, evaluated = None, None
     if "evaluation.json" in there:
@@ -129,7 +129,7 @@ def _check_belong(folder: Path, results: Results) -> None:
     """Check that all results are about one model, and the evaluation about the circuit."""
     subjects = results.subjects()
     if not subjects:  # an evaluation.json that has measured scores alone
-        raise KCircuitsError(f"{folder}: there is nothing to report, as evaluation.json measures no circuit")
+        raise KCircuitsError(f"{folder}: nothing to report: evaluation.json does not measure a circuit")
     for name, subject, identity in subjects[1:]:
         try:
             check_same_weights(subject, identity, results.model)
@@ -138,6 +138,6 @@ def _check_belong(folder: Path, results: Results) -> None:
     circuit, evaluation = results.circuit, results.evaluation
     if circuit is not None and evaluation is not None and evaluation.num_edges != len(circuit.edges):
         raise KCircuitsError(
-            f"{folder / 'evaluation.json'} measures a circuit of {evaluation.num_edges:,} edges, and "
-            f"circuit.json has {len(circuit.edges):,}: evaluate it anew"
+            f"{folder / 'evaluation.json'} measures a circuit of {evaluation.num_edges:,} edges, but "
+            f"circuit.json has {len(circuit.edges):,}: evaluate it again"
         )

@@ -57,7 +57,7 @@ def compare_sizes(
     Raises
     ------
     KCircuitsError
-        If anything of the input cannot be used, or ablating every edge changes nothing, so that there is no
+        If the input cannot be used, or if ablating all edges does not change the metric, so that there is no
         faithfulness; before any search begins.
     """
     options = options or SizeOptions()
@@ -69,8 +69,8 @@ def compare_sizes(
     full, empty = measure(spec, task, both, budget)
     if faithfulness(full, empty, empty) is None:
         raise KCircuitsError(
-            f"ablating every edge leaves the metric {task.metric} at {full:.6g} on these prompts, so there "
-            "is no faithfulness to compare by"
+            f"ablating every edge leaves the metric {task.metric} at {full:.6g} on these prompts, so "
+            "faithfulness is not defined"
         )
     job = Job(model, task, options, budget, full, empty)
     curves = []

@@ -239,10 +239,12 @@ def test_corrupt_files(tmp_path, name, content):
 
 
 def test_nothing_to_report(tmp_path):
-    with pytest.raises(KCircuitsError, match=r"nothing to report, none of circuit\.json, .* is there"):
+    with pytest.raises(KCircuitsError, match=r"nothing to report: the folder has none of circuit\.json, "):
         write_report(tmp_path)
     (tmp_path / "evaluation.json").write_text(json.dumps({"model": {}, "curve": {}}))
-    with pytest.raises(KCircuitsError, match=r"nothing to report, as evaluation\.json measures no circuit"):
+    with pytest.raises(
+        KCircuitsError, match=r"nothing to report: evaluation\.json does not measure a circuit"
+    ):
         write_report(tmp_path)
 
 

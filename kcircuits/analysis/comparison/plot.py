@@ -65,7 +65,7 @@ def _draw(figure: Figure, comparison: Comparison) -> None:
 
 
 def _draw_matrix(axes: Axes, comparison: Comparison, name: str, *, named: bool = True) -> AxesImage:
-    """One of the overlaps; `named`: with the circuits' names beside the rows."""
+    """One of the overlaps; `named`: with the circuits' names next to the rows."""
     values, title = getattr(comparison, name), _MATRICES[name]
     names = [printable(circuit.name, 14) for circuit in comparison.circuits]
     image = axes.imshow(values, cmap="Blues", vmin=0, vmax=1, interpolation="none")

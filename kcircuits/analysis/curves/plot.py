@@ -1,4 +1,4 @@
-"""The answer's rank and probability over layers as a picture: the full model, and the circuit beside it."""
+"""Picture of the answer's rank and probability over layers, in the full model and in the circuit."""
 
 from __future__ import annotations
 

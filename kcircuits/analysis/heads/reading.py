@@ -71,7 +71,7 @@ def read_heads(
     spec = prepared(model, task, circuit)
     graph = spec.graph
     if into is not None and circuit is None:
-        raise KCircuitsError(f"into {into!r} asks for edges of a circuit, and there is none: give one")
+        raise KCircuitsError(f"into {into!r} lists edges of a circuit: give a circuit")
     feeding = () if circuit is None or into is None else edges_into(circuit, into)
     if strongest is not None:
         check_whole("strongest", strongest, least=1)
@@ -125,5 +125,5 @@ def _candidates(graph: Graph, circuit: Circuit | None, nodes: Sequence[str] | No
     else:
         names = tuple(dict.fromkeys(nodes))
     if not names:
-        raise KCircuitsError("there are no nodes to read: the circuit has no edges; give nodes")
+        raise KCircuitsError("there are no nodes to read, because the circuit has no edges: give nodes")
     return sorted(graph.sender_index(name) for name in names)

@@ -91,7 +91,7 @@ def knockout(
     tasks = {OWN: task}
     for name, each in (others or {}).items():
         if name in (OWN, TEXT):
-            raise KCircuitsError(f"other prompts must not be called {name!r}, which means something here")
+            raise KCircuitsError(f"other prompts must not be named {name!r}, which is a reserved name")
         tasks[name] = _task_of(name, spec, task, each)
     windows, text_task = None, task
     if text is not None:
@@ -138,7 +138,7 @@ def _edges_to_remove(circuit: Circuit, private_of: Sequence[Circuit]) -> np.ndar
         removed &= ~other.mask()
     if not removed.any():
         what = "edges" if not circuit.edges else "edges of its own: the others have all of them"
-        raise KCircuitsError(f"there is nothing to remove, the circuit has no {what}")
+        raise KCircuitsError(f"nothing to remove: the circuit has no {what}")
     return removed
 
 

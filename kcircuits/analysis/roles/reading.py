@@ -78,7 +78,7 @@ def head_roles(
     spec = prepared(model, task, circuit)
     for number, prompt in enumerate(task.prompts, start=1):
         if prompt.subject is None:
-            raise KCircuitsError(f"roles are about subjects, and prompt {number} has none: give one to each")
+            raise KCircuitsError(f"roles need a subject in each prompt, and prompt {number} has none")
     task = replace(task, metric="nll")
     budget = budget_for(memory, [for_readings(spec, task.prompts), for_circuits(spec, task)])
     writes = _writes(model, spec, task.prompts, budget)
