@@ -14,13 +14,13 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-# Of every installation; features that need more have an extra in pyproject.toml (kcircuits/optional.py).
+# Dependencies of each installation. Extras of pyproject.toml have the others (kcircuits/runtime/optional.py).
 DEPENDENCIES = ["transformers>=5", "tokenizers", "numpy", "safetensors", "typer>=0.29", "rich"]
 TORCH = "torch>=2.11,<2.16"  # as in pyproject.toml's [build-system]
 
 
 def dependencies() -> list[str]:
-    """What an installation needs: a wheel needs the minor version of torch that it was compiled for."""
+    """The dependencies. A wheel needs the minor version of torch that it was compiled for."""
     if "sdist" in sys.argv:
         return [TORCH, *DEPENDENCIES]
     release = version("torch").partition("+")[0].split(".")
@@ -37,7 +37,7 @@ def source_hash() -> str:
 
 
 def cuda_wanted() -> bool:
-    """The CUDA half is built where nvcc and a CUDA build of torch are both present."""
+    """The CUDA half is built if nvcc and a CUDA build of torch are present."""
     import torch
 
     return torch.version.cuda is not None and shutil.which("nvcc") is not None
@@ -60,7 +60,7 @@ class CMakeBuild(build_ext):
         if compiled := os.environ.get("KCIRCUITS_MODULE"):
             return take(Path(compiled), module)
         target = module.parent
-        # Other flags have a folder of their own: in one folder, each change of them would compile all anew.
+        # A separate folder for each set of flags: in a common folder, each change would recompile everything.
         name = os.environ.get("KCIRCUITS_BUILD_NAME", f"cmake-{sys.implementation.cache_tag}")
         build = ROOT / "build" / name
         build.mkdir(parents=True, exist_ok=True)

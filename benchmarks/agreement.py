@@ -1,4 +1,4 @@
-"""How far two scores of the same edges agree."""
+"""Agreement between two scores of the same edges."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def agreement(scores: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
     Returns
     -------
     dict
-        `spearman` of the scores; `spearman_absolute` of their sizes, by which circuits are selected;
-        `overlap`, how much of the fifth that is greatest by |exact| is in the greatest fifth by |score|;
-        `sign` and `sign_top`, the share of all edges, and of that fifth, whose score has the exact effect's
-        sign. None where the scores have no signs.
+        `spearman` of the scores; `spearman_absolute` of their absolute values, which select circuits;
+        `overlap`, the share of the top fifth by |exact| that is also in the top fifth by |score|; `sign` and
+        `sign_top`, the share of all edges, and of that fifth, whose score has the sign of the exact effect
+        (None if the scores have no signs).
     """
     fifth = len(exact) // 5
     top = np.argsort(-np.abs(exact), kind="stable")[:fifth]

@@ -1,4 +1,4 @@
-"""What bench_eap.py times: one function per method, and how its seconds become those of the whole method."""
+"""The cases of bench_eap.py: a function per method, with its run time scaled to the whole method."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Case:
     Parameters
     ----------
     seconds
-        Does the work, building the engine and its plain runs included, and says how long the whole method
-        would take by that.
+        Does the work, including the engine's construction and plain runs, and returns the seconds of the
+        whole method.
     rounds
-        How often it is repeated.
+        Number of repetitions.
     note
-        What the seconds are, where they are not those of a whole run.
+        How the seconds were obtained, if not from a whole run.
     """
 
     seconds: Callable[[ModelSpec, Task], float]
@@ -64,7 +64,7 @@ def sampled_exact(spec: ModelSpec, task: Task) -> float:
 
 
 def one_training_step(spec: ModelSpec, task: Task) -> float:
-    """The median step of a short training; what the engine costs comes before the first."""
+    """Median seconds of a step of a short training, without the engine's construction."""
     times: list[float] = []
 
     def tell(_: Progress | Steps) -> None:

@@ -42,7 +42,7 @@ CASES = (
 
 
 def prompts_of(case: Case, model: kcircuits.Model) -> tuple[Prompt, ...]:
-    """The France prompt, or facts of country-language that the model knows, all of one length."""
+    """The France prompt, or facts of country-language of one length that the model knows."""
     spec = model.spec
     sizes = {"vocab_size": spec.vocab_size, "max_positions": spec.max_positions}
     if case.num_prompts == 1:
@@ -56,7 +56,7 @@ def prompts_of(case: Case, model: kcircuits.Model) -> tuple[Prompt, ...]:
 
 
 def forward_times(plain: Plain) -> list[float]:
-    """Seconds of plain forward passes, after one that warms up."""
+    """Seconds of plain forward passes, after a warm-up pass."""
     return [plain.forward() for _ in range(FORWARDS + 1)][1:]
 
 

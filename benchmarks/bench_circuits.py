@@ -1,8 +1,8 @@
-"""Many circuits, and what all nodes write, beside plain Hugging Face forward passes of a prompt in one run.
+"""Many circuits, and the readout of all nodes, compared with plain Hugging Face forward passes in one run.
 
-* 1,000 random connected circuits of SmolLM2-135M, evaluated on one prompt: milliseconds for each of them.
-* Heads and MLPs read through final norm and unembedding at every position: the answer's logit and rank and
-  the top 10 tokens, by one call of `vocab_readout` and by the obvious loop over nodes.
+* 1,000 random connected circuits of SmolLM2-135M, evaluated on one prompt: milliseconds per circuit.
+* Heads and MLPs read through the final norm and the unembedding at each position: the answer's logit and rank
+  and the top 10 tokens, with one call of `vocab_readout` and with a loop over nodes.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def read_by_loop(spec: ModelSpec, outputs: Tensor, answer: int) -> Read:
 
 
 def check_agreement(first: Read, second: Read) -> None:
-    """Ends the benchmark where the two differ by more than rounding, which may swap near ties."""
+    """Stop the benchmark if the two differ by more than rounding, which may swap near ties."""
     same_logits = torch.allclose(first[0], second[0], atol=1e-3)
     same_ranks = (first[1] == second[1]).double().mean()
     same_top = (first[2] == second[2]).double().mean()

@@ -1,10 +1,10 @@
-"""How the scores of EAP-IG (5 steps) change when SmolLM2's weights, or its senders, are kept in few bits.
+"""How the scores of EAP-IG (5 steps) change with quantised weights of SmolLM2, or senders in bfloat16.
 
-What is computed with them is float32 in every case. Differences are to the float32 weights: the largest one
-relative to the largest score, the rank correlation of |score|, and what the best 300 edges have in common.
-The file has 4 bits (Q4_1, its vocabulary Q8_0): "float32" are those dequantised, "stored" the same numbers as
-they lie in the file, and "q8" and "q4" round what is rounded already once more.
-Runs take turns, so that a slow minute of the machine slows all rows alike.
+All computation is in float32. Differences are relative to the float32 weights: the largest difference divided
+by the largest score, the rank correlation of |score|, and the overlap of the best 300 edges. The file has 4
+bits (Q4_1, its vocabulary Q8_0): "float32" are the dequantised weights, "stored" the same numbers as stored
+in the file, and "q8" and "q4" round the rounded weights again. Runs alternate, so that a slow period of the
+machine affects all rows.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CASES: tuple[tuple[Any, str], ...] = (
 
 
 def timed_scores(models: list[kcircuits.Model], prompts: tuple[Any, ...]) -> list[tuple[np.ndarray, float]]:
-    """EAP-IG's scores in each case, and the median of their seconds after a first run."""
+    """EAP-IG's scores in each case, and the median seconds without the first run."""
     scores: list[Any] = [None] * len(CASES)
     times: list[list[float]] = [[] for _ in CASES]
     for _ in range(RUNS + 1):

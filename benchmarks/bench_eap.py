@@ -1,7 +1,7 @@
-"""The methods that score all edges against plain Hugging Face passes of the same batch, on SmolLM2-135M.
+"""Methods that score all edges, compared with plain Hugging Face passes of the same batch, on SmolLM2-135M.
 
-Times are medians, taken in turn with the plain passes' in one process; loading is not in them. Memory and
-whole-process seconds come from a process of its own per method.
+Times are medians, measured alternately with the plain passes in one process, without loading. Memory and
+whole-process seconds come from a separate process per method.
 """
 
 from __future__ import annotations
@@ -77,13 +77,12 @@ def own_process(name: str, threads: int) -> dict[str, Any]:
 
 
 def work(name: str) -> dict[str, Any]:
-    """Peak resident memory of one method above what the loaded model and the prompts hold.
+    """Peak resident memory of one method, minus the memory of the loaded model and the prompts.
 
-    getrusage's maximum cannot be set back and loading may have been higher than what follows, so the
-    kernel's own peak (VmHWM) is set back to the present size before the method runs. The weights are pages
-    of a mapped file: the model's run that chose the prompts has touched them all, so they are no part of
-    the difference. Memory that was freed but kept by the allocator is given back first, as it would hide
-    what the method takes from it.
+    The maximum of getrusage cannot be reset, and loading may have the higher peak. So the kernel's own peak
+    (VmHWM) is reset to the present size before the method runs. The weights are pages of a mapped file, which
+    the choice of prompts has already touched, so they are not part of the difference. Freed memory that the
+    allocator keeps is returned first, because it would hide memory that the method uses.
     """
     model = kcircuits.load_model("demo")
     task = language_task(model)
@@ -99,14 +98,14 @@ def work(name: str) -> dict[str, Any]:
 
 
 def status(field: str) -> int:
-    """Bytes that the kernel counts for this process."""
+    """A memory counter of the kernel for this process, in bytes."""
     found = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1]) * 1024
 
 
 def earlier_rows(names: list[str]) -> dict[str, dict[str, Any]]:
-    """What an earlier run wrote of the other methods."""
+    """Results of other methods from an earlier run."""
     path = RESULTS / f"{RESULT}.json"
     if set(names) == CASES.keys() or not path.exists():
         return {}

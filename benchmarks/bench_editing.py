@@ -1,6 +1,6 @@
-"""Ten ROME edits on SmolLM2-135M, their values optimised in one batch and one by one.
+"""Ten ROME edits on SmolLM2-135M, with values optimised in one batch and one by one.
 
-The second moment of the keys is there before the clock starts. Both ways take turns, and their edits have to
+The second moment of the keys is computed before the measurement. Both ways alternate, and their edits must
 agree.
 """
 

@@ -1,8 +1,8 @@
-"""How time grows with circuit, prompts, threads and model: exact ACDC, EAP, EAP-IG and masked runs.
+"""Growth of run time with circuit, prompts, threads and model: exact ACDC, EAP, EAP-IG and masked runs.
 
-One size is varied, the others stay; exponents are slopes of least-squares lines through the logarithms.
-Models are random, of LLaMA's shape, 8 layers of width 512 with 8 heads where nothing else is said, on pairs
-of random prompts. Seconds are medians after a run that warms up. docs/performance.md says what they show.
+One size varies and the others are fixed. Exponents are slopes of least-squares lines through the logarithms.
+Models are random with LLaMA's shape, by default 8 layers of width 512 with 8 heads, on pairs of random
+prompts. Seconds are medians after a warm-up run. docs/performance.md explains the results.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BASE = Shape(layers=8, heads=8, kv_heads=8, head_dim=64, hidden=1408, vocabulary
 LENGTH, PROMPTS, THRESHOLD = 8, 4, 0.1
 CIRCUITS, DENSITY = 16, 0.05  # of the masked runs
 RUNS = {"acdc": 3, "eap": 5, "eap-ig-inputs": 5, "masked runs": 5}
-LONG = 2.0  # seconds from which one run is enough, and none warms up
+LONG = 2.0  # seconds; longer runs are not repeated and have no warm-up
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def scores(method: str, **options: Any) -> Callable[[ModelSpec, Task, Point], di
 
 
 def masked_runs(spec: ModelSpec, task: Task, point: Point) -> dict[str, Any]:
-    """The metric of random circuits, the engine's plain runs included."""
+    """The metric of random circuits, including the engine's plain runs."""
     masks = random_masks(spec.graph, point.density)
     measure(spec, task, masks, memory_bytes(None))
     return {"edges": int(masks.sum()) // CIRCUITS}
@@ -101,7 +101,7 @@ METHODS: dict[str, Callable[[ModelSpec, Task, Point], dict[str, Any]]] = {
     "eap-ig-inputs": scores("eap-ig-inputs", ig_steps=5),
     "masked runs": masked_runs,
 }
-# Scores are of all edges, whatever is selected.
+# Scoring methods score all edges, independent of the selection.
 NOT_MEASURED = {("edges kept", "eap"), ("edges kept", "eap-ig-inputs")}
 
 
@@ -112,7 +112,7 @@ def random_masks(graph: Graph, density: float) -> np.ndarray:
 
 
 def time_method(name: str, spec: ModelSpec, task: Task, point: Point) -> dict[str, Any]:
-    """Median seconds of a method; a long run is not repeated."""
+    """Median seconds of a method. Long runs are not repeated."""
     seconds: list[float] = []
     while True:
         start = perf_counter()
@@ -157,7 +157,7 @@ def exponent(sizes: Iterable[float], seconds: Iterable[float]) -> float:
 
 
 def exponents(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Of the whole, of the last step alone (where growth may only begin), and of ACDC's evaluations."""
+    """Exponents of all points, of the last step (where growth may only begin), and of ACDC's evaluations."""
     sizes, seconds = [row["size"] for row in rows], [row["seconds"] for row in rows]
     fitted = {"seconds": exponent(sizes, seconds), "last_step": exponent(sizes[-2:], seconds[-2:])}
     if "evaluations" in rows[0]:
@@ -169,7 +169,7 @@ def exponents(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def earlier_axes() -> dict[str, Any]:
-    """What earlier runs wrote of axes that are not run again."""
+    """Results of axes from earlier runs that are not run again."""
     path = RESULTS / "growth.json"
     return json.loads(path.read_text())["axes"] if path.exists() else {}
 

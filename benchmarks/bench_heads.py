@@ -1,8 +1,8 @@
-"""What all heads and MLPs of SmolLM2-135M write at every position of 64 prompts, as tokens.
+"""Readout of all heads and MLPs of SmolLM2-135M at each position of 64 prompts.
 
-Logit and rank of the answer and the top 10 tokens of every node, by `read_nodes`, and by the obvious loop
-over nodes: a product with the unembedding, a sort of the vocabulary. The loop goes over some of the nodes,
-and its time is scaled to all of them. Peaks are the kernel's high-water mark above what was there before.
+Logit and rank of the answer and the top 10 tokens of each node, with `read_nodes` and with a loop over nodes:
+a product with the unembedding and a sort of the vocabulary. The loop runs over some of the nodes, and its
+time is scaled to all of them. Peaks are the kernel's high-water mark minus the memory in use before.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TARGET = 10
 
 
 def time_call(read: Callable[[], Any]) -> tuple[Any, float, int]:
-    """A function's result, its seconds, and the bytes that it needed above what was held before."""
+    """A function's result, its seconds, and its additional peak memory in bytes."""
 
     def run() -> tuple[Any, float]:
         start = perf_counter()
@@ -62,7 +62,7 @@ def prompts_of(model: kcircuits.Model) -> tuple[Prompt, ...]:
 def read_by_loop(
     unembedding: Unembedding, senders: Tensor, nodes: Tensor, targets: Tensor
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Node by node: the target's logit above the mean and rank, and the top tokens, of a full sort."""
+    """Node by node with a full sort: the target's rank and relative logit, and the top tokens."""
     spec = unembedding.spec
     scale = norm_scale(spec.final_norm, final_streams(spec, senders)).float()
     found = []
@@ -77,7 +77,7 @@ def read_by_loop(
 
 
 def check_agreement(read: NodeReadout, nodes: Tensor, looped: list[tuple[Tensor, Tensor, Tensor]]) -> None:
-    """Ends the benchmark where the two differ by more than rounding, which may swap near ties."""
+    """Stop the benchmark if the two differ by more than rounding, which may swap near ties."""
     logit, rank, top = (torch.stack(each) for each in zip(*looped, strict=True))
     place = nodes - 1
     same_logits = torch.allclose(read.logit[place].float(), logit, atol=1e-3)

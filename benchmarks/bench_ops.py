@@ -1,8 +1,8 @@
-"""The fused ops against the obvious PyTorch code, eager and compiled, in one run.
+"""The fused ops compared with straightforward PyTorch code, eager and compiled, in one run.
 
     make bench
 
-Every group is one op at one shape; `benchmarks/ratios.py` prints obvious / fused and compiled / fused.
+Each group is one op at one shape. `benchmarks/ratios.py` prints obvious / fused and compiled / fused.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ WHOLE = Shape("SmolLM2-135M, all layers", 301, 481, 576, 0)
 
 @dataclass(frozen=True)
 class Case:
-    """One op at one shape: two ways to compute it, and what makes their arguments."""
+    """One op at one shape: two ways to compute it, and a function that makes their arguments."""
 
     op: str
     shape: str
@@ -50,7 +50,7 @@ class Case:
     fused: Callable[..., Any]
     obvious: Callable[..., Any]
     arguments: Callable[[], tuple[Tensor, ...]]
-    gemm: Callable[..., Any] | None = None  # the machine's fastest product of that shape, and nothing else
+    gemm: Callable[..., Any] | None = None  # the machine's fastest product of that shape alone
 
     @property
     def title(self) -> str:
@@ -181,7 +181,7 @@ def extra_memory(way: str) -> float:
 import torch
 from bench_ops import {way} as call
 
-def peak():  # of this program alone: ru_maxrss would count the process that started it
+def peak():  # of this process only: ru_maxrss would include its parent's memory
     return int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 
 args = torch.randn(1800, 576), torch.randn(49_152, 576), torch.randint(49_152, (1800,))

@@ -1,8 +1,8 @@
-"""kcircuits beside the tools that people use, each in a process of its own, in turn, in one run.
+"""kcircuits compared with other tools, each in its own process, alternately, in one run.
 
-The peers have an environment of their own (`make bench-peers` makes it and runs this): TransformerLens, with
-sequential ACDC written on its hooks here, and auto-circuit's own ACDC and gradients. Before anything is
-timed, the tools' results are compared, and a difference ends the benchmark.
+The other tools have a separate environment (`make bench-peers` creates it and runs this file):
+TransformerLens, with sequential ACDC on its hooks, and auto-circuit's ACDC and gradients. The results of the
+tools are compared before any timing, and a difference stops the benchmark.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _time_text(result: dict[str, Any]) -> str:
 
 
 def summary(results: list[dict[str, Any]], tests_of_ours: int | None) -> dict[str, Any]:
-    """Median of whole runs; or, where single tests were run, their mean times all that there are."""
+    """Median of whole runs; or, for single tests, their mean times the number of all tests."""
     last = results[-1]
     if "seconds" in last:
         known = {name: last[name] for name in ("tests", "kept") if name in last}
@@ -90,7 +90,7 @@ def summary(results: list[dict[str, Any]], tests_of_ours: int | None) -> dict[st
 
 
 def show(case: dict[str, Any]) -> None:
-    """One line for each entrant, times as multiples of the first one's."""
+    """One line for each entrant, with times as multiples of the first one's."""
     print(f"\n{case['model']}: {case['task']}")
     ours = case["rows"][0]["seconds"]
     for row in case["rows"]:
@@ -103,7 +103,7 @@ def show(case: dict[str, Any]) -> None:
 
 
 def earlier_cases() -> dict[str, Any]:
-    """What earlier runs wrote of cases that are not run again."""
+    """Results of cases from earlier runs that are not run again."""
     path = RESULTS / "peers.json"
     if not path.exists():
         return {}
@@ -114,11 +114,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peers", type=Path, default=ROOT / ".venv-peers" / "bin" / "python")
-    parser.add_argument("--cases", type=int, nargs="+", metavar="N", help="only these, from 1; others stay")
+    parser.add_argument(
+        "--cases",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="Run only these cases, counted from 1; other results are kept.",
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if not options.peers.exists():
-        raise SystemExit(f"{options.peers} is missing: make bench-peers makes the peers' environment")
+        raise SystemExit(f"{options.peers} is missing: make bench-peers creates it")
     pythons = {"main": Path(sys.executable), "peers": options.peers}
     start = perf_counter()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Where the time of two ACDC searches on SmolLM2-135M goes, beside the speed of a large product.
+"""Profile of two ACDC searches on SmolLM2-135M, compared with the speed of a large product.
 
 `kcircuits discover --profile` prints the same for any search, layer by layer.
 """
@@ -51,13 +51,13 @@ def run(case: Case, model: kcircuits.Model) -> dict[str, Any]:
 
 
 def memory_speed() -> float:
-    """Bytes per second that all threads read together, of more than any cache holds."""
+    """Bytes per second that all threads together read from an array larger than any cache."""
     numbers = torch.ones(2**27)
     return numbers.nbytes / best_seconds(numbers.sum)
 
 
 def products_alone(model: kcircuits.Model, rows: int) -> dict[str, float]:
-    """GFLOP/s of the products of the MLPs' first matrices with so many rows, and of one of them repeated."""
+    """GFLOP/s of products of the MLPs' first matrices with `rows` rows, and of one of them repeated."""
     mlps = [layer.mlp for layer in model.spec.layers]
     weights = [dense(mlp.w_up) for mlp in mlps if isinstance(mlp, Mlp)]
     x = torch.randn(rows, weights[0].shape[1])

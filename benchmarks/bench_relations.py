@@ -1,11 +1,11 @@
-"""What a sweep over all public relations costs: measured on SmolLM2-135M, and worked out for larger models.
+"""Cost of a sweep over all public relations: measured on SmolLM2-135M, and extrapolated to larger models.
 
-SmolLM2 does the sweep itself, a circuit of each relation by EAP-IG and one by ACDC. GPT-2 medium and
-LLaMA-2-7B have random weights here: EAP-IG takes the same time for any weights, so it is measured on some of
-the same prompts, and grows with the tokens. How many tests ACDC makes depends on what a model knows; for them
-its time is SmolLM2's, times the senders (as many receivers live, each with so many more tests), times the
-parameters (each test costs so much more). All times are those of one thread. The relations are those of the
-LRE data set (Hernandez et al., 2023, https://arxiv.org/abs/2308.09124), in folders of JSON files.
+The sweep runs on SmolLM2, with a circuit of each relation by EAP-IG and one by ACDC. GPT-2 medium and
+LLaMA-2-7B have random weights here. The time of EAP-IG does not depend on the weights, so it is measured on
+some of the same prompts and scaled with the tokens. The number of ACDC's tests depends on the weights; its
+time is that of SmolLM2 times the ratio of senders (tests per receiver) times the ratio of parameters (cost
+per test). All times are for one thread. The relations are those of the LRE data set (Hernandez et al., 2023,
+https://arxiv.org/abs/2308.09124), in folders of JSON files.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def tokens_of(prompts: Sequence[Prompt]) -> int:
 
 
 def parameters_of(spec: ModelSpec) -> int:
-    """Those of products that every token goes through: a tied unembedding counts, an embedding does not."""
+    """Parameters of the products for each token: a tied unembedding counts, an embedding does not."""
     layers = [
         matrix.numel()
         for layer in spec.layers
@@ -77,7 +77,7 @@ def print_update(update: Update) -> None:
 
 
 def measure_sweep(document: dict[str, Any], out: Path) -> tuple[list[Job], dict[str, Any]]:
-    """Do the sweep, and say what it took by method."""
+    """Run the sweep, and return its jobs and the time by method."""
     result = kcircuits.sweep(document, out, workers=1, threads=1, progress=print_update)
     text, grid = read_sweep(document)
     jobs = list(expand(grid, text, Store(out).parts, keep=False).jobs.values())
@@ -99,7 +99,7 @@ def measure_sweep(document: dict[str, Any], out: Path) -> tuple[list[Job], dict[
 def measure_scores(
     spec: ModelSpec, all_prompts: Sequence[tuple[Prompt, ...]], chosen: Iterable[int]
 ) -> dict[str, Any]:
-    """Seconds of EAP-IG on some relations' prompts, and in proportion to the tokens on all."""
+    """Seconds of EAP-IG on the prompts of some relations, and scaled to all prompts by tokens."""
     measured = [fit_vocabulary(all_prompts[number], spec.vocab_size) for number in chosen]
     options = {name: value for name, value in IG.items() if name != "method"}
     method, selection = method_and_selection(IG["method"], options)
@@ -117,7 +117,7 @@ def measure_scores(
 
 
 def fit_vocabulary(prompts: tuple[Prompt, ...], vocabulary: int) -> tuple[Prompt, ...]:
-    """The prompts with ids that a model of another vocabulary has; random weights do not mind which."""
+    """The prompts with ids that fit a model with another vocabulary. Random weights allow any ids."""
 
     def fit(ids: tuple[int, ...] | None) -> tuple[int, ...] | None:
         return ids and tuple(number % vocabulary for number in ids)
@@ -148,7 +148,12 @@ def llama_7b() -> ModelSpec:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--relations", type=Path, default=Path("../shared/data/lre"))
-    parser.add_argument("--out", type=Path, default=Path("out/relations"), help="of the sweep [%(default)s]")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/relations"),
+        help="Output folder of the sweep. [default: %(default)s]",
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     jobs, small = measure_sweep(document_of(given.relations), given.out)

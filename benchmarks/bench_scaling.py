@@ -1,7 +1,7 @@
-"""What large models take: one of TinyLlama's shape in one process, and the plan's memory against the peak.
+"""Time and memory for large models: one with TinyLlama's shape, and planned memory compared with the peak.
 
-All models are random and of LLaMA's shape; peaks are the kernel's high-water mark above what the process
-held before (Linux), each in a process of its own.
+All models are random with LLaMA's shape. Peaks are the kernel's high-water mark minus the memory in use
+before (Linux), each in its own process.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GIB = 2**30
 IG = ("eap-ig-inputs", {"ig_steps": 5, "top_n": 100})
 TESTS = 2000
 
-# Many heads and one long prompt, whose senders are most of it.
+# Many heads and one long prompt, so that senders use most of the memory.
 WIDE = Shape(layers=16, heads=32, kv_heads=32, head_dim=16, hidden=1408, vocabulary=8000)
 ONE_PROMPT = {"count": 1, "length": 192}
 MEASURED_PEAKS = {
@@ -60,11 +60,11 @@ MEASURED_PEAKS = {
 
 
 class Enough(Exception):
-    """Ends a search after as many tests as are measured."""
+    """Stops a search after the number of measured tests."""
 
 
 def search(method: Method, spec: Any, task: Task, memory: int, tests: int | None = None) -> int:
-    """Run a search, or so many of its tests; returns the tests done."""
+    """Run a search, or a number of its tests; returns the number of tests."""
     done = 0
 
     def count(progress: Any) -> None:
@@ -88,7 +88,7 @@ def task_of(shape: Shape, prompts: dict[str, int]) -> Task:
 
 
 def peak_of(run: Callable[[], object]) -> tuple[object, int]:
-    """A function's result and the bytes that it needed above what was held before."""
+    """A function's result and its additional peak memory in bytes."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
@@ -98,7 +98,7 @@ def peak_of(run: Callable[[], object]) -> tuple[object, int]:
 
 
 def status(name: str) -> int:
-    """A size of this process in bytes."""
+    """A memory counter of this process in bytes."""
     return int(Path("/proc/self/status").read_text().split(f"{name}:")[1].split()[0]) * 1024
 
 
@@ -143,7 +143,7 @@ def large_model() -> dict[str, Any]:
 
 
 def planned_on_gpus() -> dict[str, Any]:
-    """What the plan's formulas say of larger models, weights in bfloat16, activations in float32."""
+    """Planned memory for larger models, with weights in bfloat16 and activations in float32."""
     planned = {}
     for name, shape in (("LLaMA-2-7B", LLAMA_2_7B), ("LLaMA-3-70B", LLAMA_3_70B)):
         spec = random_spec(shape, device="meta", dtype=torch.bfloat16)
@@ -157,14 +157,14 @@ def planned_on_gpus() -> dict[str, Any]:
             "senders": sizes.engine,
             "eap_ig_workspace": gradient_work(sizes, 5, budget).bytes,
             "acdc_workspace": acdc_workspace(sizes, budget, acdc_chunk(spec, sizes.prompts)),
-            # Two plain runs, and five times forward and back to the inputs; the scores once.
+            # Two plain runs, five forward and backward passes to the inputs, and the scores once.
             "eap_ig_flop": 2 * shape.parameters * tokens * (2 + 5 * 2) + 2 * edges * tokens * shape.width,
         }
     return planned
 
 
 def in_own_process(*arguments: str) -> Any:
-    """Run part of this benchmark in a process of its own; what it prints last is its result."""
+    """Run a part of this benchmark in its own process. The last line of its output is the result."""
     command = [sys.executable, __file__, *arguments, "--threads", str(torch.get_num_threads())]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,7 +1,7 @@
-"""What a command costs before it does anything: `kcircuits --help`, and `discover` beside its search.
+"""Startup time of commands: `kcircuits --help`, and `discover` without its search.
 
-Each is a process of its own, medians of several in turn. The demo model is converted before the first, which
-is not counted and keeps the model's description.
+Each run is a separate process; the numbers are medians of alternating runs. A first run, which converts the
+demo model and caches its description, is not counted.
 """
 
 from __future__ import annotations

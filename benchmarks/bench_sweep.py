@@ -1,9 +1,10 @@
-"""Two processes of one thread beside one, on the same ACDC jobs of SmolLM2-135M, and their memory; and Ray.
+"""Time and memory of two processes with one thread each, compared with one process and with Ray actors.
 
-Times are from the first job's beginning to the last one's end, so that starting processes does not count.
-Memory is the processes' proportional set size, in which a page that several have counts once; the bound is
-1.2 times the weights, and what each process has of its own: the plan of its job, and Python with torch.
-As many actors of a local Ray cluster do the same jobs; their processes are not this one's, and not weighed.
+The jobs are ACDC searches on SmolLM2-135M. Times are from the start of the first job to the end of the last,
+so that starting processes does not count. Memory is the sum of the proportional set sizes, which counts
+shared pages once. The bound is 1.2 times the weights, plus the own memory of each process: the plan of its
+job, and Python with torch. The same number of actors of a local Ray cluster runs the same jobs. Their memory
+is not measured.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ RELATIONS = (
 
 
 class Memory:
-    """The largest sum of the workers' proportional set sizes, looked at every half second."""
+    """The maximum sum of the workers' proportional set sizes, sampled every half second."""
 
     def __init__(self) -> None:
         self.most = 0
@@ -62,7 +63,7 @@ def pss_of(process: int) -> int:
 
 
 def run(document: dict[str, Any], out: Path, workers: int, ray: str | None = None) -> tuple[float, int]:
-    """Seconds and bytes of a sweep, by processes of one thread, or by actors."""
+    """Seconds and bytes of a sweep with processes or actors of one thread."""
     times: list[float] = []
     with Memory() as memory:
         result = kcircuits.sweep(
@@ -81,7 +82,12 @@ def run(document: dict[str, Any], out: Path, workers: int, ray: str | None = Non
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threshold", type=float, default=0.1)
-    parser.add_argument("--templates", type=int, default=4, help="of each relation, a job each [%(default)s]")
+    parser.add_argument(
+        "--templates",
+        type=int,
+        default=4,
+        help="Templates of each relation; each is a job. [default: %(default)s]",
+    )
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     document: dict[str, Any] = {

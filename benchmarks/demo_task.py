@@ -1,4 +1,4 @@
-"""The task that the benchmarks of the gradient methods share: facts that the demo model knows."""
+"""The common task of the benchmarks of gradient methods: facts that the demo model knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts of our relations that the demo model knows, each to be edited into another object of its relation."""
+"""Facts of the bundled relations that the demo model knows, each with another object of its relation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ SEED = 0
 
 
 def editable_facts(model: kcircuits.Model, relations: Sequence[str] = RELATIONS) -> list[EditRequest]:
-    """Every known fact with a new object, its other templates as paraphrases, and known neighbours; shuffled.
+    """All known facts with a new object, their other templates as paraphrases, and known neighbours;
+    shuffled.
 
-    Known is what the model says first. Objects are one token, so that a probability is one number.
+    A fact is known if the model ranks its object first. Objects are single tokens.
     """
     draw = random.Random(SEED)
     found = []

@@ -1,4 +1,4 @@
-"""Measures of single edits, kept in out/editing: an edit that is there is not made again."""
+"""Measures of single edits, stored in out/editing and reused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PREFIXES, SEED = 5, 0
 
 
 class KeptEdits:
-    """Facts of one model, each edited alone."""
+    """Edits of single facts of one model, with stored measures."""
 
     def __init__(self, model: kcircuits.Model) -> None:
         self.model = model
@@ -35,7 +35,7 @@ class KeptEdits:
     def measure(
         self, title: str, method: Method, requests: Sequence[kcircuits.EditRequest], *, fluency: bool = False
     ) -> list[EditMeasures | None]:
-        """Measures of every edit, from an earlier run or a new one; None where the edit failed."""
+        """Measures of each edit, from an earlier run or a new one; None if the edit failed."""
         missing = [request for request in requests if self._kept(method, request, fluency) is None]
         for first in track(range(0, len(missing), BATCH), title, disable=not missing):
             some = missing[first : first + BATCH]
@@ -48,7 +48,7 @@ class KeptEdits:
     def measure_each(
         self, title: str, methods: Sequence[Method], requests: Sequence[kcircuits.EditRequest]
     ) -> list[EditMeasures | None]:
-        """`measure`, every request with a method of its own."""
+        """`measure` with a separate method for each request."""
         groups: dict[str, list[int]] = {}
         for number, method in enumerate(methods):
             groups.setdefault(repr(method), []).append(number)
@@ -105,7 +105,7 @@ class KeptEdits:
         return self._moments[layer]
 
     def _kept(self, method: Method, request: kcircuits.EditRequest, fluency: bool) -> Path | None:
-        """What is there of an edit: with a fluency, or without one where none is needed."""
+        """The stored measures of an edit: with fluency, or also without it if none is needed."""
         paths = [self._path(method, request, kind) for kind in ((True,) if fluency else (True, False))]
         return next((path for path in paths if path.exists()), None)
 

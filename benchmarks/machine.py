@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine they ran on, and where their results go."""
+"""Shared code of the benchmarks: description of the machine, and files of results."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""How well each method's scores agree with the exact effect of every edge.
+"""Agreement of each method's scores with the exact effects of edges.
 
-On the small golden models all edges are compared. SmolLM2-135M has 70,651, most of which have next to no
-effect, so two samples are drawn from a fixed seed: 1,000 edges uniformly, and 1,000 of those 10 % that all
-methods together rank highest by |score| (mean rank). And what the scores are for: the faithfulness of
-SmolLM2's circuits of their best edges, on the prompts that were scored. (The golden models have random
-weights and know nothing that a circuit could keep.)
+On the small golden models all edges are compared. SmolLM2-135M has 70,651 edges, most of which have almost no
+effect, so two samples are drawn with a fixed seed: 1,000 edges uniformly, and 1,000 of the 10 % that all
+methods together rank highest by |score| (mean rank). Also measured is the faithfulness of SmolLM2's circuits
+of the best edges, on the prompts of the scores. (The golden models have random weights, so a circuit has
+nothing to preserve.)
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ Rows = list[dict[str, Any]]
 
 
 def all_scores(spec: ModelSpec, task: Task) -> dict[str, np.ndarray]:
-    """Every scorer's matrix, [S, R]."""
+    """The score matrix of each method, [S, R]."""
     memory = memory_bytes(None)
     return {
         name: method_of(method, options).scores(spec, task, memory, None)
@@ -64,7 +64,7 @@ def all_scores(spec: ModelSpec, task: Task) -> dict[str, np.ndarray]:
 
 
 def pruned_scores(spec: ModelSpec, task: Task) -> np.ndarray:
-    """How likely edge-pruning leaves each gate open where it keeps half of the edges, [S, R]."""
+    """Probability that edge-pruning leaves each gate open when it keeps half of the edges, [S, R]."""
     found = method_of("edge-pruning", {"top_n": spec.graph.num_edges // 2}).search(
         spec, task, memory_bytes(None), None
     )
@@ -84,7 +84,7 @@ def rows(
 
 
 def circuits(model: str, spec: ModelSpec, task: Task, scores: Mapping[str, np.ndarray]) -> Rows:
-    """The faithfulness of each method's circuits, by their edges' share of the graph before pruning."""
+    """Faithfulness of each method's circuits, by their share of the graph's edges before pruning."""
     graph, valid = spec.graph, spec.graph.valid
     numbers = [int(size * graph.num_edges) for size in SIZES]
     made: Rows = []

@@ -1,4 +1,4 @@
-"""Plain Hugging Face passes, which every benchmark compares with: the model as it is, without hooks."""
+"""Plain Hugging Face passes without hooks, the reference of the benchmarks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kcircuits.data.prompts import Prompt, batch
 
 
 class Plain:
-    """Seconds of passes over all prompts of a task at once; the prompts are of one length."""
+    """Seconds of passes over all prompts of a task in one batch; the prompts have one length."""
 
     def __init__(self, folder: Path, prompts: Sequence[Prompt]) -> None:
         from transformers import AutoModelForCausalLM
@@ -21,7 +21,7 @@ class Plain:
         self.prompts = batch(prompts)
 
     def forward(self) -> float:
-        """A forward pass without gradients: what one test of sequential ACDC costs at least."""
+        """A forward pass without gradients: the minimum cost of a test of sequential ACDC."""
         with torch.inference_mode():
             start = perf_counter()
             self.hf_model(self.prompts.clean)
@@ -37,7 +37,7 @@ class Plain:
         return seconds
 
     def to_embeddings(self) -> float:
-        """The same with frozen parameters: the least that any gradient method has to do."""
+        """The same with frozen parameters: the minimum work of any gradient method."""
         self.hf_model.requires_grad_(False)
         start = perf_counter()
         embeddings = self.hf_model.get_input_embeddings()(self.prompts.clean).requires_grad_()

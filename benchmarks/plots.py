@@ -1,4 +1,4 @@
-"""Draw what the benchmarks wrote: peers.svg and growth.svg in docs/images, each if it was measured."""
+"""Draw results of benchmarks: peers.svg, growth.svg and study.svg in docs/images, if they were measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
-# After Okabe and Ito, as in the package's own pictures.
+# Colours after Okabe and Ito, as in the package's pictures.
 TOOLS = {
     "kcircuits": "#d55e00",
     "TransformerLens hooks": "#0072b2",
@@ -40,7 +40,7 @@ SETTINGS: dict[str, Any] = {
 
 @contextmanager
 def save_drawing(name: str, width: float, height: float) -> Iterator[Figure]:
-    """A figure that is written as docs/images/<name>.svg, the same text from the same numbers."""
+    """A figure that is written as docs/images/<name>.svg. The same numbers give the same text."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS)
@@ -82,7 +82,7 @@ def draw_case(axes: Axes, case: dict[str, Any]) -> None:
 
 
 def readable(seconds: float) -> str:
-    """A duration, in a unit that suits it."""
+    """A duration in a suitable unit."""
     for unit, name in ((3600, "h"), (60, "min")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.3g} {name}"
@@ -90,7 +90,7 @@ def readable(seconds: float) -> str:
 
 
 def draw_growth(results: dict[str, Any]) -> None:
-    """A panel for every axis; ACDC's seconds by its evaluations, as their number depends on the effects."""
+    """A panel for each axis. ACDC's seconds are per evaluation, as their number depends on the effects."""
     axes_measured = results["axes"]
     with save_drawing("growth", 7.2, 4.2) as figure:
         panels = figure.subplots(2, 4).flat
@@ -115,7 +115,7 @@ def draw_axis(axes: Axes, name: str, measured: dict[str, Any]) -> None:
         sizes = [point["size"] for point in points]
         axes.loglog(sizes, heights, color=colour, marker=marker, markersize=4, linewidth=1.2, label=label)
     axes.set_title(name, fontsize=8)
-    if name != "edges kept":  # where every method has the same sizes
+    if name != "edges kept":  # all methods have the same sizes on the other axes
         axes.set_xticks(sizes if len(sizes) <= 4 else sizes[::2])
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -145,7 +145,7 @@ def main() -> None:
         if path.exists():
             draw(json.loads(path.read_text()))
         else:
-            print(f"not drawn: {name}, there is no {path}")
+            print(f"not drawn: {name}, because {path} does not exist")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Print how many times faster than the obvious code each op is, from pytest-benchmark's JSON."""
+"""Print how many times faster than straightforward code each op is, from pytest-benchmark's JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of LLaMA's shape with random weights, of any size, without a file."""
+"""Models with LLaMA's shape and random weights, of any size, without files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LLAMA_3_70B = Shape(80, 64, 8, 128, 28672, 128256)
 def random_spec(
     shape: Shape, *, device: str = "cpu", dtype: torch.dtype = torch.float32, seed: int = 0
 ) -> ModelSpec:
-    """A model of this shape, scaled so that streams stay near 1; on "meta" it has sizes and no weights."""
+    """A model of this shape, scaled so that streams stay near 1. On "meta" it has sizes but no weights."""
     generator = None if device == "meta" else torch.Generator().manual_seed(seed)
 
     def weight(*sizes: int) -> torch.Tensor:
@@ -102,6 +102,6 @@ def random_prompts(count: int, length: int, vocabulary: int, seed: int = 0) -> t
 def answers(
     draw: random.Random, vocabulary: int, corrupt: tuple[int, ...]
 ) -> tuple[int, tuple[int, ...], int]:
-    """What follows a prompt's ids: the answer, the corrupt ids, and the wrong answer."""
+    """The fields after a prompt's ids: the answer, the corrupt ids, and the wrong answer."""
     answer, wrong = draw.sample(range(vocabulary), 2)
     return answer, corrupt, wrong

@@ -1,7 +1,7 @@
-"""A sweep of 200 small jobs whose workers are killed 30 times, and which is killed itself twice.
+"""A sweep of 200 small jobs whose workers are killed 30 times, and which is itself killed twice.
 
-It must end with the very bytes of a sweep that nobody disturbed, and no finished job may be done again. Also
-what a job costs beside its own work: empty jobs, as a share of a job on SmolLM2-135M.
+It must end with the same bytes as an undisturbed sweep, and no finished job may run again. Also measures the
+overhead of a job with empty jobs, as a share of a job on SmolLM2-135M.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def write_prompts(path: Path, seed: int) -> str:
 
 
 def write_sweep(place: Path, jobs: int) -> Path:
-    """Two models, five files of prompts, two ways to search, and as many seeds as give so many jobs."""
+    """Two models, five files of prompts, two methods, and as many seeds as needed for the number of jobs."""
     document = {
         "models": [write_model(place / f"model{n}", n) for n in range(2)],
         "prompts": [{"prompts": [write_prompts(place / f"prompts{n}.jsonl", n) for n in range(5)]}],
@@ -81,7 +81,7 @@ def write_sweep(place: Path, jobs: int) -> Path:
 
 @dataclass
 class DisturbedSweep:
-    """A sweep on the command line, and whom it loses."""
+    """A sweep on the command line, with counts of killed workers and sweeps."""
 
     sweep: Path
     out: Path
@@ -97,7 +97,7 @@ class DisturbedSweep:
     finished: dict[str, int] = field(default_factory=dict)
 
     def run_to_the_end(self) -> None:
-        """Start the sweep again until it ends by itself."""
+        """Restart the sweep until it finishes."""
         while True:
             self.runs += 1
             status = self._run()
@@ -139,16 +139,16 @@ class DisturbedSweep:
                 self.owed -= 1
 
     def _check_finished(self) -> None:
-        """What was finished before is the same file still."""
+        """Check that results finished before are still the same files."""
         now = {path.parent.name: path.stat().st_mtime_ns for path in self.out.glob("jobs/*/done.json")}
         again = [key for key, time in self.finished.items() if now.get(key) != time]
         if again:
-            raise SystemExit(f"finished jobs were done again: {again}")
+            raise SystemExit(f"finished jobs ran again: {again}")
         self.finished = now
 
 
 def workers_of(parent: int) -> list[int]:
-    """The processes that do a sweep's jobs."""
+    """The worker processes of a sweep."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -159,7 +159,7 @@ def workers_of(parent: int) -> list[int]:
 
 
 def soak(place: Path, jobs: int, kills: int, sweep_kills: int, workers: int) -> dict[str, Any]:
-    """Both sweeps; ends the benchmark where they differ."""
+    """Run both sweeps, and stop the benchmark if they differ."""
     path = write_sweep(place, jobs)
     start = perf_counter()
     plain = DisturbedSweep(path, place / "plain", workers, random.Random(0), set(), set())
@@ -182,7 +182,7 @@ def soak(place: Path, jobs: int, kills: int, sweep_kills: int, workers: int) -> 
         raise SystemExit("the summaries differ")
     if list((place / "hit" / "failed").glob("*")) or len(hit.finished) != total:
         raise SystemExit(f"{len(hit.finished)} of {total} jobs are done")
-    # Of what a killed sweep had done, it may not have said the last.
+    # A killed sweep may have finished jobs that it has not reported.
     if not total - sweep_kills * workers <= hit.done <= total:
         raise SystemExit(f"{hit.done} jobs were said to be done, of {total}")
     return {
@@ -199,7 +199,7 @@ def soak(place: Path, jobs: int, kills: int, sweep_kills: int, workers: int) -> 
 
 
 class Clock:
-    """Seconds from the first job's beginning to the last one's end."""
+    """Seconds from the start of the first job to the end of the last."""
 
     def __init__(self) -> None:
         self.first = self.last = 0.0
@@ -214,7 +214,7 @@ class Clock:
 
 
 def overhead(place: Path, jobs: int) -> dict[str, Any]:
-    """Seconds that the sweep adds to a job: those of jobs that select a small circuit from scores."""
+    """Overhead of the sweep per job in seconds, from jobs that select a small circuit from scores."""
     sizes = list(range(20, 20 + jobs))
     document = {
         "models": [str(place / "model0")],
@@ -252,9 +252,13 @@ def smollm2_job(place: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=200, help="a multiple of 20 [%(default)s]")
-    parser.add_argument("--kills", type=int, default=30, help="of workers [%(default)s]")
-    parser.add_argument("--sweep-kills", type=int, default=2, help="of the whole sweep [%(default)s]")
+    parser.add_argument(
+        "--jobs", type=int, default=200, help="Number of jobs, a multiple of 20. [default: %(default)s]"
+    )
+    parser.add_argument("--kills", type=int, default=30, help="Workers to kill. [default: %(default)s]")
+    parser.add_argument(
+        "--sweep-kills", type=int, default=2, help="How often to kill the sweep. [default: %(default)s]"
+    )
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
 """The study of docs/findings.md: the circuits of many relations in SmolLM2-135M.
 
-Every relation is one step, whose result is kept in out/study; a step that is there is not run again, so the
-study may be stopped and goes on where it was. Our own relations are studied, and those of the LRE dataset
-(arXiv 2308.09124) if their folder is given.
+Each relation is one step, whose result is stored in out/study and reused, so the study can be stopped and
+resumed. It covers the bundled relations, and those of the LRE dataset (arXiv 2308.09124) if their folder is
+given.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ KEPT = ROOT / "out" / "study"
 
 
 def sources(lre: Path) -> dict[tuple[str, str], Path]:
-    """Every relation's file, by its domain and the name of the file."""
+    """The files of all relations, by domain and name."""
     found = {("ours", name): BUNDLED / f"{name}.json" for name in bundled_relations()}
     found |= {(file.parent.name, file.stem): file for file in sorted(lre.glob("*/*.json"))}
     return found
 
 
 def step(model: kcircuits.Model, domain: str, name: str, file: Path) -> dict[str, Any]:
-    """The result of one relation: that of an earlier run with the same input, or a new one."""
+    """The result of one relation, from an earlier run with the same input or a new one."""
     folder = KEPT / domain / name
     given = {
         "settings": SETTINGS,
@@ -56,7 +56,7 @@ def step(model: kcircuits.Model, domain: str, name: str, file: Path) -> dict[str
 
 
 def shared(relations: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the circuits of all relations, of one size, have in common, by domain."""
+    """Overlap of the circuits of all relations, which have one size, by domain."""
     done = [each for each in relations if "edges" in each]
     found = kcircuits.compare(
         [kcircuits.Circuit.load(KEPT / each["domain"] / each["file"] / "circuit.json") for each in done],
@@ -83,7 +83,9 @@ def shared(relations: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--lre", type=Path, default=LRE, help="the LRE dataset's folder [%(default)s]")
+    parser.add_argument(
+        "--lre", type=Path, default=LRE, help="Folder of the LRE dataset. [default: %(default)s]"
+    )
     lre = parser.parse_args().lre
     files = sources(lre)
     model = kcircuits.load_model("demo")

@@ -1,7 +1,6 @@
-"""The table of docs/editing.md: how well editors change 100 facts of SmolLM2-135M, each edited alone.
+"""The table of docs/editing.md: editing methods on 100 facts of SmolLM2-135M, each edited alone.
 
-The layer is chosen on other facts than those that are reported. Every edit is kept in out/editing; one that
-is there is not made again.
+The layer is chosen on facts that are not reported. Edits are stored in out/editing and reused.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The second table of docs/editing.md: does a fact's own circuit say where to edit it?
+"""The second table of docs/editing.md: does a fact's own circuit show where to edit it?
 
-Layers chosen by rules from the circuit, and by causal tracing, beside the fixed layer that study_editing.py
-chose; fine-tuning of the circuit's strongest nodes beside that of the fixed layer and of random nodes. The
-facts are those that study_editing.py reports; every edit is kept in out/editing.
+Layers chosen by rules from the circuit and by causal tracing, compared with the fixed layer of
+study_editing.py; fine-tuning of the circuit's strongest nodes, compared with the fixed layer and with random
+nodes. The facts are those of study_editing.py. Edits are stored in out/editing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ COMPARED = ("efficacy", "paraphrase", "specificity")
 
 
 def circuit_of(model: kcircuits.Model, prompt: kcircuits.Prompt) -> kcircuits.Circuit:
-    """As explanations find it; with twice the edges, and again, where no path reaches the input."""
+    """The circuit as in explanations. The number of edges is doubled until a path reaches the input."""
     task, selection = kcircuits.Task([prompt], "zero"), default_selection(model.spec.graph)
     while True:
         try:
@@ -51,7 +51,7 @@ def circuit_of(model: kcircuits.Model, prompt: kcircuits.Prompt) -> kcircuits.Ci
 
 
 def random_nodes(model: kcircuits.Model, like: Sequence[str], draw: random.Random) -> tuple[str, ...]:
-    """As many MLPs and as many heads as among some nodes, anywhere."""
+    """Random nodes with the same number of MLPs and heads as the given ones."""
     senders = [name for name in model.spec.graph.senders if name != "input"]
     kinds = Counter(name[0] for name in like)
     pools = {kind: [name for name in senders if name[0] == kind] for kind in kinds}
@@ -61,7 +61,7 @@ def random_nodes(model: kcircuits.Model, like: Sequence[str], draw: random.Rando
 def differences(
     some: Sequence[EditMeasures | None], fixed: Sequence[EditMeasures | None]
 ) -> dict[str, tuple[float, float, float]]:
-    """Low, mean and high (95 % bootstrap over facts) of a measure minus that of the fixed layer."""
+    """Difference of a measure to that of the fixed layer: low, mean and high (95 % bootstrap over facts)."""
     found = {}
     pairs = [(a, b) for a, b in zip(some, fixed, strict=True) if a is not None and b is not None]
     weights = resampling_weights(len(pairs), SEED)
@@ -75,14 +75,14 @@ def differences(
 
 @dataclass(frozen=True)
 class Places:
-    """Where to edit each fact: a layer by every rule, and the strongest nodes of its circuit."""
+    """Where to edit each fact: a layer for each rule, and the strongest nodes of its circuit."""
 
     layers: dict[str, list[int]]
     nodes: list[list[str]]
 
 
 def places_of(model: kcircuits.Model, facts: Sequence[kcircuits.EditRequest]) -> Places:
-    """From an earlier run of the same or from a new one."""
+    """Places from an earlier run of the same, or from a new one."""
     given = repr((model.identity["weights_hash"], list(RULES), NODES, list(facts)))
     kept = KEPT / f"places-{hashlib.sha256(given.encode()).hexdigest()[:24]}.json"
     if not kept.exists():

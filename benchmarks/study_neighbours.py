@@ -1,7 +1,7 @@
-"""Why neighbours break: facts of SmolLM2-135M, each edited alone by ROME, and five neighbours of each.
+"""Why neighbours break: facts of SmolLM2-135M, each edited alone by ROME, with five neighbours each.
 
-What every neighbour has in common with the edited fact is read before the edit, its damage after it
-(docs/editing.md). An edit that is kept in out/neighbours is not made again.
+Similarity of each neighbour to the edited fact is measured before the edit, and damage after it
+(docs/editing.md). Edits are stored in out/neighbours and reused.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CHOOSING = 20
 def read(
     model: kcircuits.Model, request: kcircuits.EditRequest, moment: SecondMoment
 ) -> tuple[Neighbour, ...] | str:
-    """The neighbours of one edit, from an earlier run or a new one; or why the edit failed."""
+    """The neighbours of one edit, from an earlier run or a new one; or the reason why the edit failed."""
     given = repr((model.identity["weights_hash"], LAYER, SELECTION.top_n, request))
     kept = KEPT / f"{hashlib.sha256(given.encode()).hexdigest()[:24]}.json"
     if not kept.exists():
@@ -52,7 +52,7 @@ def read(
 
 
 def medians(name: str, every: list[Neighbour]) -> dict[str, Any]:
-    """The median of a property in neighbours that broke and in those that did not."""
+    """The median of a property for neighbours that broke and for those that did not."""
     kinds = {"broken": True, "kept": False}
     some = {
         kind: [getattr(each, name) for each in every if each.broken == broken]

@@ -1,4 +1,4 @@
-"""What the study asks of one relation: facts known, the circuit on one half of them, its worth on both."""
+"""The study of one relation: known facts, the circuit on one half of them, and its evaluation on both."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from kcircuits.task import Task
 
 MOST_PROMPTS = 400  # of a relation; some files have a thousand samples
 LEAST_KNOWN = 8
-HALF = 24  # prompts of a half that are used
+HALF = 24  # prompts to use of each half
 FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 FAITHFUL = 0.8
 RANDOM_CIRCUITS = 5
 SEED = 0
-COMPARED_EDGES = 300  # circuits of one size, so that what they share says nothing about sizes
+COMPARED_EDGES = 300  # one size for all compared circuits, because overlap depends on size
 ROLE_HEADS, ROLE_PROMPTS, ROLE_DRAWS = 20, 12, 3
 SETTINGS = {
     "method": "eap-ig-inputs, 5 steps",
@@ -40,7 +40,7 @@ SETTINGS = {
 
 
 def prompts_about(model: kcircuits.Model, relation: Relation) -> RelationPrompts:
-    """Pairs of prompts about the relation; of an answer that is several tokens, the first."""
+    """Pairs of prompts of the relation, with the first token of each answer."""
     spec = model.spec
     return kcircuits.relation_prompts(
         relation,
@@ -57,10 +57,10 @@ def prompts_about(model: kcircuits.Model, relation: Relation) -> RelationPrompts
 def study_relation(
     model: kcircuits.Model, relation: Relation
 ) -> tuple[dict[str, Any], kcircuits.Circuit | None]:
-    """Measure one relation; the circuit, of 300 edges, is None where the model knows too few of its facts.
+    """Measure one relation. The circuit of 300 edges is None if the model knows too few facts.
 
-    Half of the known facts choose the circuit: its edges are the best of EAP-IG, as few as give a
-    faithfulness of 0.8. The other half has no part in that.
+    One half of the known facts chooses the circuit: the fewest best edges of EAP-IG with a faithfulness of
+    0.8. The other half is used only for evaluation.
     """
     start = perf_counter()
     try:
@@ -92,7 +92,7 @@ def study_relation(
 
 
 def least_fraction(curve: SizeCurve) -> float:
-    """The least share of edges that is faithful enough, or the largest there is."""
+    """The smallest share of edges that is faithful enough, or the largest share."""
     pairs = zip(curve.fractions, curve.faithfulness, strict=True)
     enough = (share for share, value in pairs if value is not None and value >= FAITHFUL)
     return next(enough, curve.fractions[-1])
@@ -106,7 +106,7 @@ def best_edges(scores: kcircuits.Scores, count: int) -> kcircuits.Circuit:
 
 
 def roles_of(model: kcircuits.Model, prompts: Sequence[kcircuits.Prompt]) -> dict[str, Any]:
-    """Which of the heads that write most have which role, and Hit@10 without them."""
+    """Roles of the heads with the largest contributions, and Hit@10 without them."""
     found = kcircuits.head_roles(
         model, kcircuits.Task(prompts, "zero"), strongest=ROLE_HEADS, draws=ROLE_DRAWS, seed=SEED
     )

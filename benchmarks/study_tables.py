@@ -13,7 +13,7 @@ HITS = ("full", "circuit", "random")
 
 
 def relations(study: Study) -> tuple[Row, list[Row]]:
-    """Every relation with a circuit: Hit@10 of the model, the circuit and random circuits, on both halves."""
+    """All relations with a circuit: Hit@10 of the model, the circuit and random circuits, on both halves."""
     head = (
         *("relation", "facts known", "edges", "nodes"),
         *("validation: model", "circuit", "random"),
@@ -87,7 +87,7 @@ def roles(study: Study) -> tuple[Row, list[Row]]:
 
 
 def shared(study: Study) -> tuple[Row, list[Row]]:
-    """What circuits of 300 edges have in common."""
+    """Overlap of circuits of 300 edges."""
     head = ("circuits of", "nodes in common (Jaccard)", "edges in common")
     overlaps = study["shared"]
     names = {"within_domains": "two relations of one domain", "across_domains": "two of different domains"}
@@ -98,7 +98,7 @@ def shared(study: Study) -> tuple[Row, list[Row]]:
 
 
 def unknown(study: Study) -> str:
-    """The relations of which the model knows too few facts."""
+    """The relations with too few known facts."""
     return ", ".join(
         f"{name_of(each)} ({each['known']} of {each['prompts']})"
         for each in study["relations"]

@@ -26,13 +26,13 @@ def table(head: Row, rows: list[Row]) -> str:
 
 
 def comparison_table(sources: dict[str, Callable[[Any], list[Row]]]) -> str:
-    """Every row of some benchmarks whose results exist."""
+    """All rows of those benchmarks whose results exist."""
     rows = [row for name, rows_of in sources.items() if (found := read(name)) for row in rows_of(found)]
     return table(("what", "compared with", "result"), rows)
 
 
 def tools_table() -> str:
-    """Every result of bench_peers.py."""
+    """All results of bench_peers.py."""
     head = ("model, task", "tool", "time", "relative", "peak memory", "tests", "edges kept")
     rows = []
     for case in (read("peers.json") or {"cases": []})["cases"]:
@@ -122,7 +122,7 @@ def heads() -> str:
     row = read("heads.json")
     if not row:
         return ""
-    head = ("what", "time", "memory beside the senders", "ratio")
+    head = ("what", "time", "memory in addition to the senders", "ratio")
     what = f"{row['nodes']} nodes at {row['positions']} positions of {row['prompts']} prompts"
     scaled = f"{duration(row['loop_seconds'])} ({row['looped_nodes']} nodes scaled up)"
     return table(
@@ -173,7 +173,7 @@ EDIT_MEASURES = (
 
 
 def editors() -> str:
-    """How well editors change facts, each alone (study_editing.py)."""
+    """Measures of editing methods on single facts (study_editing.py)."""
     study = read("editing_study.json")
     if not study:
         return ""

@@ -1,7 +1,7 @@
 """Compile the CUDA half with warnings as errors, print what each kernel uses, and fail on register spills.
 
-The kernels are compiled for every architecture, the launchers (which include torch) for one. Needs nvcc and
-torch's headers; a CPU build of torch will do, and no GPU is needed.
+The kernels are compiled for all architectures, the launchers (which include torch) for one. This needs nvcc
+and torch's headers, but no GPU; a CPU build of torch is enough.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CUDA_MACROS = "#pragma once\n#define C10_CUDA_BUILD_SHARED_LIBS\n"
 
 @dataclass(frozen=True)
 class Kernel:
-    """What ptxas reports of a kernel; sizes in bytes, shared memory and stack per block and thread."""
+    """ptxas's report about a kernel; sizes in bytes, shared memory per block and stack per thread."""
 
     architecture: str
     name: str
@@ -91,7 +91,7 @@ def compile_source(source: Path, architecture: str, folder: Path, *flags: str) -
 
 
 def torch_flags(folder: Path) -> list[str]:
-    """Where torch's headers are; the one that a CPU build lacks is written into `folder`."""
+    """Flags for torch's headers. The header that a CPU build lacks is written into `folder`."""
     import torch
     from torch.utils.cpp_extension import include_paths
 
@@ -114,7 +114,7 @@ def print_table(kernels: Sequence[Kernel]) -> None:
 
 
 def main() -> int:
-    """Run from the command line; the exit status."""
+    """Run from the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

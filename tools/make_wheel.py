@@ -1,7 +1,8 @@
 """Build a wheel from the source distribution in dist/, for this Python and the installed torch.
 
-It goes to dist/torch-X.Y/: a wheel works with the minor version of torch that it was compiled for. On Linux
-auditwheel says which systems it runs on; torch's libraries stay outside, the running torch has them.
+The wheel is written to dist/torch-X.Y/, because it works only with the minor version of torch that it was
+compiled for. On Linux, auditwheel tags it with the supported systems. torch's libraries are not included:
+they are loaded with torch.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ OUTSIDE = ("libtorch*", "libc10*", "libcudart*")
 
 
 def build(source: Path, folder: Path) -> Path:
-    """A wheel of a source distribution, with the packages that are installed here; returns its path."""
+    """Build a wheel from a source distribution with the installed packages; returns its path."""
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "--no-index"]
     subprocess.run([*command, "--wheel-dir", str(folder), str(source)], check=True)
     (wheel,) = folder.glob("kcircuits-*.whl")

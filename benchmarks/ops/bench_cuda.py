@@ -1,8 +1,8 @@
-"""Time the CUDA ops against what the device can do, and against the same in plain PyTorch.
+"""Time the CUDA ops, compared with the limits of the device and with plain PyTorch.
 
-Writes `cuda_ops.json` and `cuda_ops.md`. A fraction is of the bandwidth of a large copy, or of the rate of
-a large matrix product of the same dtype, measured in the same run: whichever bounds the op. Bytes and FLOP
-are the least that the op could move and do.
+Writes `cuda_ops.json` and `cuda_ops.md`. Fractions are relative to the bandwidth of a large copy or the rate
+of a large matrix product of the same dtype in the same run, whichever bounds the op. Bytes and FLOP are the
+minimum for the op.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Call = Callable[[], Any]
 
 
 def seconds(call: Call, repeats: int = 20) -> float:
-    """Median time of a call on the device, after a few that warm up."""
+    """Median time of a call on the device, after warm-up calls."""
     for _ in range(3):
         call()
     times = []
@@ -48,7 +48,7 @@ def copy_bandwidth() -> float:
 
 
 def product_rate(dtype: torch.dtype) -> float:
-    """FLOP per second of a square matrix product; float32 without TF32, as the ops compute."""
+    """FLOP per second of a square matrix product; float32 without TF32, like the ops."""
     size = 8192
     left, right = (torch.randn(size, size, device="cuda", dtype=dtype) for _ in range(2))
     return 2 * size**3 / seconds(lambda: left @ right, repeats=5)
@@ -89,7 +89,7 @@ def scores_bench(dtype: torch.dtype, senders: int, receivers: int) -> tuple[Call
 
 
 def readout_bench(dtype: torch.dtype, rows: int, vocabulary: int) -> tuple[Call, Call, int, float]:
-    """Rank, log-sum-exp and the ten best words of every row."""
+    """Rank, log-sum-exp and the ten best tokens of each row."""
     width = 1024
     hidden = torch.randn(rows, width, device="cuda", dtype=dtype)
     unembedding = torch.randn(vocabulary, width, device="cuda", dtype=dtype) / 32

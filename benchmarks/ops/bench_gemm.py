@@ -1,8 +1,8 @@
-"""GFLOP/s of the package's own products beside torch's two libraries, interleaved.
+"""GFLOP/s of the package's own products compared with torch's two libraries, interleaved.
 
 Columns: `own` (csrc/cpu/gemm.cpp), `blas` (torch.nn.functional.linear, MKL) and `onednn`
-(torch's fused oneDNN linear; absent where the weight has gaps between its rows, for which oneDNN
-falls back to a reference loop). The best of several rounds, so that a neighbour's burst costs no one.
+(torch's fused oneDNN linear; absent if the weight has gaps between its rows, for which oneDNN
+falls back to a reference loop). Times are the best of several rounds, which excludes load by other programs.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def contenders(x: torch.Tensor, w: torch.Tensor) -> dict[str, Callable[[], torch
 
 
 def best_seconds(calls: dict[str, Callable[[], torch.Tensor]], budget: float) -> dict[str, float]:
-    """Best time of each call, in rounds that visit all of them, for about `budget` seconds."""
+    """Best time of each call over rounds that run all calls, for about `budget` seconds."""
     best = dict.fromkeys(calls, float("inf"))
     repeats = {}
     for name, call in calls.items():

@@ -1,4 +1,4 @@
-"""auto-circuit's own ACDC and mask gradients, as a process that answers calls (in the peers' environment).
+"""Worker process for auto-circuit's ACDC and mask gradients (in the peers' environment).
 
 Its graph has a key and a value per query head: scores of heads that share one are summed for comparison.
 """
@@ -45,7 +45,7 @@ def setup(folder: str, prompts: dict[str, Any], threads: int) -> dict[str, Any]:
 
 
 def acdc(threshold: float, sample: int | None = None) -> dict[str, Any]:
-    """ACDC at one threshold, or the part of it that tests so many edges, spread over all layers.
+    """ACDC at one threshold, or a part of it with a number of tests spread over all layers.
 
     Its metric is the KL divergence from the full model at the last position; absent edges are corrupt.
     """
@@ -106,7 +106,7 @@ def _gradients(**how: Any) -> tuple[float, Any]:
 
 
 def _as_product(threshold: float) -> tuple[int, int]:
-    """A threshold as base * 10**exponent, which is how the library takes it."""
+    """A threshold as base * 10**exponent, the library's form of it."""
     digits, _, exponent = f"{threshold:.0e}".partition("e")
     return int(digits), int(exponent)
 

@@ -1,4 +1,4 @@
-"""What bench_peers.py runs: tasks, and the tools that do each of them."""
+"""The cases of bench_peers.py: tasks, and the tools for each of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.tasks import random_prompt
 LENS, AUTO, OURS, PLAIN = "TransformerLens hooks", "auto-circuit", "kcircuits", "plain Hugging Face"
 MODULES = {LENS: "lens_worker", AUTO: "auto_circuit_worker", OURS: "ours_worker", PLAIN: "plain_worker"}
 IG_STEPS = 5
-SAMPLE = 100  # tests that stand for all where all would take hours
+SAMPLE = 100  # tests to run if all tests would take hours
 SEARCH_ROUNDS = 3  # of searches that take many seconds
 SMALL_SIZES = {"n_layer": 4, "n_head": 4, "n_embd": 64}
 SMALL = "small random GPT-2"  # of SMALL_SIZES
@@ -42,8 +42,8 @@ class Entrant:
     Parameters
     ----------
     run
-        One of so many rounds: worker, number of the round, rounds -> "seconds" of the whole; or "each", the
-        seconds of single tests, and "all_tests", how many there are (or None: as many as ours).
+        Runs one round: worker, number of the round, rounds -> "seconds" of the whole; or "each", the seconds
+        of single tests, and "all_tests", their total number (None: the same as kcircuits').
     """
 
     tool: str
@@ -54,7 +54,7 @@ class Entrant:
 
 @dataclass(frozen=True)
 class Case:
-    """A task that several tools do; the first entrant is ours."""
+    """A task for several tools; the first entrant is kcircuits."""
 
     name: str
     model: str
@@ -68,7 +68,7 @@ class Case:
 
     @property
     def title(self) -> str:
-        """Which case it is."""
+        """Name of the case."""
         return f"{self.model}: {self.name}"
 
     def start(self, entrant: Entrant, pythons: dict[str, Path], threads: int) -> Worker:
@@ -85,12 +85,12 @@ class Case:
 
 
 def simple(what: str, **arguments: Any) -> Run:
-    """A call that does the whole."""
+    """A call for the whole task."""
     return lambda worker, _round, _rounds: worker.call(what, **arguments)
 
 
 def each_forward(worker: Worker, _round: int, rounds: int) -> dict[str, Any]:
-    """Plain forward passes in the place of tests."""
+    """Plain forward passes instead of tests."""
     seconds = [worker.call("forward")["seconds"] for _ in range(SAMPLE // rounds)]
     return {"each": seconds, "all_tests": None}
 
@@ -101,7 +101,7 @@ def sampled_hooks(edges: Pairs, worker: Worker, number: int, rounds: int) -> dic
 
 
 def sampled_auto_circuit(threshold: float, worker: Worker, _round: int, rounds: int) -> dict[str, Any]:
-    """A round's share of the sampled tests; what the search does before its first test is taken off."""
+    """A round's share of the sampled tests, without the time before the first test."""
     count = SAMPLE // rounds
     before = worker.call("acdc", threshold=threshold, sample=0)["seconds"]
     sampled = worker.call("acdc", threshold=threshold, sample=count)
@@ -117,7 +117,7 @@ def spread_edges(graph: Graph) -> Pairs:
 
 
 def same_edges(threshold: float, workers: dict[str, Worker]) -> dict[str, Any]:
-    """The same circuit by the same number of tests, or an error."""
+    """Check that the circuits and numbers of tests are equal."""
     ours, theirs = (workers[tool].call("acdc", threshold=threshold) for tool in (OURS, LENS))
     if ours["edges"] != theirs["edges"] or ours["tests"] != theirs["tests"]:
         differ = sorted(set(ours["edges"]) ^ set(theirs["edges"]))
@@ -129,7 +129,7 @@ def same_edges(threshold: float, workers: dict[str, Worker]) -> dict[str, Any]:
 
 
 def same_values(edges: Pairs, workers: dict[str, Worker]) -> dict[str, Any]:
-    """The same metric for the full graph and for every sampled test, within rounding, or an error."""
+    """Check that the metrics of the full graph and of all sampled tests are equal within rounding."""
     full, *ours = workers[OURS].call("measure", edges=edges)
     theirs = workers[LENS].call("tests", edges=edges)["values"]
     pairs = zip([full, *ours], [workers[LENS].about["full"], *theirs], strict=True)
@@ -140,7 +140,7 @@ def same_values(edges: Pairs, workers: dict[str, Worker]) -> dict[str, Any]:
 
 
 def same_scores(workers: dict[str, Worker]) -> dict[str, Any]:
-    """The same EAP score for every edge, within rounding, or an error."""
+    """Check that the EAP scores of all edges are equal within rounding."""
     ours, theirs = (np.array(workers[tool].call("eap_scores")) for tool in (OURS, AUTO))
     worst = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
     if worst > 1e-3:
@@ -149,7 +149,7 @@ def same_scores(workers: dict[str, Worker]) -> dict[str, Any]:
 
 
 def search_entrants(threshold: float, *others: Entrant) -> tuple[Entrant, ...]:
-    """Ours, and then others."""
+    """Entrants of a search: kcircuits, then the others."""
     return (Entrant(OURS, "exact ACDC", simple("acdc", threshold=threshold)), *others)
 
 

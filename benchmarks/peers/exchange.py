@@ -1,4 +1,4 @@
-"""Prompts as the benchmark's processes exchange them: token ids, in columns."""
+"""Prompts in the form in which the benchmark's processes exchange them: columns of token ids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kcircuits.data.prompts import Prompt
 
 
 def as_columns(prompts: Sequence[Prompt]) -> dict[str, Any]:
-    """What JSON can hold."""
+    """Convert prompts to JSON values."""
     return {
         "clean": [prompt.clean_ids for prompt in prompts],
         "answers": [prompt.answer_id for prompt in prompts],
@@ -19,7 +19,7 @@ def as_columns(prompts: Sequence[Prompt]) -> dict[str, Any]:
 
 
 def as_prompts(columns: dict[str, Any]) -> tuple[Prompt, ...]:
-    """The way back."""
+    """Convert JSON values to prompts."""
     rows = zip(*(columns[name] for name in ("clean", "answers", "corrupt", "wrong")), strict=True)
     return tuple(
         Prompt(tuple(clean), answer, corrupt and tuple(corrupt), wrong)

@@ -1,7 +1,7 @@
-"""A circuit's masked run with TransformerLens hooks, as sequential ACDC needs it (in the peers' environment).
+"""Masked runs of circuits with TransformerLens hooks for sequential ACDC (in the peers' environment).
 
-Hooks record what every sender writes and replace what every receiver reads, one forward pass per test. The
-sum over a receiver's edges is one product with the mask, where the usual code adds edge by edge in Python:
+Hooks record the output of each sender and replace the input of each receiver, with one forward pass per test.
+The sum over a receiver's edges is one product with the mask, while usual code adds edge by edge in Python:
 this is as fast as hooks allow.
 """
 
@@ -25,9 +25,10 @@ CONTEXT = 256
 
 
 def load(folder: Path, *, ungroup: bool) -> HookedTransformer:
-    """A Hugging Face folder as TransformerLens's model, weights as they are, with all hooks that ACDC needs.
+    """Load a Hugging Face folder with TransformerLens, with unprocessed weights and all hooks that ACDC
+    needs.
 
-    With `ungroup`, heads that share a key and a value have inputs of their own.
+    With `ungroup`, heads that share a key and a value have separate inputs.
     """
     sizes = json.loads((folder / "config.json").read_text())
     hf_model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -97,14 +98,14 @@ def graph_of(model: HookedTransformer) -> Graph:
 
 
 class MaskedRuns:
-    """The metric of circuits, one hooked forward pass each; S senders, N prompts, T tokens, D the width."""
+    """The metric of circuits, with one hooked forward pass each; S senders, N prompts, T tokens, width D."""
 
     def __init__(
         self, model: HookedTransformer, clean: Tensor, corrupt: Tensor | None, answers: Tensor
     ) -> None:
         self.model, self.graph, self.clean, self.answers = model, graph_of(model), clean, answers
         shape = (len(self.graph.senders), *clean.shape, model.cfg.d_model)
-        self.sent = torch.zeros(shape)  # what senders write, less what an absent edge carries
+        self.sent = torch.zeros(shape)  # outputs of senders minus the ablated values
         self.ablated = torch.zeros(shape)
         self.mask = torch.from_numpy(self.graph.valid).float()
         self._add_recorders()
@@ -115,14 +116,14 @@ class MaskedRuns:
 
     @torch.inference_mode()
     def nll(self, mask: np.ndarray) -> float:
-        """Mean of -log p(answer) at the last position, of the circuit with these edges, bool [S, R]."""
+        """Mean of -log p(answer) at the last position for the circuit with these edges, bool [S, R]."""
         self.mask = torch.from_numpy(mask).float()
         logits = self.model(self.clean)[:, -1]
         chosen = logits.log_softmax(-1)[torch.arange(len(logits)), self.answers]
         return -chosen.double().mean().item()
 
     def _add_recorders(self) -> None:
-        """Hooks on the senders; senders of a layer stand after one another, its heads and then its MLP."""
+        """Hooks on the senders. Senders of a layer are consecutive: its heads, then its MLP."""
         self.model.add_hook("blocks.0.hook_resid_pre", self._recorder(0))
         for layer in range(self.graph.num_layers):
             first = 1 + layer * (self.graph.num_heads + 1)
@@ -139,7 +140,7 @@ class MaskedRuns:
         return record
 
     def _add_readers(self) -> None:
-        """Hooks on the receivers. What no mask takes away, ablated values and biases, is summed here once."""
+        """Hooks on the receivers. Ablated values and biases, which no mask removes, are summed here once."""
         columns = {name: index for index, name in enumerate(self.graph.receivers)}
         biases = torch.zeros(self.model.cfg.d_model)
 

@@ -1,4 +1,4 @@
-"""Sequential ACDC with TransformerLens hooks, as a process that answers calls (in the peers' environment)."""
+"""Worker process for sequential ACDC with TransformerLens hooks (in the peers' environment)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kcircuits, as a process that answers calls (in the main environment)."""
+"""Worker process for kcircuits (in the main environment)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ task: Task
 
 
 def setup(folder: str, prompts: dict[str, Any], ablation: Any, metric: Any, threads: int) -> dict[str, Any]:
-    """Load the model; everything that depends on the prompts is done, and timed, with each call."""
+    """Load the model. All work that depends on the prompts is done and timed in each call."""
     global model, task
     torch.set_num_threads(threads)
     model = kcircuits.load_model(folder)

@@ -1,4 +1,4 @@
-"""Plain Hugging Face passes, as a process that answers calls (in the main environment)."""
+"""Worker process for plain Hugging Face passes (in the main environment)."""
 
 from __future__ import annotations
 

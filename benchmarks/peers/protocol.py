@@ -1,6 +1,6 @@
-"""One tool in a process of its own, which answers calls in JSON: one line in, one line out.
+"""A worker process for one tool, which answers calls in JSON: one line in, one line out.
 
-This file runs in both environments: the standard library only.
+This file runs in both environments, so it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-SPIN_LIMIT = "2000"  # else one busy program beside it makes every tool ten times slower
+SPIN_LIMIT = "2000"  # with the default, one other busy program makes each tool ten times slower
 
 
 class WorkerError(RuntimeError):
-    """A tool's process ended or failed; the message has the last lines that it printed."""
+    """A tool's process ended or failed. The message has the last lines of its output."""
 
 
 class Worker:
-    """A process that loads one model with one tool, and does what it is told when it is told.
+    """A process that loads one model with one tool and answers calls.
 
     Parameters
     ----------
     python
         The interpreter of the tool's environment.
     module
-        Which file beside this one, without suffix.
+        Name of a file in this folder, without suffix.
     threads
-        For everything that the process computes.
+        Number of threads of the process.
     """
 
     def __init__(self, python: Path, module: str, threads: int, **setup: Any) -> None:
@@ -72,7 +72,7 @@ class Worker:
         return json.loads(line)
 
     def close(self) -> int:
-        """End the process; returns its peak resident memory in bytes, loading included."""
+        """End the process; returns its peak resident memory in bytes, including loading."""
         peak = int(self.call("peak"))
         self._process.communicate()
         self._log.close()
@@ -84,7 +84,7 @@ class Worker:
 
 
 def serve(functions: Mapping[str, Callable[..., Any]]) -> None:
-    """Answer calls until the other side closes. What libraries print goes to stderr."""
+    """Answer calls until the other side closes. Output of libraries goes to stderr."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -98,5 +98,5 @@ def serve(functions: Mapping[str, Callable[..., Any]]) -> None:
 
 
 def peak_memory() -> int:
-    """Peak resident bytes of this process (Linux); getrusage would count what its parent held, too."""
+    """Peak resident bytes of this process (Linux); getrusage would include its parent's memory."""
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024

@@ -1,4 +1,4 @@
-"""What is lost without some heads, beside as many random heads of the same layers."""
+"""Ablation of heads, compared with the same number of random heads of the same layers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from kcircuits.model.spec import ModelSpec
 from kcircuits.task import Task
 
 DRAWS = 10
-"""Random sets of heads that an ablation is compared with."""
+"""Number of random sets of heads that an ablation is compared with."""
 
 
 @dataclass(frozen=True)
 class RunMeans:
-    """What is told of a run: means over prompts of the metric, of Hit@10, and of the answer's being first."""
+    """Means over prompts of a run's metric, Hit@10 and accuracy (the answer ranks first)."""
 
     metric: float
     hit: float
@@ -37,7 +37,7 @@ class RunMeans:
 
     @classmethod
     def from_json(cls, what: str, run: object) -> RunMeans:
-        """The means that an object holds, such as an ablation; raises KCircuitsError if it has them not."""
+        """Read the means from an object such as an ablation; raises KCircuitsError if they are missing."""
         found = check_keys(what, run, dict.fromkeys(MEASURES, (is_number, "a number")))
         return cls(**{name: found[name] for name in MEASURES})
 
@@ -52,14 +52,14 @@ class HeadAblation:
     Parameters
     ----------
     name
-        What the heads are.
+        The group of heads.
     heads
         Their names.
     means
-        Of the run without them.
+        Means of the run without them.
     random
-        Of the runs without as many random heads of the same layers: the least, the mean and the greatest of
-        every measure.
+        Minimum, mean and maximum of each measure over the runs without the same number of random heads of
+        the same layers.
     """
 
     name: str
@@ -84,7 +84,7 @@ class HeadAblation:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Means over prompts; of the random draws the least, the mean and the greatest."""
+        """Means over prompts; minimum, mean and maximum over the random draws."""
         document: dict[str, Any] = {"role": self.name, "heads": list(self.heads), **asdict(self.means)}
         return document | {f"random_{name}": list(values) for name, values in self.random.items()}
 
@@ -98,7 +98,7 @@ _ABLATION: Keys = {
 
 @dataclass(frozen=True)
 class AblatedRuns:
-    """The runs behind a `HeadAblation`: without some heads, and without as many random ones."""
+    """The runs of a `HeadAblation`: without some heads, and without the same number of random ones."""
 
     name: str
     heads: tuple[str, ...]
@@ -118,17 +118,18 @@ def ablate_heads(
 ) -> tuple[RunMeasures, list[AblatedRuns]]:
     """Run the full model without groups of heads, and without random ones.
 
-    A head is ablated by cutting all edges that leave it. Random heads are drawn from the same layers, as many
-    of each, among those that are not of the group; where a layer has too few of these, among all its heads.
+    A head is ablated by removing all its outgoing edges. Random heads are drawn from the same layers, the
+    same number from each, among the heads outside the group; if a layer has too few of these, among all its
+    heads.
 
     Parameters
     ----------
     spec, task
         The model, and prompts with the ablation.
     groups
-        Names of heads by what they are; empty groups are left out.
+        Names of heads by group; empty groups are left out.
     draws, seed
-        How many random groups for each, and their seed.
+        Number of random groups for each group, and the random seed.
     memory
         Bytes for activations.
 
@@ -160,7 +161,7 @@ def remove_nodes(graph: Graph, nodes: Sequence[str]) -> np.ndarray:
 
 
 def _draw_heads(graph: Graph, heads: Sequence[str], rng: np.random.Generator) -> tuple[str, ...]:
-    """As many random heads of the same layers."""
+    """The same number of random heads of the same layers."""
     drawn: list[str] = []
     for layer, count in sorted(Counter(layer_of(head) for head in heads).items()):
         every = [node.name for node in graph.nodes if node.kind == "head" and node.layer == layer]

@@ -1,4 +1,4 @@
-"""Means over prompts with their bootstrap intervals, point by point."""
+"""Means over prompts with bootstrap intervals, at each point of a curve."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kcircuits.evaluation.intervals import LEVEL, resampling_weights
 class Band(ByContent):
     """A mean over prompts and its percentile bootstrap interval (95 %), each float64 [points].
 
-    One prompt says nothing of the spread: both ends are the mean itself.
+    With one prompt, both ends are the mean.
     """
 
     mean: np.ndarray
@@ -30,7 +30,7 @@ class Band(ByContent):
 def bootstrap_band(values: np.ndarray, seed: int, *, geometric: bool = False) -> Band:
     """The mean over prompts of values [N, points], N at least 1.
 
-    `geometric`: the geometric mean, of positive values such as ranks, which spread over magnitudes.
+    `geometric`: the geometric mean, for positive values such as ranks that span orders of magnitude.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Checks that the files of readings share."""
+"""Checks for the files of readings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_document(document: object, what: str, expected: str, keys: Keys) -> di
 
 
 def numbers(length: int) -> Check:
-    """A check for lists of exactly so many numbers."""
+    """A check for lists of exactly `length` numbers."""
     return lambda value: isinstance(value, list) and len(value) == length and all(map(is_number, value))
 
 
@@ -46,7 +46,7 @@ def square(length: int) -> Check:
 
 
 def answer_curve(length: int) -> Keys:
-    """What an answer's curve has: its rank, from 1 on, and its probability after every layer."""
+    """The keys of an answer's curve: its rank, at least 1, and its probability after each layer."""
     values = numbers(length)
 
     def ranks(value: object) -> bool:
@@ -69,6 +69,6 @@ def is_span(value: object) -> bool:
 
 
 def check_span(what: str, span: list[int] | None, num_tokens: int) -> None:
-    """Make sure that a subject lies inside of its prompt."""
+    """Check that a subject is inside its prompt."""
     if span is not None and span[1] > num_tokens:
         raise KCircuitsError(f"{what}: 'subject' ends at {span[1]}, and there are {num_tokens} tokens")

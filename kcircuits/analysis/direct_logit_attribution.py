@@ -1,7 +1,8 @@
-"""Direct logit attribution: what every node adds to a token's logit, straight through the final norm.
+"""Direct logit attribution: what each node adds to a token's logit through the final norm alone.
 
-The norm's scale is that of the whole stream, so the parts of a stream add up. Logits are taken above their
-mean over the vocabulary, which no prediction depends on, and before a soft cap, behind which nothing adds up.
+The norm's scale is that of the whole stream, so the contributions add up. Logits are relative to their mean
+over the vocabulary, which no prediction depends on, and taken before a soft cap, after which they would not
+add up.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _BLOCK_ROWS = 4096  # of the unembedding, widened at a time
 
 @dataclass(frozen=True)
 class Unembedding:
-    """The unembedding without its mean over the vocabulary, which rows of tokens are taken from."""
+    """The unembedding relative to its mean over the vocabulary."""
 
     spec: ModelSpec
     mean: Tensor  # float64 [D]
@@ -30,7 +31,7 @@ class Unembedding:
 
     @classmethod
     def from_spec(cls, spec: ModelSpec) -> Unembedding:
-        """Takes the mean, block by block."""
+        """Compute the mean block by block."""
         total = torch.zeros(spec.width, dtype=torch.float64, device=spec.unembedding.device)
         for start in range(0, spec.vocab_size, _BLOCK_ROWS):
             total += spec.unembedding[start : start + _BLOCK_ROWS].sum(dim=0, dtype=torch.float64)
@@ -38,11 +39,11 @@ class Unembedding:
         return cls(spec, total / spec.vocab_size, 0.0 if bias is None else bias.double().mean().item())
 
     def rows(self, tokens: Tensor) -> Tensor:
-        """The rows of tokens int64 [n] above the mean, float64 [n, D]."""
+        """The rows of tokens int64 [n] relative to the mean, float64 [n, D]."""
         return self.spec.unembedding[tokens.to(self.mean.device)].double() - self.mean
 
     def biases(self, tokens: Tensor) -> Tensor:
-        """Their biases above the mean, float64 [n]."""
+        """Their biases relative to the mean, float64 [n]."""
         bias = self.spec.unembedding_bias
         if bias is None:
             return self.mean.new_zeros(len(tokens))
@@ -50,7 +51,7 @@ class Unembedding:
 
 
 def norm_scale(norm: Norm, streams: Tensor) -> Tensor:
-    """1 / deviation that a norm takes of streams [..., D], float64 [...]; 1 where there is no norm."""
+    """The scale 1 / deviation of a norm for streams [..., D], float64 [...]; 1 without a norm."""
     x = streams.double()
     if norm.kind == "none":
         return torch.ones_like(x[..., 0])
@@ -60,16 +61,16 @@ def norm_scale(norm: Norm, streams: Tensor) -> Tensor:
 
 
 def fold_norm(norm: Norm, vectors: Tensor, scale: Tensor) -> Tensor:
-    """What vectors behind a norm are before it: a part of a stream adds part · result to their products.
+    """Pull vectors back through a norm: a part of the stream adds part · result to the products after it.
 
     Parameters
     ----------
     norm
-        The norm; its bias belongs to no part.
+        The norm. Its bias does not belong to any part.
     vectors
         float64 [n, D].
     scale
-        Of the whole streams (`norm_scale`), float64 [n].
+        Scale of the whole streams (`norm_scale`), float64 [n].
 
     Returns
     -------
@@ -83,14 +84,14 @@ def fold_norm(norm: Norm, vectors: Tensor, scale: Tensor) -> Tensor:
 
 
 def constant_logits(unembedding: Unembedding, tokens: Tensor) -> Tensor:
-    """What the final norm's bias and the unembedding's give to tokens, whatever the stream, float64 [n]."""
+    """What the biases of the final norm and the unembedding add to tokens' logits, float64 [n]."""
     norm = unembedding.spec.final_norm
     logits = unembedding.biases(tokens)
     return logits if norm.bias is None else logits + unembedding.rows(tokens) @ norm.bias.double()
 
 
 def bias_logits(spec: ModelSpec, directions: Tensor) -> Tensor:
-    """What the attentions' output biases give, float64 [n], to products with directions [n, D]."""
+    """What the attention output biases add to products with directions [n, D], float64 [n]."""
     logits = directions.new_zeros(len(directions))
     for layer in spec.layers:
         if layer.attention.b_o is not None:
@@ -109,14 +110,14 @@ def final_streams(spec: ModelSpec, senders: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DirectLogits:
-    """What every sender adds to a token's logit at each prompt's last position.
+    """What each sender adds to a token's logit at each prompt's last position.
 
     Parameters
     ----------
     logit
-        float64 [S, N].
+        Contributions of senders, float64 [S, N].
     constant
-        What belongs to no node, float64 [N].
+        Contribution of biases that belong to no node, float64 [N].
     """
 
     logit: np.ndarray
@@ -124,7 +125,7 @@ class DirectLogits:
 
     @property
     def total(self) -> np.ndarray:
-        """The token's logit above the mean over the vocabulary, [N]."""
+        """The token's logit relative to the mean over the vocabulary, [N]."""
         total: np.ndarray = self.logit.sum(axis=0) + self.constant
         return total
 
@@ -139,7 +140,7 @@ def direct_logits(
     spec, prompts
         The model, and N prompts.
     tokens
-        One for each prompt: the answer, say.
+        One token for each prompt, such as the answer.
     memory
         Bytes for activations.
 

@@ -1,4 +1,4 @@
-"""The logit lens: the residual stream behind every layer, read through final norm and unembedding."""
+"""Logit lens: the residual stream after each layer, read through the final norm and the unembedding."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from kcircuits.model.spec import ModelSpec
 
 
 class Place(NamedTuple):
-    """A token of a portion's prompts, by its row among all of them, and the token that is looked for."""
+    """A position, as a row among all tokens of a portion's prompts, and the token to read there."""
 
     row: int
     target: int
 
 
 class LayerReadout(NamedTuple):
-    """What M runs make of the targets of n places behind 0 … L layers; float64 [M, L + 1, n]."""
+    """Rank and probability of the targets of n places in M runs after 0 … L layers; float64 [M, L + 1, n]."""
 
-    rank: np.ndarray  # 1 is the most likely; ties share the middle of their places
+    rank: np.ndarray  # 1 is the most likely; ties get the mean of their ranks
     probability: np.ndarray
 
 
 def read_layers(
     spec: ModelSpec, engine: Engine, masks: np.ndarray, places: Sequence[Place], memory: int
 ) -> LayerReadout:
-    """Read M circuits' streams (`Engine.masked_streams`), masks bool [M, S, R], at some places.
+    """Read the streams of M circuits (`Engine.masked_streams`) at some places; masks bool [M, S, R].
 
-    Behind all layers it is the runs' own prediction.
+    The values after the last layer are the runs' own predictions.
     """
     rows = torch.tensor([place.row for place in places])
     targets = torch.tensor([place.target for place in places])

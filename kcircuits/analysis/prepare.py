@@ -25,7 +25,7 @@ def engines_with_prompts(
 
 
 def plain_engines(spec: ModelSpec, prompts: Sequence[Prompt], memory: int) -> Iterator[tuple[Engine, int]]:
-    """Engines of plain runs with all senders in memory, portion by portion, and each one's first prompt."""
+    """Engines of plain runs with all senders in memory, one per portion, each with its first prompt."""
     first = 0
     placement = placement_for_readings(spec, prompts)
     for engine in engines(spec, Task(tuple(prompts), "zero"), memory, placement):
@@ -34,6 +34,6 @@ def plain_engines(spec: ModelSpec, prompts: Sequence[Prompt], memory: int) -> It
 
 
 def check_finite(what: str, *values: Tensor) -> None:
-    """Raise KCircuitsError if a number is not finite, which means that a run overflows."""
+    """Raise KCircuitsError if a number is not finite, which means that a run overflowed."""
     if not all(value.isfinite().all() for value in values):
         raise KCircuitsError(f"{what} is not finite: the numbers overflow")

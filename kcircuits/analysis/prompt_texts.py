@@ -1,4 +1,4 @@
-"""Prompts as a reader sees them: the text of their tokens, of the answers, and where the subject is."""
+"""Prompts as text for readers: their tokens, answers and subject."""
 
 from __future__ import annotations
 

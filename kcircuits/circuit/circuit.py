@@ -15,7 +15,7 @@ import numpy as np
 
 from kcircuits.circuit import circuit_json
 from kcircuits.display.result import Panels, Result
-from kcircuits.display.text import printable
+from kcircuits.display.text import name_of, printable
 from kcircuits.errors import KCircuitsError
 from kcircuits.files.documents import dump_json, is_number, prefix_errors, quote
 from kcircuits.graph import Graph, kind_of
@@ -190,7 +190,7 @@ class Circuit(Result):
 
     def describe(self) -> str:
         """Two lines: the size and the method, then the metric or the strongest edges."""
-        name = printable(self.model.get("name", "a model without a name"), 40)
+        name = name_of(self.model)
         size = f"{len(self.edges):,} of {self.graph.num_edges:,} edges, {len(self.nodes):,} nodes"
         metric = ", ".join(f"{key} {value:.4g}" for key, value in self.metric.items())
         strongest = sorted(self.edges, key=lambda edge: -abs(edge.score))[:3]

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from kcircuits.cli.streams import open_standard_streams
-from kcircuits.display.progress import only_wanted_progress
+from kcircuits.display.progress import show_only_requested
 from kcircuits.errors import KCircuitsError, KCircuitsWarning
 from kcircuits.model.huggingface import pause_garbage_collection
 from kcircuits.runtime.interrupts import SIGNALS, Terminated
@@ -85,7 +85,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     from kcircuits.cli.groups import flag_of
 
     try:
-        with _warnings_in_a_line(), only_wanted_progress():
+        with _warnings_in_a_line(), show_only_requested():
             status = app(args=arguments, prog_name="kcircuits", standalone_mode=False)
     except typer.TyperException as error:  # an option that is unknown, missing or of the wrong type
         _say(f"{error.format_message()} (see --help)")

@@ -79,7 +79,7 @@ def command(
     from kcircuits.cli.setup import input_settings, prepare
     from kcircuits.discovery import discover
     from kcircuits.discovery.run import check_experiment
-    from kcircuits.display.progress import shown_progress
+    from kcircuits.display.progress import show_progress
     from kcircuits.engine.profile import profile_call
     from kcircuits.files.writing import write_together
 
@@ -93,7 +93,7 @@ def command(
 
     # The scores are written by the search, and come into place with the circuit.
     with write_together():
-        with shown_progress(output.shows_progress) as progress:
+        with show_progress(output.shows_progress) as progress:
             search = partial(
                 discover,
                 asked.model,

@@ -288,7 +288,7 @@ def _moments(model: Model, options: EditOptions, show: bool) -> Callable[[int], 
 def _bar(unit: str, show: bool) -> Iterator[Callable[[int, int], None] | None]:
     """A callback for steps done and steps in all, as editors have it."""
     from kcircuits.discovery.progress import Steps
-    from kcircuits.display.progress import shown_progress
+    from kcircuits.display.progress import show_progress
 
-    with shown_progress(show) as callback:
+    with show_progress(show) as callback:
         yield callback and (lambda done, of: callback(Steps(done, of, unit)))

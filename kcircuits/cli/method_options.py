@@ -70,10 +70,10 @@ class ComparedMethods:
     @classmethod
     def build(cls, given: Mapping[str, Any]) -> ComparedMethods:
         """The methods; raises KCircuitsError if there is none of a name, or a value is refused."""
-        from kcircuits.sizes import named_methods
+        from kcircuits.sizes import make_methods
 
         chosen = {name: value for name, value in given.items() if name != "methods" and value is not None}
-        return cls(named_methods([name for name in given["methods"] if name], chosen), chosen)
+        return cls(make_methods([name for name in given["methods"] if name], chosen), chosen)
 
 
 def _unite(kinds: Mapping[str, type], selection: type | None = None) -> list[CommandOption]:

@@ -27,7 +27,7 @@ def command(
     """
     from kcircuits.cli.setup import input_settings, prepare
     from kcircuits.cli.sizes_table import print_table
-    from kcircuits.display.progress import shown_progress
+    from kcircuits.display.progress import show_progress
     from kcircuits.files.writing import check_output_folder, write_together
     from kcircuits.sizes import check_methods, compare_sizes
     from kcircuits.sizes.size_plot import draw_sizes
@@ -37,7 +37,7 @@ def command(
     check_methods(methods.compared, asked.model.spec, asked.task)
     folder = check_output_folder(output.out)
 
-    with shown_progress(output.shows_progress) as progress:
+    with show_progress(output.shows_progress) as progress:
         comparison = compare_sizes(
             asked.model, asked.task, methods.compared, options=sizes, memory=run.memory, progress=progress
         )

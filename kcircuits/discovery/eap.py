@@ -152,27 +152,34 @@ class CleanCorrupted(PathScorer):
 
 
 @dataclass(frozen=True)
-class EapIg(PathScorer):
-    """EAP with integrated gradients over the input (arXiv 2403.17806).
-
-    The gradient is averaged over runs whose `input` is ã + k/n (a − ã) for k = 0 … n − 1, as in EAP-IG's
-    library.
+class IntegratedScorer(GradientScorer):
+    """Scores from gradients averaged over n runs between ablated and clean activations.
 
     Parameters
     ----------
     steps
-        n, at least 1; "ig_steps" outside of Python.
+        n, at least 1. The command line and files call it "ig_steps".
     qk_fix, senders
-        As for `GradientScorer`, in each of the runs.
+        As for `GradientScorer`, in each run.
     """
-
-    name: ClassVar[str] = "eap-ig-inputs"
-    summary: ClassVar[str] = "Gradients averaged over runs between the ablated and the clean input."
 
     steps: int = option(IG_STEPS, help="Steps of integrated gradients.", metavar="N", name="ig_steps")
 
     def __post_init__(self) -> None:
-        _check_steps(self.steps)
+        if type(self.steps) is not int or self.steps < 1:
+            raise KCircuitsError(f"ig_steps must be a whole number, at least 1; got {self.steps!r}")
+
+
+@dataclass(frozen=True)
+class EapIg(IntegratedScorer, PathScorer):
+    """EAP with integrated gradients over the input (arXiv 2403.17806).
+
+    The gradient is averaged over runs whose `input` is ã + k/n (a − ã) for k = 0 … n − 1, as in EAP-IG's
+    library.
+    """
+
+    name: ClassVar[str] = "eap-ig-inputs"
+    summary: ClassVar[str] = "Gradients averaged over runs between the ablated and the clean input."
 
     def check(self, spec: ModelSpec, task: Task) -> None:
         """Refuse a path from a stream of zeros through more norms than float32 can hold the gradient of."""
@@ -191,28 +198,16 @@ class EapIg(PathScorer):
 
 
 @dataclass(frozen=True)
-class EapIgActivations(GradientScorer):
+class EapIgActivations(IntegratedScorer):
     """EAP with integrated gradients over activations.
 
     The gradient is averaged over runs that hold one node's output (all heads of a layer together) at
     ã + k/n (a − ã) for k = 1 … n, for all nodes in turn.
-
-    Parameters
-    ----------
-    steps
-        n, at least 1; "ig_steps" outside of Python.
-    qk_fix, senders
-        As for `GradientScorer`, in each of the runs.
     """
 
     name: ClassVar[str] = "eap-ig-activations"
     summary: ClassVar[str] = "Gradients averaged over runs between each node's ablated and clean output."
     keeps_a_run: ClassVar[bool] = True
-
-    steps: int = option(IG_STEPS, help="Steps of integrated gradients.", metavar="N", name="ig_steps")
-
-    def __post_init__(self) -> None:
-        _check_steps(self.steps)
 
     def work(self, graph: Graph) -> Work:
         """n runs for each of 2 L + 1 nodes, from the node on."""
@@ -244,8 +239,3 @@ def _check_correction(spec: ModelSpec, qk_fix: bool) -> None:
         raise KCircuitsError(
             f"qk_fix is not defined for {spec.family}, where one norm spans the queries of all heads"
         )
-
-
-def _check_steps(steps: object) -> None:
-    if type(steps) is not int or steps < 1:
-        raise KCircuitsError(f"ig_steps must be a whole number, at least 1; got {steps!r}")

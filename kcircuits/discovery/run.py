@@ -19,7 +19,7 @@ from kcircuits.discovery.method import Found, Method, Scorer, Search
 from kcircuits.discovery.methods import METHODS, scoring_methods
 from kcircuits.discovery.progress import ProgressCallback
 from kcircuits.discovery.search_identity import search_of
-from kcircuits.display.progress import shown_progress
+from kcircuits.display.progress import show_progress
 from kcircuits.engine import check_all_fit, measure
 from kcircuits.engine.needs import for_circuits, for_method
 from kcircuits.errors import KCircuitsError, KCircuitsWarning
@@ -113,7 +113,7 @@ def discover(
         kept.begin(search_of(spec, task, model.identity, settings, budget))
 
     start = perf_counter()
-    with shown_progress(progress) as report:
+    with show_progress(progress) as report:
         if isinstance(method, Scorer):
             matrix = checked_scores(method, spec, task, budget, report)
             if selection is None:
@@ -213,7 +213,7 @@ def attribute(
         known = ", ".join(scoring_methods())
         raise KCircuitsError(f"{method.name} does not score all edges; methods that do: {known}")
     budget = budget_for(memory, [for_method(method, spec, task)])
-    with shown_progress(progress) as report:
+    with show_progress(progress) as report:
         matrix = checked_scores(method, spec, task, budget, report)
     return Scores(spec.graph, model.identity, method.name, {**method.settings, **task.settings}, matrix)
 

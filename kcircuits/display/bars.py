@@ -1,4 +1,4 @@
-"""Bars that need no script: lists whose items have a name, a bar and its number."""
+"""Bar charts without scripts: lists whose items have a name, a bar and a number."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Bar:
     Parameters
     ----------
     name
-        What it is.
+        Label of the bar.
     style
-        One of our own words: which colour it has.
+        CSS class that sets the colour.
     length
-        As a share of the whole width, from 0 to 1.
+        Share of the whole width, from 0 to 1.
     text
-        Its number, as a reader sees it.
+        The displayed number.
     spread
-        From where to where it could be, as shares; None where there is one value.
+        Range of the values, as shares; None for a single value.
     """
 
     name: str
@@ -45,9 +45,9 @@ def grouped_bars(title: str, groups: Iterable[tuple[str, Sequence[Bar]]]) -> Htm
 def stacked_bars(
     title: str, keys: Sequence[tuple[str, str]], rows: Iterable[tuple[str, Sequence[Bar]]]
 ) -> Html:
-    """A chart with one bar per row, made of pieces; resting on a piece names it.
+    """A chart with one stacked bar per row. Pointing at a piece shows its name.
 
-    `keys` tells their colours: style and name of each kind.
+    `keys` is the legend: style and name of each kind of piece.
     """
     legend = tag("ul", *(_key(style, name) for style, name in keys), class_="legend")
     items = [

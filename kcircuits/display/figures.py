@@ -1,4 +1,4 @@
-"""What all matplotlib pictures share: one style for papers, and files that are always the same."""
+"""Shared code of matplotlib pictures: one style for papers, reproducible files, and common elements."""
 
 from __future__ import annotations
 
@@ -7,36 +7,42 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from kcircuits.display.text import name_of, printable
 from kcircuits.errors import KCircuitsError
 from kcircuits.files.writing import write_atomically
-from kcircuits.runtime.optional import need
+from kcircuits.runtime.optional import DeferredModule, need
 
 if TYPE_CHECKING:
+    from matplotlib import ticker
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+else:
+    ticker = DeferredModule("matplotlib.ticker", "pictures")
 
-# After Okabe and Ito: they stay apart for colour-blind readers.
+# After Okabe and Ito: colour-blind readers can distinguish them.
 BLUE, ORANGE, GREEN, PURPLE, SKY, BLACK, GREY = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000", "#7a7a7a",
 )  # fmt: skip
 
 _SETTINGS: dict[str, Any] = {
-    "svg.hashsalt": "kcircuits",  # names inside the file that do not change from one run to the next
+    "svg.hashsalt": "kcircuits",  # identifiers in the file are the same in each run
     "svg.fonttype": "none",  # text stays text, for searching and for screen readers
-    "pdf.fonttype": 42,  # likewise; journals refuse Type 3
+    "pdf.fonttype": 42,  # text stays text; journals refuse Type 3
     "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "text.parse_math": False,  # a "$" in a name is a "$"
+    "text.parse_math": False,  # a "$" in a name is not a formula
     "axes.unicode_minus": True,
 }
 Draw = Callable[["Figure"], None]
+R = TypeVar("R")
 
 
 def check_picture(path: str | Path) -> str:
-    """The kind of a picture by its name: ".svg", ".png" or ".pdf"; raises KCircuitsError for others."""
+    """The file type of a picture: ".svg", ".png" or ".pdf"; raises KCircuitsError for others."""
     kind = Path(path).suffix.lower()
     if kind not in (".svg", ".png", ".pdf"):
         raise KCircuitsError(f"a picture's name must end in .svg, .png or .pdf, got {path}")
@@ -44,10 +50,10 @@ def check_picture(path: str | Path) -> str:
 
 
 def save_figure(draw: Draw, path: str | Path, size: tuple[float, float]) -> None:
-    """Draw a figure of some inches into a .svg, .png or .pdf file, atomically.
+    """Draw a figure of a size in inches into a .svg, .png or .pdf file, atomically.
 
-    The same drawing gives the same file. Raises KCircuitsError if the name ends otherwise or the place cannot
-    be written.
+    The same drawing gives the same file. Raises KCircuitsError if the name has another ending or the file
+    cannot be written.
     """
     kind = check_picture(path)
     if kind == ".svg":
@@ -68,7 +74,7 @@ def save_figure(draw: Draw, path: str | Path, size: tuple[float, float]) -> None
 
 
 def svg_of(draw: Draw, size: tuple[float, float]) -> str:
-    """A figure of some inches as SVG, the same text whenever it is drawn alike."""
+    """A figure of a size in inches as SVG. The same drawing gives the same text."""
     need("matplotlib", "pictures")
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -80,16 +86,73 @@ def svg_of(draw: Draw, size: tuple[float, float]) -> str:
 
 @contextmanager
 def draw_figure(draw: Draw, size: tuple[float, float]) -> Iterator[Figure]:
-    """The figure, and the settings that it has to be written with."""
+    """Draw a figure; the context has the settings for writing it."""
     need("matplotlib", "pictures")
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()  # not the reader's own style
+        matplotlib.rcdefaults()  # not the user's own style
         matplotlib.rcParams.update(_SETTINGS)  # type: ignore[arg-type]
-        # The viewer's fonts may have a letter that ours lacks.
+        # The viewer's fonts may have glyphs that this font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         draw(figure)
         yield figure
+
+
+def add_title(figure: Figure, model: dict[str, Any], text: str, longest: int = 70) -> None:
+    """Put the model's name and a short text above a figure."""
+    figure.suptitle(f"{name_of(model)} · {printable(text, longest)}", fontsize=9)
+
+
+def draw_panels(
+    figure: Figure,
+    left: Callable[[Axes, R], None],
+    right: Callable[[Axes, R], None],
+    result: R,
+    *,
+    legend_columns: int,
+) -> None:
+    """Draw a wide panel and a narrow one, with one legend for both below them."""
+    axes = figure.subplots(1, 2, width_ratios=(3, 2))
+    left(axes[0], result)
+    right(axes[1], result)
+    figure.legend(loc="outside lower center", ncols=legend_columns, frameon=False)
+
+
+def scale_ranks(axes: Axes) -> None:
+    """Make the vertical axis logarithmic, with whole ranks as labels."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(ticker.LogLocator(base=10))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+def label_layers(axes: Axes) -> None:
+    """Label the horizontal axis as the number of layers whose output is in the stream."""
+    axes.set_xlabel("layers in the stream")
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+
+
+def draw_random_bar(
+    axes: Axes,
+    place: float,
+    values: tuple[float, float, float],
+    *,
+    width: float,
+    colour: str,
+    label: str | None,
+) -> None:
+    """Draw the mean of random runs as a bar, with a line over their range; `values` are low, mean, high."""
+    low, mean, high = values
+    axes.bar(
+        place,
+        mean,
+        width=width,
+        color=colour,
+        yerr=[[mean - low], [high - mean]],
+        capsize=2,
+        error_kw={"linewidth": 0.8},
+        label=label,
+    )

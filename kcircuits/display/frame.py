@@ -15,7 +15,7 @@ LONGEST_CELL = 60
 
 
 def frame_html(description: str, frame: DataFrame, most: int = MOST_ROWS) -> Html:
-    """A description and at most so many rows of a table, with a line that says how many are left out."""
+    """A description and at most `most` rows of a table, with the number of rows left out."""
     head = tag("tr", *(tag("th", name, scope="col") for name in frame.columns))
     shown = frame.head(most).itertuples(index=False, name=None)
     rows = (tag("tr", *(tag("td", cell_text(cell)) for cell in row)) for row in shown)

@@ -1,4 +1,4 @@
-"""HTML from parts: whatever is not HTML already is escaped."""
+"""HTML from parts. Everything that is not HTML is escaped."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ LONGEST_TEXT = 2000
 
 
 class Html(str):
-    """Text that is HTML and goes into a page as it is; only this module and `inline_svg` make it."""
+    """Text that is HTML and needs no escaping. Only this module and `inline_svg` create it."""
 
     __slots__ = ()
 
 
 def escape(content: object) -> Html:
-    """HTML as it is, and anything else as text."""
+    """Escape anything that is not HTML."""
     return content if isinstance(content, Html) else Html(html.escape(printable(content, LONGEST_TEXT)))
 
 
 def join(parts: Iterable[object]) -> Html:
-    """Parts one after the other."""
+    """Join parts, and escape those that are not HTML."""
     return Html("\n".join(map(escape, parts)))
 
 
@@ -32,11 +32,11 @@ def tag(name: str, /, *content: object, **attributes: str) -> Html:
     Parameters
     ----------
     name
-        Its name.
+        Name of the element.
     content
-        What is in it; text is escaped.
+        Its content. Text is escaped.
     attributes
-        Their values are escaped; a "_" in a name stands for "-", and one at the end for nothing.
+        Its attributes. Values are escaped. A "_" in a name stands for "-"; one at the end is dropped.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def tag(name: str, /, *content: object, **attributes: str) -> Html:
 
 
 def void(name: str, /, **attributes: str) -> Html:
-    """An element that has no content, such as "input".
+    """An element without content, such as "input".
 
     Examples
     --------
@@ -66,9 +66,9 @@ def _attribute_text(attributes: dict[str, str]) -> str:
 def table(
     caption: str, head: Sequence[str], rows: Iterable[Sequence[object]], sortable: bool = False
 ) -> Html:
-    """A table whose first column names the rows; on a narrow screen it scrolls, by keyboard too.
+    """A table whose first column names the rows. On a narrow screen it scrolls, also by keyboard.
 
-    One that is `sortable` sorts by a column when its title is pressed, where scripts run.
+    A `sortable` table sorts by a column when its title is clicked, if scripts run.
     """
     titles = tag("tr", *(tag("th", title, scope="col") for title in head))
     body = (
@@ -80,12 +80,12 @@ def table(
 
 
 def scroll_box(content: Html, label: str) -> Html:
-    """A part of the page that scrolls by itself where it is too wide; it takes the focus, for keys."""
+    """A box that scrolls if its content is too wide. It can take the focus, so that keys scroll it."""
     return tag("div", content, class_="scrolls", role="region", aria_label=label, tabindex="0")
 
 
 def section(identifier: str, title: str, *content: object) -> Html:
-    """A section of the page with its heading; `identifier` is one of our own words."""
+    """A section of the page with its heading; `identifier` is a fixed word, not user input."""
     heading = tag("h2", title, id=f"{identifier}-title")
     return tag("section", heading, *content, id=identifier, aria_labelledby=f"{identifier}-title")
 

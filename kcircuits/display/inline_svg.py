@@ -1,4 +1,4 @@
-"""SVG that was just drawn, made fit to stand inside a page."""
+"""SVG pictures as elements of a page."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _ATTRIBUTES = {
 def inline_svg(text: str, label: str, prefix: str) -> Html:
     """A picture as an element of a page.
 
-    Only shapes, text and their looks are taken over: no script, style sheet, link, event, foreign content
-    or address outside of the picture, even if a way were found to draw one.
+    Only shapes, text and their appearance are kept: no scripts, style sheets, links, events, foreign content
+    or external addresses, even if the SVG contains them.
 
     Parameters
     ----------
     text
-        The SVG that graphviz or matplotlib wrote.
+        SVG written by graphviz or matplotlib.
     label
-        What the picture shows, for those who cannot see it.
+        Description of the picture for screen readers.
     prefix
-        Of the identifiers in it, which would collide with those of the page's other pictures.
+        Prefix for identifiers, so that they do not collide with those of other pictures on the page.
     """
     source = ET.fromstring(text)
     root = _copy(source, prefix)
     root.set("role", "img")
     root.set("aria-label", printable(label))
-    # matplotlib says this in a style sheet, which would be one for the whole page.
+    # matplotlib sets this in a style sheet, which would apply to the whole page.
     root.set("style", "stroke-linejoin: round")
     ET.register_namespace("", _SVG[1:-1])
     ET.register_namespace("xlink", _LINK[1:-1])
@@ -56,7 +56,7 @@ def _copy(element: ET.Element, prefix: str) -> ET.Element:
 
 
 def _children(element: ET.Element) -> Iterator[ET.Element]:
-    """The children that may stay; of a link, which graphviz makes of a tooltip, what is inside of it."""
+    """The allowed children. graphviz makes links for tooltips: of these, the content."""
     tooltip = element.get(f"{_LINK}title")
     if tooltip is not None:
         title = ET.Element(f"{_SVG}title")
@@ -84,6 +84,6 @@ def _attributes(element: ET.Element, prefix: str) -> dict[str, str]:
 
 
 def _is_harmless(value: str) -> bool:
-    """Whether a value refers to nothing but parts of the picture."""
+    """Whether a value refers only to parts of the picture."""
     lower = value.lower()
     return "\\" not in value and "@import" not in lower and lower.count("url(") == value.count("url(#")

@@ -9,7 +9,7 @@ from kcircuits.display.numbers import number
 
 
 def matrix(title: str, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[float]]]) -> Html:
-    """A table whose cells are the darker the closer they are to 1; rows have a name and their values."""
+    """A table with darker cells for values closer to 1. Each row has a name and its values."""
     head = tag("tr", tag("td"), *(tag("th", name, scope="col") for name in columns))
     body = (tag("tr", tag("th", name, scope="row"), *map(_cell, values)) for name, values in rows)
     made = tag("table", tag("caption", title), tag("thead", head), tag("tbody", *body), class_="matrix")

@@ -1,4 +1,4 @@
-"""One number for every head and MLP as a map: a row per layer, a column per head, then one for the MLPs."""
+"""One value per head and MLP as a heat map: a row per layer, a column per head, and a column for the MLPs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ else:
 
 
 def draw_node_grid(axes: Axes, grid: np.ndarray, title: str) -> None:
-    """Draw values, float [L, H + 1], into axes: blue below 0, red above; NaN stays empty."""
+    """Draw values, float [L, H + 1], into axes: blue below 0, red above 0, empty for NaN."""
     num_heads = grid.shape[1] - 1
     known = np.abs(grid[np.isfinite(grid)])
     largest = float(known.max(initial=0)) or 1.0

@@ -1,4 +1,4 @@
-"""Where in a model nodes are: a row per layer from the bottom up, a column per head, and the MLPs."""
+"""Map of nodes: a row per layer from the bottom up, a column per head, and a column for the MLPs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _MOST_NUMBERS = 12
 
 
 def node_map(title: str, graph: Graph, nodes: Iterable[tuple[str, str]]) -> Html:
-    """A figure with a dot for each of some nodes; the places of the model's other nodes are faint.
+    """A figure with a mark for each of some nodes, and faint marks for the model's other nodes.
 
     Parameters
     ----------
     title
-        What the nodes are.
+        Title of the figure.
     graph
-        Of the model.
+        The model's graph.
     nodes
-        Names of heads and MLPs, and what has become of each: one of our own words, which is its colour.
-        Resting on a dot tells both. `input` and `logits` have no place.
+        Names of heads and MLPs, and the change of each: a fixed word that sets the colour. Pointing at a mark
+        shows both. `input` and `logits` are not shown.
     """
     inside = [(name, change) for name, change in nodes if layer_of(name) is not None]
     width, height = _LEFT + _STEP * (_mlp_column(graph) + 1), _STEP * (graph.num_layers + 1) + 8
@@ -37,20 +37,20 @@ def node_map(title: str, graph: Graph, nodes: Iterable[tuple[str, str]]) -> Html
         width=str(width),
         height=str(height),
         role="img",
-        aria_label=f"{title}: {len(inside)} heads and MLPs by layer; the lists below name them",
+        aria_label=f"{title}: {len(inside)} heads and MLPs by layer, named in the lists below",
     )
     return tag("figure", tag("figcaption", title), drawing, class_="node-map")
 
 
 def _layers(graph: Graph) -> list[Html]:
-    """A faint row of places per layer, and the numbers of some."""
+    """A faint row of marks per layer, and the numbers of some layers."""
     rows = []
     every = -(-graph.num_layers // _MOST_NUMBERS)
     for layer, shape in enumerate(graph.layers):
         y = str(_y_of(graph, layer))
         heads = [(0, shape.num_heads - 1)] if shape.num_heads else []
         for first, last in heads + [(_mlp_column(graph),) * 2] * shape.has_mlp:
-            # A line of round dots: as long as none, with a gap between.
+            # A line of round dots with gaps.
             rows.append(
                 tag("line", class_="places", x1=str(_x_of(first)), x2=str(_x_of(last) + 0.01), y1=y, y2=y)
             )
@@ -71,7 +71,7 @@ def _dot(graph: Graph, name: str, change: str) -> Html:
 
 
 def _mlp_column(graph: Graph) -> int:
-    """Beside the heads of the layer that has most, with a gap."""
+    """To the right of the heads of the widest layer, with a gap."""
     return graph.num_heads + 1
 
 

@@ -1,4 +1,4 @@
-"""Numbers as a report shows them."""
+"""Formats of numbers in reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOTHING = "–"
 
 
 def number(value: float | None, form: str = ".3f") -> str:
-    """A number in a format, or a dash where there is none; never a negative zero.
+    """A number in a format, or a dash for None. Never a negative zero.
 
     Examples
     --------
@@ -25,7 +25,7 @@ def number(value: float | None, form: str = ".3f") -> str:
 
 
 def percent(share: float, form: str = ".1f") -> str:
-    """A share in percent.
+    """A share as a percentage.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Progress of long work: a live bar in a terminal, a line of a notebook, or plain lines now and then."""
+"""Progress of long work: a live bar in a terminal, a line in a notebook, or plain lines at intervals."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ SECONDS_WITHOUT_BAR = 2.0
 
 
 class Done(Protocol):
-    """How far long work has come, such as `kcircuits.discovery.Progress`."""
+    """A state of long work, such as `kcircuits.discovery.Progress`."""
 
     @property
     def share(self) -> float:
-        """Share of the work that is done."""
+        """Share of finished work."""
         ...
 
     @property
     def place(self) -> str:
-        """Where the work is, in words."""
+        """The current step as text."""
         ...
 
     def figures(self, seconds: float) -> str:
-        """What was done in so many seconds, in words."""
+        """The work done in this number of seconds, as text."""
         ...
 
 
 @dataclass(frozen=True)
 class Steps:
-    """How far work has come whose steps all take about as long.
+    """Progress of work whose steps take about the same time.
 
     Parameters
     ----------
     done, total
-        Steps.
+        Numbers of finished steps and of all steps.
     unit
-        What a step is, in the plural: "runs", "edges", "training steps".
+        Name of the steps in the plural: "runs", "edges", "training steps".
     note
-        What else there is to say, such as the present loss.
+        Additional text, such as the current loss.
     """
 
     done: int
@@ -55,16 +55,16 @@ class Steps:
 
     @property
     def share(self) -> float:
-        """Share of the steps that are done."""
+        """Share of finished steps."""
         return self.done / max(self.total, 1)
 
     @property
     def place(self) -> str:
-        """Where the work is, in words."""
+        """The current step as text."""
         return f"{self.done:,} of {self.total:,} {self.unit}"
 
     def figures(self, seconds: float) -> str:
-        """What was done in so many seconds, in words."""
+        """The work done in this number of seconds, as text."""
         return self.note or f"{self.done / seconds:,.1f} {self.unit}/s"
 
 
@@ -74,8 +74,8 @@ _automatic = True
 
 
 @contextmanager
-def only_wanted_progress() -> Iterator[None]:
-    """Inside, only work whose caller wants progress shows it; the command line has options for that."""
+def show_only_requested() -> Iterator[None]:
+    """In this context, work shows progress only if its caller asks for it, as on the command line."""
     global _automatic
     earlier, _automatic = _automatic, False
     try:
@@ -85,20 +85,20 @@ def only_wanted_progress() -> Iterator[None]:
 
 
 @contextmanager
-def shown_progress(wanted: Callback | bool | None) -> Iterator[Callback | None]:
-    """The callback to give to long work; it shows progress while the context is open.
+def show_progress(wanted: Callback | bool | None) -> Iterator[Callback | None]:
+    """A callback for long work, which shows progress while the context is open.
 
     Parameters
     ----------
     wanted
         None: a bar if stderr is a terminal, or if this is a notebook, once the work takes longer than
-        `SECONDS_WITHOUT_BAR`. True: a bar at once, or a line every `SECONDS_BETWEEN_LINES` where there can be
-        none. False: nothing. A callback: that one.
+        `SECONDS_WITHOUT_BAR`. True: a bar at once, or a line every `SECONDS_BETWEEN_LINES` if a bar is not
+        possible. False: nothing. A callback: that one.
 
     Yields
     ------
     callback or None
-        To be called with objects such as `Steps`; None if nothing is shown.
+        Call it with objects such as `Steps`. None if nothing is shown.
     """
     if callable(wanted):
         yield wanted
@@ -114,19 +114,19 @@ def shown_progress(wanted: Callback | bool | None) -> Iterator[Callback | None]:
 
 
 @contextmanager
-def shown_steps(
+def show_steps(
     wanted: Callable[[int, int], None] | bool | None, unit: str
 ) -> Iterator[Callable[[int, int], None] | None]:
-    """`shown_progress` for work that counts its steps: the callback takes steps done and steps in all."""
+    """`show_progress` for work that counts steps: the callback takes the finished and all steps."""
     if callable(wanted):
         yield wanted
         return
-    with shown_progress(wanted) as callback:
+    with show_progress(wanted) as callback:
         yield callback and (lambda done, total: callback(Steps(done, total, unit)))
 
 
 def _live() -> Callable[[], AbstractContextManager[Callback]] | None:
-    """What draws a bar here, or None."""
+    """The function that draws a bar here, or None."""
     if in_notebook():
         return _notebook_bar
     return _terminal_bar if sys.stderr is not None and sys.stderr.isatty() else None
@@ -140,7 +140,7 @@ def in_notebook() -> bool:
 
 
 class _Delayed:
-    """A bar that appears with the first news after some seconds, and goes away in the end."""
+    """A bar that appears at the first report after some seconds, and disappears at the end."""
 
     def __init__(self, draw: Callable[[], AbstractContextManager[Callback]], delay: float) -> None:
         self._draw, self._delay, self._clock = draw, delay, _Clock()
@@ -200,7 +200,7 @@ def _terminal_bar() -> Iterator[Callback]:
 
 @contextmanager
 def _notebook_bar() -> Iterator[Callback]:
-    """One line below the cell; it needs no widgets, and is removed in the end."""
+    """One line below the cell, without widgets, which is removed at the end."""
     from IPython.display import HTML, display
 
     clock = _Clock()
@@ -247,7 +247,7 @@ def _figures(done: Done, clock: _Clock) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as minutes and seconds, with hours where there are any.
+    """Seconds as minutes and seconds, with hours if there are any.
 
     Examples
     --------

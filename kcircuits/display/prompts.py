@@ -1,4 +1,4 @@
-"""Prompts as a table or a sentence shows them."""
+"""Prompts as short texts for tables and sentences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ LONGEST = 70
 
 
 def prompt_text(tokens: Sequence[str]) -> str:
-    """The text of a prompt; of a long one the end, which the model answers.
+    """The text of a prompt; only the end of a long one.
 
     Examples
     --------

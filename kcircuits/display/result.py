@@ -1,4 +1,4 @@
-"""What every result can do: show, tabulate, draw, save and load itself, and be compared with another."""
+"""Base classes of results, which show, tabulate, draw, save, load and compare themselves."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound="Result")
 Panels = Mapping[str, Callable[["Axes", Any], None]]
-"""Functions that draw one aspect of a result into axes, by name; the first is the default."""
+"""Functions that draw one aspect of a result into axes, by name. The first is the default."""
 
 
 class ByContent:
-    """A dataclass with arrays, compared by what is in it."""
+    """A dataclass with arrays that is compared by content."""
 
     def __eq__(self, other: object) -> bool:
         return are_equal(self, other) if type(self) is type(other) else NotImplemented
@@ -44,7 +44,7 @@ class DisplayedResult(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """What it is, and what came out, in at most three short lines."""
+        """The result in at most three short lines."""
 
     @abstractmethod
     def table(self) -> DataFrame:
@@ -52,7 +52,7 @@ class DisplayedResult(ABC):
 
     @abstractmethod
     def panels(self) -> Panels:
-        """What can be drawn of it, by the name that `plot` takes; the first is drawn by default."""
+        """The panels of `plot` by name. The first is the default."""
 
     def plot(self, ax: Axes | None = None, panel: str | None = None) -> Axes:
         """Draw into axes.
@@ -62,7 +62,7 @@ class DisplayedResult(ABC):
         ax
             matplotlib axes; None makes a new figure through pyplot.
         panel
-            What is drawn, one of the names of `panels()`; None draws the first.
+            One of the names of `panels()`; None draws the first.
 
         Returns
         -------
@@ -92,7 +92,7 @@ class DisplayedResult(ABC):
         return frame_html(self.describe(), self.table()) if is_installed("pandas") else None
 
     def __eq__(self, other: object) -> bool:
-        """Whether both are of the same kind and hold the same values; NaN equals NaN."""
+        """Whether both have the same type and the same values. NaN equals NaN."""
         return are_equal(self, other) if type(self) is type(other) else NotImplemented
 
     def __hash__(self) -> int:
@@ -100,16 +100,16 @@ class DisplayedResult(ABC):
 
     def _refuse_hash(self) -> NoReturn:
         raise TypeError(
-            f"{type(self).__name__} has no hash, because it holds mappings or arrays: "
+            f"{type(self).__name__} has no hash because it contains mappings or arrays: "
             "compare with ==, or use its to_json() text as a key"
         )
 
 
 class Result(DisplayedResult):
-    """A result that is kept as a JSON file."""
+    """A result with a JSON file."""
 
     WHAT: ClassVar[str]
-    """What its file is, for errors."""
+    """Name of its file in error messages."""
     INDENT: ClassVar[int | None] = 1
 
     @abstractmethod
@@ -119,22 +119,22 @@ class Result(DisplayedResult):
     @classmethod
     @abstractmethod
     def from_json(cls: type[R], document: object) -> R:
-        """The result that a document of `to_json` holds.
+        """Read a document of `to_json`.
 
         Raises KCircuitsError if the document is anything else.
         """
 
     def to_text(self) -> str:
-        """The content of its file; raises KCircuitsError if a value of it is not JSON."""
+        """The content of its file; raises KCircuitsError if a value cannot be written as JSON."""
         try:
             return json.dumps(self.to_json(), indent=self.INDENT, allow_nan=False) + "\n"
         except (TypeError, ValueError, RecursionError) as error:
             raise KCircuitsError(f"the {self.WHAT} cannot be written as JSON: {error}") from error
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON, atomically.
+        """Write a JSON file, atomically.
 
-        Raises KCircuitsError if the place cannot be written or a value is not JSON.
+        Raises KCircuitsError if the file cannot be written or a value is not JSON.
         """
         write_atomically(path, self.to_text())
 
@@ -145,7 +145,7 @@ class Result(DisplayedResult):
         Raises
         ------
         KCircuitsError
-            If the file cannot be read, comes from a newer version, or is anything else. The message starts
+            If the file cannot be read, comes from a newer version, or has another format. The message starts
             with the path.
         """
         with prefix_errors(path):
@@ -153,7 +153,7 @@ class Result(DisplayedResult):
 
 
 def _with_pandas(table: Callable[[Any], DataFrame]) -> Callable[[Any], DataFrame]:
-    """The same method, which says how to install pandas where it is missing."""
+    """The same method, with an error that tells how to install pandas if it is missing."""
 
     @wraps(table)
     def tabulated(self: Any, *given: Any, **more: Any) -> DataFrame:
@@ -164,7 +164,7 @@ def _with_pandas(table: Callable[[Any], DataFrame]) -> Callable[[Any], DataFrame
 
 
 def add_legend(draw: Callable[[Axes, Any], None]) -> Callable[[Axes, Any], None]:
-    """The same drawing with a legend inside the axes, for panels whose figure has one for all of them."""
+    """Add a legend inside the axes to a panel whose figure has one legend for all panels."""
 
     @wraps(draw)
     def drawn(axes: Axes, result: Any) -> None:
@@ -176,7 +176,7 @@ def add_legend(draw: Callable[[Axes, Any], None]) -> Callable[[Axes, Any], None]
 
 
 def are_equal(first: Any, second: Any) -> bool:
-    """Whether two values are the same: arrays and dataclasses by content, lists like tuples, NaN like NaN.
+    """Whether two values are equal: arrays and dataclasses by content, lists like tuples, NaN equals NaN.
 
     Examples
     --------

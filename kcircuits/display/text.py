@@ -1,4 +1,4 @@
-"""Text from models, prompts and files, made fit for pictures and pages."""
+"""Text from models, prompts and files, cleaned for pictures and pages."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ LONGEST_TEXT = 200
 
 
 def printable(text: object, longest: int = LONGEST_TEXT) -> str:
-    """Text on one line without what XML cannot hold or a reader cannot see.
+    """Text on one line, without characters that are invalid in XML or invisible.
 
-    Control characters, lone surrogates and marks that change the direction of text become spaces. More than
-    `longest` characters are cut, and "…" says so.
+    Control characters, lone surrogates and marks that change the direction of text become spaces. Text of
+    more than `longest` characters is cut and ends with "…".
 
     Examples
     --------
@@ -27,7 +27,7 @@ def printable(text: object, longest: int = LONGEST_TEXT) -> str:
 
 
 def name_of(model: dict[str, Any]) -> str:
-    """What a model's identity calls it, fit for a line of text."""
+    """The name in a model's identity, shortened for a line of text."""
     return printable(model.get("name", "a model without a name"), 40)
 
 

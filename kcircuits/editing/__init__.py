@@ -1,1 +1,1 @@
-"""Model editing: ROME, MEMIT and fine-tuning, and what an edit did."""
+"""Model editing: ROME, MEMIT and fine-tuning, and the effects of an edit."""

@@ -1,4 +1,4 @@
-"""Which layers' MLPs bring a fact back: causal tracing (ROME, arXiv 2202.05262, section 2)."""
+"""Causal tracing: the MLPs that restore a fact (ROME, arXiv 2202.05262, section 2)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from kcircuits.model.loading import Model
 from kcircuits.model.spec import Experts, ModelSpec
 
 NOISE, WORDS = 3.0, 4096
-"""The noise has three times the standard deviation of the embeddings of so many words."""
+"""The noise has NOISE times the standard deviation of the embeddings of the first WORDS tokens."""
 
 
 @dataclass(frozen=True)
 class CausalTrace:
-    """What restoring MLPs does for a fact whose subject is blurred.
+    """Effect of restoring MLPs on a fact whose subject is corrupted by noise.
 
     Parameters
     ----------
     clean, corrupted
-        p(answer) in the ordinary run, and with noise on the subject's embeddings (mean over samples).
+        p(answer) in the clean run, and with noise on the subject's embeddings (mean over samples).
     restored
-        For every layer, p(answer) with noise when the MLPs of a window of layers around it write at the
-        subject's last token what they write in the ordinary run; mean over samples, [L].
+        For each layer, p(answer) with noise when the MLPs of a window of layers around it have their clean
+        output at the subject's last token; mean over samples, [L].
     """
 
     clean: float
@@ -42,7 +42,7 @@ class CausalTrace:
 
     @property
     def layer(self) -> int:
-        """The layer of the largest indirect effect, the first of equal ones."""
+        """The layer with the largest indirect effect, the first if there are several."""
         return max(range(len(self.restored)), key=lambda layer: (self.restored[layer], -layer))
 
 
@@ -55,19 +55,19 @@ def causal_trace(
     Parameters
     ----------
     model
-        Without mixtures of experts.
+        A model without mixtures of experts.
     prompt
-        With a subject; its answer is what is looked for.
+        A prompt with a subject, and the answer to trace.
     window
-        How many layers are restored together, centred on the one that is asked about; by default a fifth of
-        all (the paper's 10 of 48).
+        Number of layers that are restored together, centred on each layer; by default a fifth of all layers
+        (as in the paper, 10 of 48).
     samples, seed
-        Of the noise.
+        Number of noise samples, and the random seed.
 
     Raises
     ------
     KCircuitsError
-        If the prompt has no subject, a layer is a mixture of experts, or a number is out of range.
+        If the prompt has no subject, a layer is a mixture of experts, or an argument is out of range.
     """
     spec = model.spec
     num_layers = len(spec.layers)
@@ -103,7 +103,7 @@ def causal_trace(
 
 
 class _Run:
-    """A run from given embeddings [N, T, D]: what enters every layer, and what w_down gives at a position."""
+    """A run from given embeddings [N, T, D]: input of each layer, and output of w_down at a position."""
 
     def __init__(self, spec: ModelSpec, tokens: Tokens, x: Tensor, position: int) -> None:
         self.spec, self.tokens, self.position = spec, tokens, position
@@ -116,7 +116,7 @@ class _Run:
         self.final = run_to_end(spec, x, tokens, len(spec.layers))
 
     def run_restored(self, written: list[Tensor], first: int, end: int) -> Tensor:
-        """Final rows [N, T, D] when layers first … end - 1 write what another run's do, [1, D] each."""
+        """Final rows [N, T, D] when layers first … end - 1 have the outputs of another run, [1, D] each."""
         x = self.streams[first]
         for layer in range(first, end):
             before = enter_mlp(self.spec, x, self.tokens, layer)

@@ -1,4 +1,4 @@
-"""What becomes of curves, nodes, heads and names by an edit: the parts of an `Explanation`."""
+"""Changes of curves, nodes, heads and names by an edit: the parts of an `Explanation`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS: tuple[Kind, ...] = ("edited", "later heads", "later MLPs", "untouched", "
 
 @dataclass(frozen=True)
 class ObjectCurves:
-    """An object behind 0 … L layers of one model: at the last position, and at the subject's last token."""
+    """An object after 0 … L layers of one model: at the last position, and at the subject's last token."""
 
     last: AnswerCurve
     subject: AnswerCurve
@@ -61,21 +61,21 @@ class BeforeAfter:
 
 @dataclass(frozen=True)
 class NodeChange:
-    """By how much an edit changes what a node writes directly to logit(new) − logit(old).
+    """Change of a node's direct contribution to logit(new) − logit(old) by an edit.
 
     Parameters
     ----------
     node
-        A sender's name; "constants" for the attentions' output biases, which are no node's.
+        A sender's name; "constants" for the attention output biases, which belong to no node.
     kind
-        "edited" where the edit changed its matrix; "later heads" and "later MLPs" where it reads what edited
-        nodes write; "untouched" nodes write the same as before and change by the final norm's scale alone,
-        as the constants do.
+        "edited" if the edit changed its matrix; "later heads" and "later MLPs" if it reads edited nodes;
+        "untouched" nodes have the same output as before and, like the constants, change only through the
+        scale of the final norm.
     change
         After − before.
     flow
-        By how much less logit(new) − logit(old) changes where the node writes what it writes in the original
-        (`kcircuits.editing.flows`; behind a soft cap, if there is one).
+        How much smaller the change of logit(new) − logit(old) is when the node keeps its original output
+        (`kcircuits.editing.flows`; after the soft cap, if there is one).
     """
 
     node: str
@@ -92,7 +92,7 @@ class NodeChange:
 
 @dataclass(frozen=True)
 class HeadChange:
-    """What a head does at the last position, in the original model and in the edited one.
+    """A head's reading at the last position in the original and in the edited model.
 
     Logits, shares and ranks are those of the new object.
     """
@@ -116,7 +116,7 @@ class HeadChange:
 
 @dataclass(frozen=True)
 class NamesChange:
-    """Names that a circuit has after the edit and had not, had and has not, and has in both."""
+    """Names that a circuit gains by the edit, loses and keeps."""
 
     added: tuple[str, ...]
     lost: tuple[str, ...]

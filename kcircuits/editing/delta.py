@@ -1,4 +1,4 @@
-"""What an edit adds to a model's matrices, and the model with it."""
+"""The change of a model's matrices by an edit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LowRank:
 
     @property
     def matrix(self) -> Tensor:
-        """The sum that is added, [out, in]."""
+        """The product, [out, in]."""
         return self.left @ self.right.T
 
 
@@ -45,11 +45,11 @@ class Delta:
     parts: Mapping[str, LowRank | Tensor]
 
     def apply(self, model: Model) -> Model:
-        """Another model with the sums; the given one is left as it is, and shares every other tensor.
+        """A new model with the changed matrices. It shares all other tensors with the given model.
 
-        A matrix that is kept in few bits is dequantised first.
+        Quantised matrices are dequantised first.
 
-        Raises KCircuitsError if a matrix is not there or has another shape.
+        Raises KCircuitsError if a matrix does not exist or has another shape.
         """
         spec = model.spec
         for name, part in self.parts.items():
@@ -60,7 +60,7 @@ class Delta:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over names and numbers."""
+        """SHA-256 of names and values."""
         found = hashlib.sha256()
         for name, tensor in sorted(self._tensors().items()):
             found.update(name.encode() + str(list(tensor.shape)).encode())
@@ -68,7 +68,7 @@ class Delta:
         return found.hexdigest()
 
     def save(self, path: str | Path, identity: Mapping[str, Any]) -> None:
-        """Write a safetensors file, atomically; `identity` is that of the model that was edited."""
+        """Write a safetensors file atomically; `identity` is that of the original model."""
         header = {"format": FORMAT, **{key: str(identity[key]) for key in _OF_MODEL if key in identity}}
         write_atomically(path, tensor_bytes(self._tensors(), header))
 
@@ -76,7 +76,7 @@ class Delta:
     def load(cls, path: str | Path, model: Model) -> Delta:
         """Read what `save` wrote.
 
-        Raises KCircuitsError if the file is not such a one, or the edit is of another model.
+        Raises KCircuitsError if the file is anything else, or the edit is of another model.
         """
         try:
             with safe_open(path, framework="pt") as file:
@@ -85,7 +85,7 @@ class Delta:
         except (OSError, SafetensorError) as error:
             raise KCircuitsError(f"cannot read the edit in {path}: {error}") from error
         if header.get("format") != FORMAT:
-            raise KCircuitsError(f"{path} is no edit: its format is not {FORMAT}")
+            raise KCircuitsError(f"{path} is not an edit: its format is not {FORMAT}")
         check_same_weights(f"the edit in {path} was", header, model.identity)
         names = {name.removesuffix(".left").removesuffix(".right") for name in tensors}
         try:
@@ -110,20 +110,20 @@ class Delta:
 
 
 def get_matrix(spec: ModelSpec, name: str) -> Tensor:
-    """The matrix that a name stands for. Raises KCircuitsError if there is none."""
+    """The matrix with a name. Raises KCircuitsError if there is none."""
     layer, block, field = _parse_name(spec, name)
     return dense(getattr(getattr(spec.layers[layer], block), field))
 
 
 def matrix_name(layer: int, of_heads: bool = False) -> str:
-    """The name of what the heads or the MLP of a layer write with."""
+    """The name of the output matrix of a layer's heads or MLP."""
     return f"layers.{layer}.{'attention.w_o' if of_heads else 'mlp.w_down'}"
 
 
 def add_to_matrix(spec: ModelSpec, name: str, part: LowRank | Tensor) -> ModelSpec:
-    """The model with something added to the matrix of this name.
+    """A model with a change added to the matrix of this name.
 
-    Raises KCircuitsError if there is no such matrix, or its shape is another.
+    Raises KCircuitsError if there is no such matrix, or its shape differs.
     """
     before, added = get_matrix(spec, name), part.matrix if isinstance(part, LowRank) else part
     if before.shape != added.shape:
@@ -134,7 +134,7 @@ def add_to_matrix(spec: ModelSpec, name: str, part: LowRank | Tensor) -> ModelSp
 
 
 def replace_matrix(spec: ModelSpec, name: str, matrix: Tensor) -> ModelSpec:
-    """The model with another matrix of this name."""
+    """A model with another matrix of this name."""
     layer, block, field = _parse_name(spec, name)
     old = spec.layers[layer]
     changed = replace(old, **{block: replace(getattr(old, block), **{field: matrix})})
@@ -144,8 +144,8 @@ def replace_matrix(spec: ModelSpec, name: str, matrix: Tensor) -> ModelSpec:
 def _parse_name(spec: ModelSpec, name: str) -> tuple[int, str, str]:
     match = _NAME.fullmatch(name)
     if match is None or int(match[1]) >= len(spec.layers):
-        raise KCircuitsError(f"the model has no matrix {name!r} that an edit could change")
+        raise KCircuitsError(f"the model has no matrix {name!r} to edit")
     block, field = match[2].split(".")
     if not hasattr(getattr(spec.layers[int(match[1])], block), field):
-        raise KCircuitsError(f"{name!r}: layer {match[1]} is a mixture of experts, which no edit changes")
+        raise KCircuitsError(f"{name!r}: layer {match[1]} is a mixture of experts, which cannot be edited")
     return int(match[1]), block, field

@@ -1,4 +1,4 @@
-"""From requests to an edited model."""
+"""Editing facts: from requests to an edited model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kcircuits.data.prompt_warnings import gather_warnings
 from kcircuits.data.tokens import tokenise_text
-from kcircuits.display.progress import shown_steps
+from kcircuits.display.progress import show_steps
 from kcircuits.editing.checks import AT_START, check_agreement, check_new
 from kcircuits.editing.delta import Delta, LowRank, matrix_name
 from kcircuits.editing.export import export
@@ -37,21 +37,21 @@ UNIT = "steps of the edits"
 
 @dataclass(frozen=True)
 class EditedModel:
-    """An edit, and the model with it.
+    """An edit and the edited model.
 
-    As a context manager it gives the edited model. The model that was edited is never written to: the
-    changed matrices are new ones beside it, so it is the same to the bit before, meanwhile and afterwards.
+    As a context manager it returns the edited model. The original model never changes: the edited model has
+    its own copies of the changed matrices.
 
     Parameters
     ----------
     original
-        The model that was edited.
+        The original model.
     delta
-        What is added to which matrices.
+        The change of each matrix.
     requests
-        Those that the edit contains.
+        The requests in the edit.
     failed
-        Reasons by the number of the request: what could not be edited and is not in the edit.
+        Reasons by the number of the request, for requests that failed and are not in the edit.
 
     Examples
     --------
@@ -66,7 +66,7 @@ class EditedModel:
 
     @cached_property
     def model(self) -> Model:
-        """The edited model; its identity is its own."""
+        """The edited model, with an identity of its own."""
         return self.delta.apply(self.original)
 
     def __enter__(self) -> Model:
@@ -75,17 +75,17 @@ class EditedModel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.__dict__.pop("model", None)  # its own matrices are freed with it
+        self.__dict__.pop("model", None)  # frees the edited matrices
 
     def save(self, path: str | Path) -> None:
-        """Write the delta as safetensors, atomically; `load_edit` reads it."""
+        """Write the change as safetensors, atomically. `Delta.load` reads it."""
         self.delta.save(path, self.original.identity)
 
     def export(self, folder: str | Path) -> Path:
-        """Write the edited model as a Hugging Face folder, its weights to the bit those of `model`.
+        """Write the edited model as a Hugging Face folder with exactly the weights of `model`.
 
-        The folder must be new or empty. Raises KCircuitsError if it is not, if the model was not read from a
-        folder or a `.gguf` file, or its matrices are kept in few bits (`kcircuits.editing.export`).
+        The folder must be new or empty. Raises KCircuitsError if it is not, if the model was not loaded from
+        a folder or a `.gguf` file, or if its matrices are quantised (`kcircuits.editing.export`).
         """
         return export(self.original, self.model, self.delta, folder)
 
@@ -100,34 +100,36 @@ def edit(
     seed: int = 0,
     progress: Progress | bool | None = None,
 ) -> EditedModel:
-    """Edit facts, all of them into one model.
+    """Edit several facts in one model.
 
     Parameters
     ----------
     model
-        With a tokenizer.
+        A model with a tokenizer.
     requests
-        At least one.
+        At least one request.
     method
         `Rome`, `Memit` or `FineTuning`, with its options.
     moments
-        The second moment of the keys at a layer (`second_moment`, `identity_moment`), for ROME and MEMIT.
+        Returns the second moment of the keys at a layer (`second_moment`, `identity_moment`); for ROME and
+        MEMIT.
     num_prefixes
-        Before how many texts, sampled from the model, a prompt is also seen (ROME and MEMIT).
+        Number of texts sampled from the model that are put before each prompt (ROME and MEMIT).
     seed
-        Of that sampling.
+        Random seed of that sampling.
     progress
-        As in `kcircuits.discover`; a callback is called with steps done and steps in all.
+        As in `kcircuits.discover`. A callback gets the number of finished steps and of all steps.
 
     Raises
     ------
     KCircuitsError
-        If a request cannot be used (its target is what the model says already, say), two contradict each
-        other, a layer does not exist or is a mixture of experts, moments are missing, or all edits fail.
+        If a request cannot be used (for example, the model already predicts its target), two requests
+        contradict each other, a layer does not exist or is a mixture of experts, moments are missing, or all
+        edits fail.
     """
     edits = tokenise_edits(model, requests, method, num_prefixes, seed)
     check_agreement(requests, edits, method)
-    with shown_steps(progress, UNIT) as report:
+    with show_steps(progress, UNIT) as report:
         if isinstance(method, FineTuning):
             return _fine_tune(model, requests, edits, method, report)
         _check_moments(method, moments)
@@ -148,13 +150,13 @@ def edit_each(
     seed: int = 0,
     progress: Progress | bool | None = None,
 ) -> list[EditedModel | str]:
-    """Edit facts, each into a model of its own; values are optimised together.
+    """Edit several facts, each in a model of its own. Values are optimised together.
 
-    Parameters are those of `edit`. Gives for each request its edit, or the reason why it failed.
+    Parameters are those of `edit`. Returns for each request its edit, or the reason why it failed.
     """
     if isinstance(method, FineTuning):
         found: list[EditedModel | str] = []
-        with shown_steps(progress, "edits") as report:
+        with show_steps(progress, "edits") as report:
             for number, request in enumerate(requests, start=1):
                 edits = tokenise_edits(model, [request], method, num_prefixes, seed)
                 try:
@@ -166,7 +168,7 @@ def edit_each(
         return found
     edits = tokenise_edits(model, requests, method, num_prefixes, seed)
     _check_moments(method, moments)
-    with shown_steps(progress, UNIT) as report:
+    with show_steps(progress, UNIT) as report:
         values, owners, failed = _optimise_values(model.spec, edits, method, report)
     made: dict[int, EditedModel | str] = dict(failed)
     for place, number in enumerate(owners):
@@ -176,15 +178,15 @@ def edit_each(
 
 
 class DivergedError(KCircuitsError):
-    """An optimisation made its loss larger, or not finite."""
+    """An optimisation increased its loss, or the loss is not finite."""
 
 
 def tokenise_edits(
     model: Model, requests: Sequence[EditRequest], method: Method, num_prefixes: int, seed: int
 ) -> list[TokenisedEdit]:
-    """Check requests and tokenise them, ROME's and MEMIT's behind prefixes."""
+    """Check requests and tokenise them; for ROME and MEMIT also with prefixes."""
     if not requests:
-        raise KCircuitsError("there is no edit")
+        raise KCircuitsError("there are no edits")
     spec = model.spec
     if isinstance(method, FineTuning):
         prefixes: list[str] = []
@@ -192,11 +194,12 @@ def tokenise_edits(
         for layer in method.layers(len(spec.layers)):
             if isinstance(spec.layers[layer].mlp, Experts):
                 raise KCircuitsError(
-                    f"layer {layer} is a mixture of experts, which has no one w_down to edit"
+                    f"layer {layer} is a mixture of experts, which has no single w_down to edit"
                 )
             if len(method.layers(len(spec.layers))) > 1 and spec.layers[layer].mlp_post_norm is not None:
                 raise KCircuitsError(
-                    f"{spec.family} norms what its MLPs write: a value cannot be spread over layers; give one"
+                    f"{spec.family} has a norm after each MLP, so a value cannot be spread over layers: "
+                    "give one layer"
                 )
         prefixes = sample_prefixes(model, num_prefixes, seed)
     with gather_warnings():
@@ -206,7 +209,7 @@ def tokenise_edits(
 
 
 def sample_prefixes(model: Model, count: int, seed: int) -> list[str]:
-    """Texts of 5 and 10 tokens, by turns, that the model writes."""
+    """Texts sampled from the model, alternately of 5 and 10 tokens."""
     if count < 1:
         return []
     starts = [tokenise_text(model.tokenizer, word, "prefix") for word in STARTS]
@@ -223,7 +226,7 @@ def sample_prefixes(model: Model, count: int, seed: int) -> list[str]:
 def _optimise_values(
     spec: ModelSpec, edits: Sequence[TokenisedEdit], method: Rome | Memit, progress: Progress | None
 ) -> tuple[Values, list[int], dict[int, str]]:
-    """The values of the edits that succeed, the numbers of these, and reasons by the number of the others."""
+    """The values and numbers of the edits that succeed, and reasons by number for the others."""
     failed = {number: AT_START for number, edit in enumerate(edits) if edit.prompt.subject_last == 0}
     tried = [number for number in range(len(edits)) if number not in failed]
     if not tried:
@@ -237,7 +240,9 @@ def _optimise_values(
 
 def _check_moments(method: Rome | Memit, moments: Callable[[int], SecondMoment] | None) -> None:
     if moments is None:
-        raise KCircuitsError(f"{method.name} needs the second moment of the keys (second_moment)")
+        raise KCircuitsError(
+            f"{method.name} needs the second moment of the keys: give `moments`, a function of the layer"
+        )
 
 
 def write_values(
@@ -247,14 +252,14 @@ def write_values(
     method: Rome | Memit,
     moments: Callable[[int], SecondMoment] | None,
 ) -> Delta:
-    """The change that gives some keys their values."""
+    """The change of matrices that maps keys to their values."""
     _check_moments(method, moments)
     assert moments is not None
     layers = method.layers(len(spec.layers))
     if isinstance(method, Memit):
         return spread_values(spec, edits, values, layers, lambda layer: moments(layer).matrix, method.weight)
-    # One after the other: a later edit finds the earlier ones in W. Its key does not change by them, as keys
-    # are what comes into W.
+    # One after the other: a later edit starts from W with the earlier ones. They do not change its key, which
+    # is an input of W.
     left: list[Tensor] = []
     right: list[Tensor] = []
     moment = moments(layers[0]).matrix
@@ -267,7 +272,7 @@ def write_values(
 
 
 def select_values(values: Values, numbers: Sequence[int]) -> Values:
-    """Some of the edits' values."""
+    """The values of some edits."""
     index = torch.tensor(list(numbers), device=values.key.device)
     return Values(values.key[index], values.delta[index], values.loss[index], {})
 

@@ -1,4 +1,4 @@
-"""Which nodes an edit changes, and which read them."""
+"""The nodes that an edit changes, and the nodes that read them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kcircuits.model.spec import ModelSpec
 
 
 def edited_nodes(delta: Delta, spec: ModelSpec) -> tuple[str, ...]:
-    """The MLPs whose w_down an edit changes, and the heads whose part of w_o."""
+    """The MLPs whose w_down an edit changes, and the heads whose part of w_o it changes."""
     found = set()
     for name, part in delta.parts.items():
         layer, block = name.split(".")[1:3]
@@ -27,7 +27,7 @@ def edited_nodes(delta: Delta, spec: ModelSpec) -> tuple[str, ...]:
 
 
 def downstream(graph: Graph, nodes: Sequence[str]) -> np.ndarray:
-    """Some nodes and those that read what they write, bool [S].
+    """Some nodes and all nodes that read them, bool [S].
 
     Examples
     --------
@@ -36,7 +36,7 @@ def downstream(graph: Graph, nodes: Sequence[str]) -> np.ndarray:
     ['m0', 'a1.h0', 'm1']
     """
     indices = [graph.sender_index(node) for node in nodes]
-    # What reads a node is read by all that is computed later, so one step along the edges is enough.
+    # All later nodes read the readers of a node, so one step along the edges is enough.
     reading = np.any(shaping_table(graph)[np.any(graph.valid[indices], axis=0)], axis=0)
     reading[indices] = True
     return reading

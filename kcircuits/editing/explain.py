@@ -1,4 +1,4 @@
-"""What an edit changed inside the model: where the new object comes up, and through which nodes."""
+"""Explain an edit: the layers where the new object emerges, and the nodes that change the answer."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def explain_edit(
 ) -> Explanation:
     """Compare a model before and after an edit on the edited prompt.
 
-    Objects are their first tokens; the old one is the request's `target_true`, or what the original model
-    says. Curves are the logit lens of arXiv 2405.17969, figure 6. The change of logit(new) − logit(old) is
-    split over nodes by direct logit attribution in both models
-    (`kcircuits.analysis.direct_logit_attribution`), which leaves nothing over: what is not the edited nodes'
-    own writing comes through later nodes that read it. How much of the change depends on each node is
-    measured beside it (`kcircuits.editing.flows`).
+    Objects are represented by their first tokens. The old object is the request's `target_true`, or else the
+    original model's prediction. Curves are the logit lens of arXiv 2405.17969, figure 6. The change of
+    logit(new) − logit(old) is split over nodes by direct logit attribution in both models
+    (`kcircuits.analysis.direct_logit_attribution`) without a remainder: the change not due to the edited
+    nodes themselves comes from later nodes that read them. How much of the change depends on each node is
+    measured, too (`kcircuits.editing.flows`).
 
     Parameters
     ----------
@@ -61,19 +61,19 @@ def explain_edit(
     request
         One of its requests; by default the first that did not fail.
     method, selection
-        As in `kcircuits.discover`, for the circuit of the old object in the original model and of the new one
-        in the edited model, with zero ablation. By default a method that scores all edges takes 1 % of them
-        greedily, at least 200 (`default_selection`).
+        As in `kcircuits.discover`, for the circuits of the old object in the original model and of the new
+        object in the edited model, with zero ablation. By default a method that scores all edges selects 1 %
+        of them greedily, at least 200 (`default_selection`).
     memory
         Bytes, or a size such as "8GiB", as in `kcircuits.evaluate`.
 
     Raises
     ------
     KCircuitsError
-        If the objects begin with the same token, the request failed or is not one of the edit's, or the
+        If the objects begin with the same token, the request failed or does not belong to the edit, or the
         circuits cannot be found.
     """
-    request = _chosen(edit, request)
+    request = _choose_request(edit, request)
     original, edited = edit.original, edit.model
     old, new = _objects(original, request)
     before, after = (_curves(model, new, old, memory) for model in (original, edited))
@@ -110,26 +110,26 @@ def explain_edit(
 
 
 def default_selection(graph: Graph) -> Selection:
-    """Which edges are taken, where no selection is given."""
+    """The default selection of edges."""
     return Selection(top_n=max(LEAST_EDGES, round(SHARE_OF_EDGES * graph.num_edges)), greedy=True)
 
 
-def _chosen(edit: EditedModel, request: EditRequest | None) -> EditRequest:
+def _choose_request(edit: EditedModel, request: EditRequest | None) -> EditRequest:
     done = [each for number, each in enumerate(edit.requests) if number not in edit.failed]
     if request is None:
         return done[0]
     if request not in done:
-        raise KCircuitsError(f"the edit does not have {request.prompt!r} → {request.target!r} in it")
+        raise KCircuitsError(f"the edit does not contain {request.prompt!r} → {request.target!r}")
     return request
 
 
 def _objects(original: Model, request: EditRequest) -> tuple[Prompt, Prompt]:
-    """The prompt with the old object for its answer and the new one as wrong, and the reverse."""
+    """The prompt with the old object as answer and the new one as wrong answer, and the reverse."""
     old, new = old_prompt(original, request), fact_prompt(original, request, request.target)
     if old.answer_id == new.answer_id:
         raise KCircuitsError(
             f"both the old and the new object of {request.prompt!r} begin with "
-            f"{text_of(original, new.answer_id)!r}: nothing tells them apart"
+            f"{text_of(original, new.answer_id)!r}, so they cannot be distinguished"
         )
     return replace(old, wrong_id=new.answer_id), replace(new, wrong_id=old.answer_id)
 
@@ -137,8 +137,8 @@ def _objects(original: Model, request: EditRequest) -> tuple[Prompt, Prompt]:
 def _curves(
     model: Model, new: Prompt, old: Prompt, memory: int | str | None
 ) -> tuple[ObjectCurves, ObjectCurves]:
-    """Of the new object and of the old one."""
-    # A decoder does not look ahead: a prompt cut behind the subject ends in what is there in the whole one.
+    """Curves of the new and of the old object."""
+    # A decoder does not look ahead: a prompt cut after the subject has the same values there as the whole.
     cut = [
         replace(prompt, clean_ids=prompt.clean_ids[: subject_end(prompt) + 1], text=None)
         for prompt in (new, old)
@@ -159,7 +159,7 @@ def _changes(
     flows: Flows,
     memory: int,
 ) -> tuple[tuple[float, float], tuple[NodeChange, ...]]:
-    """logit(new) − logit(old) before and after, and how every node and the constants change it."""
+    """logit(new) − logit(old) before and after, and its changes by each node and the constants."""
     assert new.wrong_id is not None
     written, constants = [], []
     for spec in (original, edited):

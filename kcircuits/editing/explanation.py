@@ -1,4 +1,4 @@
-"""What an edit changed inside the model: the result, for people and for files."""
+"""The result of `explain_edit`: what an edit changed inside the model, and explain.json."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Explanation(Result):
     model, edited
         Identities of the original model and of the edited one.
     settings
-        How the circuits were found.
+        Settings of the circuit discovery.
     prompt
         The edit's prompt; its answer is the new object, its `wrong` the old one (the first tokens of both).
     edited_nodes
@@ -41,14 +41,14 @@ class Explanation(Result):
     new, old
         Curves of both objects.
     logits
-        logit(new) − logit(old) at the last position before and after, before a soft cap.
+        logit(new) − logit(old) at the last position before and after the edit, before a soft cap.
     changes
-        Of all nodes and the constants; they add up to the difference of `logits`.
+        Changes of all nodes and the constants. They add up to the difference of `logits`.
     heads
-        The heads whose direct writing changes most, the largest change first.
+        The heads whose direct contribution changes most, the largest change first.
     nodes, edges
-        What of the circuit came, went and stayed: that of the old object in the original model, and that of
-        the new object in the edited one.
+        Added, lost and kept nodes and edges, between the circuit of the old object in the original model and
+        the circuit of the new object in the edited model.
     """
 
     WHAT: ClassVar[str] = "file of what an edit changed"
@@ -68,29 +68,29 @@ class Explanation(Result):
 
     @property
     def subject_rise(self) -> int | None:
-        """The layer behind which the new object rises at the subject's last token (`first_rise`)."""
+        """The layer after which the new object rises at the subject's last token (`first_rise`)."""
         return first_rise(self.new.before.subject.rank, self.new.after.subject.rank)
 
     @property
     def last_rise(self) -> int | None:
-        """The layer behind which the new object rises at the last position."""
+        """The layer after which the new object rises at the last position."""
         return first_rise(self.new.before.last.rank, self.new.after.last.rank)
 
     @property
     def subject_lead(self) -> int | None:
-        """By how many layers the subject's last token is earlier than the last position."""
+        """Number of layers by which the subject's last token is earlier than the last position."""
         if self.subject_rise is None or self.last_rise is None:
             return None
         return self.last_rise - self.subject_rise
 
     @property
     def total(self) -> float:
-        """The whole change of logit(new) − logit(old)."""
+        """The total change of logit(new) − logit(old)."""
         return fsum(each.change for each in self.changes)
 
     @property
     def shares(self) -> dict[Kind, float] | None:
-        """Of the change of logit(new) − logit(old), by kind of node; they add up to 1. None if it is 0."""
+        """Shares of the total change by kind of node, which add up to 1. None if the total is 0."""
         if not self.total:
             return None
         return {
@@ -99,9 +99,7 @@ class Explanation(Result):
         }
 
     def table(self) -> DataFrame:
-        """A row for every node and the constants: kind, change, its share of the whole, None if that is 0;
-        and flow.
-        """
+        """A row for each node and the constants: kind, change, share of the total (None if 0) and flow."""
         need("pandas", "tables")
         from pandas import DataFrame
 
@@ -132,9 +130,9 @@ class Explanation(Result):
 
     @classmethod
     def from_json(cls, document: object) -> Explanation:
-        """The explanation of a document of `to_json`; rises and shares follow from the rest.
+        """The explanation of a document of `to_json`. Rises and shares are computed again.
 
-        Raises KCircuitsError if it is anything else, or a node is none of its model's.
+        Raises KCircuitsError if it is anything else, or a node does not exist in its model.
         """
         given = check_document(document, cls.WHAT, FORMAT, _DOCUMENT)
         graph = graph_of(given["model"])
@@ -152,7 +150,7 @@ class Explanation(Result):
         known = {*graph.senders, "logits"}
         for name in (*given["edited_nodes"], *nodes.added, *nodes.lost, *nodes.kept):
             if name not in known:
-                raise KCircuitsError(f"{quote(name)} is no node of {graph}")
+                raise KCircuitsError(f"{quote(name)} is not a node of {graph}")
         before, after = given["logits"]
         return cls(
             model=given["model"],
@@ -175,7 +173,7 @@ class Explanation(Result):
         )
 
     def describe(self) -> str:
-        """Two lines: the edit, then what it changes and through which kinds of node."""
+        """Two lines: the edit, then its effect and the shares by kind of node."""
         before, after = self.logits
         new, old = self.prompt.answer.strip(), (self.prompt.wrong or "").strip()
         shares = ", ".join(f"{kind} {share:+.0%}" for kind, share in (self.shares or {}).items())
@@ -184,24 +182,24 @@ class Explanation(Result):
         return f"{title}\nlogit(new) − logit(old) {before:+.3g} → {after:+.3g}; {shares or 'no change'}"
 
     def panels(self) -> Panels:
-        """ "subject" and "last": ranks of both objects there; "nodes": whose writing changes most."""
+        """ "subject" and "last": ranks of both objects there; "nodes": the nodes that change most."""
         from kcircuits.editing.explanation_plot import PANELS
 
         return PANELS
 
 
 def first_rise(before: Sequence[float], after: Sequence[float]) -> int | None:
-    """The first layer behind which a rank is below 10 after an edit and was not before.
+    """The first layer after which a rank is below 10 after an edit and was not before.
 
     Parameters
     ----------
     before, after
-        Ranks behind 0 … L layers; an edit cannot change those behind none.
+        Ranks after 0 … L layers. An edit cannot change the first.
 
     Returns
     -------
     int or None
-        From 0 on, None if there is no such layer.
+        The layer, counted from 0; None if there is none.
 
     Examples
     --------

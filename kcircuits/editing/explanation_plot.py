@@ -1,4 +1,4 @@
-"""What an edit changed, as a picture: both objects' ranks before and after, and the nodes behind it."""
+"""Picture of an edit's explanation: ranks of both objects before and after, and the nodes that change."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kcircuits.display.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, save_figure
+from kcircuits.display.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    add_title,
+    label_layers,
+    save_figure,
+    scale_ranks,
+)
 from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
 from kcircuits.editing.changes import BeforeAfter
@@ -35,8 +47,8 @@ _KINDS = {
 def draw_explanation(explanation: Explanation, path: str | Path) -> None:
     """Draw an explanation into a .svg, .png or .pdf file, atomically.
 
-    Ranks of both objects over layers, before the edit dashed, at the subject's last token and at the last
-    position, with the edited layers marked; and the nodes whose direct writing to logit(new) − logit(old)
+    Ranks of both objects over layers at the subject's last token and at the last position (dashed: before the
+    edit), with the edited layers marked, and the nodes whose direct contribution to logit(new) − logit(old)
     changes most.
 
     Raises
@@ -59,12 +71,12 @@ def _draw(figure: Figure, found: Explanation) -> None:
     figure.legend(
         lines, [str(line.get_label()) for line in lines], loc="outside lower center", ncols=5, frameon=False
     )
-    name = printable(found.model.get("name", "a model"), 40)
-    figure.suptitle(f"{name} · {printable(''.join(found.prompt.tokens), 60)} → {new}, not {old}", fontsize=9)
+    text = f"{printable(''.join(found.prompt.tokens), 60)} → {new}, not {old}"
+    add_title(figure, found.model, text, longest=120)
 
 
 def _objects(found: Explanation) -> tuple[str, str]:
-    """What the new and the old object are called."""
+    """Names of the new and the old object."""
     return printable(found.prompt.answer.strip(), 20), printable((found.prompt.wrong or "").strip(), 20)
 
 
@@ -92,17 +104,13 @@ def _draw_ranks(axes: Axes, curves: BeforeAfter, place: str, colour: str, name: 
 
 
 def _label_ranks(axes: Axes, edited: tuple[str, ...], title: str) -> None:
-    # The edit of layer l shows behind l + 1 layers.
+    # An edit of layer l is visible after l + 1 layers.
     for number, layer in enumerate(sorted({layer_of(node) or 0 for node in edited})):
         label = "_nolegend_" if number else "edited layers"
         axes.axvline(layer + 1, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), label=label)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(ticker.LogLocator(base=10))
-    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
-    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    scale_ranks(axes)
+    label_layers(axes)
     axes.set_title(title, fontsize=9)
-    axes.set_xlabel("layers in the stream")
     axes.set_ylabel("rank")
 
 

@@ -1,4 +1,4 @@
-"""What an edit changed inside: where its objects come up, whose writing changed, and its circuit."""
+"""What an edit changed inside the model: layers of both objects, nodes, heads and the circuit."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ LISTED_EDGES = 200
 
 
 def edit_section(found: Explanation) -> Html:
-    """The section about one edit; a script draws the curves."""
+    """The section about one edit. A script draws the curves."""
     prompt = found.prompt
     new, old = prompt.answer.strip(), (prompt.wrong or "").strip()
     text = (
-        f"{prompt_text(prompt.tokens)} → {new}, not {old}. The first token of each object, read behind "
-        "every layer at the subject's last token and at the last position; the upright lines mark the edited "
-        f"layers ({', '.join(found.edited_nodes)})."
+        f"{prompt_text(prompt.tokens)} → {new}, not {old}. Logit lens of the first token of each object "
+        "after each layer, at the subject's last token and at the last position. Vertical lines mark the "
+        f"edited layers ({', '.join(found.edited_nodes)})."
     )
     return section(
         "edit",
         "What the edit changed",
         tag("p", text),
-        table("The signature of the edit", ("what", "value"), _signature(found)),
+        table("Signature of the edit", ("quantity", "value"), _signature(found)),
         tag("div", id="edit-charts"),
         *_circuit(found),
         *_node_changes(found),
@@ -43,9 +43,9 @@ def _heads(heads: Sequence[HeadChange], tokens: Sequence[str], new: str) -> list
     if not heads:
         return []
     text = (
-        "The heads whose direct writing changes most: what they add to the new object's logit at the last "
-        "position, the object's rank in what they write, the tokens that they write most, and where they "
-        "attend from there."
+        "The heads whose direct contribution changes most: what they add to the new object's logit at the "
+        "last position, the object's rank in their output, the tokens that they promote most, and the tokens "
+        "that they attend to."
     )
     readings = [(when, getattr(each, when)) for each in heads for when in WHEN]
     rows = [
@@ -62,8 +62,8 @@ def _heads(heads: Sequence[HeadChange], tokens: Sequence[str], new: str) -> list
     return [
         tag("h3", "Heads before and after"),
         tag("p", text),
-        table("What they write", ("head", "", f"to {new}", "rank", "tokens"), rows),
-        matrix("Where they attend from the last position", tokens, attention),
+        table("Outputs of the heads", ("head", "", f"to {new}", "rank", "tokens"), rows),
+        matrix("Attention from the last position", tokens, attention),
     ]
 
 
@@ -71,27 +71,30 @@ def _signature(found: Explanation) -> list[tuple[str, str]]:
     before, after = found.logits
     lead = found.subject_lead
     return [
-        ("rank below 10 at the subject, and not before", _layer_text(found.subject_rise)),
-        ("rank below 10 at the last position, and not before", _layer_text(found.last_rise)),
-        ("the subject leads by", NOTHING if lead is None else f"{lead} layer{'s' if abs(lead) != 1 else ''}"),
+        ("rank falls below 10 at the subject", _layer_text(found.subject_rise)),
+        ("rank falls below 10 at the last position", _layer_text(found.last_rise)),
+        (
+            "layers from subject to last position",
+            NOTHING if lead is None else f"{lead} layer{'s' if abs(lead) != 1 else ''}",
+        ),
         ("logit(new) − logit(old) before", number(before, "+.3f")),
         ("logit(new) − logit(old) after", number(after, "+.3f")),
     ]
 
 
 def _layer_text(layer: int | None) -> str:
-    return "nowhere" if layer is None else f"behind layer {layer}"
+    return "never" if layer is None else f"after layer {layer}"
 
 
 def _circuit(found: Explanation) -> list[Html]:
-    """The nodes of both side by side, and names by what has become of them."""
+    """Node maps of both circuits side by side, and the names of added, lost and kept nodes and edges."""
     levels = {"nodes": found.nodes, "edges": found.edges}
     counts = [
         (change, *(f"{len(getattr(names, change)):,}" for names in levels.values())) for change in CHANGES
     ]
     note = (
-        "The circuit of the old object in the original model beside that of the new object in the edited "
-        "one. Added is what only the second has, lost what only the first has."
+        "The circuit of the old object in the original model, compared with the circuit of the new object in "
+        "the edited model. Added means only in the second circuit, lost means only in the first."
     )
     parts = [
         tag("h3", "The circuit before and after"),
@@ -129,20 +132,20 @@ def _names(title: str, names: Sequence[str]) -> Html:
 
 
 def _wrap_text(text: str) -> Html:
-    """Text in pieces, as one string is cut where a page would not hold it."""
+    """Text in pieces of 50 words, because `tag` cuts long strings."""
     words = text.split(" ")
     return tag("p", *(" ".join(words[start : start + 50]) for start in range(0, len(words), 50)))
 
 
 def _node_changes(found: Explanation) -> list[Html]:
     changes, shares, total = found.changes, found.shares, found.total
-    parts = [tag("h3", "Whose writing changed")]
+    parts = [tag("h3", "Which nodes changed")]
     if shares is None:
         return [*parts, tag("p", "logit(new) − logit(old) does not change.")]
     text = (
-        "What each node writes directly to logit(new) − logit(old): by how much the edit changes it, and its "
-        "share of the whole change. Lost without it: by how much less the difference changes where the node "
-        "writes what it writes in the original model; such flows overlap and do not add up."
+        "Direct contribution of each node to logit(new) − logit(old): how much the edit changes it, and its "
+        "share of the total change. Lost without it: how much smaller the total change is when the node "
+        "keeps its output of the original model. These flows overlap and do not add up."
     )
     kinds = [(kind, percent(share, "+.1f")) for kind, share in shares.items()]
     rows = [

@@ -1,4 +1,4 @@
-"""An edited model as a Hugging Face folder, with the weights that were measured."""
+"""Export of an edited model as a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -29,52 +29,49 @@ _DTYPES = ("dtype", "torch_dtype")
 
 
 def check_export(model: Model, folder: str | Path) -> Path:
-    """Make sure, before any work, that an edit of a model can be exported to a folder.
+    """Check, before any work, that an edit of a model can be exported to a folder.
 
     Raises
     ------
     KCircuitsError
-        If the folder exists and is not empty, or it cannot be made; if it is not known where the model was
-        read from, or its matrices are kept in few bits.
+        If the folder exists and is not empty, or cannot be created; if the model was not loaded from files,
+        or its matrices are quantised.
     """
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise KCircuitsError(f"cannot export to {target}: it exists and is not an empty folder; give another")
     if model.folder is None:
         raise KCircuitsError(
-            "only a model that load_model read from files can be exported, as its configuration and "
-            "tokenizer come from there"
+            "only a model that load_model read from files can be exported, because the export needs its "
+            "configuration and tokenizer files"
         )
     if not all(isinstance(layer.attention.w_o, Tensor) for layer in model.spec.layers):
-        raise KCircuitsError(
-            "a model whose matrices are kept in few bits (q8, q4, stored) cannot be exported: "
-            "load it in float32"
-        )
+        raise KCircuitsError("a quantised model (q8, q4, stored) cannot be exported: load it in float32")
     check_output_folder(target.resolve().parent)
     return target
 
 
 def export(original: Model, edited: Model, delta: Delta, folder: str | Path) -> Path:
-    """Write an edited model as a Hugging Face folder; whole or not at all.
+    """Write an edited model as a Hugging Face folder, atomically.
 
     Parameters
     ----------
     original, edited, delta
-        The model as it was loaded, with the edit, and the edit.
+        The model as loaded, the edited model, and the edit.
     folder
-        New, or empty.
+        A new or empty folder.
 
     Returns
     -------
     Path
-        The folder: config.json, the weights as safetensors in the type in which the model was loaded, and the
-        tokenizer's files.
+        The folder: config.json, the weights as safetensors in the data type in which the model was loaded,
+        and the tokenizer's files.
 
     Raises
     ------
     KCircuitsError
-        If `check_export` refuses, the files of the model have changed since it was loaded, or an edited
-        matrix is not a part of one that is stored.
+        If `check_export` refuses, the model's files have changed since it was loaded, or an edited matrix is
+        not part of a stored one.
     """
     target = check_export(original, folder)
     assert original.folder is not None
@@ -84,8 +81,8 @@ def export(original: Model, edited: Model, delta: Delta, folder: str | Path) -> 
     digest = weights_hash(stored, partial(is_buffer, family=family))
     if digest != original.identity["weights_hash"]:
         raise KCircuitsError(
-            f"the weights in {original.folder} are not those of the model that was edited: export an edit of "
-            "the model as it is loaded from there"
+            f"the weights in {original.folder} are not those of the edited model: load the model again and "
+            "repeat the edit"
         )
     outline = outline_of(original.folder, config, stored, digest)
     changed: dict[str, dict[View, Tensor]] = {}
@@ -93,8 +90,8 @@ def export(original: Model, edited: Model, delta: Delta, folder: str | Path) -> 
         place: Any = get_matrix(outline.spec, name)
         if not isinstance(place, View):
             raise KCircuitsError(
-                f"{name} is not stored as such in {original.folder}, but computed from what is: its edit "
-                "cannot be exported"
+                f"{name} is computed from other weights in {original.folder} and not stored: its edit cannot "
+                "be exported"
             )
         changed.setdefault(place.name, {})[place] = get_matrix(edited.spec, name)
     kept = original.spec.embedding.dtype
@@ -122,7 +119,7 @@ def _replace_parts(whole: Tensor, parts: Mapping[View, Tensor]) -> Tensor:
 
 
 def _dtype_settings(config: dict[str, Any], dtype: torch.dtype) -> dict[str, str]:
-    """The type of the weights, under the names that the configuration has for it."""
+    """The data type of the weights, under the keys that the configuration uses."""
     text = str(dtype).removeprefix("torch.")
     return {name: text for name in _DTYPES if name in config} or {"dtype": text}
 
@@ -148,14 +145,14 @@ def _write(
 
 
 def _is_beside_weights(file: Path) -> bool:
-    """Tokenizers, chat templates, settings of generation, and the licence."""
+    """Whether a file belongs to the tokenizer, chat templates, generation settings or the licence."""
     if file.name == "config.json" or file.name.endswith(".index.json") or not file.is_file():
         return False
     return file.suffix in _COPIED or file.name.upper().startswith(("LICENSE", "LICENCE", "NOTICE"))
 
 
 def _write_weights(folder: Path, stored: Mapping[str, Tensor], tensor: Any) -> None:
-    """One file, or shards with an index; at most one shard is in memory."""
+    """Write one file, or shards with an index. At most one shard is in memory."""
     from safetensors.torch import save_file
 
     shards = list(_shards({name: _most_bytes(each) for name, each in sorted(stored.items())}))
@@ -177,7 +174,7 @@ def _write_weights(folder: Path, stored: Mapping[str, Tensor], tensor: Any) -> N
 
 
 def _most_bytes(tensor: Tensor) -> int:
-    """Bytes of a tensor in the widest type that weights are exported in."""
+    """Bytes of a tensor in the widest data type of an export."""
     return tensor.numel() * 8 if tensor.is_floating_point() else tensor.nbytes
 
 

@@ -15,7 +15,7 @@ from kcircuits.model.loading import Model
 
 
 def fact_prompt(model: Model, request: EditRequest, answer: str) -> Prompt:
-    """The edit's prompt with its subject, and the first token of an answer behind it."""
+    """The edit's prompt with its subject, and the first token of an answer."""
     start = request.prompt.rindex(request.subject)
     return question_prompt(model, request.prompt, answer, (start, start + len(request.subject)))
 
@@ -34,7 +34,7 @@ def question_prompt(model: Model, prompt: str, answer: str, subject: tuple[int, 
 
 
 def old_prompt(original: Model, request: EditRequest) -> Prompt:
-    """The fact before the edit: what was true or, where the request does not say it, what the model says."""
+    """The fact before the edit: the true object or, if the request has none, the model's prediction."""
     if request.target_true is not None:
         return fact_prompt(original, request, request.target_true)
     prompt = fact_prompt(original, request, request.target)
@@ -44,7 +44,7 @@ def old_prompt(original: Model, request: EditRequest) -> Prompt:
 
 @torch.no_grad()
 def last_logits(model: Model, prompts: list[Prompt]) -> Tensor:
-    """Logits behind every prompt, float32 [N, V]."""
+    """Logits at the last position of each prompt, float32 [N, V]."""
     tokens = pad_right([prompt.clean_ids for prompt in prompts], model.spec.unembedding.device)
     ends = torch.tensor([len(prompt.clean_ids) - 1 for prompt in prompts], device=tokens.ids.device)
     rows = final_rows(model.spec, tokens)[torch.arange(len(prompts), device=ends.device), ends]

@@ -22,16 +22,16 @@ Objective = Literal["last", "masked"]
 
 @dataclass(frozen=True)
 class TuningOptions:
-    """How matrices are tuned.
+    """Options of fine-tuning.
 
     Parameters
     ----------
     steps, learning_rate
-        Of Adam.
+        Steps and learning rate of Adam.
     limit
-        No number of a matrix moves by more, or None (FT-L's constraint, arXiv 2012.00363).
+        Maximum change of any element, or None (FT-L's constraint, arXiv 2012.00363).
     enough
-        The loss at which it stops.
+        Loss at which training stops.
     """
 
     steps: int = 40
@@ -56,26 +56,25 @@ def fine_tune(
     options: TuningOptions,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Delta, float, float]:
-    """Tune what some nodes write so that prompts are followed by their targets.
-
+    """Tune the output matrices of some nodes so that the model continues prompts with their targets.
     Parameters
     ----------
     spec, edits
-        The model, and the edits, all of which it is tuned on together.
+        The model, and the edits, which are trained on together.
     nodes
         MLPs ("m17": its w_down) and heads ("a3.h1": its part of w_o).
     objective
-        "masked" (FT-M): −log p of each target token behind the prompt and the target before it. "last"
+        "masked" (FT-M): −log p of each target token after the prompt and the preceding target tokens. "last"
         (FT-L): −log p of each target token at the prompt's last position.
     options
-        How.
+        Options of the training.
     progress
-        Called with steps done and steps in all.
+        Called with the number of finished steps and of all steps.
 
     Returns
     -------
     tuple
-        The change, and the objective before and after.
+        The change, and the loss before and after.
     """
     masks = _masks(spec, nodes)
     original = {name: get_matrix(spec, name).detach().float() for name in masks}
@@ -110,7 +109,7 @@ def fine_tune(
 
 
 class _Loss:
-    """The objective of a model, averaged over edits; what lies below layer `first` is run once."""
+    """The loss of a model, averaged over edits. Layers below `first` are run once."""
 
     def __init__(
         self, spec: ModelSpec, edits: Sequence[TokenisedEdit], objective: Objective, first: int
@@ -138,9 +137,9 @@ class _Loss:
 
 
 def _masks(spec: ModelSpec, nodes: Sequence[str]) -> dict[str, Tensor]:
-    """Which numbers of which matrices belong to the nodes."""
+    """Masks of the matrix elements that belong to the nodes."""
     if not nodes:
-        raise KCircuitsError("there is no node to tune: give an MLP such as m17, or a head such as a3.h1")
+        raise KCircuitsError("no nodes to tune: give an MLP such as m17, or a head such as a3.h1")
     masks: dict[str, Tensor] = {}
     for node in nodes:
         tuned = spec.graph.nodes[spec.graph.sender_index(node)]

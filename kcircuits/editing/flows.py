@@ -1,4 +1,4 @@
-"""Through which nodes the effect of an edit flows: masked runs of the edited model with one node unedited."""
+"""The nodes through which an edit's effect flows: masked runs of the edited model with one node unedited."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from kcircuits.task import Task
 
 @dataclass(frozen=True)
 class Flows:
-    """What of an edit's effect on a metric goes away when a node does not take part in it.
+    """How much of an edit's effect on a metric depends on each node.
 
     Parameters
     ----------
     before, after
-        The metric of the original model and of the edited one.
+        The metric of the original and of the edited model.
     through
-        By node: `after` − the metric of the edited model in which the node gives every reader, at every
-        position, what it gives in the original. All edited nodes and those that read them; the others give
-        the same in both. Flows overlap, as what goes through one node goes on through later ones, so they
-        do not add up; that of an edit's only edited node is the whole.
+        By node: `after` minus the metric of the edited model in which the node has its original output for
+        all readers at all positions. It has all edited nodes and those that read them; other nodes do not
+        change. Flows overlap, because an effect flows through several nodes in turn, so they do not add up.
+        The flow of an edit's only edited node is the whole effect.
     """
 
     before: float
@@ -37,24 +37,23 @@ class Flows:
 
     @property
     def shares(self) -> dict[str, float] | None:
-        """`through` as shares of after − before; None where the edit does not change the metric."""
+        """`through` as shares of after − before; None if the edit does not change the metric."""
         whole = self.after - self.before
         return {node: flow / whole for node, flow in self.through.items()} if whole else None
 
 
 def node_flows(edit: EditedModel, task: Task, *, memory: int | str | None = None) -> Flows:
-    """Measure, exactly, what of an edit's effect on a task flows through each node.
+    """Measure exactly how much of an edit's effect on a task flows through each node.
 
     Parameters
     ----------
     edit
         The edit, of any method.
     task
-        The edited fact's prompt, or those of neighbours, and the metric, which is the mean over prompts. A
-        node that does not take part writes what it writes in the original model, whatever the task's
-        ablation.
+        The edited fact's prompt, or prompts of neighbours, and the metric, which is averaged over prompts. An
+        unedited node has its output of the original model, independent of the task's ablation.
     memory
-        Bytes, or a size such as "8GiB", for runs that are made together.
+        Memory budget: bytes, or a size such as "8GiB".
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where to edit a fact, told by its own circuit."""
+"""Choice of the layer or nodes to edit from the fact's own circuit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.graph import kind_of, layer_of
 
 STRONG = 0.5
-"""A node is strong that has this share of the strongest's weight."""
+"""A node is strong if it has at least this share of the strongest node's weight."""
 
 
 def circuit_layer(circuit: Circuit, rule: str) -> int:
@@ -18,18 +18,18 @@ def circuit_layer(circuit: Circuit, rule: str) -> int:
     Parameters
     ----------
     circuit
-        Of the fact, as the model knows it.
+        The circuit of the fact in the original model.
     rule
-        One of `RULES`; an edge's weight is |score|:
+        One of `RULES`. The weight of an edge is |score|:
 
-        * "writes": the MLP whose outgoing edges weigh most;
-        * "moved": the MLP whose edges into the values of heads weigh most: what heads carry to the end;
-        * "first": the first MLP with half the weight of the one that "writes".
+        * "writes": the MLP with the largest weight of outgoing edges;
+        * "moved": the MLP with the largest weight of edges into values of heads, which move it to the end;
+        * "first": the first MLP with at least half the weight of the one chosen by "writes".
 
     Raises
     ------
     KCircuitsError
-        If there is no such rule, or the circuit has no MLP to choose.
+        If the rule does not exist, or the circuit has no MLP to choose.
     """
     if rule not in RULES:
         raise KCircuitsError(f"there is no rule {rule!r}: choose from {', '.join(RULES)}")
@@ -37,7 +37,7 @@ def circuit_layer(circuit: Circuit, rule: str) -> int:
 
 
 def strongest_nodes(circuit: Circuit, count: int) -> tuple[str, ...]:
-    """The MLPs and heads whose outgoing edges weigh most, strongest first; `count` at most.
+    """At most `count` MLPs and heads with the largest weight of outgoing edges, strongest first.
 
     Raises KCircuitsError if the circuit has none, or the count is below 1.
     """
@@ -82,7 +82,7 @@ def _weights(circuit: Circuit, counts: Callable[[Edge], bool]) -> dict[str, floa
 
 
 def _heaviest(weights: dict[int, float]) -> int:
-    """The layer of the largest weight, the first of equal ones."""
+    """The layer of the largest weight, the first if there are several."""
     if not weights:
-        raise KCircuitsError("the circuit has no MLP that this rule could choose")
+        raise KCircuitsError("the circuit has no MLP that this rule can choose")
     return min(weights, key=lambda layer: (-weights[layer], layer))

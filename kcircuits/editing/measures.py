@@ -1,4 +1,4 @@
-"""What an edit achieved and broke: measures of ROME (arXiv 2202.05262) and of EasyEdit (arXiv 2308.07269)."""
+"""Measures of edits, as in ROME (arXiv 2202.05262) and EasyEdit (arXiv 2308.07269)."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ WINDOWS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class EditMeasures:
-    """One edit; None where the request has nothing to measure it with.
+    """Measures of one edit; None if the request has no data for a measure.
 
     Parameters
     ----------
     efficacy, paraphrase
-        Whether the target is more probable than what was true, behind the prompt; and behind what share of
-        the paraphrases.
+        Whether the target is more probable than the true object after the prompt, and the share of
+        paraphrases where it is.
     specificity
-        In what share of the neighbours the right answer is still more probable than the target.
+        Share of neighbours whose right answer is still more probable than the target.
     magnitude
-        p(target) − p(true) behind the prompt.
+        p(target) − p(true) after the prompt.
     reliability, generalisation, portability
-        Whether the target is what the model says (every token its first choice): behind the prompt, behind
-        what share of the paraphrases; and what share of the portability questions it answers.
+        Whether the model predicts the target (each token ranks first) after the prompt, the share of
+        paraphrases where it does, and the share of portability questions that it answers.
     locality
-        In what share of the neighbours the model says what it said before.
+        Share of neighbours where the model's prediction is unchanged.
     fluency
-        Entropy of the words' pairs and triples in a text that the model writes behind the prompt, in bits;
-        low where it repeats itself.
+        Entropy of token pairs and triples in a text that the model generates from the prompt, in bits. It is
+        low for repetitive text.
     """
 
     efficacy: float | None
@@ -67,7 +67,7 @@ class EditMeasures:
 
 
 def harmonic_mean(parts: Sequence[float | None]) -> float | None:
-    """Harmonic mean; 0 if a part is, and None if one is.
+    """Harmonic mean; 0 if a part is 0, None if a part is None.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def harmonic_mean(parts: Sequence[float | None]) -> float | None:
 
 
 def mean_measures(found: Sequence[EditMeasures]) -> dict[str, float | None]:
-    """Means over edits by name, each over those that have it; the score is that of the means."""
+    """Means over edits by name, each over the edits that have it. The score is computed from the means."""
     means: dict[str, float | None] = {}
     for field in fields(EditMeasures):
         known = [value for each in found if (value := getattr(each, field.name)) is not None]
@@ -98,12 +98,12 @@ def measure_edit(
     Parameters
     ----------
     edited, original
-        The model with the edit and without.
+        The model with and without the edit.
     request
         The edit and its questions.
     seed, generated
-        Of the text whose fluency is measured, and its tokens: most of the time goes there. With 0 there is no
-        fluency.
+        Random seed and number of tokens of the text for fluency, which takes most of the time. With 0 tokens,
+        fluency is not measured.
     """
     prompts = [request.prompt, *request.paraphrases]
     neighbours = list(request.neighbours)
@@ -131,9 +131,9 @@ def measure_edit(
 
 
 def margin(model: Model, request: EditRequest) -> float | None:
-    """log p(target) − log p(true) behind the prompt, in nats, each a mean over tokens; or None.
+    """log p(target) − log p(true) after the prompt, in nats, each a mean over tokens; or None.
 
-    For objects of one token this is the difference of their logits. None where no object is said to be true.
+    For objects of one token this is the difference of their logits. None if the request has no true object.
     """
     if request.target_true is None:
         return None
@@ -144,10 +144,11 @@ def margin(model: Model, request: EditRequest) -> float | None:
 
 @dataclass(frozen=True)
 class ModelAnswer:
-    """What a model makes of a question.
+    """A model's answer to a question.
 
-    `probability` is the geometric mean of the answer's tokens', `log_probability` its logarithm; `choices`
-    are the tokens that the model puts first at their places, `said` whether these are the answer.
+    `probability` is the geometric mean of the probabilities of the answer's tokens, `log_probability` its
+    logarithm. `choices` are the model's most likely tokens at these positions, `said` whether they are the
+    answer.
     """
 
     probability: float
@@ -158,7 +159,7 @@ class ModelAnswer:
 
 @torch.no_grad()
 def read_answers(model: Model, questions: Sequence[Question]) -> list[ModelAnswer]:
-    """How probable the answers to some questions are."""
+    """Read the probabilities of the answers to some questions."""
     found: list[ModelAnswer] = []
     for first in range(0, len(questions), AT_ONCE):
         asked = [_tokenise(model, each) for each in questions[first : first + AT_ONCE]]
@@ -183,9 +184,9 @@ def _groups(model: Model, *groups: list[Question]) -> list[list[ModelAnswer]]:
 
 
 def fluency(model: Model, prompt: str, seed: int, generated: int = GENERATED) -> float:
-    """⅓ of the entropy of token pairs and ⅔ of that of triples, in bits, in some tokens behind the prompt.
+    """⅓ of the entropy of token pairs plus ⅔ of that of triples, in bits, in text generated from the prompt.
 
-    ROME's measure weighs them likewise, over words of longer texts.
+    ROME's measure has the same weights, but uses words of longer texts.
     """
     tokens = tokenise_text(model.tokenizer, prompt, "prompt").ids
     length = min(generated, model.spec.max_positions - len(tokens))
@@ -210,7 +211,7 @@ def entropy(tokens: Sequence[int], size: int) -> float:
 def perplexity(model: Model, text: str) -> float:
     """exp of the mean −log p of a text's tokens, in windows of 128 tokens that do not overlap.
 
-    Every window begins with BOS, where the tokenizer has one; without, its first token is not predicted.
+    Each window begins with BOS if the tokenizer has one. Otherwise its first token is not predicted.
     Raises KCircuitsError if the text is too short to predict anything.
     """
     windows = windows_of(model.tokenizer, text, model.spec, None, WINDOW)
@@ -224,7 +225,7 @@ def perplexity(model: Model, text: str) -> float:
             total -= float(logits.log_softmax(dim=-1).gather(1, following[:, None]).double().sum())
     mean = total / windows.num_predicted
     if not mean <= MOST_NATS:
-        raise KCircuitsError(f"the perplexity of the text is beyond all numbers: exp of {mean:.0f}")
+        raise KCircuitsError(f"the perplexity of the text overflows: it is exp({mean:.0f})")
     return math.exp(mean)
 
 

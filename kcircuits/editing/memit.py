@@ -1,4 +1,4 @@
-"""MEMIT (arXiv 2210.07229): one value for each fact at the last of some layers, spread over all of them."""
+"""MEMIT (arXiv 2210.07229): a value for each fact at the last of several layers, spread over all of them."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def spread_values(
     moment: Callable[[int], Tensor],
     weight: float,
 ) -> Delta:
-    """Write values over layers, from the lowest up, each taking an equal share of what is still missing.
+    """Write values over layers from the lowest up. Each layer takes an equal share of what is still missing.
 
     Parameters
     ----------
     spec, edits
-        The unedited model, and E edits.
+        The original model, and E edits.
     values
-        Theirs at the last of the layers.
+        Values of the edits at the last layer.
     layers
-        Rising.
+        The layers, in rising order.
     moment
-        C [F, F] of a layer.
+        Returns C [F, F] of a layer.
     weight
         λ of `batch_update`.
     """
@@ -56,7 +56,7 @@ def states(spec: ModelSpec, edits: Sequence[TokenisedEdit], layer: int, last: in
     Returns
     -------
     tuple of Tensor
-        The key of w_down at `layer`, [E, F], and the stream behind layer `last`, [E, D].
+        The key of w_down at `layer`, [E, F], and the stream after layer `last`, [E, D].
     """
     prompts = [
         (number, each) for number, edit in enumerate(edits) for each in edit.prefixed or (edit.prompt,)

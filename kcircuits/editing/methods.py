@@ -1,4 +1,4 @@
-"""The editors by their names, and their options."""
+"""Editing methods and their options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kcircuits.graph import Node
 
 @dataclass(frozen=True)
 class Rome:
-    """ROME (arXiv 2202.05262): the rank-one update of one MLP that moves nothing else more than it must."""
+    """ROME (arXiv 2202.05262): a rank-one update of one MLP with minimal effect on other keys."""
 
     name: ClassVar[str] = "rome"
     layer: int | None = None
@@ -21,14 +21,14 @@ class Rome:
 
     def layers(self, num_layers: int) -> tuple[int, ...]:
         """The one layer; by default at a tenth of the depth."""
-        return checked_layers((default_layer(num_layers) if self.layer is None else self.layer,), num_layers)
+        return check_layers((default_layer(num_layers) if self.layer is None else self.layer,), num_layers)
 
 
 @dataclass(frozen=True)
 class Memit:
     """MEMIT (arXiv 2210.07229): many facts at once, spread over consecutive MLPs.
 
-    `weight` is λ, what the keys of ordinary text count against those of the edits.
+    `weight` is λ, the weight of keys from ordinary text relative to the keys of the edits.
     """
 
     name: ClassVar[str] = "memit"
@@ -43,12 +43,12 @@ class Memit:
     def layers(self, num_layers: int) -> tuple[int, ...]:
         """The layers; by default ROME's and the two below it."""
         chosen = layers_up_to(default_layer(num_layers)) if self.over is None else self.over
-        return checked_layers(chosen, num_layers)
+        return check_layers(chosen, num_layers)
 
 
 @dataclass(frozen=True)
 class FineTuning:
-    """FT-L ("last") and FT-M ("masked"), as EasyEdit names them, on the matrices of some nodes."""
+    """FT-L ("last") and FT-M ("masked"), named as in EasyEdit, on the matrices of some nodes."""
 
     objective: Objective
     nodes: tuple[str, ...] | None = None
@@ -69,7 +69,7 @@ METHODS = ("rome", "memit", "ft-l", "ft-m")
 
 
 def default_layer(num_layers: int) -> int:
-    """Where facts are edited unless something better is known: early, before layers that read subjects."""
+    """The default layer for edits: early, before the layers that read subjects."""
     return round(0.1 * num_layers)
 
 
@@ -78,13 +78,13 @@ def layers_up_to(last: int) -> tuple[int, ...]:
     return tuple(range(max(0, last - 2), last + 1))
 
 
-def checked_layers(layers: tuple[int, ...], num_layers: int) -> tuple[int, ...]:
-    """Raise KCircuitsError unless the layers exist and rise."""
+def check_layers(layers: tuple[int, ...], num_layers: int) -> tuple[int, ...]:
+    """Raise KCircuitsError unless the layers exist and are in rising order."""
     if not layers:
-        raise KCircuitsError("there is no layer to edit")
+        raise KCircuitsError("there are no layers to edit")
     for layer in layers:
         if type(layer) is not int or not 0 <= layer < num_layers:
             raise KCircuitsError(f"there is no layer {layer!r}: the model has layers 0 to {num_layers - 1}")
     if list(layers) != sorted(set(layers)):
-        raise KCircuitsError(f"layers must rise, got {', '.join(map(str, layers))}")
+        raise KCircuitsError(f"layers must be in rising order, got {', '.join(map(str, layers))}")
     return layers

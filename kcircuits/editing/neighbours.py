@@ -1,4 +1,4 @@
-"""Why neighbours break: what an edit's neighbours had in common with it before, and what it did to them.
+"""Why neighbours break: similarity of neighbours to an edited fact, and the effect of the edit on them.
 
 A rank-one edit W' = W + Λ (C⁻¹k)ᵀ / (kᵀC⁻¹k) (ROME, arXiv 2202.05262, equation 2) writes to a key k' exactly
 the share kᵀC⁻¹k' / kᵀC⁻¹k of what it writes to its own, Λ = v* − Wk: W'k' − Wk' = share · Λ.
@@ -38,25 +38,26 @@ SELECTION = Selection(top_n=200)
 
 @dataclass(frozen=True)
 class Neighbour:
-    """One neighbour of an edit; what is said of its answer is of the answer's first token.
+    """One neighbour of an edit. Measures are about the first token of its answer.
 
     Parameters
     ----------
     prompt, answer, subject
-        The question, and whom it is about.
+        The question and its subject.
     key_cosine
-        Cosine of its key (what the edited w_down reads at the subject's last token) and the edited key.
+        Cosine between its key (the input of the edited w_down at the subject's last token) and the edited
+        key.
     key_overlap
-        kᵀC⁻¹k' / kᵀC⁻¹k: the share of the edit's value that is written to its key.
+        kᵀC⁻¹k' / kᵀC⁻¹k: the share of the edit's value that is added for its key.
     circuit_overlap
-        Jaccard index of the edges that are selected for it and for the edited fact, in the unedited model.
-        Dead ends among them are not pruned.
+        Jaccard index of the edges selected for it and for the edited fact in the original model, without
+        pruning of dead ends.
     margin
         Before the edit, p(answer) − p(the most likely other token).
     change
         log p(answer) after the edit − before, in nats.
     said, broken
-        Whether the model said the answer before; and then whether it does not any more.
+        Whether the original model predicted the answer, and whether the edited one no longer does.
     """
 
     prompt: str
@@ -85,32 +86,31 @@ def read_neighbours(
     ablation: Ablation = "mean",
     memory: int | str | None = None,
 ) -> tuple[Neighbour, ...]:
-    """Read what the neighbours of a ROME edit had in common with it, and what became of them.
+    """Measure the similarity of neighbours to a fact edited by ROME, and the effect of the edit on them.
 
     Parameters
     ----------
     edit
-        One fact, edited by ROME.
+        An edit of one fact by ROME.
     moment
-        C, which it was edited with.
+        The second moment C of the edit.
     method
-        A method that scores all edges (`kcircuits.attribute`), on each prompt by itself.
+        A method that scores all edges (`kcircuits.attribute`), on each prompt separately.
     subjects
-        Of its neighbours, one for each; by default what stands in a neighbour's prompt where the subject
-        stands in the edit's.
+        The subject of each neighbour; by default the text at the place of the edit's subject in its prompt.
     selection
-        Which edges of the fact and of each neighbour are compared; dead ends among them are not pruned.
+        The edges of the fact and of each neighbour to compare, without pruning of dead ends.
     ablation
-        Of the scores. A mean is over the fact and its neighbours, so that these edges are what tells one of
-        them from the others.
+        Ablation of the scores. A mean is over the fact and its neighbours, so that edges show what
+        distinguishes them.
     memory
         As in `kcircuits.attribute`.
 
     Raises
     ------
     KCircuitsError
-        If the edit is not of rank one and of one fact, has no neighbours or is of another layer than the
-        moment; or a subject is not known or not in its prompt; or the method does not score all edges.
+        If the edit is not a rank-one edit of one fact, has no neighbours or another layer than the moment; if
+        a subject is unknown or not in its prompt; or if the method does not score all edges.
     """
     request, update = _rank_one(edit, moment)
     original = edit.original
@@ -151,19 +151,19 @@ def _rank_one(edit: EditedModel, moment: SecondMoment) -> tuple[EditRequest, Low
     """The one fact of an edit and its update. Raises KCircuitsError if there is not one."""
     (name, part), *more = edit.delta.parts.items()
     if more or not isinstance(part, LowRank) or part.right.shape[1] != 1 or len(edit.requests) != 1:
-        raise KCircuitsError("neighbours are read of an edit of one fact by ROME: edit it by itself")
+        raise KCircuitsError("neighbours need an edit of a single fact by ROME: edit each fact separately")
     if name != f"layers.{moment.layer}.mlp.w_down":
-        raise KCircuitsError(f"the edit is of {name}, and the second moment of layer {moment.layer}")
+        raise KCircuitsError(f"the edit is of {name}, but the second moment is of layer {moment.layer}")
     return edit.requests[0], part
 
 
 def _subject(request: EditRequest, question: Question) -> str:
-    """What stands in a neighbour's prompt where the subject stands in the edit's."""
+    """The text of a neighbour's prompt at the place of the edit's subject."""
     before, _, after = request.prompt.rpartition(request.subject)
     match = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}", question.prompt, re.DOTALL)
     if match is None:
         raise KCircuitsError(
-            f"the subject of {question.prompt!r} is not known, as it is worded otherwise than "
+            f"the subject of {question.prompt!r} is unknown, because the wording differs from "
             f"{request.prompt!r}: give the neighbours' subjects"
         )
     return match[1]
@@ -180,7 +180,7 @@ def _prompt(model: Model, question: Question, subject: str) -> Prompt:
 def _keys(
     model: Model, prompts: Sequence[Prompt], update: LowRank, moment: SecondMoment
 ) -> tuple[list[float], list[float]]:
-    """Of every prompt's key: its cosine with the edited key, and its share of the value."""
+    """The cosine of each prompt's key with the edited key, and its share of the value."""
     tokens = pad_right([prompt.clean_ids for prompt in prompts], model.spec.unembedding.device)
     ends = [subject_end(prompt) for prompt in prompts]
     hidden = run_to_mlp(model.spec, tokens, moment.layer).hidden
@@ -213,5 +213,5 @@ def _circuit_overlaps(
 
 
 def _log_probabilities(model: Model, prompts: Sequence[Prompt]) -> Tensor:
-    """log p of what follows every prompt, float64 [N, V], on the CPU."""
+    """log p of the next token after each prompt, float64 [N, V], on the CPU."""
     return last_logits(model, list(prompts)).double().log_softmax(dim=-1).cpu()

@@ -1,4 +1,4 @@
-"""What of a neighbour, known before an edit, foretells what the edit does to it."""
+"""Properties of neighbours, known before an edit, that predict its effect on them."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ OUTCOMES: dict[str, Callable[[Neighbour], float]] = {
     "size": lambda neighbour: abs(neighbour.change),
     "broken": lambda neighbour: float(neighbour.broken),
 }
-"""What an edit does to a neighbour: its loss of log p(answer), how much that changes either way, and whether
-the model stops saying the answer."""
+"""Effects of an edit on a neighbour: decrease of log p(answer), its absolute change, and whether the model no
+longer predicts the answer."""
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """How one property of neighbours goes with one outcome.
+    """Correlation of one property of neighbours with one outcome.
 
     Parameters
     ----------
     name, outcome
-        One of `PREDICTORS`, an attribute of `Neighbour`; and one of `OUTCOMES`.
+        One of `PREDICTORS`, an attribute of `Neighbour`, and one of `OUTCOMES`.
     correlation
-        Spearman's rank correlation over all neighbours of all edits; None where one of both does not vary.
+        Spearman's rank correlation over all neighbours of all edits; None if one of them does not vary.
     interval
-        Its bootstrap interval (95 %), edits being drawn rather than neighbours, as those of one edit are
-        alike; of the draws in which both vary. None for fewer than two edits.
+        Its bootstrap interval (95 %). Edits are resampled, not neighbours, because neighbours of one edit are
+        similar. Samples in which one of them does not vary are left out. None for fewer than two edits.
     """
 
     name: str
@@ -49,14 +49,14 @@ class Predictor:
 
 
 def predictors(edits: Sequence[Sequence[Neighbour]], *, seed: int = 0) -> tuple[Predictor, ...]:
-    """Correlate every property with every outcome.
+    """Correlate each property with each outcome.
 
     Parameters
     ----------
     edits
-        The neighbours of each edit, as `read_neighbours` gives them.
+        The neighbours of each edit, as returned by `read_neighbours`.
     seed
-        Of the bootstrap.
+        Random seed of the bootstrap.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def predictors(edits: Sequence[Sequence[Neighbour]], *, seed: int = 0) -> tuple[
     """
     groups = [group for group in edits if group]
     if not groups:
-        raise KCircuitsError("there are no neighbours to tell anything from")
+        raise KCircuitsError("there are no neighbours to correlate")
     owner = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     every = [each for group in groups for each in group]
     weights = resampling_weights(len(groups), seed)

@@ -1,4 +1,4 @@
-"""Where ROME and MEMIT write a value: closed-form updates of w_down.
+"""Closed-form updates of w_down for ROME and MEMIT.
 
 K [F, E] and R [D, E] have one column for each edit.
 """
@@ -12,7 +12,7 @@ from kcircuits.editing.delta import LowRank
 
 
 def rank_one_update(key: Tensor, change: Tensor, moment: Tensor) -> LowRank:
-    """ROME's W + Λ (C⁻¹k)ᵀ (arXiv 2202.05262, equation 2): W'k = Wk + change, other keys as little as can be.
+    """ROME's W + Λ (C⁻¹k)ᵀ (arXiv 2202.05262, equation 2): W'k = Wk + change, least change of other keys.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def rank_one_update(key: Tensor, change: Tensor, moment: Tensor) -> LowRank:
     Returns
     -------
     LowRank
-        (v* − Wk) (C⁻¹k)ᵀ / (kᵀ C⁻¹ k), computed in float64 and given in float32.
+        (v* − Wk) (C⁻¹k)ᵀ / (kᵀ C⁻¹ k), computed in float64 and returned in float32.
     """
     k, c = key.double(), moment.double()
     direction = torch.linalg.solve(c, k)
@@ -41,12 +41,12 @@ def batch_update(keys: Tensor, changes: Tensor, moment: Tensor, weight: float) -
     moment
         C, float [F, F], positive definite.
     weight
-        λ: how much the old keys count against the new ones.
+        λ: weight of the old keys relative to the new ones.
 
     Returns
     -------
     LowRank or Tensor
-        As a product where E is less than F, else as a matrix [D, F]; computed in float64, given in float32.
+        A product if E is less than F, otherwise a matrix [D, F]; computed in float64, returned in float32.
     """
     k, c = keys.double(), weight * moment.double()
     right = torch.linalg.solve(c + k.T @ k, k.T)  # [F, E]

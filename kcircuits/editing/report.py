@@ -1,4 +1,4 @@
-"""What came of some edits, for people and for files."""
+"""The result of several edits: measures of each edit, and edits.json."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ class EditReport(Result):
     Parameters
     ----------
     model
-        Identity of the model that was edited.
+        Identity of the original model.
     settings
-        The method, its options, and what its keys were compared with.
+        The method, its options, and the source of the second moments.
     requests
         The edits.
     measures
-        Of each; None for one that failed.
+        Measures of each edit; None for one that failed.
     failed
-        Reasons by the edit's number, from 0.
+        Reasons by the edit's number, counted from 0.
     perplexity
-        Of a text before and after, or None.
+        Perplexity of a text before and after, or None.
     before
-        Measures of the unedited model, for each edit; None for one that failed. Empty where not measured.
+        Measures of the original model for each edit; None for one that failed. Empty if not measured.
     margins
-        For each edit log p(target) − log p(true) behind the prompt, before and after; None where there is no
-        true one, or the edit failed.
+        For each edit, log p(target) − log p(true) after the prompt, before and after the edit; None if there
+        is no true object or the edit failed.
     left_out
-        What of the file of edits is not among them.
+        Records of the file of edits that were left out.
     """
 
     WHAT: ClassVar[str] = "file of edits"
@@ -79,7 +79,7 @@ class EditReport(Result):
 
     @property
     def means_before(self) -> dict[str, float | None] | None:
-        """The same means of the unedited model, or None where it was not measured."""
+        """The same means of the original model, or None if it was not measured."""
         return mean_measures([each for each in self.before if each is not None]) if self.before else None
 
     @property
@@ -88,7 +88,7 @@ class EditReport(Result):
         return tuple(n for n, margin in enumerate(self.margins) if margin is not None and margin[0] > 0)
 
     def table(self) -> DataFrame:
-        """One row per edit: subject, prompt, target, what failed, the measures, and the margins."""
+        """One row per edit: subject, prompt, target, reason of a failure, measures and margins."""
         need("pandas", "tables")
         from pandas import DataFrame
 
@@ -132,9 +132,9 @@ class EditReport(Result):
 
     @classmethod
     def from_json(cls, document: object) -> EditReport:
-        """The report of a document of `to_json`; means follow from the measures and are not looked at.
+        """The report of a document of `to_json`. Its means are ignored and computed again.
 
-        The requests have the texts that the document has: no paraphrases, neighbours and other questions.
+        The requests have no paraphrases, neighbours and other questions, which the document does not contain.
         Raises KCircuitsError if it is anything else.
         """
         given = check_document(document, cls.WHAT, FORMAT, _DOCUMENT)
@@ -158,7 +158,7 @@ class EditReport(Result):
         )
 
     def describe(self) -> str:
-        """Two lines: how many edits were made by which method, then the means of the measures."""
+        """Two lines: the number of edits and the method, then the means of the measures."""
         done = len(self.requests) - len(self.failed)
         method = printable(self.settings.get("method", "an unknown method"), 30)
         means = ", ".join(f"{name} {value:.3g}" for name, value in self.means.items() if value is not None)
@@ -168,7 +168,7 @@ class EditReport(Result):
         )
 
     def panels(self) -> Panels:
-        """ "means": every measure that is a share, before the edit where it was measured, and after."""
+        """ "means": all measures that are shares, after the edit and, if measured, before it."""
         from kcircuits.editing.report_plot import PANELS
 
         return PANELS
@@ -177,7 +177,7 @@ class EditReport(Result):
 def summary(
     means: dict[str, float | None], before: dict[str, float | None] | None = None
 ) -> Sequence[tuple[str, ...]]:
-    """Means as rows of a table: the measure's name, its value before the edit if given, and its value."""
+    """Means as rows of a table: the measure's name, its value before the edit (if given), and its value."""
     rows = []
     for name, value in means.items():
         if value is not None:
@@ -197,7 +197,7 @@ def _get_measured(values: Sequence[T | None], number: int) -> T | None:
 
 
 def _drop_empty(values: Sequence[T | None]) -> tuple[T | None, ...]:
-    """The values, or none at all where nothing was measured."""
+    """The values, or an empty tuple if nothing was measured."""
     return tuple(values) if any(value is not None for value in values) else ()
 
 

@@ -1,4 +1,4 @@
-"""Measures of edits as a picture."""
+"""Picture of the measures of edits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_SHARES = ("magnitude", "fluency")
 
 
 def draw_means(axes: Axes, report: EditReport) -> None:
-    """Means over the edits of every measure that is a share, before the edit where it was measured."""
+    """Draw means over edits of all measures that are shares, after the edit and, if measured, before it."""
     means = {
         name: value for name, value in report.means.items() if value is not None and name not in _NO_SHARES
     }

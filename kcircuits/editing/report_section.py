@@ -1,4 +1,4 @@
-"""How well edits took, and what they broke."""
+"""How successful edits are, and what they break."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kcircuits.editing.report import MEASURES, EditReport, summary
 
 
 def edits_section(report: EditReport) -> Html:
-    """The section about the measures of edits."""
+    """The section about measures of edits."""
     of = len(report.requests)
     done = of - len(report.failed)
     text = f"{report.settings['method']}: {done:,} of {of:,} edit{'s' if of != 1 else ''}."
@@ -21,11 +21,11 @@ def edits_section(report: EditReport) -> Html:
         head = ("measure", "mean") if earlier is None else ("measure", "before", "after")
         parts.append(table("Means of the measures", head, summary(report.means, earlier)))
     parts.append(_edits_table(report))
-    return section("edits", "How well the edits took", *parts)
+    return section("edits", "Success of the edits", *parts)
 
 
 def _edits_table(report: EditReport) -> Html:
-    """A row for every edit, with the measures that any of them has."""
+    """A row for each edit, with all measures that at least one edit has."""
     known = [
         name
         for name in MEASURES
@@ -41,5 +41,5 @@ def _edits_table(report: EditReport) -> Html:
         )
         for place, (request, measures) in enumerate(zip(report.requests, report.measures, strict=True))
     ]
-    head = ("prompt", "new", "old", *known, *(["why it failed"] if report.failed else []))
-    return table("Every edit", head, rows, sortable=True)
+    head = ("prompt", "new", "old", *known, *(["error"] if report.failed else []))
+    return table("All edits", head, rows, sortable=True)

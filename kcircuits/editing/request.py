@@ -1,4 +1,4 @@
-"""What is to be edited: one fact, and the prompts that show what the edit did."""
+"""An edit request: one fact, and the prompts that measure the effect of the edit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kcircuits.errors import KCircuitsError
 
 
 class RequestError(KCircuitsError):
-    """An edit that cannot be used; `reason` is the short name under which such records are counted."""
+    """An edit that cannot be used; `reason` is a short name for counting such records."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -30,21 +30,21 @@ class EditRequest:
     Parameters
     ----------
     subject
-        Occurs in the prompt.
+        The subject, which occurs in the prompt.
     prompt
-        The text that the target shall follow.
+        The text that the target should follow.
     target
         The new object, of one or more tokens.
     target_true
-        The old one, which the target is compared with.
+        The old object, which the target is compared with.
     paraphrases
-        The same question in other words: the target shall follow them, too.
+        The same question in other words, which the target should follow, too.
     neighbours
-        Questions that the edit shall leave as they are.
+        Questions whose answers the edit should not change.
     portability
-        Questions whose answer follows from the new fact.
+        Questions whose answers follow from the new fact.
     together
-        Whether they follow from it only with the other edits of its record, in one model (MQuAKE).
+        Whether they follow only with all edits of the record in one model (MQuAKE).
 
     Raises
     ------
@@ -72,6 +72,6 @@ class EditRequest:
             )
         if self.target_true is not None and self.target.strip() == self.target_true.strip():
             raise RequestError(
-                f"the target {self.target!r} is what is true already: there is nothing to edit",
-                "the target is what is true already",
+                f"the target {self.target!r} is already the true object: nothing to edit",
+                "the target is already the true object",
             )

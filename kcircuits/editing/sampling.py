@@ -1,4 +1,4 @@
-"""Text that the model writes itself: prefixes for keys, and a corpus where there is none."""
+"""Text sampled from the model: prefixes for keys, and a corpus if none is given."""
 
 from __future__ import annotations
 

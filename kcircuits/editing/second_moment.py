@@ -1,4 +1,4 @@
-"""C = E[k kᵀ]: which keys the MLP of a layer sees in ordinary text (ROME, arXiv 2202.05262, section 3.1)."""
+"""C = E[k kᵀ]: second moment of an MLP's keys in ordinary text (ROME, arXiv 2202.05262, section 3.1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kcircuits.analysis.knockout.text_windows import token_windows
 from kcircuits.data.tokens import tokenise_text
-from kcircuits.display.progress import shown_steps
+from kcircuits.display.progress import show_steps
 from kcircuits.editing.sampling import STARTS, sample_tokens
 from kcircuits.editing.stream import Tokens, pad_right, run_to_mlp
 from kcircuits.errors import KCircuitsError
@@ -23,7 +23,7 @@ from kcircuits.model.cache import cache_folder, digest_of, write_cache
 from kcircuits.model.identity import exact_identity
 from kcircuits.model.loading import Model
 
-WINDOW = 64  # tokens of a text that are run together, behind BOS
+WINDOW = 64  # tokens of a text in one window, after BOS
 SAMPLES, SAMPLED_LENGTH = 320, 16
 AT_ONCE = 4096  # tokens
 LEAST_TOKENS = 256
@@ -37,13 +37,13 @@ class SecondMoment:
     Parameters
     ----------
     matrix
-        float32 [F, F], shrunk.
+        The matrix after shrinkage, float32 [F, F].
     layer
-        Of the MLP.
+        Layer of the MLP.
     source
-        What it was estimated from, for people: "identity", a file's name, or "text sampled from the model".
+        Description of the data: "identity", a file's name, or "text sampled from the model".
     num_tokens
-        Keys in the estimate; 0 for the identity.
+        Number of keys in the estimate; 0 for the identity.
     """
 
     matrix: Tensor
@@ -53,7 +53,7 @@ class SecondMoment:
 
 
 def identity_moment(width: int, layer: int) -> SecondMoment:
-    """C = 1: all keys are held to be as common, and an edit then spreads to more of its neighbours."""
+    """C = 1, which treats all keys as equally common. Edits then affect more of their neighbours."""
     return SecondMoment(torch.eye(width), layer, "identity", 0)
 
 
@@ -71,18 +71,18 @@ def second_moment(
     Parameters
     ----------
     model
-        With a tokenizer.
+        A model with a tokenizer.
     layer
-        Of the MLP.
+        Layer of the MLP.
     text
-        A text file, in windows of 64 tokens behind BOS, if the tokenizer has one; without a file, 320 texts
-        of 16 tokens that the model samples.
+        A text file, cut into windows of 64 tokens after BOS (if the tokenizer has one). Without a file, 320
+        texts of 16 tokens sampled from the model.
     shrinkage
         α in (1 − α) C + α tr(C)/F · 1, which makes an estimate from few tokens invertible.
     seed
-        Of the sampling.
+        Random seed of the sampling.
     progress
-        As in `kcircuits.discover`; a callback is called with tokens done and tokens in all.
+        As in `kcircuits.discover`. A callback gets the number of finished tokens and of all tokens.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def second_moment(
     name = _name(model, layer, _starts(model) if windows is None else windows, seed if windows is None else 0)
     found = _read(cache_folder() / name)
     if found is None:
-        with shown_steps(progress, "tokens of sampled texts") as report:
+        with show_steps(progress, "tokens of sampled texts") as report:
             found = accumulate_moment(model.spec, layer, windows or _sample_texts(model, seed, report))
         header = {"format": FORMAT, "num_tokens": str(found[1])}
         write_cache(name, tensor_bytes({"moment": found[0]}, header))
@@ -109,7 +109,7 @@ def second_moment(
 
 @torch.no_grad()
 def accumulate_moment(spec: Any, layer: int, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, int]:
-    """Σ k kᵀ / n over all tokens of some prompts, float32 [F, F], summed in float64; and n."""
+    """Σ k kᵀ / n over all tokens of some prompts, float32 [F, F], accumulated in float64; and n."""
     total, count = torch.zeros(1, dtype=torch.float64), 0
     at_once = max(1, AT_ONCE // max(map(len, prompts)))
     for first in range(0, len(prompts), at_once):
@@ -121,7 +121,7 @@ def accumulate_moment(spec: Any, layer: int, prompts: Sequence[tuple[int, ...]])
 
 
 def _starts(model: Model) -> list[tuple[int, ...]]:
-    """What sampled texts begin with: words behind BOS, of as many tokens as the first has."""
+    """Beginnings of sampled texts: words after BOS with the same number of tokens as the first."""
     starts = [tokenise_text(model.tokenizer, word, "start").ids for word in STARTS]
     return [start for start in starts if len(start) == len(starts[0])]
 
@@ -138,12 +138,12 @@ def _windows(model: Model, text: str) -> list[tuple[int, ...]]:
     windows, prefix = token_windows(model.tokenizer, text, model.spec, model.spec.max_positions, WINDOW)
     count = sum(len(window) - prefix for window in windows)
     if count < LEAST_TOKENS:
-        raise KCircuitsError(f"the text has {count} tokens, at least {LEAST_TOKENS} are needed")
+        raise KCircuitsError(f"the text has {count} tokens, but at least {LEAST_TOKENS} are needed")
     return windows
 
 
 def _name(model: Model, layer: int, ids: Sequence[tuple[int, ...]], seed: int) -> str:
-    """The name in the cache: it depends on the model, the layer, and the tokens that are run."""
+    """The name in the cache, which depends on the model, the layer and the tokens."""
     of_model = exact_identity(model.identity, model.spec)
     parts = (of_model["weights"], of_model["description"], str(layer), str(seed), repr(list(ids)))
     return f"moment-{digest_of(*(part.encode() for part in parts))}.safetensors"

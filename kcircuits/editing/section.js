@@ -1,4 +1,4 @@
-// The new object of an edit and the old one behind every layer, before the edit and after it.
+// The new and the old object of an edit after each layer, before and after the edit.
 
 const EDIT_PLACES = { subject: "at the subject's last token", last: "at the last position" };
 const EDIT_MEASURES = { rank: ["Rank", "rank"], probability: ["Probability", "share"] };
@@ -7,7 +7,7 @@ function addEditCurves(edit) {
   const section = byId("edit-charts");
   if (edit === null || section === null) return;
   const { layers, curves } = edit;
-  // What an edit of layer l changes shows behind l + 1 layers.
+  // An edit of layer l is visible after l + 1 layers.
   const marks = edit.edited_layers.map((layer) => ({ at: layer + 1, className: "edited" }));
   const lines = (measure, place) =>
     ["new", "old"].flatMap((object) =>
@@ -29,5 +29,5 @@ function addEditCurves(edit) {
         marks,
       })),
     );
-  addLayerCharts(section, { choice: null, layers, behind: "behind layers", read });
+  addLayerCharts(section, { choice: null, layers, unit: AFTER_LAYERS, read });
 }

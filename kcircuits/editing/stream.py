@@ -1,7 +1,7 @@
-"""The residual stream of an ordinary run, layer by layer: begun anywhere, differentiable, cheap to repeat.
+"""The residual stream of a plain run, layer by layer. It can start at any layer and is differentiable.
 
-Editors run what lies below an edited layer once and what lies above it many times. Sizes: N prompts, T tokens
-(padded on either side), D the width, F the width of an MLP.
+Editing methods run the layers below an edited layer once and those above it many times. Sizes: N prompts, T
+tokens (padded on either side), D the width, F the width of an MLP.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Tokens:
 
 @dataclass(frozen=True)
 class BeforeMlp:
-    """A run that has come to the MLP of a layer.
+    """State of a run at the MLP of a layer.
 
-    `stream` [N, T, D] has everything but what the MLP adds, `hidden` [N, T, F] is what its w_down reads.
+    `stream` [N, T, D] is the stream without the MLP's output, `hidden` [N, T, F] the input of its w_down.
     """
 
     stream: Tensor
@@ -51,9 +51,9 @@ class BeforeMlp:
 
 @dataclass(frozen=True)
 class KeyValueCache:
-    """Keys and values [N, K, T - M, d] of the first T - M positions, for every layer from some layer on.
+    """Keys and values [N, K, T - M, d] of the first T - M positions, for each layer from `first` on.
 
-    Nothing that changes at later positions changes them, so the last M positions can be run by themselves.
+    Later positions do not affect them, so the last M positions can be run alone.
     """
 
     first: int
@@ -95,7 +95,7 @@ def enter_mlp(spec: ModelSpec, x: Tensor, tokens: Tokens, layer: int) -> BeforeM
 
 
 def finish_layer(spec: ModelSpec, before: BeforeMlp, layer: int, added: Tensor | None = None) -> Tensor:
-    """The stream [N, T, D] behind the layer; `added` [N, T, D] is added to what w_down gives."""
+    """The stream [N, T, D] after the layer; `added` [N, T, D] is added to the output of w_down."""
     each = spec.layers[layer]
     mlp = dense_mlp(each)
     written = linear(before.hidden, mlp.w_down, mlp.b_down)
@@ -107,20 +107,20 @@ def finish_layer(spec: ModelSpec, before: BeforeMlp, layer: int, added: Tensor |
 
 
 def run_layers(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int, end: int) -> Tensor:
-    """Run a stream [N, T, D] that enters layer `first` to where it enters layer `end`."""
+    """Run a stream [N, T, D] that enters layer `first` to the input of layer `end`."""
     for each in spec.layers[first:end]:
         x, _ = _run_layer(spec, each, x, tokens)
     return x
 
 
 def run_to_end(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int) -> Tensor:
-    """Run a stream that enters layer `first` through all layers to its final-normed rows [N, T, D]."""
+    """Run a stream that enters layer `first` through all layers and the final norm, [N, T, D]."""
     return normalise(spec.final_norm, run_layers(spec, x, tokens, first, len(spec.layers)))
 
 
 @torch.no_grad()
 def cache_positions(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int, count: int) -> KeyValueCache:
-    """What the first `count` positions of a stream [N, T, D] that enters layer `first` are to later ones."""
+    """Keys and values of the first `count` positions of a stream [N, T, D] that enters layer `first`."""
     kept = []
     for layer in spec.layers[first:]:
         x, (k, v) = _run_layer(spec, layer, x, tokens)
@@ -131,9 +131,9 @@ def cache_positions(spec: ModelSpec, x: Tensor, tokens: Tokens, first: int, coun
 def run_tail_to_end(
     spec: ModelSpec, x: Tensor, tokens: Tokens, before: KeyValueCache
 ) -> tuple[Tensor, KeyValueCache]:
-    """`run_to_end` of the last M positions alone, from their stream [N, M, D].
+    """`run_to_end` for the last M positions only, from their stream [N, M, D].
 
-    Gives their final-normed rows [N, M, D], and what all T positions are to later ones.
+    Returns their rows after the final norm [N, M, D], and keys and values of all T positions.
     """
     kept = []
     for layer, of_layer in zip(spec.layers[before.first :], before.of_layers, strict=True):
@@ -143,18 +143,18 @@ def run_tail_to_end(
 
 
 def empty_cache(spec: ModelSpec, count: int) -> KeyValueCache:
-    """Before the first position of `count` prompts."""
+    """The cache before the first position of `count` prompts."""
     none = spec.embedding[:0].new_zeros(count, spec.num_kv_heads, 0, spec.head_dim)
     return KeyValueCache(0, tuple((none, none) for _ in spec.layers))
 
 
 def final_rows(spec: ModelSpec, tokens: Tokens) -> Tensor:
-    """Final-normed rows [N, T, D] of whole runs."""
+    """Rows after the final norm [N, T, D] of whole runs."""
     return run_to_end(spec, run_to_layer(spec, tokens, 0), tokens, 0)
 
 
 def dense_mlp(layer: Layer) -> Mlp:
-    """The layer's MLP; a mixture of experts has none (`kcircuits.editing.checks` refuses it before)."""
+    """The layer's MLP, which must not be a mixture of experts."""
     assert not isinstance(layer.mlp, Experts)
     return layer.mlp
 
@@ -162,7 +162,7 @@ def dense_mlp(layer: Layer) -> Mlp:
 def _run_layer(
     spec: ModelSpec, layer: Layer, x: Tensor, tokens: Tokens, before: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Run the last positions [N, M, D] through a layer; with it the keys and values of all T positions."""
+    """Run the last positions [N, M, D] through a layer. Also returns keys and values of all T positions."""
     written, kept = _attention(spec, layer, x, tokens, before)
     after = x + written
     read = x if spec.parallel else after
@@ -172,7 +172,7 @@ def _run_layer(
 def _attention(
     spec: ModelSpec, layer: Layer, x: Tensor, tokens: Tokens, before: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """What all heads add, bias included, [N, M, D], and all keys and values; `before` are earlier ones."""
+    """Output of all heads with bias, [N, M, D], and all keys and values; `before` has the earlier ones."""
     attention, normed = layer.attention, normalise(layer.attention_norm, x)
     q = split_heads(linear(normed, attention.w_q, attention.b_q), spec.head_dim)
     k = split_heads(linear(normed, attention.w_k, attention.b_k), spec.head_dim)

@@ -1,4 +1,4 @@
-"""Edits as tokens: prompts, targets, and where their subjects end."""
+"""Tokenised edits: prompts, targets and ends of subjects."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kcircuits.errors import KCircuitsError
 from kcircuits.model.loading import Model
 
 ESSENCE = "{} is a"
-"""What an edit shall not change: how the model goes on about what the subject is (ROME, section 3.1)."""
+"""A prompt whose continuation an edit should not change: what the subject is (ROME, section 3.1)."""
 
 
 @dataclass(frozen=True)
 class SubjectPrompt:
-    """A prompt's tokens, and the position of the subject's last one."""
+    """A prompt's tokens, and the position of the subject's last token."""
 
     ids: tuple[int, ...]
     subject_last: int
@@ -33,7 +33,7 @@ class TokenisedEdit:
     prompt
         The prompt itself.
     prefixed
-        The prompt behind each prefix.
+        The prompt after each prefix.
     essence
         The subject's `ESSENCE`.
     target
@@ -57,7 +57,7 @@ def tokenise_edit(model: Model, request: EditRequest, prefixes: Sequence[str] = 
     """
     tokenizer = model.tokenizer
     if tokenizer is None:
-        raise KCircuitsError("this model has no tokenizer, and edits are given as text")
+        raise KCircuitsError("this model has no tokenizer, which edits need because they are text")
     start = request.prompt.rindex(request.subject)
     prompt = tokenise_text(tokenizer, request.prompt, "prompt")
     target = answer_ids(tokenizer, prompt, request.target, "target")
@@ -75,23 +75,23 @@ def tokenise_edit(model: Model, request: EditRequest, prefixes: Sequence[str] = 
     longest = max(len(each.ids) for each in (edit.prompt, edit.essence, *edit.prefixed)) + len(target)
     if longest > model.spec.max_positions:
         raise KCircuitsError(
-            f"the edit of {request.subject!r} has {longest} tokens, "
-            f"the model takes {model.spec.max_positions}"
+            f"the edit of {request.subject!r} has {longest} tokens, but the model takes at most "
+            f"{model.spec.max_positions}"
         )
     return edit
 
 
 @gather_warnings()
 def _warn_of_texts(tokenizer: Any, request: EditRequest) -> None:
-    """Warn of the prompt and of the questions that will be asked about the edit."""
+    """Warn about problems of the prompt and the questions of an edit."""
     asked = [(prompt, request.target) for prompt in (request.prompt, *request.paraphrases)]
     asked += [(each.prompt, each.answer) for each in (*request.neighbours, *request.portability)]
     for text, answer in asked:
-        if text.strip():  # a blank question is refused where it is asked
+        if text.strip():  # blank questions are refused when they are used
             warn_of_text(tokenizer, tokenise_text(tokenizer, text, "prompt"), answer)
 
 
 def subject_prompt(tokenizer: Any, text: str, subject: str | tuple[int, int]) -> SubjectPrompt:
-    """A text's tokens and where its subject ends."""
+    """A text's tokens and the end of its subject."""
     tokens = tokenise_text(tokenizer, text, "prompt")
     return SubjectPrompt(tokens.ids, subject_span(tokenizer, tokens, subject)[1] - 1)

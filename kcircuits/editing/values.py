@@ -1,8 +1,8 @@
-"""The value that makes a fact: what an MLP has to write at the subject's last token (ROME, section 3.1).
+"""The value of a fact: the MLP output at the subject's last token that encodes it (ROME, section 3.1).
 
-All edits of one layer are optimised together: what lies below the layer is run once, and each step runs what
-lies above it for all edits in one batch. Adam works element by element, so this is the optimisation of each
-edit alone, in another order of summation.
+All edits of one layer are optimised together. The layers below are run once, and each step runs the layers
+above for all edits in one batch. Adam works elementwise, so the result is that of optimising each edit alone,
+except for the order of summation.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from kcircuits.model.forward import linear, read_out
 from kcircuits.model.spec import ModelSpec
 
 AT_ONCE = 4096
-"""Tokens of edits that are optimised together; more would only take more memory."""
+"""Tokens of edits that are optimised together. More would use more memory without being faster."""
 
 
 @dataclass(frozen=True)
 class ValueOptions:
-    """How values are optimised; the names are those of ROME's hyperparameters.
+    """Options of the optimisation of values, named as ROME's hyperparameters.
 
     Parameters
     ----------
     steps, learning_rate
-        Of Adam.
+        Steps and learning rate of Adam.
     kl_factor
-        Weight of KL(edited ‖ unedited) of what follows the subject's essence prompt.
+        Weight of KL(edited ‖ unedited) after the subject's essence prompt.
     weight_decay
-        Weight of ‖δ‖ / ‖v‖², v the value before.
+        Weight of ‖δ‖ / ‖v‖², where v is the original value.
     clamp
-        ‖δ‖ is at most so many times ‖v‖.
+        Maximum of ‖δ‖ / ‖v‖.
     enough
-        An edit whose loss is below this stops.
+        Loss at which an edit stops.
     """
 
     steps: int = 25
@@ -79,11 +79,11 @@ class Values:
     key
         Mean input of w_down at the subject's last token over the prefixed prompts, [E, F].
     delta
-        What is to be added to w_down's output there, [E, D].
+        Change of w_down's output there, [E, D].
     loss
         The last −log p(target), averaged over prompts and target tokens, [E].
     failed
-        Reasons by the edit's number: those whose optimisation diverged.
+        Reasons by the edit's number, for edits whose optimisation diverged.
     """
 
     key: Tensor
@@ -99,7 +99,7 @@ def optimise_values(
     options: ValueOptions,
     progress: Callable[[int, int], None] | None = None,
 ) -> Values:
-    """Keys and values of edits at the MLP of a layer; `progress` gets steps done and steps in all."""
+    """Compute keys and values of edits at the MLP of a layer. `progress` gets finished and all steps."""
     tokens = [sum(len(row) for row in _rows(edit)) for edit in edits]
     parts: list[Values] = []
     first = 0
@@ -130,7 +130,7 @@ def optimise_values(
 
 
 def _rows(edit: TokenisedEdit) -> list[tuple[int, ...]]:
-    """Prefixed prompts, each with all of the target but its last token; and the essence prompt."""
+    """The prefixed prompts, each with the target except its last token, and the essence prompt."""
     return [each.ids + edit.target[:-1] for each in edit.prefixed or (edit.prompt,)] + [edit.essence.ids]
 
 
@@ -168,7 +168,7 @@ class _Batch:
         longest = self.tokens.ids.shape[1]
         shift = [longest - len(row) for row in rows]
         subject = [shift[row] + place for row, place in enumerate(subject)]
-        # Positions before the first subject's last one never change.
+        # Positions before the first end of a subject never change.
         self.constant = min(subject)
         self.owner, self.subject = numbers(owner), numbers(subject)
         self.rows_of_loss = numbers([row for row, *_ in at])
@@ -180,7 +180,7 @@ class _Batch:
             stream = finish_layer(spec, before, layer)
             self.earlier = cache_positions(spec, stream, self.tokens, layer + 1, self.constant)
         self.before = BeforeMlp(before.stream[:, self.constant :], before.hidden[:, self.constant :])
-        # The prompts' keys, without the essence's.
+        # 1 for the prompts, 0 for the essence prompts.
         self.counts = torch.ones(len(rows), device=device)
         self.counts[self.essence_rows] = 0
 
@@ -192,7 +192,7 @@ class _Batch:
         return sums / self.counts.new_zeros(self.count).index_add_(0, self.owner, self.counts)[:, None]
 
     def log_probabilities(self, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """With δ [E, D] at the subjects: log p at the loss's positions, and at the essences' last, [n, V]."""
+        """With δ [E, D] at the subjects: log p at loss positions and at the essence prompts' ends, [n, V]."""
         added = torch.zeros_like(self.before.stream)
         rows = torch.arange(len(self.owner), device=added.device)
         added = added.index_put((rows, self.subject - self.constant), delta[self.owner])
@@ -205,13 +205,13 @@ class _Batch:
         return found[: len(asked)], found[len(asked) :]
 
     def losses(self, delta: Tensor, unedited: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-        """Of every edit: what is minimised, and −log p(target) alone; both [E]."""
+        """The loss and −log p(target) of each edit, both [E]."""
         asked, essence = self.log_probabilities(delta)
         of_targets = -asked.gather(1, self.targets[:, None])[:, 0] * self.weights
         edits = self.owner[self.rows_of_loss]
         nll = of_targets.new_zeros(self.count).index_add(0, edits, of_targets)
         divergence = (essence.exp() * (essence - unedited)).sum(dim=-1)
-        # The norm has no gradient at 0, where the optimisation begins.
+        # The norm has no gradient at 0, where the optimisation starts.
         length = (delta.square().sum(dim=-1) + 1e-20).sqrt()
         options = self.options
         total = nll + options.kl_factor * divergence + options.weight_decay * length / size.square()
@@ -251,7 +251,7 @@ class _Batch:
         found = delta.detach()
         worse = ~(last.isfinite() & found.isfinite().all(dim=-1)) | (last > first)
         failed = {
-            number: "the optimisation diverged: −log p of the target went from "
+            number: "the optimisation diverged: −log p of the target changed from "
             f"{float(first[number]):.3g} to {float(last[number]):.3g}"
             for number in worse.nonzero()[:, 0].tolist()
         }

@@ -11,7 +11,7 @@ import numpy as np
 
 from kcircuits.data.metrics import Metric, faithfulness
 from kcircuits.display.result import Panels, Result
-from kcircuits.display.text import printable
+from kcircuits.display.text import name_of
 from kcircuits.evaluation import evaluation_json
 from kcircuits.evaluation.intervals import (
     LEVEL,
@@ -131,7 +131,7 @@ class Evaluation(Result):
 
     def describe(self) -> str:
         """Two lines: what was measured how, then faithfulness, completeness and the p-value."""
-        name = printable(self.model.get("name", "a model without a name"), 40)
+        name = name_of(self.model)
         size = f"a circuit of {self.num_edges:,} of {self.num_graph_edges:,} edges of {name}"
         values = {
             "faithfulness": self.faithfulness,

@@ -22,7 +22,7 @@ def evaluation_section(evaluation: Evaluation) -> Html:
     """The section about the circuit's measures."""
     return section(
         "evaluation",
-        "How good it is",
+        "Evaluation",
         tag("p", _summary(evaluation)),
         _ratios(evaluation),
         _runs(evaluation),

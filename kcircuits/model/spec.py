@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from torch import Tensor
@@ -180,7 +181,7 @@ class ModelSpec:
         """Number of rows V of the unembedding."""
         return self.unembedding.shape[0]
 
-    @property
+    @cached_property
     def graph(self) -> Graph:
         """The residual-stream graph of this model."""
         return Graph(len(self.layers), self.num_heads, self.num_kv_heads, self.parallel)

@@ -1,4 +1,4 @@
-"""The command lines that a result came from, out of the settings that it was written with."""
+"""The command lines that reproduce results, built from the settings in their files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _EVALUATE = ("ablation", "metric", "hit_k", "seed")
 
 
 def discover_command(method: str, settings: Mapping[str, Any], folder: str) -> str | None:
-    """The command that found a circuit; None for one that no command of ours has found.
+    """The command that found a circuit; None if it was not found on the command line.
 
-    What does not change a result (memory, threads, what is printed) is left out.
+    Options that do not change a result (memory, threads, output) are left out.
     """
     given = _input_options(settings)
     if given is None:
@@ -42,7 +42,7 @@ def evaluate_command(evaluation: Mapping[str, Any], num_random: int, circuit: st
 
 
 def sizes_command(methods: Sequence[str], settings: Mapping[str, Any], folder: str) -> str | None:
-    """The command that compared methods over sizes."""
+    """The command that compared methods over circuit sizes."""
     given = _input_options(settings)
     if given is None:
         return None
@@ -51,7 +51,7 @@ def sizes_command(methods: Sequence[str], settings: Mapping[str, Any], folder: s
 
 
 def _input_options(settings: Mapping[str, Any]) -> list[str] | None:
-    """The options about model and prompts, which commands record as "input"."""
+    """The options for model and prompts, which commands record as "input"."""
     given = settings.get("input")
     if not isinstance(given, dict) or not isinstance(given.get("model"), str):
         return None
@@ -66,12 +66,12 @@ def _input_options(settings: Mapping[str, Any]) -> list[str] | None:
 
 
 def _of(*kinds: type) -> dict[str, Words]:
-    """What is said of the options of some classes, by their names."""
+    """Help texts and flags of the options of some classes, by name."""
     return {name: each.words for kind in kinds for name, each in options_of(kind).items()}
 
 
 def _options(settings: Mapping[str, Any], names: Iterable[str] | Mapping[str, Words]) -> list[str]:
-    """Options as words; one that is None or False was not given, unless False has a flag of its own."""
+    """Options as words, without those that are None, and without False unless it has its own flag."""
     words: list[str] = []
     for name in names:
         value = settings.get(name)

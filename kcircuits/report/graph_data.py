@@ -1,4 +1,4 @@
-"""The circuit as the page's picture needs it: nodes with places, edges in the order of their strength."""
+"""The data of the page's picture: nodes with their layer and head, and edges sorted by strength."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kcircuits.graph import head_of, kind_of, layer_of
 KINDS = ("q", "k", "v", "mlp", "logits")
 CHANGES = ("kept", "added", "lost")
 MOST_EDGES = 20_000
-"""More edges than this are not in the picture: nobody could tell them apart."""
+"""The most edges in the picture: more could not be distinguished."""
 _MOST_STOPS = 160
 
 
@@ -26,18 +26,18 @@ def graph_data(circuit: Circuit, other: Circuit | None, roles: Mapping[str, str]
     circuit
         The circuit.
     other
-        What it is compared with; of the same graph. Edges that only this one has are "lost".
+        Another circuit of the same graph to compare with. Edges that only this one has are "lost".
     roles
-        Of heads, as roles.json has them.
+        Roles by head, as in roles.json.
 
     Returns
     -------
     dict
-        "num_layers", "num_heads"; where layers differ, "layers": how many heads each has, and whether it has
-        an MLP; "nodes": name, kind ("head", "mlp" or "end"), layer, head and role of each;
-        "edges": columns of equal length, of which "size" is how many edges the smallest strongest part has
-        that the edge is in; "stops": the sizes of strongest parts that a slider offers, rising; "start": the
-        one to begin with.
+        "num_layers", "num_heads"; if layers differ, "layers": number of heads of each layer and whether it
+        has an MLP; "nodes": name, kind ("head", "mlp" or "end"), layer, head and role of each node;
+        "edges": columns of equal length, where "size" is the number of edges of the smallest circuit of
+        strongest edges that has the edge; "stops": sizes that the slider offers, in rising order; "start":
+        the initial size.
     """
     ours = _sizes(circuit)
     names = None if other is None else {(edge.sender, edge.receiver) for edge in other.edges}
@@ -65,7 +65,7 @@ def graph_data(circuit: Circuit, other: Circuit | None, roles: Mapping[str, str]
 
 
 def slider_stops(sizes: Iterable[int]) -> list[int]:
-    """Some of the sizes, rising: all while they are few, then ever fewer, and always the last; 0 for none.
+    """Some of the sizes in rising order: all small ones, fewer large ones, and the last; 0 if there are none.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def slider_stops(sizes: Iterable[int]) -> list[int]:
     """
     distinct = sorted(set(sizes)) or [0]
     kept: list[int] = []
-    # A step of the slider is at least this factor, so that it has about as many steps as pixels.
+    # Each step is at least this factor, so that the slider has about as many steps as pixels.
     factor = distinct[-1] ** (1 / _MOST_STOPS)
     for size in distinct:
         if not kept or size >= kept[-1] * factor or size == distinct[-1]:
@@ -86,7 +86,7 @@ _COLUMNS = ("sender", "targets", "receiver", "kind", "score", "size", "change")
 
 
 def _sizes(circuit: Circuit) -> list[tuple[Edge, int]]:
-    """The edges by strength, each with the size of the smallest strongest part that has it."""
+    """The edges by strength, each with the size of the smallest circuit of strongest edges that has it."""
     steps = strength_steps(circuit)
     ends = accumulate(map(len, steps))
     return [(edge, end) for step, end in zip(steps, ends, strict=True) if end <= MOST_EDGES for edge in step]

@@ -1,4 +1,4 @@
-"""The results in a folder that a report is made of."""
+"""The results in a folder, which a report shows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from kcircuits.sizes import SizeComparison
 
 @dataclass(frozen=True)
 class Results:
-    """What was found, measured and read; None where there is no file.
+    """All results of a folder; None where there is no file.
 
     Parameters
     ----------
@@ -35,11 +35,11 @@ class Results:
     evaluation
         Measures of a circuit.
     evaluated
-        What evaluation.json says of how the circuit was measured.
+        The content of evaluation.json, with the settings of the measurement.
     sizes
         Methods over sizes.
     curves, heads, roles, comparison, hallucination, icl, knockout, explain, edits
-        The readings in the files of these names.
+        The readings in the files with these names.
     """
 
     circuit: Circuit | None
@@ -58,11 +58,11 @@ class Results:
 
     @property
     def model(self) -> dict[str, Any]:
-        """Identity of the model that all of them are about."""
+        """Identity of the model of all results."""
         return next(identity for _, _, identity in self.subjects())
 
     def subjects(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """Of whatever is there: its file, what it is in a message, and the identity of its model."""
+        """For each result: its file, its name in a message, and the identity of its model."""
         found: list[tuple[str, str, dict[str, Any]]] = []
         if self.circuit is not None:
             found.append(("circuit", "the circuit was", self.circuit.model))
@@ -77,33 +77,33 @@ class Results:
         return found
 
 
-# By the name of the file: what it holds, and what that is in a message.
+# By the name of the file: the type of its content, and its name in a message.
 _READINGS: dict[str, tuple[type[Result], str]] = {
     "curves": (Curves, "the curves were"),
     "heads": (HeadReadings, "the heads were"),
     "roles": (Roles, "the roles were"),
-    "comparison": (Comparison, "the circuits side by side were"),
+    "comparison": (Comparison, "the comparison of circuits was"),
     "hallucination": (Hallucinations, "the errors were"),
-    "icl": (InContext, "what examples change was"),
+    "icl": (InContext, "the in-context reading was"),
     "knockout": (Knockout, "the effects of the knockout were"),
-    "explain": (Explanation, "what the edit changed was"),
+    "explain": (Explanation, "the explanation of the edit was"),
     "edits": (EditReport, "the measures of edits were"),
 }
 FILES = tuple(f"{name}.json" for name in ("circuit", "evaluation", "sizes", *_READINGS))
 
 
 def load_results(folder: str | Path) -> Results:
-    """Read whatever files of results are in a folder.
+    """Read all files of results in a folder.
 
     Raises
     ------
     KCircuitsError
-        If there is none, one is not what it should be, or they belong to different models or circuits.
+        If there is none, one is invalid, or they belong to different models or circuits.
     """
     folder = Path(folder)
     there = {name for name in FILES if (folder / name).exists()}
     if not there:
-        raise KCircuitsError(f"{folder}: there is nothing to report, none of {', '.join(FILES)} is there")
+        raise KCircuitsError(f"{folder}: nothing to report: the folder has none of {', '.join(FILES)}")
     circuit = Circuit.load(folder / "circuit.json") if "circuit.json" in there else None
     evaluation, evaluated = None, None
     if "evaluation.json" in there:
@@ -126,10 +126,10 @@ def load_results(folder: str | Path) -> Results:
 
 
 def _check_belong(folder: Path, results: Results) -> None:
-    """Make sure that everything is about one model, and the measures about the circuit."""
+    """Check that all results are about one model, and the evaluation about the circuit."""
     subjects = results.subjects()
     if not subjects:  # an evaluation.json that has measured scores alone
-        raise KCircuitsError(f"{folder}: there is nothing to report, as evaluation.json measures no circuit")
+        raise KCircuitsError(f"{folder}: nothing to report: evaluation.json does not measure a circuit")
     for name, subject, identity in subjects[1:]:
         try:
             check_same_weights(subject, identity, results.model)
@@ -138,6 +138,6 @@ def _check_belong(folder: Path, results: Results) -> None:
     circuit, evaluation = results.circuit, results.evaluation
     if circuit is not None and evaluation is not None and evaluation.num_edges != len(circuit.edges):
         raise KCircuitsError(
-            f"{folder / 'evaluation.json'} measures a circuit of {evaluation.num_edges:,} edges, and "
-            f"circuit.json has {len(circuit.edges):,}: evaluate it anew"
+            f"{folder / 'evaluation.json'} measures a circuit of {evaluation.num_edges:,} edges, but "
+            f"circuit.json has {len(circuit.edges):,}: evaluate it again"
         )

@@ -12,7 +12,7 @@ import numpy as np
 from kcircuits.circuit import Circuit, Edge
 from kcircuits.circuit.edge_table import edge_table
 from kcircuits.display.result import DisplayedResult, Panels
-from kcircuits.display.text import printable
+from kcircuits.display.text import name_of, printable
 from kcircuits.errors import KCircuitsError
 from kcircuits.files.documents import quote
 from kcircuits.files.writing import write_atomically
@@ -87,7 +87,7 @@ class Scores(DisplayedResult):
 
     def describe(self) -> str:
         """Two lines: the method and the number of edges, then the strongest edges."""
-        name = printable(self.model.get("name", "a model without a name"), 40)
+        name = name_of(self.model)
         order = np.argsort(-np.abs(self.matrix), axis=None, kind="stable")[:3]
         places = (np.unravel_index(index, self.matrix.shape) for index in order)
         senders, receivers = self.graph.senders, self.graph.receivers

@@ -1,6 +1,6 @@
-"""Methods side by side: how faithful the circuits of each are, over their sizes.
+"""Comparison of methods: faithfulness of their circuits over circuit size.
 
-Heavy names are imported when they are first used, so that the options cost nothing.
+Slow imports happen at the first use, so that importing the options is fast.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from kcircuits.sizes.random_circuits import RandomCircuits
 
 if TYPE_CHECKING:
     from kcircuits.sizes.comparison import LEVELS, MethodCurve, Point, SizeComparison
-    from kcircuits.sizes.methods import named_methods
+    from kcircuits.sizes.methods import make_methods
     from kcircuits.sizes.progress import MethodProgress
     from kcircuits.sizes.run import check_methods, compare_sizes
 
@@ -28,7 +28,7 @@ __all__ = [
     "SizeOptions",
     "check_methods",
     "compare_sizes",
-    "named_methods",
+    "make_methods",
 ]
 
 _HOMES = {
@@ -39,7 +39,7 @@ _HOMES = {
     "SizeComparison": "comparison",
     "check_methods": "run",
     "compare_sizes": "run",
-    "named_methods": "methods",
+    "make_methods": "methods",
 }
 
 

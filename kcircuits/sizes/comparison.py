@@ -1,4 +1,4 @@
-"""What a comparison of methods over sizes says."""
+"""The result of a comparison of methods over circuit sizes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kcircuits.display.result import Panels, Result
-from kcircuits.display.text import printable
+from kcircuits.display.text import name_of, printable
 from kcircuits.errors import KCircuitsError
 from kcircuits.graph.identity import graph_of
 from kcircuits.runtime.optional import need
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 LEVELS = (0.5, 0.9)
-"""Of the faithfulness: how many edges does a method need for each?"""
+"""Levels of faithfulness for which the number of edges is reported."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Point:
         (m(C) − m(∅)) / (m(M) − m(∅)), as `kcircuits.data.metrics.faithfulness` has it; of several circuits
         the mean.
     spread
-        The lowest and the highest faithfulness of several circuits.
+        Minimum and maximum faithfulness of several circuits.
     threshold
-        What ACDC found the circuit with, in units of the metric.
+        ACDC's threshold for the circuit, in units of the metric.
     """
 
     num_edges: int
@@ -51,7 +51,7 @@ class MethodCurve:
     name
         The method, or "random".
     points
-        In the order of the sizes or thresholds that were asked for.
+        Circuits in the order of the requested sizes or thresholds.
     seconds
         What finding the circuits took: scoring, searching or training, not measuring. None for random
         circuits, which are drawn while they are measured.
@@ -70,7 +70,7 @@ class MethodCurve:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def fewest_edges(self, level: float) -> int | None:
-        """Edges of the smallest circuit that is at least so faithful; None where there is none.
+        """Edges of the smallest circuit with at least this faithfulness; None if there is none.
 
         Examples
         --------
@@ -90,11 +90,11 @@ class SizeComparison(Result):
     model
         Identity of the model.
     settings
-        How it was done, as JSON values: "ablation", "metric", "num_prompts", and the sizes.
+        Settings as JSON values: "ablation", "metric", "num_prompts", and the sizes.
     full, empty
         The metric of the full model and of no edges, lower is better.
     curves
-        One per method, in the order in which they were asked for.
+        One per method, in the requested order.
     """
 
     WHAT: ClassVar[str] = sizes_json.WHAT
@@ -111,15 +111,15 @@ class SizeComparison(Result):
         return graph_of(self.model).num_edges
 
     def describe(self) -> str:
-        """The methods, and how many edges each needs for a faithfulness of 0.9."""
-        name = printable(self.model.get("name", "a model without a name"), 40)
+        """The methods, and the number of edges that each needs for a faithfulness of 0.9."""
+        name = name_of(self.model)
         needed = [(curve.name, curve.fewest_edges(LEVELS[-1])) for curve in self.curves]
         text = ", ".join(f"{method} {'–' if edges is None else f'{edges:,}'}" for method, edges in needed)
         title = f"Comparison of {len(self.curves)} methods over circuit sizes in {name}"
         return f"{title}\nedges for a faithfulness of {LEVELS[-1]:g}: {printable(text, 150)}"
 
     def table(self) -> DataFrame:
-        """A row for every circuit (or size of random circuits): method, edges, faithfulness, threshold."""
+        """A row for each circuit (or size of random circuits): method, edges, faithfulness, threshold."""
         need("pandas", "tables")
         from pandas import DataFrame
 
@@ -165,12 +165,12 @@ class SizeComparison(Result):
 
     @classmethod
     def from_json(cls, document: object) -> SizeComparison:
-        """The comparison that a document of `to_json` holds.
+        """Read a document of `to_json`.
 
-        Raises KCircuitsError if it is no comparison, comes from a newer version, or does not fit its own
-        model's graph.
+        Raises KCircuitsError if it is anything else, comes from a newer version, or does not fit its model's
+        graph.
         """
-        given = sizes_json.checked(document)
+        given = sizes_json.check_document(document)
         curves = tuple(
             MethodCurve(
                 points=tuple(
@@ -194,8 +194,8 @@ class SizeComparison(Result):
             for point in curve.points:
                 if point.num_edges > most:
                     raise KCircuitsError(
-                        f"{curve.name!r} has a circuit of {point.num_edges:,} edges, and the model's "
-                        f"graph has {most:,}"
+                        f"{curve.name!r} has a circuit of {point.num_edges:,} edges, but the model's "
+                        f"graph has only {most:,}"
                     )
         return made
 

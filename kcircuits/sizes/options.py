@@ -1,4 +1,4 @@
-"""At which sizes methods are compared."""
+"""Options of a comparison over sizes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT_METHODS: tuple[Method | RandomCircuits, ...] = (Eap(), EapIg(), RandomCi
 
 @dataclass(frozen=True)
 class SizeOptions:
-    """Sizes and thresholds; what else a method has is a field of its own object.
+    """Sizes and thresholds. Other options are fields of the method objects.
 
     Parameters
     ----------
@@ -29,10 +29,10 @@ class SizeOptions:
         Sizes of methods that score all edges and of random circuits, as shares of the graph's edges; at
         least two, rising, above 0 and at most 1.
     thresholds
-        Those of `Acdc`, in units of the metric, any number in any order; None takes shares of what ablating
-        every edge does (`kcircuits.discovery.acdc.THRESHOLD_SHARES`).
+        Thresholds of `Acdc` in units of the metric, any number in any order. None uses shares of the effect
+        of ablating all edges (`kcircuits.discovery.acdc.THRESHOLD_SHARES`).
     pruning_fractions
-        Sizes of `EdgePruning`, which is trained anew for each.
+        Sizes of `EdgePruning`, which is trained separately for each.
 
     Raises
     ------
@@ -65,7 +65,7 @@ class SizeOptions:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All of them as JSON values."""
+        """All options as JSON values."""
         return {name: list(each) if isinstance(each, tuple) else each for name, each in asdict(self).items()}
 
 

@@ -1,4 +1,4 @@
-"""How far a comparison has come."""
+"""Progress of a comparison of methods."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from kcircuits.discovery import Progress, Steps
 
 @dataclass(frozen=True)
 class MethodProgress:
-    """Where a comparison of several methods is.
+    """Progress of a comparison of several methods.
 
     Parameters
     ----------
     method
-        The one at work.
+        The running method.
     methods_done, num_methods
-        How many methods are done, of how many.
+        Number of finished methods, and of all methods.
     runs_done, num_runs
-        How many of the method's own searches are done: one per threshold or trained size.
+        Number of finished and of all searches of the method: one per threshold or trained size.
     inner
-        How far the search at work has come; None before it has told.
+        Progress of the running search; None before its first report.
     """
 
     method: str
@@ -33,17 +33,17 @@ class MethodProgress:
 
     @property
     def share(self) -> float:
-        """Share of the work that is done, as if all methods and all their searches took as long."""
+        """Share of finished work, assuming that all methods and all their searches take the same time."""
         within = 0.0 if self.inner is None else self.inner.share
         return (self.methods_done + (self.runs_done + within) / self.num_runs) / self.num_methods
 
     @property
     def place(self) -> str:
-        """Where the work is, in words."""
+        """The current step as text."""
         return self.method if self.inner is None else f"{self.method}: {self.inner.place}"
 
     def figures(self, seconds: float) -> str:
-        """What is done, in words."""
+        """The finished work as text."""
         return f"{self.methods_done} of {self.num_methods} methods"
 
 

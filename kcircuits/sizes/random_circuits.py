@@ -1,4 +1,4 @@
-"""Random circuits, which methods are compared with."""
+"""Random circuits as a baseline for methods."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kcircuits.runtime.option_fields import option, settings_of
 
 @dataclass(frozen=True)
 class RandomCircuits:
-    """Random connected circuits of every size, in place of a method (`kcircuits.compare_sizes`).
+    """Random connected circuits of each size, as a baseline in `kcircuits.compare_sizes`.
 
     Parameters
     ----------
     count
-        Circuits of each size, at least 1.
+        Number of circuits of each size, at least 1.
     seed
         Circuit i is drawn with seed + i.
 

@@ -1,4 +1,4 @@
-"""Compare methods over sizes: each finds circuits on the same prompts, and all are measured on these."""
+"""Compare methods over circuit sizes: all find circuits on the same prompts and are measured on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from kcircuits.data.metrics import clamp_metric, faithfulness
 from kcircuits.discovery import Method, Progress, ProgressCallback, Steps
 from kcircuits.discovery.by_scores import check_differences
-from kcircuits.display.progress import shown_progress
+from kcircuits.display.progress import show_progress
 from kcircuits.engine import measure
 from kcircuits.engine.needs import for_circuits, for_method
 from kcircuits.errors import KCircuitsError
@@ -21,7 +21,7 @@ from kcircuits.model.loading import Model
 from kcircuits.model.spec import ModelSpec
 from kcircuits.runtime.memory import budget_for
 from kcircuits.sizes.comparison import SizeComparison
-from kcircuits.sizes.methods import Compared, Job, curve_of, known_names
+from kcircuits.sizes.methods import Compared, Job, known_names, measure_curve
 from kcircuits.sizes.options import DEFAULT_METHODS, SizeOptions
 from kcircuits.sizes.progress import MethodProgress, MethodProgressCallback
 from kcircuits.sizes.random_circuits import RandomCircuits
@@ -37,27 +37,27 @@ def compare_sizes(
     memory: int | str | None = None,
     progress: MethodProgressCallback | bool | None = None,
 ) -> SizeComparison:
-    """Find circuits of many sizes with several methods, and report how faithful each is.
+    """Find circuits of many sizes with several methods, and report their faithfulness.
 
-    Methods that score all edges give a circuit at every size (`kcircuits.evaluation.size_curve`), and so do
-    `RandomCircuits`, which are drawn with several seeds. Others search once for each size or threshold.
+    Methods that score all edges give a circuit of each size (`kcircuits.evaluation.size_curve`), and so do
+    `RandomCircuits`, which are drawn with several seeds. Other methods search once for each size or
+    threshold.
 
     Parameters
     ----------
     model, task, memory
         As in `kcircuits.discover`.
     methods
-        Objects such as `Eap()`, `EapIg(steps=5)` and `RandomCircuits(count=5)`; each class once.
+        Objects such as `Eap()`, `EapIg(steps=5)` and `RandomCircuits(count=5)`, at most one of each class.
     options
-        At which sizes; by default `SizeOptions()`.
+        The sizes; by default `SizeOptions()`.
     progress
-        As in `kcircuits.discover`; a callback is called with a `MethodProgress`, and an exception ends the
-        comparison.
+        As in `kcircuits.discover`. A callback gets a `MethodProgress`, and an exception ends the comparison.
 
     Raises
     ------
     KCircuitsError
-        If anything of the input cannot be used, or ablating every edge changes nothing, so that there is no
+        If the input cannot be used, or if ablating all edges does not change the metric, so that there is no
         faithfulness; before any search begins.
     """
     options = options or SizeOptions()
@@ -69,15 +69,15 @@ def compare_sizes(
     full, empty = measure(spec, task, both, budget)
     if faithfulness(full, empty, empty) is None:
         raise KCircuitsError(
-            f"ablating every edge leaves the metric {task.metric} at {full:.6g} on these prompts, so there "
-            "is no faithfulness to compare by"
+            f"ablating every edge leaves the metric {task.metric} at {full:.6g} on these prompts, so "
+            "faithfulness is not defined"
         )
     job = Job(model, task, options, budget, full, empty)
     curves = []
-    with shown_progress(progress) as report:
+    with show_progress(progress) as report:
         for done, method in enumerate(methods):
             at = partial(MethodProgress, method.name, done, len(methods))
-            curves.append(curve_of(job, method, _reports(report, at, max(1, len(job.searches(method))))))
+            curves.append(measure_curve(job, method, _reports(report, at, max(1, len(job.searches(method))))))
     settings = {
         key: value for key, value in task.settings.items() if key != "num_reference"
     } | options.settings
@@ -86,13 +86,10 @@ def compare_sizes(
 
 
 def check_methods(methods: Sequence[Compared], spec: ModelSpec, task: Task) -> None:
-    """Make sure that every method is one, there once, and can do the task.
-
-    Raises KCircuitsError if not.
-    """
+    """Raise KCircuitsError unless all methods are valid, given once, and can do the task."""
     check_task(task)
     if not methods:
-        raise KCircuitsError(f"there are no methods to compare; take some of {', '.join(known_names())}")
+        raise KCircuitsError(f"there are no methods to compare; choose from {', '.join(known_names())}")
     check_differences(task)
     names: set[str] = set()
     for method in (methods,) if isinstance(methods, str) else methods:
@@ -111,7 +108,7 @@ def check_methods(methods: Sequence[Compared], spec: ModelSpec, task: Task) -> N
 def _reports(
     progress: MethodProgressCallback | None, at: partial[MethodProgress], runs: int
 ) -> Iterator[ProgressCallback]:
-    """A callback for each of a method's searches; says at once that the search begins."""
+    """A callback for each search of a method. It reports the start of the search at once."""
     for run in count():
         if progress is not None:
             progress(at(min(run, runs - 1), runs, None))

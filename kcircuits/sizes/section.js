@@ -1,4 +1,4 @@
-// How faithful circuits of each size are, under the slider's number of edges.
+// Faithfulness of circuits over their size, with a line at the slider's number of edges.
 
 function addSizes(sizes, graph, store) {
   const holder = byId("size-chart");
@@ -7,7 +7,7 @@ function addSizes(sizes, graph, store) {
   const points = drawn.flatMap((method) => method.points);
   const x = d3.scaleLog().domain(d3.extent([...points.map(([edges]) => edges), ...graph.stops.filter((stop) => stop > 0)]));
   const heights = points.map(([, height]) => height);
-  // As in the picture of all methods: nothing very far away may press the rest flat.
+  // As in the picture of all methods: outliers must not flatten the rest.
   const y = d3
     .scaleLinear()
     .domain([Math.max(-0.75, Math.min(0, ...heights)), Math.min(2, Math.max(1, ...heights))])

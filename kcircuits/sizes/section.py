@@ -1,4 +1,4 @@
-"""Methods over sizes: the plot, and its numbers."""
+"""Methods over circuit sizes: the plot and its numbers."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ def sizes_section(comparison: SizeComparison) -> Html:
     settings = comparison.settings
     return section(
         "sizes",
-        "Methods over sizes",
+        "Methods over circuit sizes",
         tag(
             "p",
-            "Faithfulness of the circuits that each method finds, over their sizes; prompts: "
-            f"{settings.get('num_prompts', 'unknown')}, {settings.get('ablation', 'unknown')} ablation, "
-            f"metric {settings.get('metric', 'unknown')} ({comparison.full:.4g} of the full model, "
-            f"{comparison.empty:.4g} without edges). The prompts of the search are those of the measure. A "
-            "method is the better the further up and to the left its line runs.",
+            f"Faithfulness over size for the circuits of each method, measured on the prompts of the search: "
+            f"{settings.get('num_prompts', 'unknown')} prompts, {settings.get('ablation', 'unknown')} "
+            f"ablation, metric {settings.get('metric', 'unknown')} ({comparison.full:.4g} for the full "
+            f"model, {comparison.empty:.4g} without edges). Better methods have lines closer to the upper "
+            "left.",
         ),
         _figure(comparison, f"Faithfulness over circuit size for {names}; the tables below have the numbers"),
         _summary(comparison),
-        tag("details", tag("summary", "Every circuit"), _points(comparison)),
+        tag("details", tag("summary", "All circuits"), _points(comparison)),
     )
 
 
 def _figure(comparison: SizeComparison, label: str) -> Html:
     if not any(point.num_edges for curve in comparison.curves for point in curve.points):
-        return tag("p", "There is nothing to draw, as no method has found a circuit.", class_="note")
+        return tag("p", "There is no plot because no method found a circuit.", class_="note")
     drawn = inline_svg(sizes_svg(comparison), label, "sizes-")
     caption = tag(
         "figcaption", "Dashed: the full model (1) and no edges (0). Random circuits: mean and range."
     )
-    return tag("figure", scroll_box(drawn, "Plot of methods over sizes"), caption)
+    return tag("figure", scroll_box(drawn, "Plot of methods over circuit sizes"), caption)
 
 
 def _summary(comparison: SizeComparison) -> Html:
@@ -52,7 +52,7 @@ def _summary(comparison: SizeComparison) -> Html:
         )
         for curve in comparison.curves
     ]
-    return table("Methods: the fewest edges for a faithfulness, the areas, the time to find", head, rows)
+    return table("Methods: fewest edges for a faithfulness, areas, and time of the search", head, rows)
 
 
 def _fewest(curve: MethodCurve, level: float) -> str:
@@ -74,4 +74,4 @@ def _points(comparison: SizeComparison) -> Html:
         for curve in comparison.curves
         for point in curve.points
     ]
-    return table("Every circuit", ("method", "edges", "share", "faithfulness", "range", "threshold"), rows)
+    return table("All circuits", ("method", "edges", "share", "faithfulness", "range", "threshold"), rows)

@@ -1,4 +1,4 @@
-"""Faithfulness over circuit sizes as a picture: one line per method."""
+"""Plot of faithfulness over circuit sizes, with one line per method."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 else:
     ticker = DeferredModule("matplotlib.ticker", "pictures")
 
-# After Okabe and Ito: they stay apart for colour-blind readers, and markers tell methods apart without them.
+# Colours after Okabe and Ito, which colour-blind readers can distinguish; markers also differ.
 _STYLES = {
     "acdc": ("#d55e00", "o"),
     "edge-pruning": ("#cc79a7", "D"),
@@ -35,34 +35,34 @@ _STYLES = {
 }
 _OTHER_STYLE = ("#444444", "h")
 _LOWEST, _HIGHEST = -0.75, 2.0
-"""What is drawn at most; a circuit far outside would press all others flat."""
+"""Limits of the axis: outliers would flatten all other lines."""
 
 _SIZE = (6.4, 4.4)
 
 
 def draw_sizes(comparison: SizeComparison, path: str | Path) -> None:
-    """Draw a comparison into a .svg, .png or .pdf file, atomically; `sizes_svg` says what is drawn.
+    """Draw a comparison into a .svg, .png or .pdf file, atomically, as described in `sizes_svg`.
 
     Raises
     ------
     KCircuitsError
-        If the name ends otherwise, there is nothing to draw, or the place cannot be written.
+        If the name has another ending, there is nothing to draw, or the file cannot be written.
     """
     save_figure(lambda figure: _draw_figure(figure, comparison), path, _SIZE)
 
 
 def sizes_svg(comparison: SizeComparison) -> str:
-    """The picture as SVG, the same text whenever it is drawn from the same comparison.
+    """The picture as SVG. The same comparison gives the same text.
 
-    Across: the share of the graph's edges, and how many these are, on a logarithmic axis; empty circuits
-    have no place there. Up: faithfulness, with lines at 1 (the full model) and 0 (no edges). Random circuits
-    have a band from the lowest to the highest.
+    Horizontal: share of the graph's edges, and their number, on a logarithmic axis, without empty circuits.
+    Vertical: faithfulness, with lines at 1 (the full model) and 0 (no edges). Random circuits have a band
+    over their range.
     """
     return svg_of(lambda figure: _draw_figure(figure, comparison), _SIZE)
 
 
 def draw_faithfulness(axes: Axes, comparison: SizeComparison) -> None:
-    """Draw what `sizes_svg` describes into axes, with its legend.
+    """Draw the plot of `sizes_svg` with its legend into axes.
 
     Raises KCircuitsError if no method has a circuit with edges.
     """
@@ -117,7 +117,7 @@ def _draw_curve(axes: Axes, curve: MethodCurve, total: int) -> None:
 
 
 def _heights(comparison: SizeComparison) -> tuple[float, float]:
-    """From where to where the axis goes: all points, 0 and 1, but nothing very far away."""
+    """Limits of the axis: all points, 0 and 1, but no outliers."""
     heights = [point.faithfulness for curve in comparison.curves for point in curve.points]
     low, high = max(_LOWEST, min(0.0, *heights)), min(_HIGHEST, max(1.0, *heights))
     room = 0.06 * (high - low)

@@ -1,21 +1,19 @@
-"""The form of sizes.json."""
+"""The format of sizes.json."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from kcircuits.errors import KCircuitsError
+from kcircuits.analysis import checks
 from kcircuits.files.documents import (
     Keys,
     anything,
-    check_format,
     check_keys,
     is_count,
     is_number,
     is_object,
     list_of,
     or_none,
-    quote,
 )
 
 FORMAT = "kcircuits-sizes/1"
@@ -25,23 +23,20 @@ _MOST_METHODS = 100
 _MOST_POINTS = 10_000
 
 
-def checked(document: object) -> dict[str, Any]:
-    """The document, with every key that `kcircuits.sizes.SizeComparison` needs and its type.
+def check_document(document: object) -> dict[str, Any]:
+    """Check that a document has all keys of `kcircuits.sizes.SizeComparison` with their types.
 
-    Keys that this version does not know are ignored. Raises KCircuitsError if it is anything else.
+    Unknown keys are ignored. Raises KCircuitsError if it is anything else.
     """
-    if not isinstance(document, dict):
-        raise KCircuitsError(f"not a {WHAT}: expected a JSON object, got {quote(document)}")
-    check_format(document.get("format"), FORMAT, WHAT)
-    check_keys(WHAT, document, _DOCUMENT)
-    check_keys("metric", document["metric"], _METRIC)
-    for index, method in enumerate(document["methods"]):
+    given = checks.check_document(document, WHAT, FORMAT, _DOCUMENT)
+    check_keys("metric", given["metric"], _METRIC)
+    for index, method in enumerate(given["methods"]):
         check_keys(f"method {index}", method, _METHOD)
         if "settings" in method:
             check_keys(f"method {index}", method, {"settings": (is_object, "an object")})
         for number, point in enumerate(method["points"]):
             check_keys(f"method {index}, point {number}", point, _POINT)
-    return document
+    return given
 
 
 def _is_name(value: object) -> bool:

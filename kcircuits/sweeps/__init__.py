@@ -1,4 +1,4 @@
-"""Many jobs: a grid of models, prompts and methods, done once each, whatever happens on the way."""
+"""Sweeps: many jobs on a grid of models, prompts and methods, which can be stopped and resumed."""
 
 from kcircuits.sweeps.loop import DiskFullError, Update
 from kcircuits.sweeps.run import SweepResult, sweep

@@ -1,4 +1,4 @@
-"""What is read off every circuit of a sweep, each with its options and the file that it gives."""
+"""Analyses of the circuits of a sweep, with their options and files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kcircuits.task import Task
 
 @dataclass(frozen=True)
 class Option:
-    """An option's default, the check of its value, and what it must be."""
+    """An option's default, a check of its value, and a description of valid values."""
 
     default: Any
     good: Callable[[object], bool]
@@ -31,7 +31,7 @@ class Option:
 
 @dataclass(frozen=True)
 class AnalysisInput:
-    """What an analysis has to work with; `options` are complete, `seed` is None where it uses none."""
+    """Input of an analysis; `options` are complete."""
 
     model: Model
     task: Task
@@ -48,15 +48,15 @@ class Analysis:
     Parameters
     ----------
     run
-        Does it and writes FOLDER/NAME.json; returns columns of the summary.
+        Runs the analysis, writes FOLDER/NAME.json, and returns columns of the summary.
     options
-        By name.
+        Options by name.
     seeded
-        Whether the seed makes a difference.
+        Whether the result depends on the seed.
     of_edges
-        Whether there is nothing to read where a circuit has no edges.
+        Whether the analysis needs a circuit with edges.
     needs_subjects
-        Whether every prompt needs a subject.
+        Whether all prompts need a subject.
     """
 
     run: Callable[[AnalysisInput, Path], dict[str, Any]]

@@ -22,7 +22,7 @@ from kcircuits.sweeps.forecast import Forecast, private_weights, shared_weights
 from kcircuits.sweeps.grid import Grid, MethodChoice, ModelChoice, SweepPrompts
 from kcircuits.sweeps.job import Job, RefusedJob, Search
 from kcircuits.sweeps.keys import digest_of_prompts, key_of
-from kcircuits.sweeps.ranks import kept_ranks
+from kcircuits.sweeps.ranks import read_ranks
 from kcircuits.sweeps.store import Shelf
 from kcircuits.sweeps.yaml_file import Document
 from kcircuits.task import Task, TaskOptions
@@ -45,7 +45,7 @@ class ExpandedGrid:
 
 
 def load_choice(choice: ModelChoice) -> Model:
-    """The model that was chosen. Raises KCircuitsError if it cannot be loaded."""
+    """Load a chosen model. Raises KCircuitsError if it cannot be loaded."""
     import torch
 
     kept: Any = choice.dtype if choice.dtype in (*BITS, "stored") else getattr(torch, choice.dtype)
@@ -58,16 +58,16 @@ def expand(grid: Grid, document: Document, parts: Shelf, *, keep: bool) -> Expan
     Parameters
     ----------
     grid, document
-        The axes, and what they were read from, for errors.
+        The axes, and the document that they were read from, for error messages.
     parts, keep
-        Where ranks of the models' answers may be kept, and whether new ones are.
+        Where ranks of the models' answers may be stored, and whether to store new ones.
 
     Raises
     ------
     KCircuitsError
         If a model or a file of prompts cannot be used, or a combination of method, ablation and metric is
-        refused whatever the prompts are. What only some prompts make impossible is `refused`, as the rest
-        of the sweep has nothing to do with it.
+        refused for all prompts. Jobs that only some prompts make impossible are `refused`, so that the other
+        jobs can run.
     """
     found = ExpandedGrid()
     for choice in dict.fromkeys(grid.models):
@@ -161,7 +161,7 @@ class _Expansion:
         settings = made.settings
         if selection is not None:
             scores_key = key_of({"kind": "scores", **common, "settings": made.settings})
-            # Each part by itself would average over all prompts anew.
+            # With mean ablation, each part would average over all prompts again.
             in_parts = made.has_gradients and not task.is_mean
             score_parts = len(parts_of(searched)) if in_parts else 0
             settings = settings | asdict(selection)
@@ -226,7 +226,7 @@ class _Expansion:
         }
 
     def _prompts(self, chosen: SweepPrompts, *, partners: bool) -> tuple[Prompt, ...]:
-        """All prompts of a choice, before it is cut into halves; of a bad file the error is the sweep's."""
+        """All prompts of a choice, before it is split into halves. An unusable file ends the sweep."""
         whole = replace(chosen, half=None, measure_half=None, split_seed=None, name="")
         key = (whole, partners and chosen.kind == "relation")
         if key not in self.known:
@@ -241,7 +241,7 @@ class _Expansion:
 
     def _make(self, chosen: SweepPrompts, partners: bool) -> tuple[Prompt, ...]:
         ranks = partial(
-            kept_ranks, model=self.model, memory=self.grid.memory, parts=self.parts, keep=self.keep
+            read_ranks, model=self.model, memory=self.grid.memory, parts=self.parts, keep=self.keep
         )
         try:
             return choose_all(chosen, self.model, ranks, with_partners=partners).prompts
@@ -269,6 +269,4 @@ def _check_subjects(grid: Grid, prompts: tuple[Prompt, ...]) -> None:
     wanted = [name for name in grid.analyses if ANALYSES[name].needs_subjects]
     for number, prompt in enumerate(prompts, start=1):
         if wanted and prompt.subject is None:
-            raise KCircuitsError(
-                f"{wanted[0]} is about subjects, and prompt {number} has none: give one to each"
-            )
+            raise KCircuitsError(f"{wanted[0]} needs a subject in each prompt, and prompt {number} has none")

@@ -1,4 +1,4 @@
-"""What jobs will take: memory of a process from sizes alone, and seconds from jobs that are done."""
+"""Estimates for jobs: memory of a process from sizes, and seconds from finished jobs."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from kcircuits.planning.memory import weights_bytes
 from kcircuits.sweeps.job import Job, Search
 
 PROCESS = 350 * 2**20
-"""Bytes that a process has of its own before it has a model: Python, torch and what they load."""
+"""Bytes of a process without a model: Python, torch and their libraries."""
 
 
 @dataclass
 class Forecast:
-    """Plans of searches; circuits of other sizes for the same prompts have the same one."""
+    """Plans of searches. Circuits of different sizes for the same prompts share one."""
 
     plans: dict[Any, Plan] = field(default_factory=dict)
 
     def needs(self, model: Model, search: Search, digest: str, memory: int) -> int:
-        """Bytes beside the weights that a search takes; raises KCircuitsError if the method refuses it.
+        """Bytes that a search needs in addition to the weights; raises KCircuitsError if the method refuses
+        it.
 
-        What is read off the circuit comes when this is gone, and needs no more than measuring it.
+        Analyses run after the search has freed its memory, and need no more than measuring the circuit.
         """
         found = self._plan(model, search, digest, memory)
         return found.peak - found.weights
@@ -53,10 +54,10 @@ class Forecast:
 
 
 def private_weights(spec: ModelSpec) -> int:
-    """Bytes of the weights that every process has for itself: those that are no pages of a mapped file.
+    """Bytes of weights that each process has its own copy of: those that are not pages of a mapped file.
 
-    Weights that are used as they are stored are pages of the model's file, which all processes share. Others
-    were converted when they were loaded.
+    Weights that are used as stored are pages of the model's file, which all processes share. Others were
+    converted when loaded.
     """
     mapped = _mapped_files()
     private = {}
@@ -69,12 +70,12 @@ def private_weights(spec: ModelSpec) -> int:
 
 
 def shared_weights(spec: ModelSpec) -> int:
-    """Bytes of the weights that all processes share."""
+    """Bytes of weights that all processes share."""
     return weights_bytes(spec) - private_weights(spec)
 
 
 def _mapped_files() -> list[tuple[int, int]]:
-    """Where safetensors files are mapped into this process's memory; none where the system does not say."""
+    """Address ranges of mapped safetensors files in this process; empty if the system does not list them."""
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()
     except OSError:
@@ -85,12 +86,11 @@ def _mapped_files() -> list[tuple[int, int]]:
 
 @dataclass
 class Times:
-    """Seconds that jobs will take.
+    """Estimates of the seconds of jobs.
 
-    A job takes what those of the same weights and method took that are done, in proportion to the prompts.
-    Where there is none, its search is planned, which measures small pieces of it; what is read off the
-    circuit is then left out. For a method that tests fewer edges than it plans (`Method.tests_fewer`) that is
-    an upper bound.
+    The estimate is proportional to the number of prompts, from finished jobs of the same weights and method.
+    If there are none, the search is planned, which measures small pieces of it; analyses are then not
+    included. For a method that tests fewer edges than it plans (`Method.tests_fewer`) it is an upper bound.
     """
 
     rates: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -98,18 +98,18 @@ class Times:
 
     @classmethod
     def from_finished(cls, done: Iterable[tuple[Job, float]]) -> Times:
-        """From jobs that are done, each with its seconds."""
+        """Estimates from finished jobs, each with its seconds."""
         seen: dict[tuple[str, str], list[float]] = {}
         for job, seconds in done:
             seen.setdefault(_kind(job), []).append(seconds / len(job.search.task.prompts))
         return cls({kind: sum(rates) / len(rates) for kind, rates in seen.items()})
 
     def can_estimate(self, job: Job) -> bool:
-        """Whether something is known of jobs of this kind."""
+        """Whether there is an estimate for jobs of this kind."""
         return _kind(job) in self.rates
 
     def plan(self, job: Job, model: Model) -> None:
-        """Plan the job's search, for all of its kind."""
+        """Plan the job's search, as an estimate for all jobs of its kind."""
         search = job.search
         made = _make_plan(model, search, job.memory, calibrate=True)
         assert made.seconds is not None
@@ -117,7 +117,7 @@ class Times:
         self.planned.add(_kind(job))
 
     def estimate(self, job: Job, made: set[str]) -> float:
-        """Seconds of a job; `made` are parts that other jobs make, to which this one's are added."""
+        """Seconds of a job; `made` are the parts that other jobs make. The parts of this job are added."""
         is_planned = _kind(job) in self.planned
         part = job.search.scores_key or job.search.key
         there = is_planned and part in made
@@ -126,7 +126,7 @@ class Times:
 
 
 def _make_plan(model: Model, search: Search, memory: int, *, calibrate: bool) -> Plan:
-    """The plan of a search; calibrated, it measures small pieces and says how long all will take."""
+    """The plan of a search. With `calibrate`, it measures small pieces and estimates the run time."""
     return plan(model, search.task, search.method, memory=memory, calibrate=calibrate, probe=False)
 
 

@@ -1,4 +1,4 @@
-"""What a sweep file asks for: the axes of the grid, every key of them checked, before any model is loaded."""
+"""The axes of the grid in a sweep file. All keys are checked before any model is loaded."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from kcircuits.sweeps.yaml_file import Document, Place
 from kcircuits.task import Ablation, PromptChoice, TaskOptions
 
 MEMORY = "1GiB"
-"""Of one job, unless the file says otherwise. Not a share of what is free, as elsewhere: how much is
-evaluated together moves the last digits, and a sweep that goes on tomorrow should get today's numbers."""
+"""Default memory budget of one job. It does not depend on free memory, because the budget can change the last
+digits of results, and a resumed sweep should give the same numbers."""
 
 DTYPES = get_args(Dtype)
 DEVICES = ("cpu", "cuda")
 CHANGES = {name: each for name, each in options_of(TaskOptions).items() if name not in ("ablation", "metric")}
-"""Options of a task that stand with the methods."""
+"""Options of a task that are given with the methods."""
 
 _MOST_JOBS = 1_000_000
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A model, by its path or "demo", in what its weights are kept, and where."""
+    """A model: its path or "demo", the data type of its weights, and its device."""
 
     source: str
     dtype: str
@@ -46,9 +46,9 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class SweepPrompts(PromptChoice):
-    """Prompts of jobs: a choice, of which `half` is searched on and `measure_half` analysed.
+    """Prompts of jobs: `half` is used for discovery and `measure_half` for analyses.
 
-    `name` is what the summary calls them.
+    `name` is their name in the summary.
     """
 
     measure_half: Half | None = option(
@@ -67,7 +67,7 @@ class SweepPrompts(PromptChoice):
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A method of discovery with its options, and those of `CHANGES`."""
+    """A discovery method with its options, and the options of `CHANGES`."""
 
     name: str
     options: dict[str, Any]
@@ -77,7 +77,7 @@ class MethodChoice:
 
 @dataclass(frozen=True)
 class Grid:
-    """All axes; `analyses` has the options of those that are asked for, complete."""
+    """All axes; `analyses` has the complete options of the requested analyses."""
 
     models: tuple[ModelChoice, ...]
     prompts: tuple[SweepPrompts, ...]
@@ -94,13 +94,13 @@ _WHOLE = "a whole number from 0 on"
 
 
 def parse_grid(document: Document, base: Path) -> Grid:
-    """Check a sweep's document; relative paths in it are relative to `base`.
+    """Check a sweep's document. Relative paths in it are relative to `base`.
 
     Raises
     ------
     KCircuitsError
-        If a key is unknown or missing, a value is not what it must be, a relation or a file is not there, or
-        a method does not have such an option. The message names the key and shows its line.
+        If a key is unknown or missing, a value is invalid, a relation or a file does not exist, or a method
+        does not have an option. The message names the key and shows its line.
     """
     top = document.value
     if not isinstance(top, dict):
@@ -120,7 +120,9 @@ def parse_grid(document: Document, base: Path) -> Grid:
     metrics = _names(document, "metrics", ["nll"], get_args(Metric))
     count = len(models) * len(prompts) * len(methods) * len(ablations) * len(metrics) * len(seeds)
     if count > _MOST_JOBS:
-        raise document.error((), f"{count:,} jobs; a sweep may have {_MOST_JOBS:,}: cut it into several")
+        raise document.error(
+            (), f"{count:,} jobs, but a sweep may have {_MOST_JOBS:,}: split it into several"
+        )
     return Grid(models, prompts, methods, ablations, metrics, seeds, _analyses(document), _memory(document))
 
 
@@ -162,7 +164,7 @@ def _prompts(document: Document, base: Path) -> Iterator[SweepPrompts]:
 
 @contextmanager
 def _options_at(document: Document, place: Place, given: dict[str, Any]) -> Iterator[None]:
-    """Say where in the document an option is that has a bad value."""
+    """Add the place in the document to errors about options."""
     try:
         yield
     except OptionError as error:
@@ -172,7 +174,7 @@ def _options_at(document: Document, place: Place, given: dict[str, Any]) -> Iter
 
 
 def _sources(document: Document, place: Place, choice: PromptChoice, base: Path) -> list[str]:
-    """A bundled relation's name, or a file's path; a pattern with `*` gives all files that match it."""
+    """A bundled relation's name, or a file's path. A pattern with `*` stands for all matching files."""
     kind, given = choice.kind, choice.source
     if kind == "prompt" or (kind == "relation" and given in bundled_relations()):
         return [given]
@@ -185,7 +187,7 @@ def _sources(document: Document, place: Place, choice: PromptChoice, base: Path)
             str(path) for path in root.glob(str(pattern.relative_to(pattern.anchor))) if path.is_file()
         )
     except (OSError, ValueError, NotImplementedError) as error:
-        raise document.error(place, f"not a pattern of files: {error}") from error
+        raise document.error(place, f"not a valid file pattern: {error}") from error
     if not found:
         raise document.error(place, f"no file matches {quote(given)}")
     return found
@@ -219,7 +221,7 @@ def _methods(document: Document) -> Iterator[MethodChoice]:
                 TaskOptions(**changes)
             for key, value in one.items():
                 if _hint(value):
-                    raise document.error((*place, key), f"must be no text, got {quote(value)}{_hint(value)}")
+                    raise document.error((*place, key), f"must not be text, got {quote(value)}{_hint(value)}")
             try:
                 method_and_selection(name, one)
             except KCircuitsError as error:
@@ -268,14 +270,14 @@ def _entries(document: Document, key: str) -> list[Any]:
 def _expand_entry(
     document: Document, place: Place, entry: object, known: tuple[str, ...] | None
 ) -> Iterator[dict[str, Any]]:
-    """Every combination of an entry's values, of which each may be a list of several."""
+    """All combinations of an entry's values, each of which may be a list."""
     if not isinstance(entry, dict) or not entry:
         raise document.error(place, f"must be a mapping, got {quote(entry)}")
     _check_known(document, place, entry, known or tuple(key for key in entry if isinstance(key, str)))
     axes = []
     for key, value in entry.items():
         if isinstance(value, list) and not value:
-            raise document.error((*place, key), "an empty list leaves no job")
+            raise document.error((*place, key), "an empty list gives no jobs")
         axes.append(value if isinstance(value, list) else [value])
     for values in product(*axes):
         yield dict(zip(entry, values, strict=True))
@@ -285,7 +287,7 @@ def _values(document: Document, key: str, default: list[Any], good: Check, expec
     given = document.value.get(key, default)
     values = given if isinstance(given, list) else [given]
     if not values:
-        raise document.error((key,), "an empty list leaves no job")
+        raise document.error((key,), "an empty list gives no jobs")
     for index, value in enumerate(values):
         if not good(value):
             raise document.error((key, index), f"must be {expected}, got {quote(value)}")
@@ -300,7 +302,7 @@ def _check_known(document: Document, place: Place, given: dict[Any, Any], known:
     for key in given:
         if key not in known:
             step = key if isinstance(key, str) else quote(key)
-            raise document.error((*place, step), f"no such key; there are {', '.join(known)}")
+            raise document.error((*place, step), f"unknown key; the keys are {', '.join(known)}")
 
 
 def _path(given: str, base: Path) -> Path:
@@ -309,11 +311,11 @@ def _path(given: str, base: Path) -> Path:
 
 
 def _hint(value: object) -> str:
-    """What to do about a number that YAML takes for text, as it does where 1e-3 has no point."""
+    """A hint for numbers that YAML reads as text, such as 1e-3 without a decimal point."""
     if not isinstance(value, str):
         return ""
     try:
         float(value)
     except ValueError:
         return ""
-    return ", which YAML takes for text: write 0.001 or 1.0e-3 for 1e-3, and no quotes"
+    return ", which YAML reads as text: write 0.001 or 1.0e-3 instead of 1e-3, without quotes"

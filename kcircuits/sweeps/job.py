@@ -1,4 +1,4 @@
-"""One job: a circuit of one model for some prompts, found in one way, with what is read off it."""
+"""One job: a circuit of one model for some prompts and one method, with its analyses."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from kcircuits.task import Task
 
 @dataclass(frozen=True)
 class Search:
-    """How a circuit is found.
+    """The discovery of a circuit.
 
     Parameters
     ----------
     key
-        Of the circuit.
+        Key of the circuit.
     scores_key
-        Of the scores that it is selected by, which circuits of other sizes are selected by as well; None for
-        a method without.
+        Key of the scores for the selection, which circuits of other sizes share; None for a method without
+        scores.
     score_parts
-        How many parts of the prompts are scored each by itself; 0 for a method that does not add up scores
-        over prompts, and for mean ablation, where each part needs the mean of all.
+        Number of parts of the prompts that are scored separately; 0 for a method that does not sum scores
+        over prompts, and for mean ablation, where each part needs the mean over all prompts.
     task, method, selection
-        As `kcircuits.discover` takes them.
+        As in `kcircuits.discover`.
     """
 
     key: str
@@ -40,38 +40,38 @@ class Search:
 
     @property
     def shared_keys(self) -> tuple[str, ...]:
-        """The keys of all that is made on the way and shared with other jobs."""
+        """The keys of intermediate results that other jobs share."""
         return (self.key,) if self.scores_key is None else (self.key, self.scores_key)
 
     def part_key(self, part: int, memory: int) -> str:
-        """The key of the scores of one part of the prompts; only those of the same memory add up."""
+        """The key of the scores of one part of the prompts. Only parts of the same memory budget add up."""
         return key_of({"kind": "part", "scores": self.scores_key, "part": part, "memory": memory})
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a process needs to know of a job, which it gets as a pickle.
+    """A job as it is sent to a process, as a pickle.
 
     Parameters
     ----------
     key
-        The SHA-256 of all that determines its result.
+        SHA-256 of everything that determines its result.
     labels
-        What a row of the summary begins with: what the job is called.
+        The first columns of its row in the summary.
     model, weights
-        Where the model is, and the hash that its weights had when the job was made.
+        The model, and the hash of its weights when the job was made.
     search
-        How the circuit is found.
+        The discovery of the circuit.
     prompts
-        Those that it is analysed on.
+        The prompts of the analyses.
     analyses
-        Name -> options, complete.
+        Complete options by analysis.
     seed
-        Of the analyses.
+        Random seed of the analyses.
     memory
-        Bytes for what is evaluated together.
+        Memory budget in bytes.
     needs
-        Bytes that a process will have beside the weights, for as long as it does the job.
+        Bytes that a process needs for the job in addition to the weights.
     """
 
     key: str
@@ -97,7 +97,7 @@ class Job:
 
 @dataclass(frozen=True)
 class RefusedJob:
-    """A job that there are no prompts for, or that the method refuses with them: why, under a key."""
+    """A job that has no prompts or that the method refuses, with the reason."""
 
     key: str
     labels: dict[str, Any]

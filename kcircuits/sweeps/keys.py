@@ -1,4 +1,4 @@
-"""What makes two pieces of work the same: a SHA-256 of everything that determines their result."""
+"""Keys of results: a SHA-256 of everything that determines a result."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from kcircuits.data.prompts import Prompt
 
 ALGORITHMS = 1
-"""Raised by hand whenever a change of this package gives another result for the same settings.
+"""Raise this number whenever a change of the package gives another result for the same settings.
 
-Results are found again by their key alone, so without it those of the older code would pass for the newer
-code's. It is not the package's version, nor a hash of its sources: then every release, and every comment that
-is changed, would throw days of work away.
+Results are found by their key, so without this number results of older code would be reused. It is not the
+package's version or a hash of its sources, because then each release or changed comment would invalidate all
+results.
 """
 
 
 def key_of(content: dict[str, Any]) -> str:
-    """The key of some work, 64 hexadecimal digits; `content` holds JSON values with finite numbers.
+    """The key of a result, 64 hexadecimal digits; `content` has JSON values with finite numbers.
 
     Examples
     --------
@@ -30,11 +30,11 @@ def key_of(content: dict[str, Any]) -> str:
 
 
 def canonical(content: dict[str, Any]) -> str:
-    """JSON of which there is one for equal content."""
+    """JSON text that is the same for equal content."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
 def digest_of_prompts(prompts: Sequence[Prompt]) -> str:
-    """SHA-256 of all that prompts hold, in their order."""
+    """SHA-256 of the content of prompts, in their order."""
     rows = [vars(prompt) for prompt in prompts]
     return hashlib.sha256(canonical({"prompts": rows}).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Which job is next, and what becomes of those that fail: the loop between the jobs and a back end."""
+"""The main loop of a sweep: order of the jobs, retries and failures."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from kcircuits.sweeps.pool import Event, Failed, Finished, Moved, Order, Pool, S
 from kcircuits.sweeps.store import Store
 
 RETRIES = 3
-"""How often a job is begun again whose process died, or whose memory ran out."""
+"""How often a job is retried if its process died or ran out of memory."""
 
 Status = Literal["running", "scored", "retried", "done", "failed"]
 
 
 class DiskFullError(RuntimeError):
-    """The sweep cannot go on; what is finished is kept."""
+    """The disk is full. Finished results are kept."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """What a sweep tells its caller while it runs.
+    """A report of a running sweep.
 
     Parameters
     ----------
     key, title
-        Which job, and what it is called.
+        Key and name of the job.
     status
-        What has become of it; "running" comes again as its search moves. A part of a job's prompts has a key
-        and a title of its own, is "scored" in the end, and does not count among the jobs.
+        Status of the job; "running" is repeated as its search proceeds. A part of a job's prompts has its own
+        key and title, ends as "scored", and does not count as a job.
     share, place
-        How far its search is, and where.
+        Progress of its search, as a share and as text.
     message
         Why it failed or is retried.
     seconds
-        How long it took, once it is done.
+        Its run time, once it is done.
     done, failed, total
-        Jobs of the whole sweep; those that were there before count as done.
+        Numbers of jobs of the whole sweep. Results that existed before count as done.
     """
 
     key: str
@@ -60,12 +60,12 @@ Listening = Callable[[Update], None]
 
 
 class Loop:
-    """Does jobs on a pool.
+    """Runs jobs on a pool.
 
-    Jobs that share a part which is not there yet, such as the scores that circuits of many sizes are selected
-    by, are not done at once: the first makes it, the others find it. Where there are several workers, they
-    score the parts of such a job's prompts before it begins; a part that fails is left to the job itself. No
-    more jobs run at once than fit into the pool's memory by their plans; one always runs.
+    Jobs that share a missing part, such as the scores for circuits of several sizes, do not run at the same
+    time: the first makes the part, and the others use it. Several workers score the parts of such a job's
+    prompts before the job begins; a part that fails is left to the job. Only as many jobs run at the same
+    time as fit into the pool's memory by their plans, but at least one.
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class Loop:
         self._listening = listening
         self._queue: list[Order] = []
         self._running: dict[str, Order] = {}
-        self._split: Counter[str | None] = Counter()  # parts that are to be scored, by the scores' key
+        self._split: Counter[str | None] = Counter()  # parts still to be scored, by the scores' key
         self._done, self._failed = done, failed
         self._total = done + failed
 
     def run(self, jobs: Iterable[Job]) -> None:
-        """Do all jobs. Raises DiskFullError where a result cannot be written for want of space."""
+        """Run all jobs. Raises DiskFullError if there is no space for a result."""
         several = self._pool.free > 1
         for job in jobs:
             if several:
@@ -102,7 +102,7 @@ class Loop:
             self._pool.wait(self._hear)
 
     def _next(self) -> Order | None:
-        """The first order that may run beside those that do; None where it is better to wait."""
+        """The first order that may run next to the running ones; None to wait."""
         making = {key for order in self._running.values() for key in order.makes}
         missing = {key for key in making if not self._is_there(key)}
         for order in self._queue:
@@ -112,7 +112,7 @@ class Loop:
         return None
 
     def _split_up(self, job: Job) -> None:
-        """Have the parts of a job's prompts scored that are not, unless they are for another job."""
+        """Queue the missing parts of a job's prompts for scoring, unless another job has queued them."""
         search = job.search
         key = search.scores_key
         if key is None or search.score_parts < 2 or key in self._split:
@@ -166,7 +166,7 @@ class Loop:
         if failure.why == "disk":
             raise DiskFullError(failure.message)
         if failure.why in ("memory", "died") and order.attempt <= RETRIES:
-            # A process that dies twice over one job may have been killed for the memory that it took.
+            # A process that dies twice on one job may have been killed for its memory.
             less = failure.why == "memory" or order.attempt > 1
             memory = max(1, order.memory // 2) if less else order.memory
             self._queue.insert(0, replace(order, memory=memory, attempt=order.attempt + 1))

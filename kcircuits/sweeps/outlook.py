@@ -1,4 +1,4 @@
-"""What a sweep would do: which jobs are there, which are left, and what these will take. Writes nothing."""
+"""Outlook of a sweep: finished jobs, jobs that are left, and estimates for these. Writes nothing."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from kcircuits.sweeps.store import TIMING, Store
 
 @dataclass(frozen=True)
 class JobOutlook:
-    """One job: "done", "left", "failed" the last time (and left), or "refused", with the reason.
+    """One job: "done", "left", "failed" in the last sweep (and left), or "refused", with the reason.
 
-    `peak` is the bytes of a process that does it, its model's weights included; `seconds` is what it will
-    take; both 0 where there is nothing to do.
+    `peak` is the memory of its process in bytes, including the model's weights, and `seconds` its estimated
+    run time; both are 0 if there is nothing to do.
     """
 
     key: str
@@ -37,8 +37,8 @@ class JobOutlook:
 class Outlook:
     """All jobs in the order of the grid.
 
-    `at_most`: their seconds are no more than an upper bound. `at_once`: so many processes for the largest of
-    them fit into the memory that is available now; at least 1, as one always runs.
+    `at_most`: the seconds are an upper bound. `at_once`: number of processes for the largest job that fit
+    into the memory available now, at least 1.
     """
 
     jobs: tuple[JobOutlook, ...]
@@ -47,7 +47,7 @@ class Outlook:
 
     @property
     def seconds(self) -> float:
-        """Of all jobs that are left, one after the other."""
+        """Seconds of all jobs that are left, one after the other."""
         return sum(job.seconds for job in self.jobs)
 
     @property
@@ -56,7 +56,7 @@ class Outlook:
         return max((job.peak for job in self.jobs), default=0)
 
     def count(self, *statuses: str) -> int:
-        """How many jobs have one of these."""
+        """Number of jobs with one of these statuses."""
         return sum(job.status in statuses for job in self.jobs)
 
     def to_json(self) -> dict[str, Any]:
@@ -74,10 +74,10 @@ class Outlook:
 
 
 def outlook(source: str | Path | Mapping[str, Any], out: str | Path) -> Outlook:
-    """Say what `kcircuits.sweep` would do.
+    """Estimate what `kcircuits.sweep` would do.
 
-    Models are loaded and prompts chosen, as the sweep itself would; where nothing alike is done yet, small
-    pieces of the searches are run for the time. Nothing is written. Raises KCircuitsError as `sweep` does.
+    Models are loaded and prompts chosen as in the sweep. Without similar finished jobs, small pieces of the
+    searches are run to estimate the time. Nothing is written. Raises KCircuitsError as `sweep` does.
     """
     document, grid = read_sweep(source)
     store = Store(Path(out))

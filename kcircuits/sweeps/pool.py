@@ -1,4 +1,4 @@
-"""Where jobs are done: the one small interface of all back ends, and the simplest, this process."""
+"""Pools that run jobs: the interface of all back ends, and the simplest one, this process."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Why = Literal["error", "memory", "disk", "died"]
 
 @dataclass(frozen=True)
 class Order:
-    """A job to be done now, with so many bytes for what is evaluated together; `attempt` counts from 1.
+    """A job to run now, with a memory budget in bytes; `attempt` counts from 1.
 
-    With `part`, only the scores of that part of its prompts are made, which the job finds and adds up.
+    With `part`, only the scores of that part of its prompts are computed. The job uses them later.
     """
 
     job: Job
@@ -41,17 +41,17 @@ class Order:
 
     @property
     def key(self) -> str:
-        """Under which its events come."""
+        """Key of its events."""
         return self.job.key if self.part is None else self.job.search.part_key(self.part, self.memory)
 
     @property
     def makes(self) -> tuple[str, ...]:
-        """The keys of all that it makes for other jobs, too."""
+        """Keys of the results that it makes for other jobs."""
         return self.job.search.shared_keys if self.part is None else (self.key,)
 
     @property
     def title(self) -> str:
-        """What it is in a few words."""
+        """A short description."""
         if self.part is None:
             return self.job.title
         return f"{self.job.title}, part {self.part + 1} of {self.job.search.score_parts}"
@@ -59,7 +59,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Started:
-    """A worker has begun with a job."""
+    """A worker has started a job."""
 
     key: str
     worker: str
@@ -67,7 +67,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Moved:
-    """A job's search has come so far; heard of every `SECONDS_BETWEEN_MOVES`."""
+    """Progress of a job's search, at most every `SECONDS_BETWEEN_MOVES`."""
 
     key: str
     share: float
@@ -76,7 +76,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class Finished:
-    """A job's result is on the shelf."""
+    """A job's result is stored."""
 
     key: str
     seconds: float
@@ -100,40 +100,40 @@ Listener = Callable[[Event], None]
 
 
 class Pool(Protocol):
-    """A back end. Every order that it took ends in one `Finished` or `Failed`, unless it is closed before."""
+    """A back end. Each order ends with one `Finished` or `Failed`, unless the pool is closed before."""
 
     @property
     def free(self) -> int:
-        """How many more orders it takes at this moment."""
+        """Number of orders that it can take now."""
         ...
 
     @property
     def memory(self) -> int | None:
-        """Bytes that all its workers may take together; None where it sees to that itself."""
+        """Bytes that all workers may use together; None if the back end manages memory itself."""
         ...
 
     def submit(self, order: Order) -> None:
-        """Take an order; only where `free` is not 0."""
+        """Take an order; only if `free` is not 0."""
         ...
 
     def wait(self, listener: Listener) -> None:
-        """Tell the listener of events: those that have come, or else the next one, or none after a second."""
+        """Pass events to the listener: those that arrived, or the next one, or none after a second."""
         ...
 
     def close(self) -> None:
-        """End at once whatever is running, and give everything back."""
+        """Stop all running jobs at once, and free all resources."""
         ...
 
 
 class Models:
-    """The model that was used last, so that jobs of one model load it once."""
+    """Keeps the last model, so that consecutive jobs of one model load it once."""
 
     def __init__(self, load: Callable[[ModelChoice], Model] = load_choice) -> None:
         self._load = load
         self._kept: tuple[ModelChoice, Model] | None = None
 
     def get(self, choice: ModelChoice) -> Model:
-        """The model, loaded if it is another one than last time; that one is given up before."""
+        """The model. If it differs from the last one, that is freed and this one is loaded."""
         if self._kept is None or self._kept[0] != choice:
             self._kept = None
             self._kept = choice, self._load(choice)
@@ -141,7 +141,7 @@ class Models:
 
 
 class ThisProcess:
-    """Jobs done one after the other in this process, while it waits; with torch's threads, or so many."""
+    """Runs jobs one after the other in this process, with torch's number of threads or a given one."""
 
     def __init__(self, out: Path, threads: int | None) -> None:
         if threads is not None:
@@ -156,7 +156,7 @@ class ThisProcess:
 
     @property
     def memory(self) -> int | None:
-        """None: one job at a time has what there is."""
+        """None: a single job can use all memory."""
         return None
 
     def submit(self, order: Order) -> None:
@@ -164,7 +164,7 @@ class ThisProcess:
         self._orders.append(order)
 
     def wait(self, listener: Listener) -> None:
-        """Do the job."""
+        """Run the job."""
         if self._orders:
             carry_out(self._orders[0], self._models, self._store, "this process", listener)
             self._orders.popleft()
@@ -175,7 +175,7 @@ class ThisProcess:
 
 
 class _Moves:
-    """Passes on a search's progress, now and then."""
+    """Passes on a search's progress at intervals."""
 
     def __init__(self, key: str, listener: Listener) -> None:
         self._key, self._listener = key, listener
@@ -189,7 +189,7 @@ class _Moves:
 
 
 def carry_out(order: Order, models: Models, store: Store, worker: str, listener: Listener) -> None:
-    """Do an order, and tell how it went; what interrupts the process is raised."""
+    """Run an order, and report how it ended. Interrupts of the process are raised."""
     job, progress = order.job, _Moves(order.key, listener)
     listener(Started(order.key, worker))
     try:
@@ -205,7 +205,7 @@ def carry_out(order: Order, models: Models, store: Store, worker: str, listener:
 
 
 def reason_of(error: BaseException) -> Why:
-    """Why a job failed: what its error is, or was caused by."""
+    """Why a job failed, from its error or the error's cause."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):

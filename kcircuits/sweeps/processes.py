@@ -1,7 +1,7 @@
-"""Jobs done by several processes of this machine.
+"""A pool of several processes on this machine.
 
-Every process is started anew (spawn), so that none inherits threads in the middle of something, and keeps its
-model. Weights that are used as they are stored are pages of the model's file, which the processes share.
+Each process is spawned and not forked, so that it does not inherit running threads, and keeps its model.
+Weights that are used as stored are pages of the model's file, which the processes share.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Worker:
 
 
 class Processes:
-    """At most `size` processes with so many threads each, which are started when there is work for them."""
+    """At most `size` processes with `threads` threads each, which are started when there is work for them."""
 
     def __init__(self, out: Path, size: int, threads: int) -> None:
         self._out, self._size, self._threads = out, size, threads
@@ -42,30 +42,30 @@ class Processes:
 
     @property
     def free(self) -> int:
-        """Processes that do nothing, started or not."""
+        """Number of idle processes, started or not."""
         return self._size - sum(worker.order is not None for worker in self._workers)
 
     @property
     def memory(self) -> int | None:
-        """What this machine had left before the first one started."""
+        """Memory of this machine that was available before the first process started."""
         return self._memory
 
     def submit(self, order: Order) -> None:
-        """Give it to an idle process, best to one that has the model."""
+        """Give an order to an idle process, preferably one that has the model."""
         worker = self._idle(order.job.model) or self._start()
         worker.order, worker.model = order, order.job.model
-        with suppress(OSError):  # it has died since; `wait` says so
+        with suppress(OSError):  # the process has died; `wait` reports it
             worker.pipe.send(order)
 
     def wait(self, listener: Listener) -> None:
-        """Pass on what the processes say; the end of a pipe is the end of its process."""
+        """Pass on events of the processes. If a pipe ends, its process has died."""
         by_pipe = {worker.pipe: worker for worker in self._workers if worker.order is not None}
         for pipe in wait(list(by_pipe), timeout=1.0):
             assert isinstance(pipe, Connection)
             self._hear(by_pipe[pipe], listener)
 
     def close(self) -> None:
-        """Kill all processes; a result that was being made stays in the scratch folder, to be swept away."""
+        """Kill all processes. The next run deletes unfinished results from the scratch folder."""
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
@@ -113,14 +113,14 @@ class Processes:
         if worker.order is not None:
             code = worker.process.exitcode or 0
             how = f"by signal {-code}" if code < 0 else f"with status {code}"
-            listener(Failed(worker.order.key, "died", f"the process that did it ended {how}"))
+            listener(Failed(worker.order.key, "died", f"its process ended {how}"))
 
 
 @contextmanager
 def _children_without_interrupts() -> Iterator[None]:
-    """Have processes that are started meanwhile not hear Ctrl-C, from their first import on.
+    """Make processes that are started in this context ignore Ctrl-C from their first import on.
 
-    They inherit what is blocked; this process hears it afterwards.
+    They inherit the blocked signals. This process gets the signal afterwards.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -131,7 +131,7 @@ def _children_without_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _threads_of_children(threads: int) -> Iterator[None]:
-    """Have OpenMP's threads of processes that are started meanwhile be so many, from the first import on."""
+    """Set the number of OpenMP threads of processes that are started in this context."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, str(threads)))

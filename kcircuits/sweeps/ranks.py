@@ -1,4 +1,4 @@
-"""The ranks of a model's answers, kept for the next run of a sweep."""
+"""Ranks of a model's answers, stored for the next run of a sweep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kcircuits.sweeps.keys import digest_of_prompts, key_of
 from kcircuits.sweeps.store import Shelf
 
 
-def kept_ranks(
+def read_ranks(
     prompts: Sequence[Prompt], model: Model, memory: int, parts: Shelf, keep: bool
 ) -> Sequence[int]:
     """Rank of each prompt's answer in the model's prediction.
@@ -23,9 +23,9 @@ def kept_ranks(
     Parameters
     ----------
     prompts, model, memory
-        As for `kcircuits.evaluation.answer_ranks`.
+        As in `kcircuits.evaluation.answer_ranks`.
     parts, keep
-        Where ranks may be kept, and whether new ones are.
+        Where ranks may be stored, and whether to store new ones.
     """
     key = key_of(
         {

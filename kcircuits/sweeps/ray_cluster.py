@@ -1,4 +1,4 @@
-"""A connection to a Ray cluster, or one of this machine that begins and ends with it."""
+"""A connection to a Ray cluster, or a local cluster that lasts as long as the connection."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def connect(address: str, cpus: int) -> Iterator[ModuleType]:
     Parameters
     ----------
     address
-        "local" starts a cluster of this machine with so many `cpus`, which ends with the context; HOST:PORT
-        is the head of one that runs, "auto" the one that this machine is part of. A connection that this
-        process has already to the same cluster is used and kept.
+        "local" starts a cluster on this machine with `cpus` CPUs, which ends with the context. HOST:PORT is
+        the head of a running cluster, "auto" the cluster that this machine belongs to. An existing connection
+        of this process to the same cluster is used and kept.
 
     Raises
     ------
     KCircuitsError
-        If Ray is not installed, the address is none or not reachable, or a cluster cannot be started.
+        If Ray is not installed, the address is invalid or not reachable, or a cluster cannot be started.
     """
     ray = _ray()
     if ray.is_initialized():
@@ -45,7 +45,7 @@ def connect(address: str, cpus: int) -> Iterator[ModuleType]:
         _start(ray, address, cpus)
         yield ray
     finally:
-        ray.shutdown()  # of what was started, too, where only a part of it came up
+        ray.shutdown()  # also of a cluster that started only partly
         signal.signal(signal.SIGTERM, before)
 
 
@@ -67,13 +67,13 @@ def _check_same(ray: ModuleType, address: str) -> None:
     there = ray.get_runtime_context().gcs_address
     if address not in (there, "auto"):
         raise KCircuitsError(
-            f"this process is connected to Ray at {there}, and the sweep asks for {address!r}: give the same "
+            f"this process is connected to Ray at {there}, but the sweep needs {address!r}: give the same "
             "address, or call ray.shutdown() before"
         )
 
 
 def _check_address(address: str) -> None:
-    """Raise KCircuitsError unless somebody listens there; Ray itself would try for a minute."""
+    """Raise KCircuitsError unless a server listens there. Ray itself would try for a minute."""
     if address in (LOCAL, "auto"):
         return
     match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(\d{1,5})", address)

@@ -1,8 +1,8 @@
-"""Jobs done by actors of a Ray cluster, which places them by the threads, memory and GPU that they declare.
+"""A pool of actors on a Ray cluster, which places them by their threads, memory and GPUs.
 
-Weights that are used as they are stored are pages of the model's file: actors map it, and share it on each
-node as processes do. Others were converted while loading, and would be every actor's own: they are put into
-the object store once, from where each node gets one copy, which all of its actors read where it lies.
+Weights that are used as stored are pages of the model's file. Actors map the file and share its pages on each
+node. Other weights were converted when loaded, and each actor would have its own copy. They are put into the
+object store once, so that each node has one copy, which all of its actors read in place.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SECONDS_TO_LOOK = 300.0
 
 @dataclass(frozen=True)
 class _Weights:
-    """A reference to weights in the object store; or none, and `private` bytes beside mapped pages."""
+    """A reference to weights in the object store; or an empty list, and `private` bytes per actor."""
 
     reference: list[Any]
     private: int
@@ -46,10 +46,10 @@ class _Actor:
 
 
 class RayPool:
-    """At most `size` actors with so many threads each, which are made when there is work for them.
+    """At most `size` actors with `threads` threads each, which are created when there is work for them.
 
-    Raises KCircuitsError if no node has as many CPUs as an actor has threads, or a GPU where one is needed
-    (`gpu`), or a node does not see the output folder or has other algorithms.
+    Raises KCircuitsError if no node has as many CPUs as an actor has threads, or no GPU if one is needed
+    (`gpu`), or a node does not see the output folder or has another version of the algorithms.
     """
 
     def __init__(self, ray: ModuleType, out: Path, size: int, threads: int, *, gpu: bool) -> None:
@@ -65,16 +65,16 @@ class RayPool:
 
     @property
     def free(self) -> int:
-        """Actors that do nothing, made or not."""
+        """Number of idle actors, created or not."""
         return self._size - sum(actor.order is not None for actor in self._actors)
 
     @property
     def memory(self) -> int | None:
-        """None: Ray places actors by the memory that they declare."""
+        """None: Ray places actors by their declared memory."""
         return None
 
     def submit(self, order: Order) -> None:
-        """Give it to an idle actor that has the model and enough memory, or to a new one."""
+        """Give an order to an idle actor with the model and enough memory, or to a new one."""
         try:
             actor = self._idle(order) or self._make_actor(order)
         except KCircuitsError as error:
@@ -84,7 +84,7 @@ class RayPool:
         actor.said = actor.handle.do.options(num_returns="streaming").remote(order)
 
     def wait(self, listener: Listener) -> None:
-        """Pass on what the actors say."""
+        """Pass on events of the actors."""
         while self._refused:
             listener(self._refused.pop())
         by_stream = {actor.said: actor for actor in self._actors if actor.order is not None}
@@ -94,14 +94,14 @@ class RayPool:
                 self._hear(by_stream[stream], listener)
 
     def close(self) -> None:
-        """Kill all actors; a result that was being made stays in the scratch folder, to be swept away."""
+        """Kill all actors. The next run deletes unfinished results from the scratch folder."""
         for actor in self._actors:
             self._ray.kill(actor.handle)
         self._actors.clear()
         self._weights.clear()
 
     def _idle(self, order: Order) -> _Actor | None:
-        """An idle actor that fits; where there is none and no room for another, one is given up."""
+        """A suitable idle actor. If there is none and no room for a new one, an idle one is removed."""
         idle = [actor for actor in self._actors if actor.order is None]
         needs = self._needs(order)
         for actor in idle:
@@ -119,7 +119,7 @@ class RayPool:
             num_cpus=self._threads,
             num_gpus=1 if model.device == "cuda" else 0,
             memory=needs,
-            max_restarts=0,  # what becomes of its job is for the loop to decide
+            max_restarts=0,  # the main loop decides about its job
         )
         handle = made.remote(self._out, self._threads, f"worker {self._number}", weights.reference)
         actor = _Actor(handle, model, needs)
@@ -133,7 +133,7 @@ class RayPool:
         self._actors.remove(actor)
 
     def _needs(self, order: Order) -> int:
-        """Bytes that an actor declares for a job; never more than a node has, so that one always runs."""
+        """Bytes that an actor declares for a job, at most the memory of a node, so that it can run."""
         needs = PROCESS + self._weights_of(order.job.model).private + order.job.needs
         return min(needs, self._most_memory)
 
@@ -146,7 +146,7 @@ class RayPool:
                     self._weights[choice] = _Weights([self._ray.put(pack_model(model))], 0)
                 except self._ray.exceptions.RayError as error:
                     raise KCircuitsError(
-                        f"Ray's object store does not take {choice.source}: {first_line(error)}"
+                        f"cannot put {choice.source} into Ray's object store: {first_line(error)}"
                     ) from error
             else:
                 self._weights[choice] = _Weights([], private)
@@ -157,33 +157,33 @@ class RayPool:
         key = actor.order.key
         try:
             event: Event = self._ray.get(next(actor.said))
-        except self._ray.exceptions.RayTaskError as error:  # a bug: what a job raises comes as an event
+        except self._ray.exceptions.RayTaskError as error:  # a bug: errors of jobs arrive as events
             event = Failed(key, "error", first_line(error), str(error))
             self._give_up(actor)
         except (self._ray.exceptions.RayError, StopIteration) as error:
-            event = Failed(key, "died", "the Ray actor that did it ended", str(error))
+            event = Failed(key, "died", "its Ray actor ended", str(error))
             self._give_up(actor)
         if isinstance(event, Finished | Failed):
             actor.order = actor.said = None
         listener(event)
 
     def _usable_nodes(self, gpu: bool) -> list[dict[str, Any]]:
-        """The nodes that can have an actor."""
+        """The nodes that can run an actor."""
         nodes = [node for node in self._ray.nodes() if node["Alive"]]
         usable = [node for node in nodes if node["Resources"].get("CPU", 0) >= self._threads]
         if not usable:
             raise KCircuitsError(
-                f"no node of the Ray cluster has {self._threads} CPUs for an actor: give fewer --threads"
+                f"no node of the Ray cluster has {self._threads} CPUs for an actor: use fewer --threads"
             )
         if gpu and not any(node["Resources"].get("GPU", 0) >= 1 for node in usable):
             raise KCircuitsError(
-                "the sweep has a model on cuda, and no node of the Ray cluster has a GPU and "
-                f"{self._threads} CPUs: give device: cpu, or fewer --threads"
+                "the sweep has a model on cuda, but no node of the Ray cluster has a GPU and "
+                f"{self._threads} CPUs: use device: cpu, or fewer --threads"
             )
         return usable
 
     def _check_nodes(self, nodes: list[dict[str, Any]]) -> None:
-        """Raise KCircuitsError unless actors on these nodes can put their results where they belong."""
+        """Raise KCircuitsError unless actors on these nodes can write to the output folder."""
         need("ray", "sweeps on a cluster")
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -210,10 +210,11 @@ class RayPool:
             ) from error
         if not is_there:
             raise KCircuitsError(
-                f"node {address} of the Ray cluster does not see {self._out}: give an --out on a file system "
-                "that all nodes share"
+                f"node {address} of the Ray cluster does not see {self._out}: choose an --out on a file "
+                "system that all nodes share"
             )
         if algorithms != ALGORITHMS:
             raise KCircuitsError(
-                f"node {address} of the Ray cluster has another version of kcircuits: install this one there"
+                f"node {address} of the Ray cluster has another version of kcircuits: install this version "
+                "there"
             )

@@ -1,4 +1,4 @@
-"""What runs on a Ray cluster's nodes: an actor that does jobs, and a look at whether a node can have one."""
+"""Code that runs on the nodes of a Ray cluster: an actor that runs jobs, and a check of the node."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from kcircuits.sweeps.store import Store
 
 
 class Worker:
-    """Does jobs of one model, one after the other, with so many threads.
+    """Runs jobs of one model, one after the other, with `threads` threads.
 
-    `weights` holds a reference to a `Packed` model in the object store; empty: the model is loaded from its
-    files. The reference is in a list because Ray would fetch a bare one before the worker is made.
+    `weights` has a reference to a `Packed` model in the object store; if it is empty, the model is loaded
+    from its files. The reference is in a list because Ray would resolve a bare one before it creates the
+    worker.
     """
 
     def __init__(self, out: Path, threads: int, name: str, weights: list[Any]) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to interpret
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver handles Ctrl-C
         self._store, self._threads = Store(out), threads
         self._name = f"{name} on {gethostname()}"
         self._weights = weights
@@ -42,14 +43,14 @@ class Worker:
         return os.getpid()
 
     def do(self, order: Order) -> Iterator[Event]:
-        """Do an order's job; what happens is yielded as it happens, `Finished` or `Failed` last.
+        """Run an order, and yield its events as they happen, ending with `Finished` or `Failed`.
 
-        The job runs in a thread, as what it tells comes from deep within it.
+        The job runs in a thread because its events come from callbacks.
         """
         said: SimpleQueue[Event | BaseException] = SimpleQueue()
 
         def run() -> None:
-            torch.set_num_threads(self._threads)  # OpenMP keeps the number for each thread
+            torch.set_num_threads(self._threads)  # OpenMP has this number per thread
             try:
                 carry_out(order, self._models, self._store, self._name, said.put)
             except BaseException as error:
@@ -74,5 +75,5 @@ class Worker:
 
 
 def look(token: Path) -> tuple[bool, int]:
-    """Whether this node sees a folder that was just made elsewhere, and the version of its algorithms."""
+    """Whether this node sees a folder created on another node, and the version of its algorithms."""
     return token.is_dir(), ALGORITHMS

@@ -1,4 +1,4 @@
-"""A whole sweep: read, made into jobs, done, and summed up."""
+"""A whole sweep: read the file, make jobs, run them, and write tables."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ PoolMaker = Callable[[Path], Pool]
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep came to.
+    """The result of a sweep.
 
     Parameters
     ----------
     out
-        Its output folder; a job's result is in `out / "jobs" / key`.
+        The output folder; a job's result is in `out / "jobs" / key`.
     rows
-        A row for each of its jobs, sorted by key: the columns of summary.parquet.
+        A row for each job, sorted by key, with the columns of summary.parquet.
     reused
-        How many of them were there already.
+        Number of results that existed before.
     """
 
     out: Path
@@ -49,12 +49,12 @@ class SweepResult:
 
     @property
     def done(self) -> int:
-        """Jobs that have a result."""
+        """Number of jobs with a result."""
         return sum(row["status"] == DONE for row in self.rows)
 
     @property
     def failed(self) -> int:
-        """Jobs that have none; their rows say why."""
+        """Number of jobs without a result; their rows have the reason."""
         return sum(row["status"] == FAILED for row in self.rows)
 
     def table(self) -> DataFrame:
@@ -79,41 +79,41 @@ def sweep(
     ray: str | None = None,
     progress: Listening | None = None,
 ) -> SweepResult:
-    """Do every job of a grid that is not done yet, and write tables of all results.
+    """Run all jobs of a grid that have no result yet, and write tables of all results.
 
-    A job is a circuit of one model for some prompts, with what is read off it. Its result is kept under a
-    hash of everything that determines it, so a sweep may be stopped and started again, changed, or joined by
-    another one into the same folder: what is there is not done again (docs/sweeps.md).
+    A job is a circuit of one model for some prompts, with its analyses. Its result is stored under a hash of
+    everything that determines it. So you can stop and resume a sweep, change it, or run another one into the
+    same folder: existing results are reused (docs/sweeps.md).
 
     Parameters
     ----------
     source
-        A YAML file, relative to which its paths are; or the same as a dict.
+        A YAML file, with paths relative to the file, or the same content as a dict.
     out
         The output folder.
     workers
-        Processes that do jobs side by side; 0 does them in this one.
+        Number of processes that run jobs in parallel; 0 runs them in this process.
     threads
-        Of each process; by default the machine's cores divided by the processes.
+        Threads of each process; by default the machine's cores divided by the processes.
     ray
-        Instead of processes, actors of a Ray cluster, `workers` of them at most: "local" for one of this
-        machine that begins and ends with the sweep, HOST:PORT of a cluster's head, or "auto" for the one that
-        this machine is part of.
+        Use at most `workers` actors of a Ray cluster instead of processes: "local" for a cluster on this
+        machine that lasts as long as the sweep, HOST:PORT of a cluster's head, or "auto" for the cluster that
+        this machine belongs to.
     progress
-        Called with an `Update` whenever a job has begun, come further, or ended.
+        Called with an `Update` when a job starts, proceeds or ends.
 
     Returns
     -------
     SweepResult
-        Jobs that failed are in it, too; they are tried again by the next sweep.
+        It includes failed jobs. The next sweep tries these again.
 
     Raises
     ------
     KCircuitsError
-        If anything of the input cannot be used, another sweep uses the folder, or a Ray cluster cannot be
-        used; before any job begins.
+        Before any job starts, if the input cannot be used, another sweep uses the folder, or a Ray cluster
+        cannot be used.
     DiskFullError
-        If the disk is full; what is finished is kept, and the sweep can be started again.
+        If the disk is full. Finished results are kept, and the sweep can be started again.
     """
     check_whole("workers", workers)
     if threads is not None:
@@ -147,7 +147,7 @@ def _sweep_on_ray(
 
 
 def read_sweep(source: str | Path | Mapping[str, Any]) -> tuple[Document, Grid]:
-    """The document of a sweep and its grid, checked. Raises KCircuitsError if it cannot be used."""
+    """Read and check the document of a sweep and its grid. Raises KCircuitsError if it cannot be used."""
     if isinstance(source, Mapping):
         document, base = Document(dict(source), "sweep"), Path.cwd()
     else:
@@ -156,7 +156,7 @@ def read_sweep(source: str | Path | Mapping[str, Any]) -> tuple[Document, Grid]:
 
 
 def run_on(make: PoolMaker, document: Document, grid: Grid, out: Path, listening: Listening) -> SweepResult:
-    """`sweep` on any back end; `make` gets the output folder and makes the pool."""
+    """`sweep` on any back end; `make` creates the pool for an output folder."""
     store = Store(out)
     is_new = not out.exists()
     try:
@@ -165,7 +165,7 @@ def run_on(make: PoolMaker, document: Document, grid: Grid, out: Path, listening
             try:
                 expanded = expand(grid, document, store.parts, keep=True)
             except KCircuitsError:
-                if is_new:  # bad input leaves nothing behind
+                if is_new:  # invalid input leaves no files
                     shutil.rmtree(out, ignore_errors=True)
                 raise
             return _do(make(out), store, expanded, listening)
@@ -186,14 +186,14 @@ def _do(pool: Pool, store: Store, expanded: ExpandedGrid, listening: Listening) 
         store.fail(key, {"error": refused.error, "labels": refused.labels})
     reused = len(expanded.jobs) - len(left)
     loop = Loop(pool, store, expanded, done=reused, failed=len(expanded.refused), listening=listening)
-    # What is finished ends in tables, whatever ends the sweep, and whenever that comes.
+    # The tables are written whenever and however the sweep ends.
     with hold_signals() as signals:
         try:
             with signals.let_through():
                 loop.run(left)
         except BaseException:
             pool.close()
-            with suppress(OSError, KCircuitsError):  # a full disk, say, which may be why it ended
+            with suppress(OSError, KCircuitsError):  # for example a full disk, which may have ended it
                 write_tables(store)
             raise
         pool.close()

@@ -1,12 +1,12 @@
-"""A sweep's output folder: finished results by key, whole or not there, and one sweep at a time.
+"""A sweep's output folder: complete results by key, and a lock for one sweep at a time.
 
     OUT/jobs/KEY/      a job's result: row.json, circuit.json, evaluation.json, ..., and done.json
-    OUT/parts/KEY/     what several jobs share: scores of all edges, a circuit, ranks of answers
+    OUT/parts/KEY/     results that several jobs share: scores of all edges, a circuit, ranks of answers
     OUT/failed/KEY.json
-    OUT/scratch/       results being made, and KEY/ of a search that goes on where it was
+    OUT/scratch/       unfinished results, and KEY/ of a search that can be resumed
     OUT/summary.parquet, OUT/timings.parquet
 
-No name in it comes from a sweep file: keys are hexadecimal digests.
+No file name comes from a sweep file: keys are hexadecimal digests.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ from kcircuits.files.writing import check_output_folder, write_atomically
 
 DONE = "done.json"
 TIMING = "timing.json"
-"""Of a job, and of scores: how long they took."""
+"""File with the run time of a job or of scores."""
 _MAKING = "making-"
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """Finished results by key, each a folder whose `done.json` has the SHA-256 of every file in it."""
+    """Complete results by key. Each is a folder whose `done.json` has the SHA-256 of all its files."""
 
     folder: Path
     scratch: Path
 
     def get(self, key: str) -> Path | None:
-        """The folder of a result that is there and whole: every byte that was written is as it was.
+        """The folder of a complete result, with all files unchanged; None if there is none.
 
-        Other files may be there, too, such as a report.
+        The folder may have other files, such as a report.
         """
         folder = self.folder / key
         return folder if _is_whole(folder, key) else None
 
     def put(self, key: str, fill: Callable[[Path], None]) -> Path:
-        """Make a result: `fill` writes its files into a temporary folder, which is moved into place.
+        """Make a result: `fill` writes its files into a temporary folder, which is then moved into place.
 
-        What stands there already, which was found broken, is replaced. Whatever goes wrong, the temporary
-        folder is removed and nothing half-written takes the result's place. Raises OSError, or a
-        KCircuitsError that has one as its cause, if the disk is full or refuses.
+        A damaged result with this key is replaced. If anything fails, the temporary folder is removed, and no
+        partial result is stored. Raises OSError, or a KCircuitsError caused by one, if the disk is full or
+        not writable.
         """
         self.scratch.mkdir(parents=True, exist_ok=True)
         making = Path(tempfile.mkdtemp(prefix=_MAKING, dir=self.scratch))
@@ -78,7 +78,7 @@ class Shelf:
             raise
 
     def keys(self) -> list[str]:
-        """The keys of all folders here, whole or not, sorted."""
+        """The keys of all folders, complete or not, sorted."""
         if not self.folder.is_dir():
             return []
         return sorted(path.name for path in self.folder.iterdir() if _KEY.fullmatch(path.name))
@@ -86,7 +86,7 @@ class Shelf:
 
 @dataclass(frozen=True)
 class Store:
-    """All of a sweep's output folder."""
+    """The output folder of a sweep."""
 
     out: Path
 
@@ -97,7 +97,7 @@ class Store:
 
     @property
     def parts(self) -> Shelf:
-        """What jobs share."""
+        """Results that jobs share."""
         return Shelf(self.out / "parts", self._scratch)
 
     @property
@@ -105,7 +105,7 @@ class Store:
         return self.out / "scratch"
 
     def scratch_of(self, key: str) -> Path:
-        """The folder in which a search may keep how far it has come; made by whoever writes into it."""
+        """The folder for a search's checkpoint. The search creates it."""
         return self._scratch / key
 
     def fail(self, key: str, report: dict[str, Any]) -> None:
@@ -115,11 +115,11 @@ class Store:
         write_atomically(folder / f"{key}.json", json.dumps(report, indent=1) + "\n")
 
     def forgive(self, key: str) -> None:
-        """Forget that a job failed, as it is done by now."""
+        """Remove the record of a failure after the job has succeeded."""
         (self.out / "failed" / f"{key}.json").unlink(missing_ok=True)
 
     def failures(self) -> dict[str, dict[str, Any]]:
-        """The reports of all failed jobs by key; one that cannot be read is as if it were not there."""
+        """The reports of all failed jobs by key. Unreadable reports are ignored."""
         found = {}
         folder = self.out / "failed"
         for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
@@ -130,17 +130,17 @@ class Store:
         return found
 
     def clean(self) -> None:
-        """Remove what an earlier sweep was making when it ended; only with the lock."""
+        """Remove unfinished results of an earlier sweep. Call it only with the lock."""
         if self._scratch.is_dir():
             for folder in self._scratch.glob(f"{_MAKING}*"):
                 shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the output folder, which is made if it is missing.
+        """Lock the output folder, and create it if it is missing.
 
-        The system frees it when this process ends, however it does. Raises KCircuitsError if another sweep
-        holds it, or it cannot be written.
+        The system releases the lock when this process ends. Raises KCircuitsError if another sweep has the
+        lock, or the folder cannot be written.
         """
         check_output_folder(self.out)
         try:
@@ -154,7 +154,7 @@ class Store:
                 holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
                 raise KCircuitsError(
                     f"another sweep is running in {self.out} (process {quote(holder)[1:-1] or 'unknown'}): "
-                    "wait for its end, or give another --out"
+                    "wait until it ends, or choose another --out"
                 ) from error
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -178,7 +178,7 @@ def _sha256(path: Path) -> str:
 
 
 def _flush(folder: Path) -> None:
-    """Have the names in a folder on the disk, too."""
+    """Flush the entries of a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

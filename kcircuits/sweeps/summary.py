@@ -1,7 +1,7 @@
-"""Two tables of all results in an output folder: what was found, and how long it took.
+"""Two tables of all results in an output folder: a summary of results, and run times.
 
-The first depends on what was found alone: rows are sorted by key and have no times, so a sweep that was
-disturbed ends with the same bytes as one that was not.
+The summary depends only on results: rows are sorted by key and have no times, so an interrupted sweep ends
+with the same bytes as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ TIMINGS: dict[str, type] = {
 
 
 def write_tables(store: Store) -> list[dict[str, Any]]:
-    """Write summary.parquet and timings.parquet from all results that are there; returns the first's rows."""
+    """Write summary.parquet and timings.parquet from all existing results; returns the summary's rows."""
     rows, times = [], []
     for key in store.jobs.keys():  # noqa: SIM118
         folder = store.jobs.get(key)
@@ -84,7 +84,7 @@ def done_row(folder: Path) -> dict[str, Any]:
 
 
 def failed_row(key: str, report: dict[str, Any]) -> dict[str, Any]:
-    """The row of a job that failed, from its report; of one that somebody else wrote, what fits."""
+    """The row of a failed job from its report. Of an unknown report, only valid values are used."""
     labels = report.get("labels")
     known = {
         name: value

@@ -1,4 +1,4 @@
-"""Doing one job: the circuit, made or found again, and what is read off it, into a finished result."""
+"""Running one job: discover or reuse the circuit, run the analyses, and store the result."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ SCORES = "scores.safetensors"
 def do_job(
     job: Job, model: Model, store: Store, memory: int, attempt: int, progress: ProgressCallback | None
 ) -> float:
-    """Do a job and put its result on the shelf.
+    """Run a job and store its result.
 
     Parameters
     ----------
     job, model, store
-        The job, its model, and where results go.
+        The job, its model, and the store of results.
     memory
-        Bytes for what is evaluated together: the job's, or less where that was too much.
+        Memory budget in bytes: the job's, or less if that was too much.
     attempt
-        Which attempt this is, from 1 on; recorded beside the time.
+        Number of the attempt, from 1; recorded with the time.
     progress
         Gets the search's progress.
 
@@ -50,7 +50,7 @@ def do_job(
     Raises
     ------
     KCircuitsError
-        If the model is not the one that the job was made for, or the search or an analysis refuses.
+        If the model has changed since the job was made, or the search or an analysis refuses.
     OSError
         If the result cannot be written.
     """
@@ -91,7 +91,7 @@ def do_job(
 def do_part(
     job: Job, part: int, model: Model, store: Store, memory: int, progress: ProgressCallback | None
 ) -> float:
-    """Score one part of a job's prompts, for the job to find; otherwise as `do_job`."""
+    """Score one part of a job's prompts, which the job uses later; otherwise as `do_job`."""
     start = perf_counter()
     _check_weights(job, model)
     _score_part(job.search, part, model, store, memory, progress)
@@ -108,7 +108,7 @@ def _check_weights(job: Job, model: Model) -> None:
 def _get_circuit(
     search: Search, model: Model, store: Store, memory: int, progress: ProgressCallback | None
 ) -> Circuit:
-    """The circuit of a search: one that was found before, or a new one, which is kept for other jobs."""
+    """The circuit of a search: an existing one, or a new one, which is stored for other jobs."""
     kept = store.parts.get(search.key)
     if kept is None:
         circuit = _find_circuit(search, model, store, memory, progress)
@@ -130,7 +130,7 @@ def _find_circuit(
 def _search(
     search: Search, model: Model, store: Store, memory: int, progress: ProgressCallback | None
 ) -> Circuit:
-    """The circuit of a method that does not score; one that resumes goes on where an attempt was killed."""
+    """The circuit of a method without scores. If the method can resume, it continues an earlier attempt."""
 
     def run_search(checkpoint: Path | None = None) -> Circuit:
         return discover(
@@ -151,7 +151,7 @@ def _search(
 def _score(
     search: Search, model: Model, store: Store, memory: int, progress: ProgressCallback | None
 ) -> Path:
-    """Where the scores of all edges are; those of parts of the prompts that are there already are used."""
+    """Compute the scores of all edges, and return their folder. Existing scores of parts are used."""
     assert search.scores_key is not None
     if search.score_parts < 2:
         start = perf_counter()
@@ -170,7 +170,7 @@ def _score(
 def _score_parts(
     search: Search, model: Model, store: Store, memory: int, progress: ProgressCallback | None
 ) -> tuple[Scores, float]:
-    """The scores of all parts added up, and the seconds that all of them took."""
+    """The sum of the scores of all parts, and the seconds of all parts together."""
     sizes = [len(prompts) for prompts in parts_of(search.task.prompts)]
     places = [
         _score_part(search, part, model, store, memory, _shift_progress(sizes, part, progress))
@@ -187,7 +187,7 @@ def _remove_parts(search: Search, store: Store, memory: int) -> None:
 def _score_part(
     search: Search, part: int, model: Model, store: Store, memory: int, progress: ProgressCallback | None
 ) -> Path:
-    """Where the scores of one part of the prompts are."""
+    """Compute or find the scores of one part of the prompts, and return their folder."""
     key = search.part_key(part, memory)
     kept = store.parts.get(key)
     if kept is not None:
@@ -212,7 +212,7 @@ def _seconds(folder: Path) -> float:
 def _shift_progress(
     sizes: list[int], part: int, progress: ProgressCallback | None
 ) -> ProgressCallback | None:
-    """A listener to one part's progress that tells how far all parts, of so many prompts, are."""
+    """A callback for one part's progress that reports the progress of all parts; `sizes` in prompts."""
     if progress is None:
         return None
     before = sum(sizes[:part])

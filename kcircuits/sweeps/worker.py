@@ -1,4 +1,4 @@
-"""A process that does jobs for a pool: what it is told comes through a pipe, and so does what it says."""
+"""A worker process of a pool, which gets orders and sends events through a pipe."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from kcircuits.sweeps.store import Store
 
 
 def work(pipe: Connection, out: Path, threads: int, name: str) -> None:
-    """Do the orders that come through the pipe, one after the other, until it is closed.
+    """Run the orders from the pipe, one after the other, until it is closed.
 
-    Ctrl-C reaches all processes of a terminal: it is the parent's to decide what it means. If the parent is
-    gone, however it went, so is this process, at once: nobody holds the output folder any more.
+    Ctrl-C reaches all processes of a terminal, but only the parent handles it. If the parent ends, this
+    process ends at once, because the output folder is no longer locked.
     """
     import torch
 
@@ -26,7 +26,7 @@ def work(pipe: Connection, out: Path, threads: int, name: str) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     models, store = Models(), Store(out)
-    with suppress(EOFError, OSError):  # of the pipe alone: the parent is gone, and nobody is to be told
+    with suppress(EOFError, OSError):  # of the pipe only: the parent has ended
         while True:
             carry_out(pipe.recv(), models, store, name, pipe.send)
 

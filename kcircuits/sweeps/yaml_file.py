@@ -1,7 +1,7 @@
-"""YAML that a person wrote, read with distrust: plain values of bounded size, and errors with the line.
+"""Strict reading of YAML files: plain values of bounded size, and errors with line numbers.
 
-`yaml.safe_load` makes the values. Before it does, the document's nodes are looked at, which are what an alias
-(`*name`) or a merge (`<<`) would multiply, and which say where in the file a value is.
+`yaml.safe_load` creates the values. Before that, the nodes of the document are checked, because aliases
+(`*name`) and merges (`<<`) can multiply them. The nodes also give the line numbers.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ else:
 
 MOST_BYTES = 2**20
 MOST_VALUES = 100_000
-"""Of a document, counted as often as aliases repeat them."""
+"""Maximum number of values of a document, counting repetitions by aliases."""
 
 Place = Sequence[str | int]
-"""Where a value is: keys and indices from the document's root on."""
+"""Path of a value: keys and indices from the document's root."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A document's values, and the text that they come from, for errors; a dict has no text.
+    """A document's values, and its text for error messages (a dict has none).
 
-    `name` is what errors call it.
+    `name` is its name in error messages.
     """
 
     value: Any
@@ -41,13 +41,13 @@ class Document:
     root: yaml.Node | None = None
 
     def error(self, place: Place, message: str) -> KCircuitsError:
-        """An error about the value at a place: the document's name, the key, what is wrong, and the line."""
+        """An error about a value, with the document's name, the key, the message and the line."""
         dotted = _place_text(place)
         text = f"{self.name}: {dotted}: {message}" if dotted else f"{self.name}: {message}"
         return KCircuitsError(text + _where(self.lines, self._mark(place)))
 
     def _mark(self, place: Place) -> yaml.Mark | None:
-        """Where in the file the deepest node on the way to a place begins."""
+        """The start of the deepest existing node on the path to a place."""
         node, mark = self.root, None
         for step in place:
             found = None
@@ -67,14 +67,14 @@ def read_yaml(path: str | Path) -> Document:
     Raises
     ------
     KCircuitsError
-        If it cannot be read, is not UTF-8 YAML with plain values, says a key twice, is larger than
-        `MOST_BYTES`, or has more than `MOST_VALUES` values once aliases are followed.
+        If it cannot be read, is not UTF-8 YAML with plain values, has a key twice, is larger than
+        `MOST_BYTES`, or has more than `MOST_VALUES` values including aliases.
     """
     name = str(path)
     try:
         path = check_regular(path, "YAML file")
         if path.exists() and path.stat().st_size > MOST_BYTES:
-            raise KCircuitsError(f"more than {MOST_BYTES:,} bytes, which no sweep needs")
+            raise KCircuitsError(f"more than {MOST_BYTES:,} bytes, which is too large for a sweep file")
         text = read_text(path, "YAML file")
     except KCircuitsError as error:
         raise KCircuitsError(f"{name}: {error}") from error
@@ -93,12 +93,12 @@ def read_yaml(path: str | Path) -> Document:
         raise KCircuitsError(f"{name}: the YAML is nested too deeply") from error
     except KCircuitsError:
         raise
-    except ValueError as error:  # a number or a date that is none
+    except ValueError as error:  # an invalid number or date
         raise KCircuitsError(f"{name}: not YAML: {error}") from error
 
 
 def _where(lines: Sequence[str], mark: yaml.Mark | None) -> str:
-    """The line of a mark, for an error's end."""
+    """The line of a mark, for the end of an error message."""
     if mark is None or mark.line >= len(lines):
         return ""
     return f" (line {mark.line + 1}: {quote(lines[mark.line].strip())})"
@@ -110,21 +110,21 @@ def _place_text(place: Place) -> str:
 
 
 def _check(document: Document, root: yaml.Node) -> None:
-    """Refuse keys that are said twice, and what aliases make endless or huge."""
+    """Refuse duplicate keys, and documents that aliases make endless or huge."""
     sizes: dict[int, int] = {}
     open_nodes: set[int] = set()
 
     def size_of(node: yaml.Node) -> int:
         key = id(node)
         if key in open_nodes:
-            raise KCircuitsError(f"{document.name}: an alias stands inside of what it stands for")
+            raise KCircuitsError(f"{document.name}: an alias refers to a value that contains the alias")
         if key not in sizes:
             open_nodes.add(key)
             sizes[key] = 1 + sum(map(size_of, _children(document, node)))
             open_nodes.remove(key)
             if sizes[key] > MOST_VALUES:
                 raise KCircuitsError(
-                    f"{document.name}: more than {MOST_VALUES:,} values with aliases followed, too many"
+                    f"{document.name}: more than {MOST_VALUES:,} values including aliases, which is too many"
                 )
         return sizes[key]
 
@@ -142,7 +142,7 @@ def _children(document: Document, node: yaml.Node) -> list[yaml.Node]:
             if key.value in seen:
                 where = _where(document.lines, key.start_mark)
                 raise KCircuitsError(
-                    f"{document.name}: the key {quote(key.value)} stands twice in one mapping{where}"
+                    f"{document.name}: the key {quote(key.value)} is given twice in one mapping{where}"
                 )
             seen.add(key.value)
     return [part for pair in node.value for part in pair]

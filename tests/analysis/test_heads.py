@@ -185,7 +185,7 @@ def test_json_is_finite_and_complete(tmp_path):
     ("options", "message"),
     [
         ({"nodes": ["a9.h0"]}, "no sender 'a9.h0'"),
-        ({"into": "m1"}, "into 'm1' asks for edges of a circuit"),
+        ({"into": "m1"}, "into 'm1' lists edges of a circuit"),
         ({"top": 0}, "top must be a whole number"),
         ({"strongest": 0}, "strongest must be a whole number"),
     ],

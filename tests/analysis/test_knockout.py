@@ -158,7 +158,7 @@ LONG = (replace(PROMPTS[0], clean_ids=(1,) * 65, corrupt_ids=None, subject=None)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"circuit": circuit_of(GRAPH)}, "there is nothing to remove, the circuit has no edges$"),
+        ({"circuit": circuit_of(GRAPH)}, "nothing to remove: the circuit has no edges$"),
         (
             {"private_of": [OTHER, CIRCUIT]},
             "the circuit has no edges of its own: the others have all of them",
@@ -169,8 +169,8 @@ LONG = (replace(PROMPTS[0], clean_ids=(1,) * 65, corrupt_ids=None, subject=None)
         ({"task": Task(LONG)}, "prompt 1: the prompt has 65 tokens, but the model has 64 positions"),
         ({"others": {"far": ()}}, "far: there are no prompts"),
         ({"others": {"far": LONG}}, "far: prompt 1: the prompt has 65 tokens"),
-        ({"others": {"own": PROMPTS}}, "other prompts must not be called 'own'"),
-        ({"others": {"text": PROMPTS}}, "other prompts must not be called 'text'"),
+        ({"others": {"own": PROMPTS}}, "other prompts must not be named 'own'"),
+        ({"others": {"text": PROMPTS}}, "other prompts must not be named 'text'"),
         (
             {"others": {"far": NO_CORRUPT}, "task": Task(PROMPTS, "corrupt")},
             "far: corrupt ablation needs a corrupt prompt",

@@ -69,7 +69,7 @@ def explanation():
 
 PICTURES = {
     "curves": (curves, draw_curves, ("rank of the answer", "last position, circuit", "subject, full model")),
-    "heads": (heads, draw_heads, ("written to the answer's logit", "layer", "MLP")),
+    "heads": (heads, draw_heads, ("added to the answer's logit", "layer", "MLP")),
     "roles": (roles, draw_roles, ("mover heads", "random heads", "a0.h0", "logit from the subject")),
     "errors": (errors, draw_hallucinations, ("right answer", "wrong answer", "overtaken for good")),
     "in context": (in_context, draw_in_context, ("objects of examples", "without added heads", "few-shot")),

@@ -94,7 +94,7 @@ def test_the_full_model_s_is_the_usual_one():
 def test_a_perplexity_beyond_all_numbers(monkeypatch):
     monkeypatch.setattr(text_windows, "MOST_NATS", 1)
     windows = windows_of(BOS, text_of(*range(30)), SPEC, 100)
-    with pytest.raises(KCircuitsError, match="perplexity of the text is beyond all numbers: exp of "):
+    with pytest.raises(KCircuitsError, match="perplexity of the text overflows: it is exp"):
         text_perplexity(SPEC, Task(windows.prompts, "zero"), windows, SPEC.graph.valid[None], 2**30)
 
 

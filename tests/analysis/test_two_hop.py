@@ -62,8 +62,8 @@ def test_shares_of_nodes_are_of_the_circuits_nodes(data):
 @pytest.mark.parametrize(
     ("parts", "whole", "message"),
     [
-        (("first", "third"), "whole", "no circuit 'third'; there are 'first', 'second'"),
-        (("first", "first"), "whole", "two hops are three different circuits, got first, first, whole"),
+        (("first", "third"), "whole", "no circuit 'third'; the circuits are 'first', 'second'"),
+        (("first", "first"), "whole", "two hops need three different circuits, got first, first, whole"),
         (("first", "second"), "first", "three different circuits"),
         (("first", "empty"), "whole", "the circuit 'empty' has no edges"),
     ],

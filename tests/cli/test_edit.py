@@ -256,7 +256,7 @@ def test_a_circuit_of_another_model(kcircuits, one, circuit_file, model):
         (["--layers", 9], "no layer 9"),
         (["--layers", "1,2"], "one layer"),
         (["--layers", "x"], "whole numbers"),
-        (["--layers", "2,1", "--method", "memit"], "rise"),
+        (["--layers", "2,1", "--method", "memit"], "rising order"),
         (["--nodes", "m1"], "ft-l and ft-m"),
         (["--layers", 1, "--method", "ft-m"], "--nodes"),
         (["--nodes", "m9", "--method", "ft-m"], "m9"),
@@ -264,7 +264,7 @@ def test_a_circuit_of_another_model(kcircuits, one, circuit_file, model):
         (["--text", "missing.txt"], "--identity"),
         (["--requests", "missing.jsonl"], "by --requests, or one"),
         (["--subject", "Peru"], "does not occur"),
-        (["--true", "Polish", "--target", "Polish"], "true already"),
+        (["--true", "Polish", "--target", "Polish"], "already the true object"),
     ],
 )
 def test_bad_input(kcircuits, one, options, message, tmp_path):

@@ -20,27 +20,18 @@ MIB = 2**20
 # Of the tokenizer, the report and what the C library keeps of freed blocks; weights are pages of a file.
 ALLOWANCE = 64  # MiB
 SCRIPT = """
-import os, threading, time
+import os
 from pathlib import Path
 import torch, transformers.models.llama.modeling_llama
 import kcircuits.cli.app
 from kcircuits.cli import main
+from tests.peak_memory import PeakMemory
 
-def used():
-    return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0]) * 1024
-
-def watch():
-    global peak
-    while True:
-        peak = max(peak, used())
-        time.sleep(0.002)
-
-before = peak = used()
-threading.Thread(target=watch, daemon=True).start()
+peak = PeakMemory()
 try:
     main()
 finally:
-    Path(os.environ["PEAK"]).write_text(str(peak - before))
+    Path(os.environ["PEAK"]).write_text(str(peak.growth))
 """
 
 

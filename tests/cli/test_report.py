@@ -140,7 +140,7 @@ def test_what_a_file_says_stays_one_word():
     [
         ([], "Missing argument"),
         (["nowhere"], "circuit.json"),
-        (["empty"], "empty: there is nothing to report"),
+        (["empty"], "empty: nothing to report"),
         (["broken"], "circuit.json: not JSON"),
         (["right", "--compare", "nowhere.json"], "nowhere.json: cannot read the circuit"),
         (["right", "--compare", "broken/circuit.json"], "broken/circuit.json: not JSON"),

@@ -98,7 +98,7 @@ def test_every_option_of_a_method_reaches_it(sizes):
     ],
 )
 def test_bad_input(sizes, tmp_path, monkeypatch, options, message):
-    monkeypatch.setattr(methods, "curve_of", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr(methods, "measure_curve", lambda *_: pytest.fail("work has begun"))
     check(sizes(*options, "--quiet"), message)
     assert not (tmp_path / "out").exists()
 

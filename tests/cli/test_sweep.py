@@ -101,7 +101,7 @@ def test_bad_input(kcircuits, sweep_file, tmp_path):
     change(sweep_file, method=["acdc"])
     done = kcircuits("sweep", sweep_file, "--out", tmp_path / "new")
     assert done.status == 2 and not (tmp_path / "new").exists()
-    assert done.err.count("\n") == 1 and "method: no such key" in done.err and "(line" in done.err
+    assert done.err.count("\n") == 1 and "method: unknown key" in done.err and "(line" in done.err
     assert kcircuits("sweep", tmp_path / "none.yaml", "--out", out).status == 2
 
 

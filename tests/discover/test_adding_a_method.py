@@ -18,7 +18,7 @@ from kcircuits.engine.needs import flow_workspace
 from kcircuits.model.loading import Model
 from kcircuits.planning import plan
 from kcircuits.runtime.option_fields import option, options_of
-from kcircuits.sizes import SizeOptions, compare_sizes, named_methods
+from kcircuits.sizes import SizeOptions, compare_sizes, make_methods
 from kcircuits.task import Task
 from tests.circuits import identity_for
 from tests.models import tiny_spec
@@ -62,7 +62,7 @@ def test_every_surface_knows_a_new_method(model):
     planned = plan(model, task, method)
     assert planned.method == "drawn" and planned.least > 0
     options = SizeOptions(fractions=(0.2, 1.0))
-    (curve,) = compare_sizes(model, task, named_methods(["drawn"], {"seed": 3}), options=options).curves
+    (curve,) = compare_sizes(model, task, make_methods(["drawn"], {"seed": 3}), options=options).curves
     assert curve.settings == {"seed": 3, "spread": 1.0}
     assert [point.num_edges for point in curve.points][-1] == model.spec.graph.num_edges
 

@@ -10,7 +10,7 @@ import pytest
 
 from kcircuits.discovery import Acdc, Eap, attribute, discover
 from kcircuits.display import progress
-from kcircuits.display.progress import Steps, duration, only_wanted_progress, shown_progress, shown_steps
+from kcircuits.display.progress import Steps, duration, show_only_requested, show_progress, show_steps
 from kcircuits.task import Task
 from tests.analysis.models import model_of
 from tests.tasks import random_prompts_of
@@ -36,7 +36,7 @@ def no_wait(monkeypatch) -> None:
 
 
 def run(wanted) -> None:
-    with shown_progress(wanted) as callback:
+    with show_progress(wanted) as callback:
         if callback is not None:
             callback(Steps(3, 4, "runs"))
 
@@ -58,7 +58,7 @@ def test_wanted_progress_does_not_wait(terminal):
 
 def test_none_where_it_is_not_wanted(terminal, no_wait):
     run(False)
-    with only_wanted_progress():
+    with show_only_requested():
         run(None)
     assert terminal.getvalue() == ""
 
@@ -87,7 +87,7 @@ def test_a_callback_is_called():
 
 
 def test_steps_are_counted(terminal, no_wait):
-    with shown_steps(None, "edits") as callback:
+    with show_steps(None, "edits") as callback:
         callback(1, 3)
     assert "1 of 3 edits" in terminal.getvalue()
 
@@ -103,7 +103,7 @@ def test_a_line_in_a_notebook(monkeypatch, no_wait):
         "IPython.display",
         SimpleNamespace(HTML=lambda text: SimpleNamespace(data=text), display=lambda *_, **__: handle),
     )
-    with shown_progress(None) as callback:
+    with show_progress(None) as callback:
         callback(Steps(1, 2, "<runs>"))
     assert shown[0].startswith('<div><progress value="0.500" max="1">')
     assert "1 of 2 &lt;runs&gt;" in shown[0]

@@ -151,7 +151,7 @@ def test_circuits_and_scores_are_keys(make):
 
 
 def test_other_results_say_why_they_are_no_keys():
-    with pytest.raises(TypeError, match="Curves has no hash, because it holds mappings or arrays"):
+    with pytest.raises(TypeError, match="Curves has no hash because it contains mappings or arrays"):
         hash(saved()["curves"])
 
 

@@ -31,9 +31,7 @@ def no_work(monkeypatch):
 @pytest.mark.parametrize("method", [ROME, MEMIT, FineTuning("masked", ("m1",))])
 def test_contradicting_edits_are_refused_together(model, method, no_work):
     both = [request(), request(subject="city Paris", target="Peru")]
-    message = (
-        "edits 1 and 2 contradict each other: 'the city Paris lies in' .* by 'Norway' and by 'Peru'.*--each"
-    )
+    message = "edits 1 and 2 contradict each other: 'the city Paris lies in' .* 'Norway' and 'Peru'.*--each"
     with pytest.raises(KCircuitsError, match=message):
         edit(model, both, method, moments=moments, num_prefixes=0)
 
@@ -47,7 +45,7 @@ def test_one_key_for_two_prompts_is_for_memit_alone(model, monkeypatch):
     both = [request(), request(prompt="the city Paris is in", target="Peru")]
     edit(model, both, MEMIT, moments=moments, num_prefixes=0)
     monkeypatch.setattr("kcircuits.editing.edit.optimise_values", None)
-    with pytest.raises(KCircuitsError, match=r"edits 1 and 2 have the same key, .* take memit"):
+    with pytest.raises(KCircuitsError, match=r"edits 1 and 2 have the same key, .* use memit"):
         edit(model, both, ROME, moments=moments, num_prefixes=0)
 
 
@@ -61,7 +59,7 @@ def test_a_subject_that_comes_first_without_bos(model, method, monkeypatch):
     both = [request(**AT_START), request()]
     made = edit(model, both, method, moments=moments, num_prefixes=2)
     assert list(made.failed) == [0]
-    assert "no BOS in front of it" in made.failed[0] and "put words in front" in made.failed[0]
+    assert "no BOS before it" in made.failed[0] and "start the prompt with other words" in made.failed[0]
     alone = edit(model, [request()], method, moments=moments, num_prefixes=2)
     for name, part in alone.delta.parts.items():
         torch.testing.assert_close(made.delta.parts[name].matrix, part.matrix)

@@ -173,7 +173,7 @@ def test_rome_on_other_families(name):
 
 class TestBadInput:
     def test_no_edit(self, model):
-        with pytest.raises(KCircuitsError, match="no edit"):
+        with pytest.raises(KCircuitsError, match="there are no edits"):
             edit(model, [], Rome(layer=1), moments=moments_of(model))
 
     @pytest.mark.parametrize("layer", [-1, 3])
@@ -182,7 +182,7 @@ class TestBadInput:
             edit(model, [request()], Rome(layer=layer), moments=moments_of(model))
 
     def test_layers_that_do_not_rise(self, model):
-        with pytest.raises(KCircuitsError, match="rise"):
+        with pytest.raises(KCircuitsError, match="rising order"):
             edit(model, [request()], Memit(over=(2, 1)), moments=moments_of(model))
 
     def test_no_moments(self, model):
@@ -209,5 +209,5 @@ class TestBadInput:
             edit(model_named("gemma2"), [request()], Memit(over=(0, 1)), moments=identity)
 
     def test_a_prompt_that_is_too_long(self, model):
-        with pytest.raises(KCircuitsError, match="the model takes 64"):
+        with pytest.raises(KCircuitsError, match="the model takes at most 64"):
             edit(model, [request(prompt="Paris is " + "a " * 70)], METHODS["ft-m"])

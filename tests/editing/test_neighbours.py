@@ -165,7 +165,7 @@ class TestBadInput:
             read_neighbours(made, MOMENT)
 
     def test_another_layer(self, model):
-        with pytest.raises(KCircuitsError, match="second moment of layer 2"):
+        with pytest.raises(KCircuitsError, match="second moment is of layer 2"):
             read_neighbours(made_of(model), replace(MOMENT, layer=2))
 
     def test_no_neighbours(self, model):

@@ -100,30 +100,19 @@ def test_weights_of_few_bits_take_little_memory(dtype):
     blocks below its threshold, which is fixed here so that it keeps little.
     """
     script = f"""
-import threading, time
-from pathlib import Path
 import transformers.models.llama.modeling_llama
 import kcircuits
 from kcircuits.data.prompts import Prompt
 from kcircuits.planning.memory import weights_bytes
+from tests.peak_memory import PeakMemory
 
-def used():
-    return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0]) / 1024
-
-def watch():
-    global peak
-    while True:
-        peak = max(peak, used())
-        time.sleep(0.002)
-
-before = peak = used()
-threading.Thread(target=watch, daemon=True).start()
+peak = PeakMemory()
 model = kcircuits.load_model("demo", dtype={dtype!r})
-loading = peak - before
-peak = used()
+loading = peak.growth
+peak.reset()
 task = kcircuits.Task([Prompt((5, 5477, 300), 504, (5, 8378, 300), 2000)])
 kcircuits.attribute(model, task, kcircuits.EapIg())
-print(weights_bytes(model.spec) / 2**20, loading, peak - before)
+print(*(size / 2**20 for size in (weights_bytes(model.spec), loading, peak.growth)))
 """
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(

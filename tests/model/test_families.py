@@ -85,6 +85,7 @@ def test_sizes(name):
     assert (spec.embedding.data_ptr() == spec.unembedding.data_ptr()) == config.tie_word_embeddings
     graph = spec.graph
     assert (graph.num_layers, graph.num_heads, graph.num_kv_heads) == (3, 4, spec.num_kv_heads)
+    assert spec.graph is graph  # made once
     for layer in spec.layers:
         attention = layer.attention
         assert attention.w_q.shape == (spec.num_heads * spec.head_dim, spec.width)

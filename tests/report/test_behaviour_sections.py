@@ -30,7 +30,7 @@ def widths(page, style):
 
 def test_errors(page_of):
     text = page_of("hallucination", hallucination(circuit())).text
-    assert "On 2 of 7 prompts a wrong answer ends up ahead" in text
+    assert "On 2 of 7 prompts the model prefers a wrong answer" in text
     assert "In France French French Dutch 1 5 0 +4.000" in text
     assert "In France French French Dutch 2 5 0 +8.000" in text
     # input adds 2 and 3 to differences of 4 and 8: a mean of 2.5 of 6.
@@ -78,8 +78,8 @@ def test_no_head_was_added(page_of):
 def test_a_knockout(page_of):
     page = page_of("knockout", knockout(circuit()))
     assert "2 of the circuit's 3 edges are removed from the full model (zero ablation)" in page.text
-    assert "beside it, the model without 2 random connected circuits" in page.text.lower()
-    assert "the circuit's own (2) Hit@10 1.000 0.000 0.750 (0.500 to 1.000)" in page.text
+    assert "the model without 2 random connected circuits of the same size" in page.text
+    assert "the circuit's prompts (2) Hit@10 1.000 0.000 0.750 (0.500 to 1.000)" in page.text
     assert "country-capital (2) mean rank 1.5 2.0 2.5 (2.0 to 3.0)" in page.text
     assert "text (200 tokens) perplexity 10.0 1,000.0 60.0 (20.0 to 100.0)" in page.text
     # Hit@10, then the NLL (at most 50), then log perplexity (at most log 1000).
@@ -100,8 +100,8 @@ def test_a_knockout_alone(page_of):
 def test_an_edit(page_of):
     page = page_of("explain", explain(circuit()))
     assert "In France French → German, not French" in page.text
-    assert "rank below 10 at the last position, and not before behind layer 0" in page.text
-    assert "the subject leads by 0 layers" in page.text
+    assert "rank falls below 10 at the last position after layer 0" in page.text
+    assert "layers from subject to last position 0 layers" in page.text
     assert "logit(new) − logit(old) before -1.500" in page.text
     assert "logit(new) − logit(old) after +2.500" in page.text
     assert "added 2 1 lost 1 1 kept 2 1" in page.text
@@ -120,7 +120,7 @@ def test_an_edit_that_changes_nothing(page_of):
     document = explain(circuit()) | {"changes": []}
     document["curves"]["new"]["after"] = document["curves"]["new"]["before"]
     text = page_of("explain", document).text
-    assert "the subject leads by –" in text
+    assert "layers from subject to last position –" in text
     assert "logit(new) − logit(old) does not change." in text
 
 
@@ -136,7 +136,7 @@ def test_circuits_side_by_side(page_of):
     text = page_of("comparison", overlaps(circuit())).text
     assert "French French 3 4 1.6 Spanish French 30 12 –" in text  # exp(0.5) effective edges
     assert "In every circuit: m0." in text
-    assert "Heads and MLPs in 50% of the circuits or more: 2" in text
+    assert "Heads and MLPs in at least 50% of the circuits: 2" in text
     assert "a1.h1 50%" in text
     assert "French 0.750 0.500 Spanish 0.500 0.250 both together 0.625 0.375" in text
     assert "both, in random circuits 0.250 (0.250 to 0.250) 0.125 (0.125 to 0.125)" in text
@@ -146,6 +146,6 @@ def test_circuits_side_by_side(page_of):
 def test_circuits_with_nothing_in_common(page_of):
     document = overlaps(circuit()) | {"two_hop": None, "backbone": [], "frequency": {}}
     page = page_of("comparison", document)
-    assert "No head and no MLP is in 50% of the circuits or more." in page.text
+    assert "No head or MLP is in at least 50% of the circuits." in page.text
     assert "Two hops" not in page.text
     assert "In which layers" not in page.text

@@ -206,7 +206,7 @@ def test_what_is_missing_is_said(number):
 def test_without_graphviz(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     page = Page(report_page(Results(circuit(), None, {}, None), "out"))
-    assert "There is no picture, as graphviz is not installed" in page.text
+    assert "There is no picture because graphviz is not installed" in page.text
     assert page.with_tag("svg") == []
 
 
@@ -215,7 +215,7 @@ def test_an_empty_circuit_and_one_prompt():
     text = Page(report_page(results, "out")).text
     assert "The circuit has no edges" in text
     assert "One prompt gives no confidence intervals" in text
-    assert "Some results do not say which model and prompts" in text
+    assert "Some results do not record their model and prompts" in text
 
 
 def test_only_scores_were_evaluated(tmp_path):
@@ -239,10 +239,12 @@ def test_corrupt_files(tmp_path, name, content):
 
 
 def test_nothing_to_report(tmp_path):
-    with pytest.raises(KCircuitsError, match=r"nothing to report, none of circuit\.json, .* is there"):
+    with pytest.raises(KCircuitsError, match=r"nothing to report: the folder has none of circuit\.json, "):
         write_report(tmp_path)
     (tmp_path / "evaluation.json").write_text(json.dumps({"model": {}, "curve": {}}))
-    with pytest.raises(KCircuitsError, match=r"nothing to report, as evaluation\.json measures no circuit"):
+    with pytest.raises(
+        KCircuitsError, match=r"nothing to report: evaluation\.json does not measure a circuit"
+    ):
         write_report(tmp_path)
 
 
@@ -269,7 +271,7 @@ def test_one_file_is_enough(tmp_path, name):
     (made / f"{name}.json").rename(alone / f"{name}.json")
     page = Page(write_report(alone).read_text())
     assert [each["id"] for each in page.with_tag("section")] == [READINGS.get(name, name), "repeat"]
-    assert page.text.count("plain: what was read off it") == 2  # the title and the heading
+    assert page.text.count("plain: results") == 2  # the title and the heading
     assert f"kcircuits report {alone}" in page.text
     with pytest.raises(KCircuitsError, match=r"there is no circuit\.json in .* to compare with"):
         write_report(alone, compare=made / "circuit.json")
@@ -292,11 +294,11 @@ def test_results_of_another_circuit_or_model(tmp_path):
         ("curves", "the curves were"),
         ("heads", "the heads were"),
         ("roles", "the roles were"),
-        ("comparison", "the circuits side by side were"),
+        ("comparison", "the comparison of circuits was"),
         ("hallucination", "the errors were"),
-        ("icl", "what examples change was"),
+        ("icl", "the in-context reading was"),
         ("knockout", "the effects of the knockout were"),
-        ("explain", "what the edit changed was"),
+        ("explain", "the explanation of the edit was"),
         ("edits", "the measures of edits were"),
     ]:
         with pytest.raises(KCircuitsError, match=rf"{name}\.json: {subject} found in"):

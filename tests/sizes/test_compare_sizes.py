@@ -16,8 +16,8 @@ from kcircuits.sizes import (
     RandomCircuits,
     SizeOptions,
     compare_sizes,
+    make_methods,
     methods,
-    named_methods,
 )
 from kcircuits.task import Task
 from tests.circuits import circuit_of
@@ -181,11 +181,11 @@ def test_methods_by_name_have_those_of_the_options_that_are_theirs():
     given = {"steps": 7, "ig_steps": 2, "random_circuits": 4, "seed": 3}
     names = ["random", "eap-ig-inputs", "edge-pruning", "eap", "acdc"]
     expected = (RandomCircuits(4, 3), EapIg(steps=2), EdgePruning(steps=7, seed=3), Eap(), Acdc())
-    assert named_methods(names, given) == expected
+    assert make_methods(names, given) == expected
     with pytest.raises(KCircuitsError, match=r"a method must be one of acdc, .*, random; got 'magic'"):
-        named_methods(["magic"], given)
+        make_methods(["magic"], given)
     with pytest.raises(KCircuitsError, match="steps must be a whole number"):
-        named_methods(["eap"], {"steps": 0})
+        make_methods(["eap"], {"steps": 0})
 
 
 def test_without_a_range_there_is_nothing_to_compare(model):

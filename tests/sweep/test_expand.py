@@ -156,7 +156,7 @@ ONE = {"relation": "relation.json", "top_k": 0, "limit": 1}
         ({"metrics": ["nll", "kl"]}, r"methods\[1\]: with corrupt ablation and kl: eap cannot"),
         ({"prompts": [{"prompts": "bad.jsonl"}]}, r"prompts\[0\]: .*bad.jsonl, line 1: not JSON"),
         ({"prompts": [{"prompts": "prompts.jsonl"}], "analyses": ["roles"]},
-         "roles is about subjects"),
+         "roles needs a subject in each prompt"),
         ({"ablations": ["mean-positional"], "prompts": [ONE]}, "all prompts are the same"),
     ],
 )  # fmt: skip

@@ -54,7 +54,7 @@ def test_lists_are_spanned(written, place):
 def test_keys_of_prompts_are_the_options_of_a_choice(written):
     known = list(options_of(PromptChoice))
     assert list(options_of(SweepPrompts)) == [*known, "measure_half"]
-    with pytest.raises(KCircuitsError, match=f"there are {', '.join(known)}, measure_half"):
+    with pytest.raises(KCircuitsError, match=f"the keys are {', '.join(known)}, measure_half"):
         parsed(written(prompts=[{"unknown": 1}]))
 
 
@@ -81,7 +81,7 @@ def test_patterns_of_files(written, place):
 
 ENTRY = {"relation": "relation.json"}
 BAD = [
-    ({"model": "demo"}, "model: no such key; there are models, prompts, methods"),
+    ({"model": "demo"}, "model: unknown key; the keys are models, prompts, methods"),
     ({"models": None}, "the key 'models' is missing"),
     ({"models": []}, "models: must be a list with at least one entry, got []"),
     ({"models": "demo"}, "models: must be a list with at least one entry, got 'demo'"),
@@ -96,12 +96,12 @@ BAD = [
     ({"prompts": [{"prompts": "none.jsonl"}]}, "none.jsonl is not a file"),
     ({"prompts": [{"relation": "none-*.json"}]}, "no file matches 'none-*.json'"),
     ({"prompts": [ENTRY | {"limit": 0}]}, "prompts[0].limit: must be a whole number from 1 on, got 0"),
-    ({"prompts": [ENTRY | {"limit": []}]}, "prompts[0].limit: an empty list leaves no job"),
-    ({"prompts": [ENTRY | {"limt": 3}]}, "prompts[0].limt: no such key; there are prompts, relation"),
+    ({"prompts": [ENTRY | {"limit": []}]}, "prompts[0].limit: an empty list gives no jobs"),
+    ({"prompts": [ENTRY | {"limt": 3}]}, "prompts[0].limt: unknown key; the keys are prompts, relation"),
     ({"prompts": [{"prompts": "prompts.jsonl", "top_k": 3}]}, "prompts[0].top_k: is for relation alone"),
     ({"prompts": [ENTRY | {"half": "first"}]}, "prompts[0].half: must be one of validation, test"),
     ({"prompts": [ENTRY | {"top_k": "10"}]}, "prompts[0].top_k: must be a whole number from 0 on, got '10'"),
-    ({"prompts": [ENTRY | {"shuffle_seed": "1e3"}]}, "write 0.001 or 1.0e-3 for 1e-3"),
+    ({"prompts": [ENTRY | {"shuffle_seed": "1e3"}]}, "write 0.001 or 1.0e-3 instead of 1e-3"),
     ({"prompts": [{"prompt": "In"}]}, "prompts[0].prompt: needs answer"),
     ({"prompts": [ENTRY | {"split_seed": 1}]}, "prompts[0].split_seed: needs a half"),
     ({"methods": [{"threshold": 1}]}, "methods[0]: 'method' must be one of acdc, edge-pruning"),
@@ -109,19 +109,19 @@ BAD = [
     ({"methods": [{"method": "acdc", "threshold": -1}]}, "methods[0]: threshold must be a finite number"),
     ({"methods": [{"method": "eap", "top_n": 3, "threshold": 1}]}, "methods[0]: give either a top-n"),
     ({"methods": [{"method": "eap", "top_m": 3}]}, "methods[0]: eap has no option 'top_m'"),
-    ({"methods": [{"method": "acdc", "threshold": "1e-3"}]}, "write 0.001 or 1.0e-3 for 1e-3"),
+    ({"methods": [{"method": "acdc", "threshold": "1e-3"}]}, "write 0.001 or 1.0e-3 instead of 1e-3"),
     ({"methods": [{"method": "acdc", "threshold": 1, "keep_positions": 1}]}, "keep_positions: must be true"),
     ({"ablations": ["none"]}, "ablations[0]: must be one of zero, corrupt, mean, mean-positional"),
-    ({"metrics": []}, "metrics: an empty list leaves no job"),
+    ({"metrics": []}, "metrics: an empty list gives no jobs"),
     ({"seeds": [0, -1]}, "seeds[1]: must be a whole number from 0 on, got -1"),
-    ({"analyses": ["rolls"]}, "analyses.rolls: no such key; there are evaluate, curves, heads, roles"),
+    ({"analyses": ["rolls"]}, "analyses.rolls: unknown key; the keys are evaluate, curves, heads, roles"),
     ({"analyses": {"heads": {"top": 0}}}, "analyses.heads.top: must be a whole number from 1 on, got 0"),
-    ({"analyses": {"heads": {"seed": 0}}}, "analyses.heads.seed: no such key"),
+    ({"analyses": {"heads": {"seed": 0}}}, "analyses.heads.seed: unknown key"),
     ({"analyses": {"heads": 3}}, "analyses.heads: must be a mapping of its options, got 3"),
     ({"memory": "lots"}, "memory: memory must be a number of bytes"),
     (
         {"seeds": list(range(1001)), "methods": [{"method": "acdc", "threshold": list(range(1000))}]},
-        "1,001,000 jobs; a sweep may have 1,000,000",
+        "1,001,000 jobs, but a sweep may have 1,000,000",
     ),
 ]  # fmt: skip
 
@@ -148,5 +148,5 @@ def test_the_line_is_shown(place):
 def test_no_mapping(tmp_path, text):
     path = tmp_path / "sweep.yaml"
     path.write_text(text)
-    with pytest.raises(KCircuitsError, match=r"must be a mapping|no such key"):
+    with pytest.raises(KCircuitsError, match=r"must be a mapping|unknown key"):
         parsed(path)

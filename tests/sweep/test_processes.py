@@ -90,7 +90,7 @@ def test_killed_processes(tiny_files, tmp_path, monkeypatch, undisturbed):
     assert (result.done, result.failed) == (11, 1)
     (failed,) = (row for row in result.rows if row["status"] == "failed")
     assert failed["key"] == bad[0]
-    assert failed["error"] == "the process that did it ended by signal 9, 2 times"
+    assert failed["error"] == "its process ended by signal 9, 2 times"
     assert [update.key for update in updates if update.status == "retried"] == [*bad, *unlucky]
     assert (out / "summary.parquet").read_bytes() != undisturbed
     assert sweep(many(), out, workers=0).reused == 11

@@ -97,7 +97,7 @@ def test_a_killed_actor(tiny_files, tmp_path, monkeypatch, cluster, undisturbed)
             retried.append(update.message)
 
     assert sweep(document(), out, workers=1, threads=1, ray="auto", progress=progress).done == 4
-    assert killed and retried == ["the Ray actor that did it ended"]
+    assert killed and retried == ["its Ray actor ended"]
     assert (out / "summary.parquet").read_bytes() == undisturbed["float32"]
 
 
@@ -116,7 +116,7 @@ def test_nodes_that_cannot_be_used(tiny_files, tmp_path, monkeypatch, cluster):
     refused("connected to Ray at .*: give the same", ray="10.0.0.1:6379")
     with monkeypatch.context() as patch:  # a folder that is not there for the node
         patch.setattr(ray_pool.tempfile, "mkdtemp", lambda **_: str(tmp_path / "elsewhere"))
-        refused("does not see .*: give an --out on a file system that all nodes share", ray="auto", threads=1)
+        refused("does not see .*: choose an --out on a file system", ray="auto", threads=1)
     with monkeypatch.context() as patch:
         patch.setattr(ray_pool, "ALGORITHMS", -1)
         refused("has another version of kcircuits", ray="auto", threads=1)

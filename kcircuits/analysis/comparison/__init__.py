@@ -1,1 +1,1 @@
-"""Circuits side by side: overlap of nodes and edges."""
+"""Comparison of circuits: overlap of nodes and edges."""

@@ -1,4 +1,4 @@
-"""Circuits as sets of nodes and edges: what they share, and where in the model they are."""
+"""Circuits as sets of nodes and edges: their overlap and their frequency by layer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kcircuits.graph.paths import shaping_table
 
 
 def nodes_of_mask(graph: Graph, mask: np.ndarray) -> np.ndarray:
-    """Which nodes the edges of a mask touch, as `Circuit.nodes` has them.
+    """The nodes at the ends of a mask's edges, as in `Circuit.nodes`.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def nodes_of_mask(graph: Graph, mask: np.ndarray) -> np.ndarray:
     sends = mask.any(axis=1)
     owned = shaping_table(graph)  # [R, S]
     sending = owned & sends
-    # Of the heads that share a key or value those that send something on, or where none does, all of them.
+    # Of the heads that share a key or value, those with outgoing edges, or all of them if none has any.
     told = np.where(sending.any(axis=1, keepdims=True), sending, owned)[mask.any(axis=0)].any(axis=0)
     return np.append(sends | told, mask[:, -1].any())
 
@@ -78,20 +78,20 @@ def reverse_overlap(members: np.ndarray) -> np.ndarray:
 
 
 def layer_frequency(graph: Graph, nodes: np.ndarray) -> np.ndarray:
-    """How often the nodes of each layer take part in C circuits.
+    """How often the nodes of each layer are in C circuits.
 
     Parameters
     ----------
     graph
         The full graph.
     nodes
-        What `node_members` gives, bool [C, S + 1], C at least 1.
+        The result of `node_members`, bool [C, S + 1], C at least 1.
 
     Returns
     -------
     np.ndarray
-        float64 [L, 2]: the share of circuits in which a head of the layer takes part, mean over its heads;
-        and that in which its MLP does. 0 where the layer has none.
+        float64 [L, 2]: the share of circuits that have a head of the layer, mean over its heads, and the
+        share that have its MLP. 0 if the layer has none.
     """
     by_layer = graph.by_layer(nodes[:, :-1])  # bool, so that sums are exact
     heads = np.array([max(1, shape.num_heads) for shape in graph.layers])
@@ -101,9 +101,9 @@ def layer_frequency(graph: Graph, nodes: np.ndarray) -> np.ndarray:
 
 
 def shared_backbone(graph: Graph, nodes: np.ndarray, least: float) -> tuple[tuple[str, float], ...]:
-    """The heads and MLPs in at least a share `least` of C circuits, with their shares, the greatest first.
+    """The heads and MLPs in at least a share `least` of C circuits, with their shares, in falling order.
 
-    `nodes` is what `node_members` gives. `input` and `logits` are in every connected circuit, and left out.
+    `nodes` is the result of `node_members`. `input` and `logits` are left out: connected circuits have them.
     """
     shares = nodes[:, 1:-1].mean(axis=0)
     order = np.argsort(-shares, kind="stable")
@@ -111,10 +111,10 @@ def shared_backbone(graph: Graph, nodes: np.ndarray, least: float) -> tuple[tupl
 
 
 def score_entropy(circuit: Circuit) -> float | None:
-    """How evenly a circuit's edges share its scores, in nats: −Σ p log p, p = |score| / Σ |score|.
+    """Entropy of a circuit's scores in nats: −Σ p log p, p = |score| / Σ |score|.
 
-    exp of it is the number of edges that, all equally strong, would have this entropy. None where all scores
-    are 0, as in circuits of tools that do not say any.
+    Its exponential is the number of equally strong edges that would have this entropy. None if all scores are
+    0, as in circuits of tools that give no scores.
     """
     scores = np.abs([edge.score for edge in circuit.edges])
     largest = scores.max(initial=0)

@@ -1,4 +1,4 @@
-"""Circuits side by side as a picture: what they share, and in which layers they are."""
+"""Picture of a comparison of circuits: their overlap and their frequency by layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kcircuits.analysis.comparison.results import ALL, Comparison
-from kcircuits.display.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, save_figure
+from kcircuits.display.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, add_title, save_figure
 from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
 from kcircuits.runtime.optional import DeferredModule
@@ -23,7 +23,7 @@ else:
     ticker = DeferredModule("matplotlib.ticker", "pictures")
 
 MOST_NUMBERS = 8
-"""With more circuits there is no room for numbers in the cells."""
+"""With more circuits, the cells are too small for numbers."""
 MOST_NAMES = 24
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, BLACK, GREY)
 _STYLES = ("-", "--", ":")
@@ -37,8 +37,8 @@ _MATRICES = {
 def draw_comparison(comparison: Comparison, path: str | Path) -> None:
     """Draw a comparison into a .svg, .png or .pdf file, atomically.
 
-    Above: the overlap of nodes and of edges, and the share of the column's nodes that the row's circuit has.
-    Below: how often the heads and the MLP of each layer take part, by domain.
+    Above: overlap of nodes and of edges, and the share of the column's nodes that are also in the row. Below:
+    how often the heads and the MLP of each layer are in the circuits of each domain.
 
     Raises
     ------
@@ -61,12 +61,11 @@ def _draw(figure: Figure, comparison: Comparison) -> None:
     left.set_ylabel("share of circuits")
     if list(comparison.frequency) != [ALL]:
         below.legend(*left.get_legend_handles_labels(), loc="outside right upper", frameon=False)
-    model = printable(comparison.model.get("name", "a model"), 40)
-    figure.suptitle(f"{model} · {len(comparison.circuits)} circuits", fontsize=9)
+    add_title(figure, comparison.model, f"{len(comparison.circuits)} circuits")
 
 
 def _draw_matrix(axes: Axes, comparison: Comparison, name: str, *, named: bool = True) -> AxesImage:
-    """One of the overlaps; `named`: with the circuits' names beside the rows."""
+    """One of the overlaps; `named`: with the circuits' names next to the rows."""
     values, title = getattr(comparison, name), _MATRICES[name]
     names = [printable(circuit.name, 14) for circuit in comparison.circuits]
     image = axes.imshow(values, cmap="Blues", vmin=0, vmax=1, interpolation="none")

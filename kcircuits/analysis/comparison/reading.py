@@ -1,4 +1,4 @@
-"""Circuits of one model side by side: what they share, where they are, and what they are made of."""
+"""Compare circuits of one model: overlap, layers, backbone and scores."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def compare(
     Parameters
     ----------
     circuits
-        At least two.
+        At least two circuits.
     names
-        One for each, all different; by default "1", "2", …
+        A different name for each; by default "1", "2", …
     domains
-        What each is about; layers are counted by domain. By default all are of one.
+        The topic of each circuit, for frequencies by layer. By default all have one domain.
     backbone
-        The least share of circuits that a shared node is in, above 0 and at most 1.
+        Minimum share of circuits for a node of the backbone, above 0 and at most 1.
     hops
         Names of the circuits of a composed question's two parts, and of the whole question.
     random_circuits, seed
-        For the hops alone: with how many random connected circuits of the whole's size to compare; random
+        Only for the hops: number of random connected circuits of the whole's size to compare with. Random
         circuit i is drawn with seed + i.
 
     Raises
@@ -56,8 +56,10 @@ def compare(
     """
     if not 2 <= len(circuits) <= MOST_CIRCUITS:
         raise KCircuitsError(f"from 2 to {MOST_CIRCUITS} circuits can be compared, got {len(circuits)}")
-    named = _checked("names", names or [str(number + 1) for number in range(len(circuits))], len(circuits))
-    fields = _checked("domains", domains or [ALL] * len(circuits), len(circuits))
+    named = _check_names(
+        "names", names or [str(number + 1) for number in range(len(circuits))], len(circuits)
+    )
+    fields = _check_names("domains", domains or [ALL] * len(circuits), len(circuits))
     if twice := next((name for name in named if named.count(name) > 1), None):
         raise KCircuitsError(f"two circuits have the name {twice!r}: give them different ones")
     if not is_number(backbone) or not 0 < backbone <= 1:
@@ -98,7 +100,7 @@ def compare(
     )
 
 
-def _checked(what: str, values: Sequence[str], count: int) -> tuple[str, ...]:
+def _check_names(what: str, values: Sequence[str], count: int) -> tuple[str, ...]:
     if len(values) != count:
         raise KCircuitsError(f"{what} must be one for each of the {count} circuits, got {len(values)}")
     for value in values:

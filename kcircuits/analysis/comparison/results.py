@@ -1,4 +1,4 @@
-"""Circuits of one model side by side: what `compare` gives, and comparison.json."""
+"""The result of `compare`, and comparison.json."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ FORMAT = "kcircuits-comparison/1"
 MATRICES = ("node_overlap", "edge_overlap", "reverse_overlap")
 MOST_CIRCUITS = 200
 ALL = "all"
-"""The one domain where none are given."""
+"""The name of the only domain if none are given."""
 
 
 @dataclass(frozen=True)
 class ComparedCircuit:
     """One of the circuits.
 
-    `entropy` is of its scores, in nats (`kcircuits.analysis.comparison.overlap.score_entropy`).
+    `entropy` is the entropy of its scores in nats (`kcircuits.analysis.comparison.overlap.score_entropy`).
     """
 
     name: str
@@ -62,16 +62,17 @@ class Comparison(Result):
     node_overlap, edge_overlap
         Jaccard index |Na ∩ Nb| / |Na ∪ Nb| of nodes (`Circuit.nodes`) and edges, float64 [C, C].
     reverse_overlap
-        |Na ∩ Nb| / |Nb| of nodes, a the row and b the column: the share of b that a has, float64 [C, C].
+        |Na ∩ Nb| / |Nb| of nodes, with a the row and b the column: the share of b that is also in a, float64
+        [C, C].
     frequency
-        For every domain and layer, float64 [L, 2]: the share of the domain's circuits in which a head of the
-        layer takes part, mean over its heads, and in which its MLP does.
+        For each domain and layer, float64 [L, 2]: the share of the domain's circuits that have a head of the
+        layer, mean over its heads, and the share that have its MLP.
     least
-        The least share of circuits that a node of the backbone is in.
+        The minimum share of circuits for a node of the backbone.
     backbone
-        Heads and MLPs in that share of the circuits, with their own, the greatest first.
+        Heads and MLPs in at least that share of the circuits, with their share, in falling order.
     two_hop
-        Whether one circuit contains two others, if that was asked for.
+        Whether one circuit contains two others, if requested.
     """
 
     WHAT: ClassVar[str] = "comparison of circuits"
@@ -169,7 +170,7 @@ class Comparison(Result):
         return (
             f"Comparison of {len(self.circuits):,} circuits of {name_of(self.model)}: {names}{more}\n"
             f"mean Jaccard index of nodes {nodes:.3f}, of edges {edges:.3f}; {len(self.backbone):,} nodes in "
-            f"{self.least:.0%} of the circuits or more"
+            f"at least {self.least:.0%} of the circuits"
         )
 
     def panels(self) -> Panels:
@@ -197,11 +198,13 @@ def _frequency(domains: dict[str, Any]) -> dict[str, np.ndarray]:
         for layer, row in enumerate(rows):
             check_keys(f"{what}, layer {layer}", row, _LAYER)
             if row["layer"] != layer:
-                raise KCircuitsError(f"{what}: the row of layer {layer} says that it is {row['layer']}")
+                raise KCircuitsError(f"{what}: the row of layer {layer} has 'layer' {row['layer']}")
         found[domain] = np.array([[row["heads"], row["mlp"]] for row in rows], dtype=np.float64)
     layers = {len(rows) for rows in found.values()}
     if len(layers) > 1 or 0 in layers:
-        raise KCircuitsError(f"frequency: all domains have as many layers, got {sorted(layers)}")
+        raise KCircuitsError(
+            f"frequency: all domains must have the same number of layers, got {sorted(layers)}"
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-// How often heads and MLPs of each layer take part in the circuits of each domain.
+// How often heads and MLPs of each layer are part of the circuits of each domain.
 
 const MOST_DOMAINS = 5;
 const TAKING_PART = { heads: "Heads: mean share of circuits", mlp: "MLP: share of circuits" };
@@ -8,7 +8,7 @@ function addFrequency(frequency) {
   if (frequency === null || section === null) return;
   const layers = d3.range(frequency[0].heads.length);
   if (frequency.length > MOST_DOMAINS) {
-    const text = `The charts have the first ${MOST_DOMAINS} of ${whole(frequency.length)} domains, the table has all.`;
+    const text = `The charts show the first ${MOST_DOMAINS} of ${whole(frequency.length)} domains; the table shows all.`;
     section.append(element("p", { class: "note" }, text));
   }
   const line = (domain, index, key) => ({
@@ -23,5 +23,5 @@ function addFrequency(frequency) {
       const lines = frequency.map((domain, index) => line(domain, index, key));
       return { key, title, scale: "share", series: lines.slice(0, MOST_DOMAINS), tabled: lines, marks: [] };
     });
-  addLayerCharts(section, { choice: null, layers, behind: "layer", read });
+  addLayerCharts(section, { choice: null, layers, unit: ONE_LAYER, read });
 }

@@ -1,4 +1,4 @@
-"""How much several circuits have in common, and where they are: matrices, layers, a backbone, two hops."""
+"""Overlap of several circuits: matrices, frequency by layer, backbone and two-hop questions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from kcircuits.display.numbers import NOTHING, number
 
 MOST_NAMES = 60
 _TITLES = {
-    "node_overlap": "Nodes in common (Jaccard)",
-    "edge_overlap": "Edges in common (Jaccard)",
-    "reverse_overlap": "Share of the column's nodes that the row has",
+    "node_overlap": "Overlap of nodes (Jaccard)",
+    "edge_overlap": "Overlap of edges (Jaccard)",
+    "reverse_overlap": "Share of the column's nodes that are also in the row",
 }
 
 
 def overlap_section(comparison: Comparison) -> Html:
-    """The section about circuits side by side; a script draws the charts of their layers."""
+    """The section about the overlap of circuits. A script draws the charts of layers."""
     names = [each.name for each in comparison.circuits]
     matrices = [
         matrix(title, names, zip(names, getattr(comparison, key).tolist(), strict=True))
@@ -30,18 +30,18 @@ def overlap_section(comparison: Comparison) -> Html:
     parts = [_circuits(comparison.circuits), tag("div", *matrices, class_="charts")]
     if comparison.frequency:
         text = (
-            "How often the nodes of each layer take part: the share of a domain's circuits that have a head "
-            "of the layer, mean over its heads, and its MLP."
+            "How often the nodes of each layer are in the circuits of a domain: share of circuits for the "
+            "heads (mean over the layer's heads) and for the MLP."
         )
         parts += [
-            tag("h3", "In which layers they are"),
+            tag("h3", "Frequency by layer"),
             tag("p", text),
             tag("div", id="frequency-charts"),
         ]
     parts += _backbone(comparison.backbone, comparison.least)
     if comparison.two_hop is not None:
         parts += _two_hop(comparison.two_hop)
-    return section("overlap", "Circuits side by side", *parts)
+    return section("overlap", "Overlap of circuits", *parts)
 
 
 def _circuits(circuits: Sequence[ComparedCircuit]) -> Html:
@@ -59,11 +59,11 @@ def _circuits(circuits: Sequence[ComparedCircuit]) -> Html:
 
 
 def _backbone(backbone: Sequence[tuple[str, float]], least: float) -> list[Html]:
-    title = tag("h3", "The shared backbone")
+    title = tag("h3", "Shared backbone")
     if not backbone:
-        return [title, tag("p", f"No head and no MLP is in {least:.0%} of the circuits or more.")]
+        return [title, tag("p", f"No head or MLP is in at least {least:.0%} of the circuits.")]
     rows = [(node, f"{share:.0%}") for node, share in backbone]
-    caption = f"Heads and MLPs in {least:.0%} of the circuits or more: {len(rows):,}"
+    caption = f"Heads and MLPs in at least {least:.0%} of the circuits: {len(rows):,}"
     everywhere = [node for node, share in backbone if share == 1]
     parts = [title]
     if everywhere:
@@ -71,19 +71,21 @@ def _backbone(backbone: Sequence[tuple[str, float]], least: float) -> list[Html]
         names = ", ".join(everywhere[:MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
         parts.append(tag("p", f"In every circuit: {names}."))
     head = ("node", "circuits")
-    listed = table("Nodes and the share of circuits that have them", head, rows, sortable=True)
+    listed = table("Nodes and their share of circuits", head, rows, sortable=True)
     return [*parts, tag("details", tag("summary", caption), listed)]
 
 
 def _two_hop(hops: TwoHop) -> list[Html]:
     first, second = hops.parts
     text = (
-        f"How much of the circuits of its parts, {first} and {second}, the circuit of the whole question, "
-        f"{hops.whole}, has"
+        f"Share of the circuits of the single questions, {first} and {second}, that is also in the circuit "
+        f"of the composed question, {hops.whole}"
     )
     chance = len(hops.random)
     plural = "s" if chance != 1 else ""
-    text += f"; beside it {chance:,} random connected circuit{plural} of as many edges." if chance else "."
+    text += (
+        f", compared with {chance:,} random connected circuit{plural} of the same size." if chance else "."
+    )
     contained = {
         first: hops.of_parts[0],
         second: hops.of_parts[1],
@@ -93,7 +95,7 @@ def _two_hop(hops: TwoHop) -> list[Html]:
     if chance:
         rows.append(("both, in random circuits", *(_range(hops.random, level) for level in LEVELS)))
         rows.append(("p of both", *(number(hops.p_value(level)) for level in LEVELS)))
-    caption = f"Share that {hops.whole} has of"
+    caption = f"Share that is also in {hops.whole}"
     return [tag("h3", "Two hops"), tag("p", text), table(caption, ("", *LEVELS), rows)]
 
 

@@ -20,7 +20,7 @@ LEVELS = ("nodes", "edges")
 
 @dataclass(frozen=True)
 class Containment:
-    """Which share of some circuit's nodes and edges another circuit has."""
+    """The share of one circuit's nodes and edges that are also in another circuit."""
 
     nodes: float
     edges: float
@@ -28,18 +28,18 @@ class Containment:
 
 @dataclass(frozen=True)
 class TwoHop:
-    """How much of the parts' circuits the circuit of the whole question has.
+    """How much of the circuits of single questions is also in the circuit of the composed question.
 
     Parameters
     ----------
     parts, whole
         Names of the circuits.
     of_parts
-        For each part.
+        Containment of each part.
     of_both
-        For the union of both parts.
+        Containment of the union of both parts.
     random
-        For the union, of random connected circuits with as many edges as the whole's.
+        Containment of the union in random connected circuits of the same size as the whole.
     """
 
     parts: tuple[str, str]
@@ -60,7 +60,7 @@ class TwoHop:
 
     @classmethod
     def from_json(cls, what: str, hops: object) -> TwoHop:
-        """What an object of `to_json` holds; p-values follow from the rest and are not looked at.
+        """Read an object of `to_json`. Its p-values are ignored and computed again.
 
         Raises KCircuitsError if it is anything else; `what` names it.
         """
@@ -102,7 +102,7 @@ _CONTAINED: Keys = dict.fromkeys(LEVELS, (is_number, "a number"))
 def two_hop(
     parts: tuple[str, str], whole: str, circuits: dict[str, Circuit], *, random_circuits: int, seed: int
 ) -> TwoHop:
-    """Measure what the whole's circuit contains of its parts', beside random circuits of its size.
+    """Measure how much the whole's circuit contains of its parts, compared with random circuits of its size.
 
     Parameters
     ----------
@@ -116,15 +116,15 @@ def two_hop(
     Raises
     ------
     KCircuitsError
-        If a name is not there or given twice, or a circuit has no edges.
+        If a name is unknown or given twice, or a circuit has no edges.
     """
     for name in (*parts, whole):
         if name not in circuits:
-            raise KCircuitsError(f"no circuit {name!r}; there are {', '.join(map(repr, circuits))}")
+            raise KCircuitsError(f"no circuit {name!r}; the circuits are {', '.join(map(repr, circuits))}")
         if not circuits[name].edges:
-            raise KCircuitsError(f"the circuit {name!r} has no edges, so there is nothing to contain")
+            raise KCircuitsError(f"the circuit {name!r} has no edges")
     if len({*parts, whole}) < 3:
-        raise KCircuitsError(f"two hops are three different circuits, got {', '.join((*parts, whole))}")
+        raise KCircuitsError(f"two hops need three different circuits, got {', '.join((*parts, whole))}")
     graph = circuits[whole].graph
     first, second, composed = (circuits[name].mask() for name in (*parts, whole))
     drawn = (
@@ -141,7 +141,7 @@ def two_hop(
 
 
 def measure_containment(graph: Graph, part: np.ndarray, whole: np.ndarray) -> Containment:
-    """Which share of one circuit's nodes and edges another has; masks bool [S, R], `part` not empty."""
+    """The share of one circuit's nodes and edges in another; masks bool [S, R], `part` not empty."""
     nodes, others = nodes_of_mask(graph, part), nodes_of_mask(graph, whole)
     return Containment(
         nodes=float((nodes & others).sum() / nodes.sum()), edges=float((part & whole).sum() / part.sum())

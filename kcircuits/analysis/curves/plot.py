@@ -1,4 +1,4 @@
-"""The answer's rank and probability over layers as a picture: the full model, and the circuit beside it."""
+"""Picture of the answer's rank and probability over layers, in the full model and in the circuit."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from kcircuits.analysis.bands import Band
 from kcircuits.analysis.curves.results import Curves
-from kcircuits.display.figures import BLUE, ORANGE, save_figure
+from kcircuits.display.figures import BLUE, ORANGE, add_title, label_layers, save_figure, scale_ranks
 from kcircuits.display.result import Panels, add_legend
-from kcircuits.display.text import printable
 from kcircuits.runtime.optional import DeferredModule
 
 if TYPE_CHECKING:
@@ -30,9 +29,9 @@ _PROBABILITIES = {
 def draw_curves(curves: Curves, path: str | Path) -> None:
     """Draw curves into a .svg, .png or .pdf file, atomically.
 
-    Left: the rank of the answer, the best on top, on a logarithmic axis, at the last position and the best
-    over the subject's tokens; right: its probability there and at the subject's last token. Means over
-    prompts with their bootstrap bands; the circuit is dashed.
+    Left: rank of the answer on a logarithmic axis, the best on top, at the last position, and the best rank
+    over the subject's tokens. Right: its probability at the last position and at the subject's last token.
+    Means over prompts with bootstrap bands. The circuit is dashed.
 
     Raises
     ------
@@ -50,18 +49,14 @@ def _draw(figure: Figure, curves: Curves) -> None:
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=4, frameon=False)
     count = len(curves.prompts)
     what = f"{count} prompts" if count > 1 else "".join(curves.prompts[0].tokens)
-    name = printable(curves.model.get("name", "a model"), 40)
-    figure.suptitle(f"{name} · {printable(what, 70)}", fontsize=9)
+    add_title(figure, curves.model, what)
 
 
 def _draw_ranks(axes: Axes, curves: Curves) -> None:
     _draw_runs(axes, curves, _RANKS)
     _label(axes, "rank of the answer")
-    axes.set_yscale("log")
+    scale_ranks(axes)
     axes.invert_yaxis()
-    axes.yaxis.set_major_locator(ticker.LogLocator(base=10))
-    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
-    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _draw_probabilities(axes: Axes, curves: Curves) -> None:
@@ -74,7 +69,7 @@ PANELS: Panels = {"rank": add_legend(_draw_ranks), "probability": add_legend(_dr
 
 
 def _draw_runs(axes: Axes, curves: Curves, measures: dict[str, tuple[str, str]]) -> None:
-    """A line for each run and measure that there is, with its bootstrap band."""
+    """A line for each available run and measure, with its bootstrap band."""
     for run in curves.runs:
         bands = curves.summary(run)
         style, title = _RUNS[run]
@@ -90,8 +85,7 @@ def _draw_band(axes: Axes, layers: tuple[int, ...], band: Band, colour: str, sty
 
 
 def _label(axes: Axes, what: str) -> None:
-    axes.set_xlabel("layers in the stream")
+    label_layers(axes)
     axes.set_ylabel(what)
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""How the answer comes up, layer by layer, in a model and its circuit (arXiv 2405.17969, figure 5)."""
+"""How the answer emerges over layers in a model and its circuit (arXiv 2405.17969, figure 5)."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def layer_curves(
     seed: int = 0,
     memory: int | str | None = None,
 ) -> Curves:
-    """Read the answer off the residual stream behind every layer.
+    """Read rank and probability of the answer from the residual stream after each layer.
 
-    The stream behind the first l layers goes through the final norm and the unembedding (logit lens). In the
-    circuit's masked run it is what the logits would read if there were only the senders of these layers:
-    Σ a_s over present edges into the logits + Σ ã_s over absent ones + Σ b_O. So behind all L layers it is
-    what the circuit itself predicts, as `kcircuits.evaluate` measures it.
+    The stream after the first l layers goes through the final norm and the unembedding (logit lens). In the
+    circuit's masked run, it is the input of the logits with only the senders of these layers: Σ a_s over
+    present edges into the logits + Σ ã_s over absent ones + Σ b_O. So after all L layers it gives the
+    prediction of the circuit, as measured by `kcircuits.evaluate`.
 
     Parameters
     ----------
     model
         From `kcircuits.load_model`.
     task
-        Its prompts, of which those with a `subject` have its curves, too; and its ablation, for the circuit.
-        `Task.as_found` asks what a circuit was found for.
+        Its prompts (those with a `subject` also get curves at the subject), and its ablation for the circuit.
+        `Task.as_found` gives the task of a circuit's discovery.
     circuit
-        A circuit of the model, whose masked run is read beside the full one.
+        A circuit of the model, whose masked run is read in addition to the full run.
     seed
-        Of the bootstrap over prompts.
+        Random seed of the bootstrap over prompts.
     memory
         Bytes, or a size such as "8GiB", as in `kcircuits.evaluate`.
 
@@ -85,7 +85,7 @@ def layer_curves(
 
 
 def _positions(prompt: Prompt) -> list[int]:
-    """Where a prompt is read: at its last token, then at the subject's."""
+    """The positions at which a prompt is read: its last token, then the subject's tokens."""
     return [len(prompt.clean_ids) - 1, *range(*(prompt.subject or (0, 0)))]
 
 

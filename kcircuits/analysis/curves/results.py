@@ -1,4 +1,4 @@
-"""The answer's rank and probability after every layer: what `layer_curves` gives, and curves.json."""
+"""Rank and probability of the answer after each layer: the result of `layer_curves`, and curves.json."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ MEASURES = ("rank", "probability", "subject_best_rank", "subject_last_probabilit
 
 @dataclass(frozen=True, eq=False)
 class RunCurves(ByContent):
-    """What one run makes of N prompts behind 0 … L layers, each float64 [N, L + 1].
+    """The curves of one run on N prompts after 0 … L layers, each float64 [N, L + 1].
 
     Parameters
     ----------
     rank, probability
-        Of the answer, at the last position; rank 1 is the most likely token.
+        Rank and probability of the answer at the last position; rank 1 is the most likely token.
     subject_best_rank
         The answer's best rank over the subject's tokens; NaN for prompts without a subject.
     subject_last_probability
-        Its probability at the subject's last token; NaN likewise.
+        Its probability at the subject's last token; NaN for prompts without a subject.
     """
 
     rank: np.ndarray
@@ -43,7 +43,7 @@ class RunCurves(ByContent):
     subject_last_probability: np.ndarray
 
     def of_prompt(self, index: int) -> dict[str, list[float] | None]:
-        """One prompt's values as JSON has them, None where it has no subject."""
+        """One prompt's values for JSON; None if it has no subject."""
         rows = {name: values[index] for name, values in vars(self).items()}
         return {name: None if np.isnan(row).any() else row.tolist() for name, row in rows.items()}
 
@@ -57,11 +57,11 @@ class Curves(Result):
     model
         Identity of the model.
     settings
-        How they were measured; `seed` is of the bootstrap.
+        Settings of the measurement; `seed` is the seed of the bootstrap.
     prompts
         The prompts' texts, [N].
     runs
-        "full", the whole model; and "circuit", where there is one.
+        "full" for the whole model, and "circuit" if there is one.
     """
 
     WHAT: ClassVar[str] = "file of layer curves"
@@ -73,13 +73,13 @@ class Curves(Result):
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """0 … L; 0 is the input, l the stream behind layer l − 1."""
+        """0 … L: the number of layers whose output is in the stream. 0 is the input."""
         return tuple(range(self.runs["full"].rank.shape[1]))
 
     def summary(self, run: str) -> dict[str, Band | None]:
-        """Every measure's mean over prompts (of ranks the geometric mean) with its bootstrap interval.
+        """Mean of each measure over prompts (geometric mean for ranks) with its bootstrap interval.
 
-        The subject's are over the prompts that have one; None where none has.
+        Measures at the subject use the prompts that have one; None if no prompt has one.
         """
         bands: dict[str, Band | None] = {}
         for name in MEASURES:
@@ -94,7 +94,7 @@ class Curves(Result):
         return bands
 
     def table(self) -> DataFrame:
-        """A row for every run, prompt and layer."""
+        """A row for each run, prompt and layer."""
         need("pandas", "tables")
         from pandas import DataFrame
 
@@ -128,14 +128,16 @@ class Curves(Result):
 
     @classmethod
     def from_json(cls, document: object) -> Curves:
-        """The curves of a document of `to_json`; its summary follows from the prompts and is not looked at.
+        """The curves of a document of `to_json`. Its summary is ignored and computed again.
 
         Raises KCircuitsError if it is anything else.
         """
         given = check_document(document, cls.WHAT, FORMAT, _DOCUMENT)
         length = len(given["layers"])
         if given["layers"] != list(range(length)) or length < 2 or not given["prompts"]:
-            raise KCircuitsError(f"{cls.WHAT}: 'layers' must be 0, 1, … and there must be a prompt")
+            raise KCircuitsError(
+                f"{cls.WHAT}: 'layers' must be 0, 1, … and there must be at least one prompt"
+            )
         names = ("full", "circuit") if given["circuit"] else ("full",)
         texts, runs = [], []
         for index, prompt in enumerate(given["prompts"]):
@@ -155,12 +157,12 @@ class Curves(Result):
         return cls(given["model"], given["settings"], tuple(texts), columns)
 
     def describe(self) -> str:
-        """Two lines: what was read, then the answer's mean rank after all layers."""
+        """Two lines: what was read, then the answer's mean rank after the last layer."""
         last = {run: self.summary(run)["rank"] for run in self.runs}
         ranks = ", ".join(f"{run} {band.mean[-1]:,.1f}" for run, band in last.items() if band is not None)
         return (
-            f"Curves of {name_of(self.model)}: {count_of(len(self.prompts), 'prompt')}, after "
-            f"{self.layers[-1]} layers and each before\nrank of the answer after the last layer: {ranks}"
+            f"Curves of {name_of(self.model)}: {count_of(len(self.prompts), 'prompt')}, "
+            f"{self.layers[-1]} layers\nrank of the answer after the last layer: {ranks}"
         )
 
     def panels(self) -> Panels:

@@ -1,4 +1,4 @@
-// The answer behind every layer: its rank and its probability, in the full model and in the circuit.
+// The answer after each layer: its rank and probability in the full model and in the circuit.
 
 const CURVES = {
   rank: { title: "Rank of the answer", scale: "rank", subject: "subject_best_rank", subjectName: "best over the subject" },
@@ -22,10 +22,10 @@ function addCurves(curves) {
       const dashed = series.some(({ className }) => className.includes("subject"));
       return { key, title: dashed ? `${title} (dashed: ${subjectName})` : title, scale, series, marks: [] };
     });
-  addLayerCharts(section, { choice, layers: curves.layers, behind: "after layer", read });
+  addLayerCharts(section, { choice, layers: curves.layers, unit: AFTER_LAYERS, read });
 }
 
-// The lines of a measure for one prompt, or the means with their bands.
+// The lines of a measure for one prompt, or its means with bands.
 function seriesOf(curves, runs, choice, measure) {
   const mean = choice === "mean";
   const { layers } = curves;

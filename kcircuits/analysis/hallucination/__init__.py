@@ -1,1 +1,1 @@
-"""Where a wrong answer overtakes the right one."""
+"""The layer where a wrong answer takes the lead, and the nodes that cause it."""

@@ -1,4 +1,4 @@
-"""Words that continue a sentence without answering: " both" behind "is spoken in" is no wrong country."""
+"""Words that continue a sentence without answering: after "is spoken in", " both" is not a wrong country."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ each every either neither such same other another several now often usually know
 used made based
 """
 FUNCTION_WORDS = frozenset(_WORDS.split())
-"""English words that begin a phrase, or go on with one, and name nothing."""
+"""English words that begin or continue a phrase and name nothing."""
 
 
 def is_continuation(word: str) -> bool:
@@ -36,16 +36,16 @@ def is_continuation(word: str) -> bool:
 def separate_continuations(
     tokenizer: Any | None, prompts: Sequence[Prompt], given: Sequence[bool]
 ) -> tuple[list[Prompt], Counter[str]]:
-    """Prompts whose wrong answer is an answer, and how often each word continues the sentence in the others.
+    """Prompts whose wrong answer is a real answer, and counts of the words that only continue the sentence.
 
     Parameters
     ----------
     tokenizer
-        The model's; without one, nothing can be told apart.
+        The model's tokenizer. Without one, all prompts are kept.
     prompts
-        With `wrong_id`, at least where `given` is false.
+        Prompts with `wrong_id`, at least where `given` is false.
     given
-        For every prompt whether its wrong answer is its own: such a one is an answer, whatever it is.
+        For each prompt, whether it came with its wrong answer. Such an answer always counts as one.
     """
     kept, words = [], Counter[str]()
     for prompt, own in zip(prompts, given, strict=True):

@@ -10,9 +10,8 @@ import numpy as np
 
 from kcircuits.analysis.bands import bootstrap_band
 from kcircuits.analysis.hallucination.results import Hallucinations
-from kcircuits.display.figures import BLUE, GREY, ORANGE, save_figure
+from kcircuits.display.figures import BLUE, GREY, ORANGE, add_title, label_layers, save_figure, scale_ranks
 from kcircuits.display.result import Panels
-from kcircuits.display.text import printable
 from kcircuits.runtime.optional import DeferredModule
 
 if TYPE_CHECKING:
@@ -28,9 +27,9 @@ MOST_NODES = 8
 def draw_hallucinations(found: Hallucinations, path: str | Path) -> None:
     """Draw errors into a .svg, .png or .pdf file, atomically.
 
-    Left: the ranks of both answers over layers, geometric means over errors with bootstrap bands, and where
-    the wrong one overtakes for good (the median). Right: the nodes that add most to the
-    wrong answer's logit above the right one's, and those that hold it back most; means over errors.
+    Left: ranks of both answers over layers, geometric means over errors with bootstrap bands, and the median
+    layer after which the wrong answer is ahead for good. Right: the nodes that add most to, and subtract most
+    from, logit(wrong answer) − logit(right answer); means over errors.
 
     Raises
     ------
@@ -47,8 +46,7 @@ def _draw(figure: Figure, found: Hallucinations) -> None:
     count = len(found.errors)
     text = found.errors[0].text
     one = f"{''.join(text.tokens)} → {str(text.wrong).strip()}, not {text.answer.strip()}"
-    name = printable(found.model.get("name", "a model"), 40)
-    figure.suptitle(f"{name} · {printable(f'{count} errors' if count > 1 else one, 80)}", fontsize=9)
+    add_title(figure, found.model, f"{count} errors" if count > 1 else one, 80)
 
 
 def _draw_ranks(axes: Axes, found: Hallucinations) -> None:
@@ -63,13 +61,9 @@ def _draw_ranks(axes: Axes, found: Hallucinations) -> None:
         axes.fill_between(layers, band.low, band.high, color=colour, alpha=0.15, linewidth=0)
     overtaken = median(error.overtakes for error in found.errors)
     axes.axvline(overtaken, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), label="overtaken for good")
-    axes.set_yscale("log")
+    scale_ranks(axes)
     axes.invert_yaxis()
-    axes.yaxis.set_major_locator(ticker.LogLocator(base=10))
-    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
-    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-    axes.set_xlabel("layers in the stream")
+    label_layers(axes)
     axes.set_ylabel("rank")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
@@ -83,7 +77,7 @@ def _draw_nodes(axes: Axes, found: Hallucinations) -> None:
     axes.set_yticks(places, [node.node for node in shown])
     axes.invert_yaxis()
     axes.axvline(0, color="#333333", linewidth=0.8)
-    axes.set_xlabel("logit, wrong above right answer")
+    axes.set_xlabel("logit(wrong) − logit(right)")
 
 
 PANELS: Panels = {"ranks": _draw_ranks, "nodes": _draw_nodes}

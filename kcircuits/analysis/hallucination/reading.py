@@ -1,4 +1,4 @@
-"""Where a wrong answer overtakes the right one, and by which nodes (arXiv 2405.17969, figure 7a)."""
+"""The layer where a wrong answer takes the lead, and the nodes that decide (arXiv 2405.17969, figure 7a)."""
 
 from __future__ import annotations
 
@@ -39,31 +39,31 @@ from kcircuits.task import Task
 def hallucinations(
     model: Model, task: Task, *, rank_limit: int | None = None, memory: int | str | None = None
 ) -> Hallucinations:
-    """Find out where wrong answers overtake the right ones, and which nodes decide it.
+    """Find the layers where wrong answers take the lead over the right ones, and the nodes that decide.
 
-    The wrong answer is a prompt's own (`wrong_id`), or else the model's most likely token. Prompts on which
-    it does not end up ahead of the right one are left out. So are those where the most likely token continues
+    The wrong answer is the prompt's own (`wrong_id`), or else the model's most likely token. Prompts whose
+    right answer is ahead after the last layer are left out. So are prompts whose most likely token continues
     the sentence without answering, such as " both" or " the"
-    (`kcircuits.analysis.hallucination.continuations`): `settings["continuations"]` counts these words.
-    Curves are the logit lens of the full run, as in `kcircuits.layer_curves`; a node decides by its direct
-    logit to the wrong answer above that to the right one (`kcircuits.analysis.direct_logit_attribution`).
+    (`kcircuits.analysis.hallucination.continuations`); `settings["continuations"]` counts these words.
+    Curves are the logit lens of the full run, as in `kcircuits.layer_curves`. A node decides by its direct
+    contribution to logit(wrong) − logit(right) (`kcircuits.analysis.direct_logit_attribution`).
 
     Parameters
     ----------
     model
         From `kcircuits.load_model`.
     task
-        Its prompts are read, in the model with the task's changes to the graph. Nothing is ablated.
+        Its prompts are read in the model with the task's changes to the graph. Nothing is ablated.
     rank_limit
-        Leave out prompts whose right answer has a rank above this in the full model: it does not know the
-        answer, so nothing is overtaken. `settings["beyond_rank_limit"]` counts them. By default all stay.
+        Leave out prompts whose right answer has a rank above this limit in the full model, because the model
+        does not know the answer. `settings["beyond_rank_limit"]` counts them. By default there is no limit.
     memory
         Bytes, or a size such as "8GiB", for activations.
 
     Raises
     ------
     KCircuitsError
-        If the model makes no error, or a prompt does not fit it.
+        If the model makes no errors, or a prompt does not fit it.
     """
     if rank_limit is not None:
         check_whole("rank_limit", rank_limit, least=1)
@@ -95,7 +95,7 @@ def hallucinations(
 
 
 def _no_error(count: int, words: Counter[str], beyond: int, rank_limit: int | None) -> str:
-    """Why there is nothing to read, and what to do."""
+    """The error if there is nothing to read, with advice."""
     instead = (
         f"; {words.total()} times it continues the sentence, as by {next(iter(words))!r}" if words else ""
     )
@@ -118,7 +118,7 @@ def _predictions(spec: ModelSpec, task: Task, memory: int) -> list[tuple[int, in
 
 
 def _explain(model: Model, spec: ModelSpec, prompts: Sequence[Prompt], memory: int) -> list[Hallucination]:
-    """The prompts on which the wrong answer ends up ahead."""
+    """The prompts on which the wrong answer is ahead after the last layer."""
     wrong_ids = [prompt.wrong_id for prompt in prompts if prompt.wrong_id is not None]
     rank, probability = _curves(spec, prompts, memory)
     right = direct_logits(spec, prompts, [prompt.answer_id for prompt in prompts], memory)
@@ -148,7 +148,7 @@ def _explain(model: Model, spec: ModelSpec, prompts: Sequence[Prompt], memory: i
 
 
 def overtaking_layer(right: np.ndarray, wrong: np.ndarray) -> int | None:
-    """The first layer from which on the wrong answer is the likelier one; None where it is not at the end.
+    """The first layer from which the wrong answer stays more likely; None if it is not ahead at the end.
 
     Examples
     --------

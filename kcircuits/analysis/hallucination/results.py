@@ -1,4 +1,4 @@
-"""What is found out about errors: of each, and which nodes recur."""
+"""The result of `hallucinations`: each error, and nodes that recur over errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RUNS = ("right", "wrong")
 
 @dataclass(frozen=True)
 class AnswerCurve:
-    """An answer at the last position behind 0 … L layers, each [L + 1]."""
+    """Rank and probability of an answer at the last position after 0 … L layers, each [L + 1]."""
 
     rank: tuple[float, ...]
     probability: tuple[float, ...]
@@ -46,7 +46,7 @@ class AnswerCurve:
 
     @classmethod
     def from_json(cls, what: str, curve: object, length: int) -> AnswerCurve:
-        """The curve that an object of `to_json` holds, of so many values.
+        """Read an object of `to_json` with `length` values.
 
         Raises KCircuitsError if it is anything else; `what` names it.
         """
@@ -56,9 +56,9 @@ class AnswerCurve:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a node adds to the wrong answer's logit above the right one's.
+    """What a node adds to logit(wrong answer) − logit(right answer).
 
-    `share` is of the whole difference; shares of all nodes and constants add up to 1.
+    `share` is its share of the total difference. Shares of all nodes and constants add up to 1.
     """
 
     node: str
@@ -68,7 +68,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Hallucination:
-    """A prompt on which the wrong answer wins.
+    """A prompt on which the model prefers a wrong answer.
 
     Parameters
     ----------
@@ -77,13 +77,13 @@ class Hallucination:
     right, wrong
         Both answers' curves in the full run.
     overtakes
-        The wrong answer is ahead behind so many layers and all later ones.
+        Number of layers after which the wrong answer is ahead for good.
     best_layer
-        Behind how many layers the right answer's rank is best; the first of several.
+        Number of layers after which the right answer's rank is best; the first if there are several.
     difference
-        The wrong answer's logit − the right one's at the end, before a soft cap.
+        logit(wrong answer) − logit(right answer) after the last layer, before a soft cap.
     nodes
-        The heads, MLPs and input that decide it, by falling share; those at the end hold it back.
+        The heads, MLPs and input by falling share. Those at the end favour the right answer.
     """
 
     text: PromptText
@@ -107,7 +107,7 @@ class Hallucination:
 
     @classmethod
     def from_json(cls, what: str, error: object, num_layers: int) -> Hallucination:
-        """The error that an object of `to_json` holds, of curves with so many values.
+        """Read an object of `to_json` whose curves have `num_layers` values.
 
         Raises KCircuitsError if it is anything else; `what` names it.
         """
@@ -118,7 +118,7 @@ class Hallucination:
         )
         for key in ("overtakes", "best_layer"):
             if found[key] >= num_layers:
-                raise KCircuitsError(f"{what}: {key!r} is {found[key]}, which is none of the layers")
+                raise KCircuitsError(f"{what}: {key!r} is {found[key]}, which is not one of the layers")
         nodes = [
             check_keys(f"{what}, node {place}", node, _NODE) for place, node in enumerate(found["nodes"])
         ]
@@ -142,12 +142,12 @@ class RecurringNode:
     node
         Its name.
     errors
-        In how many of them it is among the `DECIDING` largest shares.
+        Number of errors in which it has one of the `DECIDING` largest shares.
     difference
-        The mean over all errors of what it adds to the wrong answer's logit above the right one's.
+        What it adds to logit(wrong answer) − logit(right answer), mean over all errors.
     share
-        Its difference in the mean difference of the two logits, over all errors. (Of single shares there is
-        no useful mean: where the two logits are nearly equal, they are huge.)
+        `difference` divided by the mean difference of the two logits over all errors. (A mean of single
+        shares is not useful: they are huge if the two logits are nearly equal.)
     """
 
     node: str
@@ -157,7 +157,7 @@ class RecurringNode:
 
 
 def recurring_nodes(errors: Sequence[Hallucination]) -> tuple[RecurringNode, ...]:
-    """All nodes of some errors, at least one, those first that are among the strongest of most errors."""
+    """All nodes of at least one error, sorted by the number of errors where they are among the strongest."""
     total = fmean(error.difference for error in errors)
     differences: dict[str, list[float]] = defaultdict(list)
     counts: Counter[str] = Counter()
@@ -179,12 +179,12 @@ class Hallucinations(Result):
     model
         Identity of the model.
     settings
-        How many prompts there were, "num_prompts", and on how many it errs, "num_errors". Where there was a
-        "rank_limit", how many were left out by it, "beyond_rank_limit".
+        The number of prompts, "num_prompts", and of errors, "num_errors". With "rank_limit", also the number
+        of prompts that it left out, "beyond_rank_limit".
     errors
-        At least one. Where this was read from a file, each has the `DECIDING` nodes at either end alone.
+        At least one. If read from a file, each has only the first and last `DECIDING` nodes.
     recurring
-        What `recurring_nodes` makes of all nodes of the errors.
+        The result of `recurring_nodes` for all nodes of the errors.
     """
 
     WHAT: ClassVar[str] = "file of errors"
@@ -195,7 +195,7 @@ class Hallucinations(Result):
     recurring: tuple[RecurringNode, ...]
 
     def table(self) -> DataFrame:
-        """A row for every error and node."""
+        """A row for each error and node."""
         need("pandas", "tables")
         from pandas import DataFrame
 
@@ -212,7 +212,7 @@ class Hallucinations(Result):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The content of hallucination.json; of every error the `DECIDING` nodes at either end."""
+        """The content of hallucination.json, with the first and last `DECIDING` nodes of each error."""
         return {
             "format": FORMAT,
             "model": self.model,
@@ -230,7 +230,7 @@ class Hallucinations(Result):
         if "rank_limit" in given["settings"]:
             check_keys("settings", given["settings"], _LIMIT)
         if not given["prompts"]:
-            raise KCircuitsError(f"{cls.WHAT}: 'prompts' is empty, so there is no error in it")
+            raise KCircuitsError(f"{cls.WHAT}: 'prompts' is empty, so it has no errors")
         length = len(given["layers"])
         recurring = [
             check_keys(f"recurring, {place}", node, _RECURRING)
@@ -247,15 +247,13 @@ class Hallucinations(Result):
         )
 
     def describe(self) -> str:
-        """Two lines: how many errors, then the nodes that recur in most."""
+        """Two lines: the number of errors, then the nodes that recur most often."""
         prompts = count_of(self.settings["num_prompts"], "prompt")
         nodes = ", ".join(f"{node.node} {node.difference:+.3g}" for node in self.recurring[:4])
         layer = median(error.overtakes for error in self.errors)
         parts = [f"{len(self.errors):,} of {prompts}", self.left_out]
         parts.append(f"the wrong answer leads after {layer:g} layers")
-        return (
-            f"Errors of {name_of(self.model)}: {'; '.join(filter(None, parts))}\nnodes that decide: {nodes}"
-        )
+        return f"Errors of {name_of(self.model)}: {'; '.join(filter(None, parts))}\ndeciding nodes: {nodes}"
 
     @property
     def left_out(self) -> str:
@@ -265,7 +263,7 @@ class Hallucinations(Result):
         return left_out_by(self.settings["rank_limit"], self.settings["beyond_rank_limit"])
 
     def panels(self) -> Panels:
-        """ "ranks": both answers over layers; "nodes": what decides between them."""
+        """ "ranks": both answers over layers; "nodes": the nodes that decide between them."""
         from kcircuits.analysis.hallucination.plot import PANELS
 
         return PANELS

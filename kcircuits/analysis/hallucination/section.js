@@ -1,4 +1,4 @@
-// A wrong answer and the right one behind every layer, where the wrong one overtakes, and the nodes that decide it.
+// The right and the wrong answer after each layer, where the wrong one takes the lead, and the nodes that decide it.
 
 const ANSWERS = ["right", "wrong"];
 const DECISION_TITLES = ["node", "adds to wrong − right", "share"];
@@ -24,7 +24,7 @@ function addErrors(errors, graph, store) {
       { key: "probability", title: "Probability of both answers", scale: "share", series: lines("probability"), marks },
     ];
   };
-  addLayerCharts(section, { choice, layers, behind: "behind layers", read });
+  addLayerCharts(section, { choice, layers, unit: AFTER_LAYERS, read });
   addDecisions(byId("errors-nodes"), choice, prompts, graph, store);
 }
 
@@ -32,17 +32,17 @@ function addDecisions(holder, choice, prompts, graph, store) {
   const story = element("p", { id: "errors-story" });
   const body = element("tbody");
   const head = element("tr", {}, ...DECISION_TITLES.map((text) => element("th", { scope: "col" }, text)));
-  const caption = element("caption", {}, "What decides it: the nodes at either end, those first that add most to the wrong answer");
+  const caption = element("caption", {}, "Nodes that decide: those that favour the wrong answer most come first, those that favour the right answer most come last");
   const table = element("table", { class: "sortable" }, caption, element("thead", {}, head), body);
-  holder.append(story, scrollBox("The nodes that decide it", table));
+  holder.append(story, scrollBox("Nodes that decide", table));
   const sorting = makeSortable(table);
 
   const show = () => {
     const error = prompts[Number(choice.value)];
     story.replaceChildren(
-      token(error.wrong), "is ahead of ", token(error.answer),
-      `for good behind ${whole(error.overtakes)} layers. The right answer's best rank is ${rankText(error.best_rank)}, `,
-      `behind ${whole(error.best_layer)}. At the end the logits are ${plain(error.difference)} apart.`,
+      token(error.wrong), " takes the lead over ", token(error.answer),
+      ` for good ${AFTER_LAYERS.say(error.overtakes)}. The right answer's best rank is ${rankText(error.best_rank)}, `,
+      `${AFTER_LAYERS.say(error.best_layer)}. After the last layer the logits differ by ${plain(error.difference)}.`,
     );
     const nodes = d3.sort(error.nodes, (each) => -each.share);
     body.replaceChildren(

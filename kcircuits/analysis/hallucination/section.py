@@ -1,4 +1,4 @@
-"""Where wrong answers overtake right ones, and the nodes that decide it; a script draws each prompt."""
+"""The layers where wrong answers take the lead, and the nodes that decide. A script draws each prompt."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def hallucination_section(found: Hallucinations) -> Html:
     """The section about errors."""
     count, of = len(found.errors), found.settings["num_prompts"]
     text = (
-        f"On {count:,} of {of:,} prompt{'s' if of != 1 else ''} a wrong answer ends up ahead of the right "
-        f"one. {found.left_out}{'. ' if found.left_out else ''}Both are read at the last position behind "
-        "every layer of the full model; the upright line marks where the wrong one is ahead for good, the "
-        "dotted one where the right one ranks best. A node decides by what it writes directly to the wrong "
-        "answer's logit above the right one's; a negative share holds the wrong answer back."
+        f"On {count:,} of {of:,} prompt{'s' if of != 1 else ''} the model prefers a wrong answer. "
+        f"{found.left_out}{'. ' if found.left_out else ''}The charts show both answers at the last position "
+        "after each layer of the full model. The vertical line marks the layer from which the wrong answer "
+        "is ahead for good, the dotted line the best rank of the right answer. The table lists each node's "
+        "direct contribution to logit(wrong) − logit(right); a negative share favours the right answer."
     )
     parts = [tag("p", text), tag("div", id="errors-charts"), tag("div", id="errors-nodes")]
     if count > 1:
         parts += [_errors_table(found.errors), _recurring_table(found.recurring, count)]
-    return section("hallucination", "Where wrong answers win", *parts)
+    return section("hallucination", "Hallucinations", *parts)
 
 
 def _errors_table(errors: Sequence[Hallucination]) -> Html:
@@ -33,10 +33,10 @@ def _errors_table(errors: Sequence[Hallucination]) -> Html:
         "prompt",
         "right",
         "wrong",
-        "overtaken behind layers",
+        "overtaken after layers",
         "best rank",
-        "behind layers",
-        "logits apart",
+        "after layers",
+        "difference of logits",
     )
     rows = [
         (
@@ -50,12 +50,12 @@ def _errors_table(errors: Sequence[Hallucination]) -> Html:
         )
         for each in errors
     ]
-    caption = "Every error; its rank is the right answer's"
-    return tag("details", tag("summary", "Every error"), table(caption, head, rows, sortable=True))
+    caption = "All errors; the rank is that of the right answer"
+    return tag("details", tag("summary", "All errors"), table(caption, head, rows, sortable=True))
 
 
 def _recurring_table(nodes: Sequence[RecurringNode], count: int) -> Html:
-    """The nodes that are among the strongest of most errors; heads and MLPs alike."""
+    """The nodes that are among the strongest in most errors."""
     some = [each for each in nodes if each.errors > 0]
     rows = [
         (
@@ -69,5 +69,5 @@ def _recurring_table(nodes: Sequence[RecurringNode], count: int) -> Html:
     caption = f"Nodes that recur over {count:,} errors"
     if len(some) > LISTED:
         caption += f", the first {LISTED} of {len(some):,}"
-    head = ("node", "among the ten strongest of", "mean difference of the logits", "share of it")
+    head = ("node", "errors with it among the ten strongest", "mean difference of logits", "share")
     return table(caption, head, rows, sortable=True)

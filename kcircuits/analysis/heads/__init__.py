@@ -1,1 +1,1 @@
-"""What every head and MLP writes to the answer, and what heads attend to."""
+"""Direct contributions of heads and MLPs to the answer, and what heads attend to."""

@@ -1,4 +1,4 @@
-"""Readings of chosen nodes, prompt by prompt: what they write, and where heads look."""
+"""Readings of chosen nodes, prompt by prompt: direct contributions, and attention of heads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kcircuits.model.spec import ModelSpec
 
 @dataclass(frozen=True)
 class NodeReader:
-    """Reads the chosen nodes of one portion of the prompts after the other."""
+    """Reads the chosen nodes, one portion of the prompts at a time."""
 
     model: Model
     spec: ModelSpec
@@ -39,7 +39,7 @@ class NodeReader:
         rows = [start + at for start, of in zip(engine.starts, positions, strict=False) for at in of]
         answers = torch.tensor([prompt.answer_id for prompt in prompts])
         senders = engine.senders()
-        # Every position in order is the senders themselves, which are large.
+        # All positions in order are the senders themselves: no copy, as they are large.
         there = senders if rows == list(range(senders.shape[1])) else senders[:, torch.tensor(rows)]
         read = read_nodes(
             self.unembedding,
@@ -95,7 +95,7 @@ class NodeReader:
     def _attention(
         self, engine: Engine, prompts: Sequence[Prompt], positions: Sequence[Sequence[int]]
     ) -> list[dict[tuple[int, int], tuple[float, ...]]]:
-        """For each prompt: the attention of the k-th chosen node from a position, of heads alone."""
+        """For each prompt: the attention of the k-th chosen node from a position; heads only."""
         found: list[dict[tuple[int, int], tuple[float, ...]]] = [{} for _ in prompts]
         names = (self.spec.graph.senders[int(node)] for node in self.nodes)
         heads = [(k, *head) for k, name in enumerate(names) if (head := head_of(name))]
@@ -110,7 +110,7 @@ class NodeReader:
 
 
 def _positions(prompt: Prompt, all_positions: bool) -> list[int]:
-    """Where a prompt is read, in order."""
+    """The positions at which a prompt is read, in order."""
     last = len(prompt.clean_ids) - 1
     if all_positions:
         return list(range(last + 1))

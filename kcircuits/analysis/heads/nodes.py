@@ -1,4 +1,4 @@
-"""What nodes write, read through the unembedding: many nodes at many positions in one streaming product."""
+"""Outputs of nodes read through the unembedding: many nodes at many positions in one streaming product."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from kcircuits.model.quantised import dense
 from kcircuits.ops import vocab_readout
 
 BLOCK_BYTES = 64 * 2**20
-"""Of rows that are read together, where they have to be copied."""
+"""Bytes of rows that are read together, if they have to be copied."""
 
 
 class NodeReadout(NamedTuple):
-    """What K nodes write at n places, all at the scale of the whole stream there."""
+    """Readout of K nodes at n places, with the norm's scale of the whole stream at each place."""
 
-    logit: Tensor  # float64 [K, n], of the place's target, above the mean over the vocabulary
-    rank: Tensor  # int64 [K, n], of the target in what the node writes; 1 is the most likely
+    logit: Tensor  # float64 [K, n], of the place's target, relative to the mean over the vocabulary
+    rank: Tensor  # int64 [K, n], of the target in the node's output; 1 is the most likely
     top_ids: Tensor  # int64 [K, n, top]
-    top_logits: Tensor  # float64 [K, n, top], above the mean, too
-    constant: Tensor  # float64 [n], what belongs to no node
-    total: Tensor  # float64 [n], the target's logit above the mean
+    top_logits: Tensor  # float64 [K, n, top], relative to the mean
+    constant: Tensor  # float64 [n], contribution of biases that belong to no node
+    total: Tensor  # float64 [n], the target's logit relative to the mean
 
 
 def read_nodes(
     unembedding: Unembedding, senders: Tensor, nodes: Tensor, targets: Tensor, top: int
 ) -> NodeReadout:
-    """Read what nodes write at n places as if it were all of the stream.
+    """Read the outputs of nodes at n places as if each were the whole stream.
 
-    The norm's scale is the whole stream's, its bias and the unembedding's belong to no node. So the logits of
-    all senders and `constant` add up to `total`.
+    The norm's scale is that of the whole stream. The biases of the norm and the unembedding belong to no
+    node. So the logits of all senders and `constant` add up to `total`.
 
     Parameters
     ----------
     unembedding
-        Of the model.
+        The model's unembedding.
     senders
         The outputs of all senders at the places, [S, n, D].
     nodes
-        Which of them are read, int64 [K].
+        The senders to read, int64 [K].
     targets
         The token of each place, int64 [n].
     top
-        How many tokens that a node raises most.
+        Number of tokens to list for each node: those that it promotes most.
     """
     spec = unembedding.spec
     norm = spec.final_norm
@@ -64,7 +64,7 @@ def read_nodes(
     size = max(1, BLOCK_BYTES // max(1, senders[0].nbytes))
     parts = []
     for block in nodes.split(size):
-        # Consecutive nodes, all of them above all, are no copy.
+        # Consecutive nodes, and so all nodes, are a view.
         first, last = int(block[0]), int(block[-1])
         whole = len(block) == last - first + 1 and bool((block.diff() == 1).all())
         rows = senders[first : last + 1] if whole else senders[block]

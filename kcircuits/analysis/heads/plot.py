@@ -1,4 +1,4 @@
-"""Which heads and MLPs write the answer, and where the strongest heads look, as a picture."""
+"""Picture of the heads and MLPs that write the answer, and of the strongest heads' attention."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kcircuits.analysis.heads.results import HeadReadings
-from kcircuits.display.figures import save_figure
+from kcircuits.display.figures import add_title, save_figure
 from kcircuits.display.node_grid import draw_node_grid
 from kcircuits.display.result import Panels
 from kcircuits.display.text import printable
@@ -24,8 +24,8 @@ MOST_TOKENS = 24
 def draw_heads(heads: HeadReadings, path: str | Path) -> None:
     """Draw readings into a .svg, .png or .pdf file, atomically.
 
-    Left: what every head and MLP adds to the answer's logit at the last position, mean over prompts. Right:
-    where the strongest of the heads that were read look from the first prompt's last position.
+    Left: what each head and MLP adds to the answer's logit at the last position, mean over prompts. Right:
+    attention of the strongest heads from the last position of the first prompt.
 
     Raises
     ------
@@ -42,14 +42,13 @@ def _draw(figure: Figure, heads: HeadReadings) -> None:
     count = len(heads.prompts)
     text = heads.prompts[0]
     what = f"{count} prompts" if count > 1 else f"{''.join(text.tokens)} → {text.answer.strip()}"
-    name = printable(heads.model.get("name", "a model"), 40)
-    figure.suptitle(f"{name} · {printable(what, 70)}", fontsize=9)
+    add_title(figure, heads.model, what)
 
 
 def _draw_logits(axes: Axes, heads: HeadReadings) -> None:
     graph = heads.graph
     by_layer = graph.by_layer(heads.logits())
-    draw_node_grid(axes, by_layer, "written to the answer's logit")
+    draw_node_grid(axes, by_layer, "added to the answer's logit")
 
 
 def _draw_attention(axes: Axes, heads: HeadReadings) -> None:

@@ -1,4 +1,4 @@
-"""What heads and MLPs write, where heads look, and what feeds them (arXiv 2405.17969, figure 4)."""
+"""Outputs of heads and MLPs, attention of heads, and edges into a node (arXiv 2405.17969, figure 4)."""
 
 from __future__ import annotations
 
@@ -38,26 +38,27 @@ def read_heads(
     all_positions: bool = False,
     memory: int | str | None = None,
 ) -> HeadReadings:
-    """Read what nodes of the full model write, and where its heads attend to.
+    """Read direct logit attribution of nodes and attention of heads in the full model.
 
     Parameters
     ----------
     model
         From `kcircuits.load_model`.
     task
-        Its prompts are read, in the model with the task's changes to the graph. Nothing is ablated.
+        Its prompts are read in the model with the task's changes to the graph. Nothing is ablated.
     circuit
-        A circuit of the model: its nodes are read, in the full run.
+        A circuit of the model, whose nodes are read in the full run.
     nodes
-        Which nodes instead: names of senders. By default the circuit's; or, without one, the `STRONGEST`.
+        Names of senders to read instead. By default the circuit's nodes or, without a circuit, the
+        `STRONGEST`.
     into
-        A node of the circuit, or "logits": the edges that feed it are listed.
+        A node of the circuit, or "logits", whose incoming edges are listed.
     strongest
-        Only so many of the nodes, by the mean of their absolute direct logits at the last position.
+        Read only this number of nodes, by the mean of their absolute direct logits at the last position.
     top
-        How many tokens that a node raises most.
+        Number of tokens to list for each node: those that it promotes most.
     all_positions
-        Read every position; else the last one, and the last of the subject's.
+        Read all positions instead of only the last one and the subject's last one.
     memory
         Bytes, or a size such as "8GiB", for activations.
 
@@ -70,7 +71,7 @@ def read_heads(
     spec = prepared(model, task, circuit)
     graph = spec.graph
     if into is not None and circuit is None:
-        raise KCircuitsError(f"into {into!r} asks for edges of a circuit, and there is none: give one")
+        raise KCircuitsError(f"into {into!r} lists edges of a circuit: give a circuit")
     feeding = () if circuit is None or into is None else edges_into(circuit, into)
     if strongest is not None:
         check_whole("strongest", strongest, least=1)
@@ -107,7 +108,7 @@ def read_heads(
 
 
 def edges_into(circuit: Circuit, node: str) -> tuple[Edge, ...]:
-    """The edges of a circuit that feed a node, by falling |score|; keys and values feed their whole group.
+    """The edges of a circuit into a node, by falling |score|. Edges into keys and values count for all heads.
 
     Raises KCircuitsError if the circuit has no such node.
     """
@@ -118,11 +119,11 @@ def edges_into(circuit: Circuit, node: str) -> tuple[Edge, ...]:
 
 
 def _candidates(graph: Graph, circuit: Circuit | None, nodes: Sequence[str] | None) -> list[int]:
-    """Indices of the senders that may be read, in order."""
+    """Indices of the senders that can be read, in order."""
     if nodes is None:
         names = graph.senders if circuit is None else [name for name in circuit.nodes if name != "logits"]
     else:
         names = tuple(dict.fromkeys(nodes))
     if not names:
-        raise KCircuitsError("there are no nodes to read: the circuit has no edges; give nodes")
+        raise KCircuitsError("there are no nodes to read, because the circuit has no edges: give nodes")
     return sorted(graph.sender_index(name) for name in names)

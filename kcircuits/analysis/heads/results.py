@@ -1,4 +1,4 @@
-"""What nodes write and where heads attend to: what `read_heads` gives, and heads.json."""
+"""Direct contributions of nodes and attention of heads: the result of `read_heads`, and heads.json."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ FORMAT = "kcircuits-heads/1"
 
 @dataclass(frozen=True)
 class NodeReading:
-    """What one node writes at one position, read as if it were the whole stream, at that stream's scale.
+    """Direct logit attribution of one node at one position, with the norm's scale of the whole stream.
 
     Parameters
     ----------
     node, position
-        Which.
+        The node's name and the position.
     logit
-        What it adds to the answer's logit, above the mean over the vocabulary: negative where the node
+        What it adds to the answer's logit, relative to the mean over the vocabulary. Negative if the node
         suppresses the answer.
     share
-        Of the answer's logit above the mean; shares of all nodes and of the constants add up to 1.
+        Share of the answer's logit relative to the mean. Shares of all nodes and constants add up to 1.
     rank
-        Of the answer in what the node writes; 1 is what it raises most.
+        Rank of the answer in the node's output; 1 is the token that it promotes most.
     top
-        The tokens that it raises most, and by how much above the mean.
+        The tokens that it promotes most, and their logits relative to the mean.
     attention
-        Of a head: how much it looks at each token from this position; None for others.
+        Attention of a head from this position to each token; None for other nodes.
     """
 
     node: str
@@ -75,7 +75,7 @@ class NodeReading:
 
     @classmethod
     def from_json(cls, what: str, node: object, num_tokens: int) -> NodeReading:
-        """The reading that an object of `to_json` holds, of a prompt of so many tokens.
+        """Read an object of `to_json`, for a prompt of `num_tokens` tokens.
 
         Raises KCircuitsError if it is anything else; `what` names it.
         """
@@ -100,18 +100,18 @@ class HeadReadings(Result):
     Parameters
     ----------
     model, settings
-        Identity of the model, and how they were read.
+        Identity of the model, and settings of the reading.
     prompts
         The prompts' texts, [N].
     graph
         The model's graph.
     direct
-        What every sender adds to the answer's logit at the last position, float64 [S, N]. None where it was
-        read from a heads.json, which has only the nodes that were chosen.
+        What each sender adds to the answer's logit at the last position, float64 [S, N]. None if read from a
+        heads.json, which has only the chosen nodes.
     readings
-        Of each prompt: the chosen nodes at its positions, by falling |logit|.
+        For each prompt, the chosen nodes at its positions, by falling |logit|.
     into
-        The edges into the node that was asked for, the strongest first.
+        The edges into the requested node, the strongest first.
     """
 
     WHAT: ClassVar[str] = "file of head readings"
@@ -126,7 +126,7 @@ class HeadReadings(Result):
     into: tuple[Edge, ...]
 
     def table(self) -> DataFrame:
-        """A row for every prompt, node and position."""
+        """A row for each prompt, node and position."""
         need("pandas", "tables")
         from pandas import DataFrame
 
@@ -160,7 +160,7 @@ class HeadReadings(Result):
 
     @classmethod
     def from_json(cls, document: object) -> HeadReadings:
-        """The readings of a document of `to_json`; `direct` is None, and so are the prompts' wrong answers.
+        """The readings of a document of `to_json`. `direct` and the prompts' wrong answers are None.
 
         Raises KCircuitsError if it is anything else.
         """
@@ -181,7 +181,7 @@ class HeadReadings(Result):
         known = set(graph.senders)
         for reading in (reading for of in readings for reading in of):
             if reading.node not in known:
-                raise KCircuitsError(f"{quote(reading.node)} is no node of {graph}")
+                raise KCircuitsError(f"{quote(reading.node)} is not a node of {graph}")
         into = [check_keys(f"into, {index}", edge, _EDGE) for index, edge in enumerate(given.get("into", []))]
         return cls(
             model=given["model"],
@@ -194,7 +194,7 @@ class HeadReadings(Result):
         )
 
     def at_last_position(self) -> dict[str, list[NodeReading]]:
-        """The readings at the prompts' last positions by node, those first that write most to the answers."""
+        """The readings at the prompts' last positions by node, by falling |mean logit|."""
         by_node: dict[str, list[NodeReading]] = {}
         for text, readings in zip(self.prompts, self.readings, strict=True):
             for each in readings:
@@ -204,9 +204,9 @@ class HeadReadings(Result):
         return dict(order)
 
     def logits(self) -> np.ndarray:
-        """What every sender adds to the answer's logit at the last position, mean over prompts, float64 [S].
+        """What each sender adds to the answer's logit at the last position, mean over prompts, float64 [S].
 
-        NaN for what is not known: nodes that were not chosen, where this was read from a file.
+        NaN for nodes that were not chosen, if this was read from a file.
         """
         if self.direct is not None:
             means: np.ndarray = self.direct.mean(axis=1)
@@ -217,16 +217,16 @@ class HeadReadings(Result):
         return found
 
     def describe(self) -> str:
-        """Two lines: what was read, then the nodes that write most to the answers."""
+        """Two lines: what was read, then the nodes that contribute most to the answers."""
         strongest = [
             f"{node} {fmean(each.logit for each in of):+.3g}" for node, of in self.at_last_position().items()
         ]
         title = f"Readings of {count_of(len(strongest), 'node')} of {name_of(self.model)}"
         prompts = count_of(len(self.prompts), "prompt")
-        return f"{title} on {prompts}\nwritten to the answer's logit: {', '.join(strongest[:6])}"
+        return f"{title} on {prompts}\nadded to the answer's logit: {', '.join(strongest[:6])}"
 
     def panels(self) -> Panels:
-        """ "logits": what every head and MLP writes to the answer; "attention": of the strongest heads."""
+        """ "logits": contributions of heads and MLPs to the answer; "attention": of the strongest heads."""
         from kcircuits.analysis.heads.plot import PANELS
 
         return PANELS

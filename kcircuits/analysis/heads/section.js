@@ -1,4 +1,4 @@
-// What every node writes at the chosen place, as a table to sort.
+// What each node writes at the chosen position, as a sortable table.
 
 const HEAD_TITLES = [
   ["node", null], ["role", "words"], ["adds to the logit", null], ["share", null], ["answer's rank", null],
@@ -41,7 +41,7 @@ function headRow(graph, store, reading, tokens) {
   );
 }
 
-// A node's name; a way to the picture where it is in there.
+// A node's name, as a link to the picture if the node is in it.
 function nodeLink(graph, store, name) {
   const node = graph?.byName.get(name);
   return node

@@ -1,1 +1,1 @@
-"""What examples in the prompt change."""
+"""In-context learning: how examples in the prompt change the circuit."""

@@ -1,4 +1,4 @@
-"""What examples change, as a picture: where added heads look, and accuracy without them."""
+"""Picture of in-context learning: attention of the added heads, and accuracy without them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING
 
 from kcircuits.analysis.in_context.results import InContext
 from kcircuits.data.few_shot import PARTS
-from kcircuits.display.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, save_figure
+from kcircuits.display.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    add_title,
+    draw_panels,
+    draw_random_bar,
+    save_figure,
+)
 from kcircuits.display.result import Panels, add_legend
-from kcircuits.display.text import printable
 from kcircuits.runtime.optional import DeferredModule
 
 if TYPE_CHECKING:
@@ -31,11 +41,11 @@ _TITLES = {
 
 
 def draw_in_context(found: InContext, path: str | Path) -> None:
-    """Draw what examples change into a .svg, .png or .pdf file, atomically.
+    """Draw the change by examples into a .svg, .png or .pdf file, atomically.
 
-    Left: how much the strongest of the added heads look at each part of the prompt from its last position.
-    Right: accuracy of the full model without and with examples; without the added heads; and without as many
-    random ones, from the least to the greatest.
+    Left: attention of the strongest added heads from the last position to each part of the prompt. Right:
+    accuracy without and with examples, of the full model, without the added heads, and without the same
+    number of random heads (mean and range).
 
     Raises
     ------
@@ -46,12 +56,8 @@ def draw_in_context(found: InContext, path: str | Path) -> None:
 
 
 def _draw(figure: Figure, found: InContext) -> None:
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    _draw_attention(left, found)
-    _draw_accuracy(right, found)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False)
-    name = printable(found.model.get("name", "a model"), 40)
-    figure.suptitle(f"{name} · {found.settings['num_prompts']} questions", fontsize=9)
+    draw_panels(figure, _draw_attention, _draw_accuracy, found, legend_columns=4)
+    add_title(figure, found.model, f"{found.settings['num_prompts']} questions")
 
 
 def _draw_attention(axes: Axes, found: InContext) -> None:
@@ -88,17 +94,8 @@ def _draw_accuracy(axes: Axes, found: InContext) -> None:
             color=PURPLE,
             label=_label_first("without added heads", place),
         )
-        low, mean, high = ablation.random["accuracy"]
-        axes.bar(
-            place + 0.27,
-            mean,
-            width=0.25,
-            color="#bbbbbb",
-            yerr=[[mean - low], [high - mean]],
-            capsize=2,
-            error_kw={"linewidth": 0.8},
-            label=_label_first("without random heads", place),
-        )
+        random, label = ablation.random["accuracy"], _label_first("without random heads", place)
+        draw_random_bar(axes, place + 0.27, random, width=0.25, colour="#bbbbbb", label=label)
     axes.set_xticks(range(len(found.runs)), list(found.runs))
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{share:.0%}"))

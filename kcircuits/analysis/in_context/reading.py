@@ -1,4 +1,4 @@
-"""What examples change: the heads that a circuit gains, where they look, what they are worth."""
+"""In-context learning: the heads that examples add to a circuit, their attention and their effect."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def in_context_learning(
 ) -> InContext:
     """Compare the circuits of the same questions without and with examples (arXiv 2405.17969, figure 7b).
 
-    Both circuits are found by the same method, metric (nll) and number of edges. The heads that only the one
-    with examples has are cut from the full model, beside as many random heads of the same layers, and the
-    questions are asked again, with examples and without.
+    Both circuits are found with the same method, metric (nll) and number of edges. The heads that are only in
+    the circuit with examples are ablated in the full model, on questions with and without examples, and
+    compared with the same number of random heads of the same layers.
 
     Parameters
     ----------
@@ -54,10 +54,10 @@ def in_context_learning(
     method, selection
         A method that scores all edges, and which of them to take, as in `kcircuits.discover`.
     ablation
-        "zero", or a mean over all questions of the kind; of the search and of the heads. There are no corrupt
-        prompts. (Integrated gradients begin at the ablated input, where zero gives overflows.)
+        "zero", or a mean over all questions of one kind, for discovery and for heads. There are no corrupt
+        prompts. (Integrated gradients start at the ablated input, where zero ablation overflows.)
     draws, seed
-        Random sets of heads, and their seed.
+        Number of random sets of heads, and the random seed.
     memory
         Bytes, or a size such as "8GiB", for activations.
 
@@ -82,7 +82,7 @@ def in_context_learning(
         needs += [for_method(method, spec, task), for_circuits(spec, task)]
     budget = budget_for(memory, needs)
     circuits = {name: discover(model, task, method, selection, memory=budget) for name, task in tasks.items()}
-    added = _added(circuits["few-shot"], circuits["zero-shot"])
+    added = _added_heads(circuits["few-shot"], circuits["zero-shot"])
     runs, ablations = {}, {}
     for name, task in tasks.items():
         full, found = ablate_heads(model.spec, task, {"added": added}, draws=draws, seed=seed, memory=budget)
@@ -111,14 +111,14 @@ def in_context_learning(
     )
 
 
-def _added(few_shot: Circuit, zero_shot: Circuit) -> list[str]:
-    """The heads that only the first circuit has, by falling strength."""
+def _added_heads(few_shot: Circuit, zero_shot: Circuit) -> list[str]:
+    """The heads that are only in the first circuit, by falling strength."""
     heads = [node for node in few_shot.nodes if kind_of(node) == "head" and node not in zero_shot.nodes]
     return sorted(heads, key=lambda node: -_strength(few_shot, node))
 
 
 def _strength(circuit: Circuit, node: str) -> float:
-    """The sum of the absolute scores of the edges that leave a node."""
+    """Sum of the absolute scores of a node's outgoing edges."""
     return sum(abs(edge.score) for edge in circuit.edges if edge.sender == node)
 
 

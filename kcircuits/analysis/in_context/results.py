@@ -1,4 +1,4 @@
-"""What examples change in a model, found by `kcircuits.analysis.in_context.reading`."""
+"""The result of `in_context_learning`: how examples in the prompt change the circuit, and icl.json."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ ASKED = ("zero-shot", "few-shot")
 
 @dataclass(frozen=True)
 class AddedHead:
-    """A head that only the circuit with examples has.
+    """A head that is only in the circuit with examples.
 
     Parameters
     ----------
     node
         Its name.
     strength
-        The sum of the absolute scores of the edges that leave it.
+        Sum of the absolute scores of its outgoing edges.
     attention
-        How much it looks at each part of the prompt from the last position, mean over prompts.
+        Its attention from the last position to each part of the prompt, mean over prompts.
     """
 
     node: str
@@ -52,7 +52,7 @@ class AddedHead:
 
 @dataclass(frozen=True)
 class CircuitNodes:
-    """A circuit's number of edges and its nodes, "input" and "logits" included."""
+    """A circuit's number of edges and its nodes, including "input" and "logits"."""
 
     num_edges: int
     nodes: tuple[str, ...]
@@ -65,17 +65,17 @@ class InContext(Result):
     Parameters
     ----------
     model, settings
-        Identity of the model, and how it was found.
+        Identity of the model, and settings of the reading.
     nodes
-        Sizes and nodes of the circuits of both.
+        Sizes and nodes of both circuits.
     runs
-        The full model on both.
+        The full model on both kinds of questions.
     added
-        The heads that only the circuit with examples has, the strongest first.
+        The heads that are only in the circuit with examples, the strongest first.
     ablations
-        The full model without these on both; None where none was added.
+        The full model without these heads on both; None if no head was added.
     circuits
-        The circuits themselves; empty where this was read from a file, which does not have their edges.
+        The circuits themselves. Empty if read from a file, which does not have their edges.
     """
 
     WHAT: ClassVar[str] = "file of what examples change"
@@ -89,7 +89,7 @@ class InContext(Result):
     circuits: dict[str, Circuit] = field(default_factory=dict, compare=False)
 
     def table(self) -> DataFrame:
-        """A row for every added head."""
+        """A row for each added head."""
         need("pandas", "tables")
         from pandas import DataFrame
 
@@ -114,7 +114,7 @@ class InContext(Result):
 
     @classmethod
     def from_json(cls, document: object) -> InContext:
-        """What a document of `to_json` holds; it has the sizes and nodes of the circuits alone.
+        """Read a document of `to_json`, which has only sizes and nodes of the circuits.
 
         Raises KCircuitsError if it is anything else.
         """
@@ -140,14 +140,14 @@ class InContext(Result):
         return cls(given["model"], given["settings"], named, runs, tuple(added), ablations)
 
     def describe(self) -> str:
-        """Two lines: how many heads examples add, then the accuracy without and with examples."""
+        """Two lines: the number of heads that examples add, then the accuracy without and with examples."""
         questions = count_of(self.settings["num_prompts"], "question")
         heads = ", ".join(head.node for head in self.added[:6])
         accuracy = ", ".join(f"{name} {run.accuracy:.1%}" for name, run in self.runs.items())
         added = f"{count_of(len(self.added), 'head')} added by examples"
         return (
             f"In-context learning of {name_of(self.model)} on {questions}: {added}"
-            f"\naccuracy: {accuracy}; strongest of the added: {heads or 'none'}"
+            f"\naccuracy: {accuracy}; strongest added heads: {heads or 'none'}"
         )
 
     def panels(self) -> Panels:

@@ -1,4 +1,4 @@
-"""What examples in a prompt change: heads that a circuit gains, where they look, what they are worth."""
+"""In-context learning: heads that examples add to the circuit, their attention and their effect."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def icl_section(found: InContext) -> Html:
     settings, added = found.settings, found.added
     edges = ", ".join(f"{found.nodes[name].num_edges:,} {name}" for name in ASKED)
     text = (
-        f"The same {settings['num_prompts']:,} questions without and with examples. Circuits of both (edges: "
-        f"{edges}); {_heads(len(added))} only in the one with examples. Attention is from the last position, "
-        f"mean over questions; accuracy is the full model's, with and without these heads "
-        f"({settings['ablation']} ablation), beside as many random heads of the same layers."
+        f"The same {settings['num_prompts']:,} questions without and with examples, and a circuit for each "
+        f"(edges: {edges}); {_heads(len(added))} only in the one with examples. Attention is from the last "
+        f"position, mean over questions. Accuracy is that of the full model with and without these heads "
+        f"({settings['ablation']} ablation), compared with as many random heads of the same layers."
     )
     charts = [_attention_bars(added)] * bool(added) + [_accuracy_bars(found)]
     parts = [tag("p", text), tag("div", *charts, class_="charts"), _accuracy_table(found)]
     if added:
         parts.append(_added_table(added))
-    return section("icl", "What examples change", *parts)
+    return section("icl", "In-context learning", *parts)
 
 
 def _heads(count: int) -> str:
@@ -52,9 +52,9 @@ def _attention_bars(added: Sequence[AddedHead]) -> Html:
         )
         for each in added[:MOST_BARS]
     ]
-    title = "Where the added heads attend"
+    title = "Attention of the added heads"
     if len(added) > MOST_BARS:
-        title = f"Where the {MOST_BARS} strongest of the added heads attend"
+        title = f"Attention of the {MOST_BARS} strongest added heads"
     return stacked_bars(title, list(PART_TITLES.items()), rows)
 
 
@@ -72,7 +72,14 @@ def _accuracy_bars(found: InContext) -> Html:
 
 
 def _accuracy_table(found: InContext) -> Html:
-    head = ("questions", "accuracy", "without added heads", "without as many random heads", "NLL", "without")
+    head = (
+        "questions",
+        "accuracy",
+        "without added heads",
+        "without random heads",
+        "NLL",
+        "NLL without added heads",
+    )
     rows = []
     for name in ASKED:
         run, ablation = found.runs[name], found.ablations[name]
@@ -95,5 +102,5 @@ def _added_table(added: Sequence[AddedHead]) -> Html:
         )
         for each in added
     ]
-    caption = "Heads that examples add, and where they attend"
+    caption = "Heads that examples add, and their attention"
     return table(caption, head, rows, sortable=True)

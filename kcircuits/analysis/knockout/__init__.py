@@ -1,1 +1,1 @@
-"""What the model loses without a circuit."""
+"""Effects of removing a circuit from the model."""

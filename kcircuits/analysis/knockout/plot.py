@@ -1,4 +1,4 @@
-"""A model without a circuit as a picture: what is forgotten, and what else breaks."""
+"""Picture of a knockout: what the model forgets, and side effects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kcircuits.analysis.knockout.results import Knockout
-from kcircuits.display.figures import BLUE, GREY, ORANGE, save_figure
+from kcircuits.display.figures import BLUE, GREY, ORANGE, add_title, save_figure
 from kcircuits.display.result import Panels, add_legend
 from kcircuits.display.text import printable
 from kcircuits.evaluation import RunMeasures
@@ -29,9 +29,9 @@ _WIDTH = 0.26
 def draw_knockout(found: Knockout, path: str | Path) -> None:
     """Draw a knockout into a .svg, .png or .pdf file, atomically.
 
-    Bars for the full model, for it without the circuit, and the mean for it without random circuits, with
-    lines from the lowest to the highest: Hit@k and the NLL of the answer, on the circuit's own prompts and
-    others; and the perplexity of the text, on a logarithmic axis.
+    Bars for the full model, the model without the circuit, and the model without random circuits (mean, with
+    a line over the range): Hit@k and NLL of the answer on the circuit's own prompts and others, and the
+    perplexity of the text on a logarithmic axis.
 
     Raises
     ------
@@ -51,10 +51,8 @@ def _draw(figure: Figure, found: Knockout) -> None:
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     settings = found.settings
     removed, of = settings["num_removed_edges"], settings["num_circuit_edges"]
-    model = printable(found.model.get("name", "a model"), 40)
-    figure.suptitle(
-        f"{model} · {removed:,} of {of:,} edges removed, {settings['ablation']} ablation", fontsize=9
-    )
+    text = f"{removed:,} of {of:,} edges removed, {settings['ablation']} ablation"
+    add_title(figure, found.model, text, longest=100)
 
 
 def _draw_hits(axes: Axes, found: Knockout) -> None:
@@ -68,7 +66,7 @@ def _draw_nll(axes: Axes, found: Knockout) -> None:
 
 
 def _draw_measure(axes: Axes, found: Knockout, title: str, read: Callable[[RunMeasures], float]) -> None:
-    """A measure on every set of prompts."""
+    """A measure on each set of prompts."""
     names = [printable(effect.name, 18) for effect in found.effects]
     _draw_bars(axes, [list(map(read, effect.runs)) for effect in found.effects], names, title)
 
@@ -91,7 +89,7 @@ PANELS: Panels = {
 
 
 def _draw_bars(axes: Axes, groups: Sequence[Sequence[float]], names: list[str], title: str) -> None:
-    """Groups of a bar each for the full model, the knockout, and the random ones together."""
+    """Groups of bars: the full model, the knockout, and the mean of the random knockouts."""
     places = np.arange(len(groups))
     full, without = ([group[index] for group in groups] for index in (0, 1))
     heights = [full, without]

@@ -1,4 +1,4 @@
-"""Take a circuit out of its model: what is forgotten, and what else breaks?"""
+"""Knockout: remove a circuit from its model, and measure what it forgets and side effects."""
 
 from __future__ import annotations
 
@@ -46,31 +46,31 @@ def knockout(
     hit_k: int = HIT_RANK,
     memory: int | str | None = None,
 ) -> Knockout:
-    """Remove a circuit's edges from the model's runs, and measure what is forgotten and what else breaks.
+    """Remove a circuit's edges from the model's runs, and measure what it forgets and side effects.
 
-    The same is done with random connected circuits of as many edges, for comparison. The measure is the NLL
-    of the answer, whatever the task's metric.
+    For comparison, the same is done with random connected circuits of the same size. The measure is always
+    the NLL of the answer, independent of the task's metric.
 
     Parameters
     ----------
     model
         The model that the circuit was found in.
     task
-        What the circuit knows, and what a removed edge carries; `Task.as_found` asks what the circuit was
-        found for. Means over the task's own prompts, or its reference, are used everywhere.
+        The circuit's own prompts, and the ablation; `Task.as_found` gives the task of the circuit's
+        discovery. Means over the task's own prompts, or its reference, are used everywhere.
     circuit
         From `kcircuits.discover`, `Scores.select` or `Circuit.load`.
     others
         Prompts about other things, by name.
     text
-        A running text, of which the perplexity is measured: exp of the mean NLL of its tokens. It is cut
-        into windows of 64 tokens that do not overlap; a token is predicted from those before it in its
-        window, the first of all from BOS, where the tokenizer has one, or not at all. A text has no corrupt
-        prompts, so the ablation must be another.
+        A running text for perplexity, the exponential of the mean NLL of its tokens. It is cut into windows
+        of 64 tokens that do not overlap. A token is predicted from those before it in its window, the first
+        from BOS if the tokenizer has one, otherwise not at all. A text has no corrupt prompts, so it needs
+        another ablation.
     private_of
-        Other circuits of the model: only edges that none of them has are removed.
+        Other circuits of the model. Only edges that none of them has are removed.
     random_circuits, seed
-        Random circuit i is drawn with seed + i; the seed is also of the bootstrap.
+        Random circuit i is drawn with seed + i. The seed is also used for the bootstrap.
     hit_k
         The k of Hit@k.
     memory
@@ -87,11 +87,11 @@ def knockout(
     check_whole("random_circuits", random_circuits)
     check_whole("seed", seed)
     check_whole("hit_k", hit_k, least=1)
-    removed = _removed(circuit, private_of)
+    removed = _edges_to_remove(circuit, private_of)
     tasks = {OWN: task}
     for name, each in (others or {}).items():
         if name in (OWN, TEXT):
-            raise KCircuitsError(f"other prompts must not be called {name!r}, which means something here")
+            raise KCircuitsError(f"other prompts must not be named {name!r}, which is a reserved name")
         tasks[name] = _task_of(name, spec, task, each)
     windows, text_task = None, task
     if text is not None:
@@ -108,7 +108,7 @@ def knockout(
     if windows is not None:
         needs.append(for_circuits(spec, text_task, streams_at_once(spec)))
     budget = budget_for(memory, needs)
-    masks = _without(spec.graph, removed, random_circuits, seed)
+    masks = _knockout_masks(spec.graph, removed, random_circuits, seed)
     effects = []
     for name, on in tasks.items():
         full, without, *random = measure_runs(spec, on, masks, budget)
@@ -130,15 +130,15 @@ def knockout(
     return Knockout(model.identity, settings, tuple(effects), on_text)
 
 
-def _removed(circuit: Circuit, private_of: Sequence[Circuit]) -> np.ndarray:
-    """The edges that are removed, bool [S, R]: those of the circuit that no other has."""
+def _edges_to_remove(circuit: Circuit, private_of: Sequence[Circuit]) -> np.ndarray:
+    """The edges to remove, bool [S, R]: those of the circuit that no other circuit has."""
     removed = circuit.mask()
     for other in private_of:
         other.check_model(circuit.model)
         removed &= ~other.mask()
     if not removed.any():
         what = "edges" if not circuit.edges else "edges of its own: the others have all of them"
-        raise KCircuitsError(f"there is nothing to remove, the circuit has no {what}")
+        raise KCircuitsError(f"nothing to remove: the circuit has no {what}")
     return removed
 
 
@@ -153,8 +153,8 @@ def _task_of(name: str, spec: ModelSpec, task: Task, prompts: Sequence[Prompt]) 
     return made
 
 
-def _without(graph: Graph, removed: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Masks [2 + count, S, R]: the full model, it without the edges, it without those of random circuits."""
+def _knockout_masks(graph: Graph, removed: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Masks [2 + count, S, R]: the full model, without the edges, and without those of random circuits."""
     num_edges = int(removed.sum())
     drawn = [random_connected_mask(graph, num_edges, np.random.default_rng(seed + i)) for i in range(count)]
     return np.stack([graph.valid, *(graph.valid & ~each for each in (removed, *drawn))])

@@ -1,4 +1,4 @@
-"""A model without a circuit: what `knockout` gives, and knockout.json."""
+"""The result of `knockout`, a model without a circuit, and knockout.json."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 FORMAT = "kcircuits-knockout/1"
 OWN, TEXT = "own", "text"
-"""What the circuit's own prompts and the text are called."""
+"""Names of the circuit's own prompts and of the text."""
 
 
 @dataclass(frozen=True)
 class PromptsEffect:
-    """What the runs make of one set of prompts: the full model, and it without the edges.
+    """Runs on one set of prompts: the full model, and the model without the circuit's edges.
 
     `random`: without the edges of random circuits.
     """
@@ -48,12 +48,12 @@ class PromptsEffect:
 
     @property
     def runs(self) -> tuple[RunMeasures, ...]:
-        """The full model, it without the circuit, and without each random circuit."""
+        """The full model, without the circuit, and without each random circuit."""
         return (self.full, self.knockout, *self.random)
 
     @classmethod
     def from_json(cls, what: str, effect: object) -> PromptsEffect:
-        """The effect that an object of a knockout.json holds; raises KCircuitsError if it is none."""
+        """Read an effect from an object of knockout.json; raises KCircuitsError if it is anything else."""
         found = check_keys(what, effect, _EFFECT)
         named = {name: found[name] for name in ("full", "knockout")}
         named |= {f"random {place}": run for place, run in enumerate(found["random"])}
@@ -75,12 +75,12 @@ class TextEffect:
 
     @property
     def runs(self) -> tuple[float, ...]:
-        """The full model's, that without the circuit, and those without each random circuit."""
+        """The full model's, without the circuit, and without each random circuit."""
         return (self.full, self.knockout, *self.random)
 
     @classmethod
     def from_json(cls, what: str, text: object) -> TextEffect:
-        """The perplexities of an object of a knockout.json; raises KCircuitsError if it is anything else."""
+        """Read perplexities from an object of knockout.json; raises KCircuitsError if it is anything else."""
         found = check_keys(what, text, _TEXT)
         return cls(found["num_tokens"], found["full"], found["knockout"], tuple(found["random"]))
 
@@ -94,12 +94,12 @@ class Knockout(Result):
     model
         Identity of the model.
     settings
-        How it was measured: "ablation", "hit_k", "seed"; the circuit's "num_circuit_edges", and how many of
-        them are removed, "num_removed_edges".
+        Settings of the measurement: "ablation", "hit_k", "seed"; the number of the circuit's edges,
+        "num_circuit_edges", and of those removed, "num_removed_edges".
     effects
-        On the circuit's own prompts, then on others.
+        Effects on the circuit's own prompts, then on others.
     text
-        On a running text, if there was one.
+        Effect on a running text, if there was one.
     """
 
     WHAT: ClassVar[str] = "file of a knockout"
@@ -110,7 +110,7 @@ class Knockout(Result):
     text: TextEffect | None
 
     def table(self) -> DataFrame:
-        """A row for every set of prompts, or the text, and run: "full", "knockout", "random 1", …"""
+        """A row for each set of prompts (or the text) and run: "full", "knockout", "random 1", …"""
         need("pandas", "tables")
         from pandas import DataFrame
 
@@ -165,7 +165,7 @@ class Knockout(Result):
         counts = {len(effect.random) for effect in effects} | ({len(text.random)} if text else set())
         if len(counts) > 1:
             raise KCircuitsError(
-                f"{cls.WHAT}: there are as many random circuits everywhere, got {sorted(counts)}"
+                f"{cls.WHAT}: all effects must have the same number of random circuits, got {sorted(counts)}"
             )
         return cls(given["model"], given["settings"], effects, text)
 
@@ -178,11 +178,11 @@ class Knockout(Result):
             nll += f" (random circuits {fmean(run.mean_metric for run in own.random):.4g})"
         return (
             f"Knockout of {removed} in {name_of(self.model)}, {settings['ablation']} ablation\n"
-            f"nll of {count_of(len(own.full.metric), 'prompt')} of the circuit's own: {nll}"
+            f"nll of the circuit's {count_of(len(own.full.metric), 'prompt')}: {nll}"
         )
 
     def panels(self) -> Panels:
-        """ "hit" and "nll" on every set of prompts, and "perplexity" of the text, if there was one."""
+        """ "hit" and "nll" on each set of prompts, and "perplexity" of the text, if there was one."""
         from kcircuits.analysis.knockout.plot import PANELS
 
         return {name: draw for name, draw in PANELS.items() if name != "perplexity" or self.text is not None}

@@ -1,4 +1,4 @@
-"""A model without its circuit: what is forgotten, and what else breaks."""
+"""The model without its circuit: what it forgets, and side effects."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def knockout_section(found: Knockout) -> Html:
     )
     if count:
         text += (
-            f"Beside it, the model without {_circuits(count)} of as many edges, which shows what "
-            "removing edges breaks in itself."
+            f"For comparison, the model without {_circuits(count)} of the same size, which shows the effect "
+            "of removing any edges."
         )
     return section(
         "knockout",
@@ -37,7 +37,7 @@ def knockout_section(found: Knockout) -> Html:
 
 
 def _charts(found: Knockout) -> list[Html]:
-    """Hit@k and NLL on every set of prompts, and the perplexity, whose bars grow with its logarithm."""
+    """Hit@k and NLL on each set of prompts, and the perplexity, with bars on a logarithmic scale."""
     hit = grouped_bars(f"Hit@{found.settings['hit_k']}", _groups(found, "hit_at_k", 1.0))
     most = max(run.mean_metric for effect in found.effects for run in effect.runs)
     charts = [hit, grouped_bars("NLL of the answer", _groups(found, "metric", most or 1.0))]
@@ -50,7 +50,7 @@ def _charts(found: Knockout) -> list[Html]:
 
 
 def _groups(found: Knockout, measure: str, whole: float) -> list[tuple[str, list[Bar]]]:
-    """The bars of a measure on every set of prompts; `whole` is as long as a bar can be."""
+    """The bars of a measure on each set of prompts; `whole` is the value of the longest possible bar."""
     groups = []
     for effect in found.effects:
         values = _values(found, effect, measure)
@@ -60,7 +60,7 @@ def _groups(found: Knockout, measure: str, whole: float) -> list[tuple[str, list
 
 
 def _values(found: Knockout, effect: PromptsEffect, measure: str) -> list[float]:
-    """The mean of a measure in the full model, in it without the circuit, and without every random one."""
+    """The mean of a measure in the full model, without the circuit, and without each random circuit."""
     return [run.means(found.settings["hit_k"])[measure] for run in effect.runs]
 
 
@@ -78,8 +78,8 @@ def _bars(values: list[float], shown: Callable[[float], str], length: Callable[[
 
 
 def _prompts_name(name: str) -> str:
-    """What a set of prompts is called."""
-    return "the circuit's own" if name == OWN else name
+    """The displayed name of a set of prompts."""
+    return "the circuit's prompts" if name == OWN else name
 
 
 def _circuits(count: int) -> str:
@@ -104,11 +104,11 @@ def _table(found: Knockout, count: int) -> Html:
         rows.append((name, "perplexity", *_cells(list(text.runs), _perplexity)))
     head = ["prompts", "measure", "full model", "without the circuit"]
     head += ["without random circuits"] * bool(count)
-    return table("What is forgotten, and what else breaks", head, rows)
+    return table("Effects of the knockout", head, rows)
 
 
 def _cells(values: list[float], shown: Callable[[float], str]) -> list[str]:
-    """The full model, without the circuit, and without random ones: their mean, and from where to where."""
+    """The full model, without the circuit, and without random circuits (mean and range)."""
     full, without, *random = values
     cells = [shown(full), shown(without)]
     if random:

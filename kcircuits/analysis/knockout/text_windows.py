@@ -1,4 +1,4 @@
-"""A running text in windows of tokens, and how well masked runs predict it: its perplexity."""
+"""A text cut into windows of tokens, and its perplexity in masked runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WINDOW = 64
 """Tokens of the text in one window."""
 
 MOST_NATS = 700
-"""exp of more is no number."""
+"""The exponential of more would overflow."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,14 @@ class RunningText:
 
 @dataclass(frozen=True)
 class TextWindows:
-    """A text cut into windows that follow each other and do not overlap.
+    """A text cut into consecutive windows that do not overlap.
 
     Parameters
     ----------
     prompts
-        One for each window: its tokens behind the tokenizer's BOS, if it has one. The answer is its last.
+        One for each window: BOS, if the tokenizer has one, and the window's tokens. The last is the answer.
     first
-        Where the first token is that has something before it to be predicted from: behind BOS at once, else
-        the second.
+        Position of the first predicted token: the first after BOS, or the second without BOS.
     """
 
     prompts: tuple[Prompt, ...]
@@ -66,11 +65,11 @@ class TextWindows:
 
     @property
     def num_predicted(self) -> int:
-        """How many tokens are predicted, of all windows together."""
+        """Number of predicted tokens of all windows together."""
         return sum(len(prompt.clean_ids) + 1 - self.first for prompt in self.prompts)
 
     def targets(self, prompt: Prompt) -> tuple[int, ...]:
-        """The tokens of a window that are predicted."""
+        """The predicted tokens of a window."""
         return (*prompt.clean_ids, prompt.answer_id)[self.first :]
 
 
@@ -82,28 +81,28 @@ def token_windows(
     size: int,
     most_tokens: int | None = None,
 ) -> tuple[list[tuple[int, ...]], int]:
-    """Cut a text into windows of tokens that follow each other and do not overlap.
+    """Cut a text into consecutive windows of tokens that do not overlap.
 
     Parameters
     ----------
     tokenizer
-        The model's; None raises.
+        The model's tokenizer; None raises.
     text
         Any text.
     spec
         The model.
     positions
-        Tokens that a window may have at most, with those that the tokenizer puts in front.
+        Maximum number of tokens of a window, including those that the tokenizer puts in front.
     size
-        Tokens of the text in one window, at most.
+        Maximum number of tokens of the text in one window.
     most_tokens
-        Tokens of the text that are used at most; None uses all.
+        Maximum number of tokens of the text to use; None uses all.
 
     Returns
     -------
     windows, num_prefix
-        Ids of every window, which begins with what the tokenizer puts in front of a text (BOS); and how many
-        tokens that is.
+        Ids of each window, which begins with the tokens that the tokenizer puts in front of a text (BOS), and
+        the number of these tokens.
 
     Raises
     ------
@@ -124,12 +123,12 @@ def token_windows(
 def windows_of(
     tokenizer: Any | None, text: str, spec: ModelSpec, most_tokens: int | None, size: int | None = None
 ) -> TextWindows:
-    """Cut a text into windows whose tokens are predicted.
+    """Cut a text into windows for prediction.
 
     Parameters
     ----------
     tokenizer, text, most_tokens
-        As `token_windows` has them.
+        As in `token_windows`.
     spec
         The model, which bounds the length of a window.
     size
@@ -140,7 +139,7 @@ def windows_of(
     KCircuitsError
         As `token_windows` does, or if the text is too short to predict anything.
     """
-    # The last token of a window is only predicted, and needs no position.
+    # The last token of a window is only predicted and needs no position.
     windows, prefix = token_windows(
         tokenizer, text, spec, spec.max_positions + 1, WINDOW if size is None else size, most_tokens
     )
@@ -152,7 +151,7 @@ def windows_of(
 
 
 def streams_at_once(spec: ModelSpec) -> int:
-    """Streams of every token that exist at a time: a run's behind every layer, twice, and normed."""
+    """Number of streams per token in memory at a time: a run's after each layer, twice, and normed."""
     return 2 * (len(spec.layers) + 1) + 3
 
 
@@ -189,7 +188,7 @@ def text_perplexity(
             for start, each in zip(engine.starts, wanted, strict=False)
             for place in range(len(each))
         ]
-        for index in range(len(masks)):  # one by one: a run's streams behind every layer are large
+        for index in range(len(masks)):  # one by one: a run's streams after all layers are large
             streams = engine.masked_streams(masks[index : index + 1], torch.tensor(before), memory)
             rows = normalise(spec.final_norm, streams[0, -1].to(vocabulary.device))
             read = vocab_readout(
@@ -204,5 +203,5 @@ def text_perplexity(
             sums[index] += float(nll.sum())
     means = sums / windows.num_predicted
     if means.max() > MOST_NATS:
-        raise KCircuitsError(f"the perplexity of the text is beyond all numbers: exp of {means.max():.0f}")
+        raise KCircuitsError(f"the perplexity of the text overflows: it is exp({means.max():.0f})")
     return tuple(np.exp(means).tolist())

@@ -1,4 +1,4 @@
-"""Roles of heads as a picture: what they write from subject and relation, and what they are worth."""
+"""Picture of the roles of heads: contributions from subject and relation, and effects of ablation."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kcircuits.analysis.roles.results import MOVER, RELATION, ROLES, Roles
-from kcircuits.display.figures import BLUE, GREEN, GREY, ORANGE, save_figure
+from kcircuits.display.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    add_title,
+    draw_panels,
+    draw_random_bar,
+    save_figure,
+)
 from kcircuits.display.result import Panels, add_legend
-from kcircuits.display.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NAMED = 0.12
-"""Heads that write less than this share of what fits are not named: they are all near the middle."""
+"""Heads closer to the centre than this share of the axes' range get no name."""
 
 _STYLES = {"mover": (BLUE, "o"), "relation": (ORANGE, "s"), "mixture": (GREEN, "^")}
 
@@ -23,9 +31,9 @@ _STYLES = {"mover": (BLUE, "o"), "relation": (ORANGE, "s"), "mixture": (GREEN, "
 def draw_roles(roles: Roles, path: str | Path) -> None:
     """Draw roles into a .svg, .png or .pdf file, atomically.
 
-    Left: what every head adds to the answer's logit from the relation's words (across) and from the subject
-    (up), mean over prompts; dotted lines are where roles end. Right: the metric without the heads of each
-    role, beside as many random heads of the same layers, from the least to the greatest.
+    Left: what each head adds to the answer's logit from the relation's words (horizontal) and from the
+    subject (vertical), mean over prompts. Dotted lines separate roles. Right: the metric without the heads of
+    each role, compared with the same number of random heads of the same layers (mean and range).
 
     Raises
     ------
@@ -36,12 +44,8 @@ def draw_roles(roles: Roles, path: str | Path) -> None:
 
 
 def _draw(figure: Figure, roles: Roles) -> None:
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    _draw_writes(left, roles)
-    _draw_ablations(right, roles)
-    figure.legend(loc="outside lower center", ncols=5, frameon=False)
-    name = printable(roles.model.get("name", "a model"), 40)
-    figure.suptitle(f"{name} · {roles.settings['num_prompts']} prompts", fontsize=9)
+    draw_panels(figure, _draw_writes, _draw_ablations, roles, legend_columns=5)
+    add_title(figure, roles.model, f"{roles.settings['num_prompts']} prompts")
 
 
 def _draw_writes(axes: Axes, roles: Roles) -> None:
@@ -71,17 +75,8 @@ def _draw_ablations(axes: Axes, roles: Roles) -> None:
     for place, ablation in enumerate(roles.ablations):
         colour, _ = _STYLES[ablation.name]
         axes.bar(place - 0.2, ablation.means.metric, width=0.36, color=colour)
-        low, mean, high = ablation.random["metric"]
-        axes.bar(
-            place + 0.2,
-            mean,
-            width=0.36,
-            color=GREY,
-            yerr=[[mean - low], [high - mean]],
-            capsize=2,
-            error_kw={"linewidth": 0.8},
-            label="random heads" if place == 0 else None,
-        )
+        label = "random heads" if place == 0 else None
+        draw_random_bar(axes, place + 0.2, ablation.random["metric"], width=0.36, colour=GREY, label=label)
     names = [f"{ablation.name}\n({len(ablation.heads)})" for ablation in roles.ablations]
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel(f"nll without them ({roles.settings['ablation']} ablation)")

@@ -1,4 +1,4 @@
-"""Roles of heads: movers carry the subject's attribute, relation heads what the relation's words say."""
+"""Roles of heads: movers carry the subject's attribute, relation heads that of the relation's words."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ def head_roles(
     seed: int = 0,
     memory: int | str | None = None,
 ) -> Roles:
-    """Find out which heads carry the subject's attribute, which the relation, and what they are worth.
+    """Find the heads that carry the subject's attribute and those that carry the relation, and their effect.
 
-    A head's write is what it adds to the answer's logit at the last position, split by the tokens that it
-    comes from (`kcircuits.analysis.roles.writes`): the subject's, and the relation's, which are all others
-    but special tokens in front. Writes are signed and add up within either; the ratio is of the absolute
-    values of their means over prompts, so a head that suppresses the answer by what it finds at the subject
-    is a mover whose `subject_write` is negative. Ratios above 10 are movers, below 0.1 relation heads, and
-    mixtures in between. Heads that write nothing have no role.
+    A head's write is what it adds to the answer's logit at the last position, split by source token
+    (`kcircuits.analysis.roles.writes`): the subject's tokens, and the relation's, which are all others except
+    special tokens at the start. Writes are signed and are summed within each group. The ratio is that of the
+    absolute values of their means over prompts, so a head that suppresses the answer because of the subject
+    is a mover with a negative `subject_write`. Heads with a ratio above 10 are movers, below 0.1 relation
+    heads, and mixtures in between. Heads that write nothing have no role.
 
     Parameters
     ----------
     model
         From `kcircuits.load_model`.
     task
-        Prompts of one relation, each with a subject; its ablation takes the place of heads' outputs. What
-        heads are worth is measured by the answer's NLL, whatever the task's metric.
+        Prompts of one relation, each with a subject, and the ablation for the outputs of heads. The effect of
+        heads is always measured by the answer's NLL, independent of the task's metric.
     circuit
-        A circuit of the model, whose heads and MLPs are looked at.
+        A circuit of the model, whose heads and MLPs are read.
     strongest
-        Only so many heads, by the mean of |write|; by default all of the circuit, or `STRONGEST`.
+        Only this number of heads, by the mean of |write|; by default all of the circuit, or `STRONGEST`.
     draws, seed
-        Random heads that every role's ablation is compared with (`kcircuits.analysis.ablations`); the seed is
-        the bootstrap's, too.
+        Number of random sets of heads for comparison (`kcircuits.analysis.ablations`), and the random seed,
+        also used for the bootstrap.
     memory
         Bytes, or a size such as "8GiB", for activations.
 
@@ -78,7 +78,7 @@ def head_roles(
     spec = prepared(model, task, circuit)
     for number, prompt in enumerate(task.prompts, start=1):
         if prompt.subject is None:
-            raise KCircuitsError(f"roles are about subjects, and prompt {number} has none: give one to each")
+            raise KCircuitsError(f"roles need a subject in each prompt, and prompt {number} has none")
     task = replace(task, metric="nll")
     budget = budget_for(memory, [for_readings(spec, task.prompts), for_circuits(spec, task)])
     writes = _writes(model, spec, task.prompts, budget)
@@ -100,7 +100,7 @@ def head_roles(
 
 
 def _writes(model: Model, spec: ModelSpec, prompts: Sequence[Prompt], memory: int) -> np.ndarray:
-    """Every head's writes from the subject and from the relation, float64 [2, L * H, N]."""
+    """The writes of all heads from the subject and from the relation, float64 [2, L * H, N]."""
     unembedding = Unembedding.from_spec(spec)
     columns = []
     for engine, first in plain_engines(spec, prompts, memory):
@@ -115,14 +115,14 @@ def _writes(model: Model, spec: ModelSpec, prompts: Sequence[Prompt], memory: in
 
 
 def _num_special(model: Model, prompt: Prompt) -> int:
-    """How many special tokens stand in front of the text."""
+    """Number of special tokens at the start of the text."""
     if model.tokenizer is None or prompt.text is None:
         return 0
     return len(prompt.clean_ids) - tokenise_text(model.tokenizer, prompt.text, "clean").num_text_ids
 
 
 def _roles(spec: ModelSpec, writes: np.ndarray, nodes: Sequence[str], seed: int) -> list[HeadRole]:
-    """The heads among some nodes that write anything, by falling mean |write|."""
+    """The heads among some nodes that have any write, by falling mean |write|."""
     names = [node.name for node in spec.graph.nodes if node.kind == "head"]
     strength = np.abs(writes.sum(axis=0)).mean(axis=1)
     weights = resampling_weights(writes.shape[2], seed)

@@ -1,4 +1,4 @@
-"""What roles say of heads, and what they are worth."""
+"""The result of `head_roles`: roles of heads and effects of their ablation, and roles.json."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FORMAT = "kcircuits-roles/1"
 MOVER, RELATION = 10.0, 0.1
 """Ratios above and below which a head is a mover or a relation head."""
 MOST = 1e6
-"""Ratios are cut here, and at 1 / MOST."""
+"""Ratios are clipped to 1 / MOST … MOST."""
 
 Role = Literal["mover", "relation", "mixture"]
 ROLES: tuple[Role, ...] = ("mover", "relation", "mixture")
 
 
 def role_of(ratio: float) -> Role:
-    """The role of a ratio of writes, subject to relation.
+    """The role for a ratio of writes from the subject to writes from the relation.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def role_of(ratio: float) -> Role:
 
 
 def ratio_of(subject: float, relation: float) -> float:
-    """|subject| / |relation|, cut to 1 / MOST … MOST; 1 where both are 0."""
+    """|subject| / |relation|, clipped to 1 / MOST … MOST; 1 if both are 0."""
     if not subject and not relation:
         return 1.0
     return float(np.clip(abs(subject) / abs(relation) if relation else MOST, 1 / MOST, MOST))
@@ -50,14 +50,14 @@ def ratio_of(subject: float, relation: float) -> float:
 
 @dataclass(frozen=True)
 class HeadRole:
-    """A head and what it writes to the answer at the last position.
+    """A head and its contribution to the answer at the last position.
 
     Parameters
     ----------
     node
         Its name.
     subject_write, relation_write
-        What it adds to the answer's logit from the subject's tokens and from the others, of each prompt [N].
+        What it adds to the answer's logit from the subject's tokens and from the others, for each prompt [N].
     ratio, low, high
         |mean of subject_write| / |mean of relation_write|, and its bootstrap interval over prompts.
     """
@@ -71,7 +71,7 @@ class HeadRole:
 
     @property
     def role(self) -> Role:
-        """By the ratio."""
+        """The role given by the ratio."""
         return role_of(self.ratio)
 
     def roles_by_prompt(self) -> tuple[Role, ...]:
@@ -86,7 +86,7 @@ class HeadRole:
 
     @classmethod
     def from_json(cls, what: str, head: object) -> HeadRole:
-        """The head that an object of `to_json` holds; raises KCircuitsError if it is anything else."""
+        """Read an object of `to_json`; raises KCircuitsError if it is anything else."""
         found = check_keys(what, head, _HEAD)
         writes = check_keys(f"{what}, 'per_prompt'", found["per_prompt"], _PER_PROMPT)
         subject, relation = (tuple(writes[key]) for key in _PER_PROMPT)
@@ -132,15 +132,15 @@ class Roles(Result):
     Parameters
     ----------
     model, settings
-        Identity of the model, and how they were found.
+        Identity of the model, and settings of the reading.
     heads
-        By falling mean |write|.
+        Heads by falling mean |write|.
     mlps
-        Those whose whole interval is above 0, the strongest first.
+        MLPs whose whole interval is above 0, the strongest first.
     full
-        The full model's run.
+        The run of the full model.
     ablations
-        Without the heads of each role that there is.
+        Runs without the heads of each role that has any.
     """
 
     WHAT: ClassVar[str] = "file of roles"
@@ -153,7 +153,7 @@ class Roles(Result):
     ablations: tuple[HeadAblation, ...]
 
     def table(self) -> DataFrame:
-        """A row for every head."""
+        """A row for each head."""
         need("pandas", "tables")
         from pandas import DataFrame
 
@@ -195,15 +195,15 @@ class Roles(Result):
         )
 
     def describe(self) -> str:
-        """Two lines: how many heads have which role, then the strongest of each role."""
+        """Two lines: the number of heads of each role, then the strongest of each role."""
         counts = {role: [head.node for head in self.heads if head.role == role] for role in ROLES}
         shown = ", ".join(f"{count_of(len(nodes), f'{role} head')}" for role, nodes in counts.items())
         named = "; ".join(f"{role}: {', '.join(nodes[:4])}" for role, nodes in counts.items() if nodes)
         prompts = count_of(self.settings.get("num_prompts", 0), "prompt")
-        return f"Roles of {name_of(self.model)} on {prompts}: {shown}\n{named or 'no head writes anything'}"
+        return f"Roles of {name_of(self.model)} on {prompts}: {shown}\n{named or 'no head has a role'}"
 
     def panels(self) -> Panels:
-        """ "writes": logits from subject and relation of every head; "ablations": the metric without them."""
+        """ "writes": each head's logits from subject and relation; "ablations": the metric without roles."""
         from kcircuits.analysis.roles.plot import PANELS
 
         return PANELS

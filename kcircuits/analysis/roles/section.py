@@ -1,4 +1,4 @@
-"""Roles of heads, the MLPs that raise the answer, and what ablating a role does."""
+"""Roles of heads, MLPs that raise the answer, and the effect of ablating a role."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from kcircuits.display.numbers import number
 def roles_section(roles: Roles) -> Html:
     """The section about roles."""
     text = (
-        "A head's role follows from where the answer-directed part of what it writes is collected: the ratio "
-        "of the subject's positions to the relation's is above 10 for a mover, below 0.1 for a relation "
-        "head, and between for a mixture."
+        "A head's role depends on the source tokens of its contribution to the answer's logit. The ratio of "
+        "the contribution from the subject to that from the relation is above 10 for a mover, below 0.1 for "
+        "a relation head, and in between for a mixture."
     )
     parts = [tag("p", text), _heads(roles.heads)]
     if roles.mlps:
@@ -46,7 +46,7 @@ def _mlps(mlps: Sequence[MlpWrite]) -> Html:
 
 
 def _ablations(ablations: Sequence[HeadAblation]) -> Html:
-    head = ("without", "heads", "metric", "Hit", "metric without as many random heads")
+    head = ("without", "heads", "metric", "Hit", "metric without random heads")
     rows = []
     for each in ablations:
         low, mean, high = each.random["metric"]
@@ -54,7 +54,7 @@ def _ablations(ablations: Sequence[HeadAblation]) -> Html:
         rows.append(
             (each.name, ", ".join(each.heads), number(each.means.metric), number(each.means.hit), chance)
         )
-    return table("What ablating the heads of a role does", head, rows)
+    return table("Effect of ablating the heads of a role", head, rows)
 
 
 def _interval_text(low: float, high: float) -> str:

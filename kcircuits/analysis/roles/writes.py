@@ -1,4 +1,4 @@
-"""Where heads collect what they write to the answer: from which tokens of the prompt."""
+"""The prompt tokens from which heads move information to the answer."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from kcircuits.model.spec import ModelSpec
 
 
 def source_writes(unembedding: Unembedding, engine: Engine, prompts: Sequence[Prompt]) -> list[np.ndarray]:
-    """What every head adds to the answer's logit at the last position, by the token that it comes from.
+    """What each head adds to the answer's logit at the last position, by source token.
 
-    The write of head h from position j is A_j v_j W_O^h · g: A the attention from the last position, v the
-    value, g the answer's direction in the stream (`kcircuits.analysis.direct_logit_attribution`). Over all
-    positions it is the head's direct logit. Behind a norm of the attention's output it is at the scale of
+    The write of head h from position j is A_j v_j W_O^h · g, where A is the attention from the last position,
+    v the value and g the answer's direction in the stream (`kcircuits.analysis.direct_logit_attribution`).
+    The sum over positions is the head's direct logit. If a norm follows the attention, its scale is that of
     the sum of all heads.
 
     Parameters
     ----------
     unembedding
-        Of the model.
+        The model's unembedding.
     engine
-        Of plain runs on the prompts, all senders in memory.
+        An engine of plain runs on the prompts, with all senders in memory.
     prompts
-        The engine's, N of them.
+        The engine's N prompts.
 
     Returns
     -------
     list of np.ndarray
-        For each prompt float64 [L * H, tokens], heads in the order of layers.
+        For each prompt float64 [L * H, tokens], with heads in the order of layers.
     """
     spec = unembedding.spec
     last = torch.tensor(engine.starts[1:]) - 1

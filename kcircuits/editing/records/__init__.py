@@ -1,1 +1,1 @@
-"""Edits in files: one module for each format, and the reader of them all in `reading`."""
+"""Files of edits: one module per format, and the reader for all of them in `reading`."""

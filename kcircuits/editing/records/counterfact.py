@@ -11,7 +11,7 @@ NAME = "CounterFact"
 
 
 def recognises(record: dict[str, Any]) -> bool:
-    """Whether it has the key; MQuAKE's, which have a list there, are asked first."""
+    """Whether it has the key. MQuAKE, which has a list there, is tested before."""
     return "requested_rewrite" in record
 
 
@@ -34,7 +34,7 @@ def read(record: dict[str, Any], notes: list[str]) -> list[EditRequest]:
 
 
 def request_of_rewrite(rewrite: dict[str, Any], record: dict[str, Any]) -> EditRequest:
-    """What a `requested_rewrite` says; its subject may be called `entity`, there or in the record."""
+    """The edit of a `requested_rewrite`; its subject may be under `entity`, there or in the record."""
     named = rewrite if {"subject", "entity"} & rewrite.keys() else {**record, **rewrite}
     subject = get_text(named, "subject", "entity")
     new, true = (get_text(get_object(rewrite, key), "str") for key in ("target_new", "target_true"))

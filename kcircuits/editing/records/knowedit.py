@@ -16,7 +16,7 @@ from kcircuits.editing.request import EditRequest, Question
 
 NAME = "KnowEdit"
 NO_TRUTH = "<|endoftext|>"
-"""What EasyEdit writes where no old object is known."""
+"""EasyEdit's value for an unknown old object."""
 
 
 def recognises(record: dict[str, Any]) -> bool:
@@ -54,7 +54,7 @@ def _groups(record: dict[str, Any], key: str, notes: list[str]) -> tuple[Questio
 
 
 def _flat(record: dict[str, Any], kind: str) -> tuple[Question, ...]:
-    """EasyEdit's lists have one question, under keys of its own."""
+    """The single question of EasyEdit's lists, which has its own keys."""
     prompt = first_answer(record.get(f"{kind}_prompt"))
     answer = first_answer(record.get(f"{kind}_ground_truth"))
     return () if prompt is None or answer is None else (Question(prompt, answer),)

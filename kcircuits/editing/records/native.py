@@ -1,4 +1,4 @@
-"""Our own records: `subject`, `prompt`, `target`, and what there is to measure."""
+"""The records of kcircuits: `subject`, `prompt`, `target`, and questions to measure the edit."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ KEYS = ("subject", "prompt", "target", "target_true", "paraphrases", "neighbours
 
 
 class MisspeltKeyError(KCircuitsError):
-    """A key that is nearly one of ours: whatever stands in it would not be read in any record of the file."""
+    """A key that is close to a known one. Its values would be ignored in all records of the file."""
 
 
 def recognises(record: dict[str, Any]) -> bool:
-    """Whether a record has a target, or keys of ours and none that another format has."""
+    """Whether a record has a target, or a subject and a prompt and no keys of another format."""
     return "target" in record or {"subject", "prompt"} <= record.keys()
 
 

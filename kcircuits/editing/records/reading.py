@@ -1,4 +1,4 @@
-"""Files of edits, in any of the formats beside this module."""
+"""Reading files of edits in any of the formats of this package."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from kcircuits.files.documents import prefix_errors, read_text
 from kcircuits.files.json_records import Record, parse_records
 
 FORMATS: tuple[ModuleType, ...] = (mquake, counterfact, ripple_edits, zsre, known, knowedit, native)
-"""In the order in which they are asked whether a record is one of theirs."""
+"""In the order in which they are tried."""
 
-SHOWN = 5  # places of what was left out
+SHOWN = 5  # places to list
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Something of a file that is not in the edits.
+    """A record, or a part of one, that was left out.
 
     Parameters
     ----------
     where
         "line 3", or "record 3" in a JSON list.
     reason
-        Under which it is counted.
+        A short reason for counting.
     message
-        What exactly is wrong with it.
+        What is wrong in detail.
     whole
-        Whether the record gave no edit; otherwise a part of it was left out.
+        Whether the whole record was left out, or only a part of it.
     """
 
     where: str
@@ -44,18 +44,18 @@ class LeftOut:
 
 
 class ReadRequests(tuple[EditRequest, ...]):
-    """The edits of a file, and what of it was left out."""
+    """The edits of a file, and the records that were left out."""
 
     left_out: tuple[LeftOut, ...]
 
     def __new__(cls, requests: Iterable[EditRequest], left_out: Iterable[LeftOut] = ()) -> ReadRequests:
-        """Edits, with what was left out."""
+        """Edits and the records that were left out."""
         made = super().__new__(cls, requests)
         made.left_out = tuple(left_out)
         return made
 
     def left_out_lines(self) -> list[str]:
-        """What was left out, a line for each reason, with the first places."""
+        """A line for each reason why something was left out, with the first places."""
         places: dict[tuple[bool, str], list[str]] = {}
         for each in self.left_out:
             places.setdefault((each.whole, each.reason), []).append(each.where)
@@ -72,20 +72,20 @@ class ReadRequests(tuple[EditRequest, ...]):
 def read_requests(path: str | Path) -> ReadRequests:
     """Read edits from JSON lines, or from one JSON list.
 
-    Each record is one of ours, `{"subject", "prompt", "target", "target_true"?, "paraphrases"?: [text],
-    "neighbours"?, "portability"?}`, the last two lists of `{"prompt", "answer"}`, "{}" in the prompt the
-    subject; or one of CounterFact's, MQuAKE's, zsRE's, KnowEdit's or RippleEdits'.
+    Each record is `{"subject", "prompt", "target", "target_true"?, "paraphrases"?: [text], "neighbours"?,
+    "portability"?}`, where the last two are lists of `{"prompt", "answer"}` and "{}" in the prompt stands for
+    the subject; or a record of CounterFact, MQuAKE, zsRE, KnowEdit or RippleEdits.
 
     Returns
     -------
     ReadRequests
-        A tuple of the edits; `left_out` says which records, or parts of them, are not among them, and why.
+        A tuple of the edits. `left_out` lists the records, or parts of them, that were left out, and why.
 
     Raises
     ------
     KCircuitsError
-        If the file cannot be read, holds no edit, has no record that can be used, or misspells a key of ours;
-        the message has the record's place.
+        If the file cannot be read, has no edit, has no usable record, or has a misspelt key. The message
+        names the record.
     """
     with prefix_errors(path):
         records = parse_records(read_text(path, "file of edits", pipe=True), "file of edits")
@@ -121,6 +121,4 @@ def _read(record: Record, notes: list[str]) -> list[EditRequest]:
             edits: list[EditRequest] = each.read(value, notes)
             return edits
     keys = ", ".join(map(repr, list(value)[:8])) or "none"
-    raise RequestError(
-        f"a record of no format that is read; its keys are {keys}", "a record of no format that is read"
-    )
+    raise RequestError(f"a record of an unknown format; its keys are {keys}", "a record of an unknown format")

@@ -1,7 +1,7 @@
-"""RippleEdits (arXiv 2307.12976): a whole sentence is the edit, and six lists of tests say what follows.
+"""RippleEdits (arXiv 2307.12976): the edit is a whole sentence, and six lists of tests have its consequences.
 
-The sentence does not say where its subject stands. It is taken to begin with the first word, but for a
-leading "The", that does not begin with a small letter; and the relation says which words stand behind it.
+The sentence does not mark its subject. The subject is assumed to begin at the first word that does not begin
+with a lower-case letter, not counting a leading "The". The relation determines the words after the subject.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from kcircuits.editing.request import EditRequest, Question, RequestError
 
 NAME = "RippleEdits"
 
-BEHIND_SUBJECT = {
+AFTER_SUBJECT = {
     "SIBLING": " are",
     "CAST_MEMBER": " are",
     "NUMBER_OF_CHILDREN": " has is",
@@ -28,7 +28,7 @@ BEHIND_SUBJECT = {
     "FOLLOWS": " follows",
     "FOLLOWED_BY": " is followed by",
 }
-"""What stands between the subject and the object; " is" behind other relations."""
+"""The words between subject and object; " is" for other relations."""
 
 LEFT_ALONE = ("Relation_Specificity", "Forgetfulness")
 FOLLOWING = ("Logical_Generalization", "Subject_Aliasing", "Compositionality_I", "Compositionality_II")
@@ -43,10 +43,10 @@ def read(record: dict[str, Any], notes: list[str]) -> list[EditRequest]:
     """The edit of a record."""
     edit = get_object(record, "edit")
     sentence, relation = get_text(edit, "prompt"), get_text(edit, "relation")
-    prompt, target = _split(sentence, BEHIND_SUBJECT.get(relation, " is"))
+    prompt, target = _split(sentence, AFTER_SUBJECT.get(relation, " is"))
     return [
         EditRequest(
-            _subject(prompt, BEHIND_SUBJECT.get(relation, " is")),
+            _subject(prompt, AFTER_SUBJECT.get(relation, " is")),
             prompt,
             target,
             _old(edit, prompt, target),
@@ -56,24 +56,24 @@ def read(record: dict[str, Any], notes: list[str]) -> list[EditRequest]:
     ]
 
 
-def _split(sentence: str, behind: str) -> tuple[str, str]:
-    start, found, target = sentence.partition(f"{behind} ")
+def _split(sentence: str, link: str) -> tuple[str, str]:
+    start, found, target = sentence.partition(f"{link} ")
     if not found or not target.rstrip(". "):
         raise RequestError(
-            f"the edit's sentence {sentence!r} has no object behind {behind.strip()!r}",
+            f"the edit's sentence {sentence!r} has no object after {link.strip()!r}",
             "the edit's sentence cannot be split into prompt and object",
         )
-    return f"{start}{behind}", target.removesuffix(".").strip()
+    return f"{start}{link}", target.removesuffix(".").strip()
 
 
-def _subject(prompt: str, behind: str) -> str:
-    words = prompt.removesuffix(behind).split(" ")
+def _subject(prompt: str, link: str) -> str:
+    words = prompt.removesuffix(link).split(" ")
     first = 1 if words[0] == "The" and len(words) > 1 and words[1][:1].islower() else 0
     begin = next((n for n in range(first, len(words)) if not words[n][:1].islower()), None)
     if begin is None:
         raise RequestError(
-            f"the subject of the edit {prompt!r} cannot be told from the words before it",
-            "the subject cannot be told from the words before it",
+            f"the subject of the edit {prompt!r} cannot be found",
+            "the subject cannot be found",
         )
     return " ".join(words[begin:])
 

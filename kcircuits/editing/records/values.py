@@ -1,4 +1,4 @@
-"""Values of a record, checked."""
+"""Checked access to the values of a record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kcircuits.files.documents import quote
 
 
 def get_object(record: dict[str, Any], key: str) -> dict[str, Any]:
-    """The object of a key."""
+    """The object under a key."""
     value = record.get(key)
     if not isinstance(value, dict):
         raise wrong_value(key, "an object", value)
@@ -18,7 +18,7 @@ def get_object(record: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def get_text(record: dict[str, Any], *keys: str) -> str:
-    """The text of the first of some keys that is there."""
+    """The text under the first of some keys that exists."""
     key = next((key for key in keys if record.get(key) is not None), keys[0])
     value = record.get(key)
     if not isinstance(value, str):
@@ -27,7 +27,7 @@ def get_text(record: dict[str, Any], *keys: str) -> str:
 
 
 def get_texts(record: dict[str, Any], key: str) -> tuple[str, ...]:
-    """The texts of a key that may be missing; one text by itself is one of one."""
+    """The texts under a key that may be missing; a single text is a list of one."""
     value = record.get(key) or []
     value = [value] if isinstance(value, str) else value
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
@@ -36,7 +36,7 @@ def get_texts(record: dict[str, Any], key: str) -> tuple[str, ...]:
 
 
 def get_objects(record: dict[str, Any], key: str) -> Sequence[dict[str, Any]]:
-    """The objects of a key that may be missing."""
+    """The objects under a key that may be missing."""
     value = record.get(key) or []
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise wrong_value(key, "a list of objects", value)
@@ -44,14 +44,14 @@ def get_objects(record: dict[str, Any], key: str) -> Sequence[dict[str, Any]]:
 
 
 def first_answer(value: object) -> str | None:
-    """The first of some answers: of a text itself, or of lists of texts, in which aliases stand together."""
+    """The first of some answers: a text, or the first text of nested lists of aliases."""
     while isinstance(value, list):
         value = value[0] if value else None
     return value if isinstance(value, str) and value.strip() else None
 
 
 def ground_truths(items: object, key: str, notes: list[str]) -> tuple[Question, ...]:
-    """`[{"prompt", "ground_truth"}]` as questions with their first answers; notes say what is left out."""
+    """`[{"prompt", "ground_truth"}]` as questions with their first answers; `notes` gets what is left out."""
     if items is None:
         return ()
     if isinstance(items, dict):
@@ -84,5 +84,5 @@ def new_question(record: dict[str, Any], notes: list[str]) -> tuple[Question, ..
 
 
 def wrong_value(key: str, wanted: str, value: object) -> RequestError:
-    """A value that is not what it must be."""
+    """An error about a value."""
     return RequestError(f"{key!r} must be {wanted}, got {quote(value)}", f"{key!r} is not {wanted}")

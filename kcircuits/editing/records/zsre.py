@@ -20,7 +20,7 @@ def read(record: dict[str, Any], notes: list[str]) -> list[EditRequest]:
     answers = get_texts(record, "answers")
     true = answers[0] if answers else (get_text(record, "pred") if record.get("pred") else None)
     target = get_text(record, "alt")
-    # zsRE's location prompts begin "nq question: "; the question is what a model is asked.
+    # zsRE's locality prompts begin with "nq question: ", which is not part of the question.
     neighbours = (
         (Question(get_text(record, "loc").removeprefix("nq question: "), get_text(record, "loc_ans")),)
         if record.get("loc")

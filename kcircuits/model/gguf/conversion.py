@@ -209,7 +209,7 @@ def _write_for_transformers(tokenizer: FastTokenizer, folder: Path) -> None:
 def _make_account(description: Description) -> GgufAccount:
     """Mark every weight as used, after the tokenizer, and return the account of the file."""
     file = description.file
-    for _, _, tensors, _ in description.parameters():
-        for tensor in tensors:
+    for parameter in description.parameters:
+        for tensor in parameter.tensors:
             file.tensor(tensor)
     return file.check_account()

@@ -106,12 +106,13 @@ def read_stored(description: Description) -> StoredWeights:
     matrices: dict[str, Weight] = {}
     made: dict[str, tuple[Source, tuple[str, ...]]] = {}
     others = description.zeros()
-    for name, found, tensors, flat in description.parameters():
-        if flat or found.add or name.endswith(_DENSE):
-            others[name] = dense_parameter(description, name, found, tensors, flat)
+    for parameter in description.parameters:
+        name, source = parameter.name, parameter.source
+        if parameter.flat or source.add or name.endswith(_DENSE):
+            others[name] = dense_parameter(description, parameter)
             continue
-        made[name] = found, tensors
-        for tensor in tensors:
+        made[name] = source, parameter.tensors
+        for tensor in parameter.tensors:
             if tensor not in matrices:
                 kept = file.tensor(tensor)
                 rows = kept.data.reshape(-1, kept.data.shape[-1])

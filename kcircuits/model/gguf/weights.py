@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,16 @@ from kcircuits.model.gguf.architectures import architecture_of, config_of
 from kcircuits.model.gguf.file import GgufFile
 from kcircuits.model.gguf.sources import Rows, Sizes, Source, is_flat, rearrange, source_parts
 from kcircuits.runtime.optional import need
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter under Hugging Face's name, and what it is made of: its source and the file's tensors."""
+
+    name: str
+    source: Source
+    tensors: tuple[str, ...]
+    flat: bool
 
 
 @dataclass(frozen=True)
@@ -39,16 +49,19 @@ class Description:
         check_size(shapes, self.file.num_numbers, self.file.path)
         return shapes
 
-    def parameters(self) -> Iterator[tuple[str, Source, tuple[str, ...], bool]]:
-        """Name, source, tensors of the file and whether it is flat, for every parameter that the file has.
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Every parameter that the file has.
 
-        Raises KCircuitsError if a tensor is missing, or a parameter unknown.
+        Raises KCircuitsError if a tensor is missing or a parameter is unknown.
         """
         names = architecture_of(self.file).names(self.file)
+        found = []
         for name, shape in self.shapes.items():
-            found, tensors = names.find(name)
-            if source_parts(self.file, found, tensors, self.config_layers):
-                yield name, found, tensors, is_flat(name, len(shape))
+            source, tensors = names.find(name)
+            if source_parts(self.file, source, tensors, self.config_layers):
+                found.append(Parameter(name, source, tensors, is_flat(name, len(shape))))
+        return tuple(found)
 
     @property
     def config_layers(self) -> int:
@@ -58,7 +71,7 @@ class Description:
 
     def zeros(self) -> dict[str, Tensor]:
         """The parameters that the file leaves out because they are zero."""
-        given = {name for name, *_ in self.parameters()}
+        given = {parameter.name for parameter in self.parameters}
         return {name: torch.zeros(shape) for name, shape in self.shapes.items() if name not in given}
 
     def make_parameter(self, name: str, found: Source, parts: Sequence[Rows], flat: bool) -> Rows:
@@ -86,28 +99,26 @@ def _dense_rows(file: GgufFile, name: str, flat: bool) -> Rows:
     return values.reshape(-1, 1 if flat else values.shape[-1])
 
 
-def dense_parameter(
-    description: Description, name: str, found: Source, tensors: Sequence[str], flat: bool
-) -> Tensor:
-    """A parameter in float32, contiguous; arguments are those that `Description.parameters` yields.
+def dense_parameter(description: Description, parameter: Parameter) -> Tensor:
+    """A parameter in float32, contiguous.
 
     Raises KCircuitsError if its shape contradicts the configuration.
     """
-    parts = [_dense_rows(description.file, tensor, flat) for tensor in tensors]
-    values = description.make_parameter(name, found, parts, flat)
+    name, tensors = parameter.name, parameter.tensors
+    parts = [_dense_rows(description.file, tensor, parameter.flat) for tensor in tensors]
+    values = description.make_parameter(name, parameter.source, parts, parameter.flat)
     if tuple(values.shape) != tuple(description.shapes[name]):
         raise KCircuitsError(
             f"{description.file.path}: {', '.join(tensors)} give {name} the shape {list(values.shape)}, "
             f"but the header needs {list(description.shapes[name])}"
         )
-    if found.add:
-        values = values + np.float32(found.add)
+    if parameter.source.add:
+        values = values + np.float32(parameter.source.add)
     return torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
 
 
 def dense_weights(description: Description) -> dict[str, Tensor]:
     """All parameters as `dense_parameter` builds them; also raises KCircuitsError if a tensor is missing."""
     return description.zeros() | {
-        name: dense_parameter(description, name, found, tensors, flat)
-        for name, found, tensors, flat in description.parameters()
+        parameter.name: dense_parameter(description, parameter) for parameter in description.parameters
     }

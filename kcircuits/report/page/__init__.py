@@ -1,4 +1,4 @@
-"""One page about a folder of results: a file of HTML that needs nothing beside itself."""
+"""The report of a folder of results: one HTML file that needs no other file."""
 
 from __future__ import annotations
 
@@ -34,30 +34,29 @@ NAME = "report.html"
 
 @dataclass(frozen=True)
 class OtherCircuit:
-    """Another circuit of the same graph, and what it is called: the path that it was read from."""
+    """Another circuit of the same graph, and its name: the path of its file."""
 
     circuit: Circuit
     name: str
 
 
 def write_report(folder: str | Path, title: str | None = None, compare: str | Path | None = None) -> Path:
-    """Write report.html about the results in a folder, beside them and atomically; returns its path.
+    """Write report.html into a folder of results, atomically, and return its path.
 
     Parameters
     ----------
     folder
-        Has at least one of the files that `kcircuits.report.results` reads.
+        A folder with at least one of the files that `kcircuits.report.results` reads.
     title
-        Of the page; by default the model's name and the circuit's method.
+        Title of the page; by default the model's name and the circuit's method.
     compare
-        The circuit.json of another circuit; the page shows which edges that of the folder has added, lost and
-        kept.
+        The circuit.json of another circuit. The page then shows which edges the folder's circuit adds, loses
+        and keeps.
 
     Raises
     ------
     KCircuitsError
-        If a file is missing or not what it should be, the other circuit is of another graph, or the place
-        cannot be written.
+        If a file is missing or invalid, the other circuit has another graph, or the file cannot be written.
     """
     results = load_results(folder)
     compared = None if compare is None else _load_compared(results.circuit, folder, compare)
@@ -69,7 +68,7 @@ def write_report(folder: str | Path, title: str | None = None, compare: str | Pa
 def report_page(
     results: Results, folder: str, title: str | None = None, compared: OtherCircuit | None = None
 ) -> str:
-    """The page as text; `folder` is what its command lines call the folder of the results."""
+    """The page as text. `folder` is the path of the results in the page's command lines."""
     heading = title or _heading(results)
     parts = list(_sections(results, folder, compared))
     code = scripts()
@@ -96,9 +95,7 @@ def report_page(
 
 def _heading(results: Results) -> str:
     name = results.model.get("name", "A model without a name")
-    about = (
-        "what was read off it" if results.circuit is None else f"a circuit found by {results.circuit.method}"
-    )
+    about = "results" if results.circuit is None else f"a circuit found by {results.circuit.method}"
     return f"{name}: {about}"
 
 
@@ -111,43 +108,41 @@ def _sections(
         shown = circuit_section(circuit, results, compared.circuit if compared else None)
         yield "circuit", "The circuit", shown
         if compared is not None:
-            yield "change", "What has changed", change_section(circuit, compared.circuit, compared.name)
+            yield "change", "Changes", change_section(circuit, compared.circuit, compared.name)
     if results.curves is not None:
-        yield "curves", "Where the answer appears", curves_section(results.curves)
+        yield "curves", "Layer curves", curves_section(results.curves)
     if results.heads is not None:
         yield "heads", "What the nodes write", heads_section(in_picture=circuit is not None)
     if results.roles is not None:
         yield "roles", "Roles of the heads", roles_section(results.roles)
     yield from _behaviours(results)
     if results.comparison is not None:
-        yield "overlap", "Circuits side by side", overlap_section(results.comparison)
+        yield "overlap", "Overlap of circuits", overlap_section(results.comparison)
     if results.evaluation is not None:
-        yield "evaluation", "How good it is", evaluation_section(results.evaluation)
+        yield "evaluation", "Evaluation", evaluation_section(results.evaluation)
     elif circuit is not None:
-        missing = _missing_section(
-            "evaluation", "How good it is", "kcircuits evaluate", "measures the circuit"
-        )
-        yield "evaluation", "How good it is", missing
+        missing = _missing_section("evaluation", "Evaluation", "kcircuits evaluate", "measures the circuit")
+        yield "evaluation", "Evaluation", missing
     if results.sizes is not None:
-        yield "sizes", "Methods over sizes", sizes_section(results.sizes)
+        yield "sizes", "Methods over circuit sizes", sizes_section(results.sizes)
     elif circuit is not None:
-        missing = _missing_section("sizes", "Methods over sizes", "kcircuits sizes", "compares methods")
-        yield "sizes", "Methods over sizes", missing
-    yield "repeat", "How to repeat", repeat_section(results, folder, compared.name if compared else None)
+        title = "Methods over circuit sizes"
+        yield "sizes", title, _missing_section("sizes", title, "kcircuits sizes", "compares methods")
+    yield "repeat", "Reproduce", repeat_section(results, folder, compared.name if compared else None)
 
 
 def _behaviours(results: Results) -> Iterator[tuple[str, str, Html]]:
-    """The sections about what a model does, and what becomes of it when it is changed."""
+    """The sections about a model's behaviour, and about knockouts and edits."""
     if results.knockout is not None:
         yield "knockout", "Without the circuit", knockout_section(results.knockout)
     if results.hallucination is not None:
-        yield "hallucination", "Where wrong answers win", hallucination_section(results.hallucination)
+        yield "hallucination", "Hallucinations", hallucination_section(results.hallucination)
     if results.icl is not None:
-        yield "icl", "What examples change", icl_section(results.icl)
+        yield "icl", "In-context learning", icl_section(results.icl)
     if results.explain is not None:
         yield "edit", "What the edit changed", edit_section(results.explain)
     if results.edits is not None:
-        yield "edits", "How well the edits took", edits_section(results.edits)
+        yield "edits", "Success of the edits", edits_section(results.edits)
 
 
 def _load_compared(circuit: Circuit | None, folder: str | Path, path: str | Path) -> OtherCircuit:

@@ -1,9 +1,9 @@
-// A line chart as wide as its place: axes, bands, lines with their names at the end, as newspapers do it.
+// A line chart as wide as its container: axes, bands, and lines with their names at the end.
 
 // series: {name, className, points: [[x, y] …], band: [[x, low, high] …] or null}
 function lineChart(holder, { label, x, y, xTitle, yTitle, xTicks, yTicks, yFormat, series, height = 260 }) {
   const width = Math.max(240, holder.clientWidth);
-  // Room for the longest number; of a logarithmic axis the ends are the longest.
+  // Room for the longest number; on a logarithmic axis the longest is at an end.
   const figures = [...y.domain(), ...y.ticks(5)].map((value) => yFormat(value).length);
   const edge = { left: Math.max(44, 14 + 7 * d3.max(figures)), right: 12 + 8 * d3.max(series, ({ name }) => name.length), top: 24, bottom: 42 };
   x.range([edge.left, width - edge.right]);
@@ -70,7 +70,7 @@ function placeLabels(root, series, x, y) {
   }
 }
 
-// Draws now, and again when the place gets another width.
+// Draws now, and again whenever the container changes its width.
 function drawToFit(holder, draw) {
   let width = 0;
   new ResizeObserver(() => {

@@ -1,4 +1,4 @@
-// The controls around the picture: how many edges, which of them, in which colours, and the search.
+// The controls of the picture: the number of edges, filters, colours and the search.
 
 function addControls(graph, store, view) {
   addSlider(graph, store);
@@ -53,7 +53,7 @@ function addSearch(graph, store, view) {
     return d3.sort(hits, (node) => node.name !== wanted).map((node) => node.index);
   }
 
-  // Shows a node, also if the slider has left it out.
+  // Shows a node, even one that the slider has hidden.
   function choose(index) {
     const { size, colour } = store.state;
     const shows = (stop) => nodesOf(strongestLines(graph, { size: stop, colour })).has(index);
@@ -72,7 +72,7 @@ function addSearch(graph, store, view) {
   });
 }
 
-// One line that says what a choice has done; screen readers read it out.
+// One line that states the effect of a choice; screen readers read it aloud.
 function addStatus(graph, store) {
   const status = byId("status");
   store.watch(["size", "kinds", "role", "colour", "found", "pinned", "cursor"], (state) => {
@@ -83,7 +83,7 @@ function addStatus(graph, store) {
     else if (byId("search").value.trim() !== "" && state.pinned === null) status.textContent = "No node matches.";
     else if (state.pinned !== null) {
       const paths = countEdges(pathsThrough(state.pinned, lines).lines);
-      status.textContent = `${whole(paths)} of ${edges} lie on paths through ${graph.nodes[state.pinned].name}.`;
+      status.textContent = `${whole(paths)} of ${edges} are on paths through ${graph.nodes[state.pinned].name}.`;
     } else status.textContent = `Shown: ${edges}.`;
   });
 }

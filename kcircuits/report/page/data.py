@@ -1,4 +1,4 @@
-"""Everything that the page's scripts work with, as one block of JSON."""
+"""The data of the page's scripts, as one block of JSON."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LINE_ENDS = str.maketrans({"\n": "⏎", "\r": "⏎", "\t": "⇥"})
 
 
 def data_block(results: Results, other: Circuit | None) -> Html:
-    """The data as an element that no browser runs and that no text in it can end.
+    """The data as a script element that browsers do not run. No text in the data can close the element.
 
-    Of "<", ">" and "&" only their escapes are in it, and nothing beyond ASCII.
+    It is ASCII, and "<", ">" and "&" are escaped.
     """
     text = json.dumps(_make_printable(_data(results, other)), separators=(",", ":"), allow_nan=False)
     for char in "<>&":
@@ -52,7 +52,7 @@ def _parts(reading: Result | None, keys: tuple[str, ...]) -> dict[str, Any] | No
 
 
 def _sizes(comparison: SizeComparison, method: str) -> list[dict[str, Any]]:
-    """The faithfulness of each method's circuits over their edges; `own` marks the method of this one."""
+    """Faithfulness of each method's circuits over their edges; `own` marks the method of this circuit."""
     return [
         {
             "name": curve.name,
@@ -66,7 +66,7 @@ def _sizes(comparison: SizeComparison, method: str) -> list[dict[str, Any]]:
 
 
 def _frequency(comparison: Comparison) -> list[dict[str, Any]] | None:
-    """The domains as a list, whose order is theirs, with a number per layer."""
+    """The domains as a list, in their order, with one number per layer."""
     return [
         {"name": name, "heads": rows[:, 0].tolist(), "mlp": rows[:, 1].tolist()}
         for name, rows in comparison.frequency.items()
@@ -83,7 +83,7 @@ def _edit(found: Explanation) -> dict[str, Any]:
 
 
 def _make_printable(value: Any) -> Any:
-    """JSON values as a page shows them: text without what cannot be seen, numbers of six digits."""
+    """JSON values for the page: printable text, and numbers of six digits."""
     if isinstance(value, dict):
         return {printable(key): _make_printable(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-// What is known of one node, beside the picture.
+// Details of one node, next to the picture.
 
 const MOST_EDGES = 6;
 
@@ -16,7 +16,7 @@ function makeDetails(graph, store, readings) {
     const count = countEdges(lines);
     return [
       element("h3", {}, `${whole(nodes.size)} nodes, ${whole(count)} edges`),
-      element("p", {}, "Rest on a node to see what it reads and writes. Click it to follow every path through it."),
+      element("p", {}, "Point at a node to see what it reads and writes. Click it to highlight all paths through it."),
       element("h4", {}, "The strongest edges"),
       edgeList(lines, ({ sender, targets }) => [sender, "→", ...targets]),
     ];
@@ -47,14 +47,14 @@ function makeDetails(graph, store, readings) {
   function readingParts(reading, prompt) {
     const parts = [
       element("p", {}, "Adds ", element("b", {}, signed(reading.logit)), " to the logit of ", token(prompt.answer),
-        `, which is number ${whole(reading.rank)} of what it writes.`),
+        `, which ranks ${whole(reading.rank)} among the tokens it writes.`),
     ];
     if (reading.attention !== null) parts.push(element("h4", {}, "Attends to"), attentionRow(reading, prompt.tokens));
     parts.push(element("h4", {}, "Writes"), topTokens(reading));
     return parts;
   }
 
-  // The strongest edges of some lines, each with the nodes that `ends` names.
+  // The strongest edges of the given lines, each with the nodes that `ends` returns.
   function edgeList(lines, ends) {
     const edges = d3.sort(edgesOf(lines), (edge) => -Math.abs(edge.score));
     const items = edges.slice(0, MOST_EDGES).map((edge) => {
@@ -72,7 +72,7 @@ function makeDetails(graph, store, readings) {
     return element("ul", { class: "edges" }, ...items);
   }
 
-  // The button that was pressed is gone then, so the focus goes to what it has brought.
+  // The pressed button is replaced, so the focus moves to the new content.
   function choose(index) {
     store.set({ pinned: index, hovered: null });
     holder.focus();
@@ -86,8 +86,8 @@ function kindName(kind) {
 }
 
 function describe(node) {
-  if (node.name === "input") return "The embeddings of the tokens";
-  if (node.name === "logits") return "What the model says";
+  if (node.name === "input") return "Token embeddings";
+  if (node.name === "logits") return "Output of the model";
   const what = node.kind === "head" ? `Layer ${node.layer}, head ${node.head}` : `Layer ${node.layer}, MLP`;
   return node.role === null ? what : `${what}: ${node.role}`;
 }

@@ -1,4 +1,4 @@
-// Elements and text. Nothing here or elsewhere makes HTML out of a string.
+// Elements and text. No code here or elsewhere parses HTML from a string.
 
 function byId(id) {
   return document.getElementById(id);
@@ -26,12 +26,12 @@ function button(label, onClick, attributes = {}) {
   return made;
 }
 
-// A part that scrolls by itself where it is too wide; it takes the focus, for keys.
+// A box that scrolls if its content is too wide. It can take the focus, so that keys scroll it.
 function scrollBox(label, content) {
   return element("div", { class: "scrolls", role: "region", tabindex: 0, "aria-label": label }, content);
 }
 
-// A token, whose leading space can be seen.
+// A token with a visible leading space.
 function token(text) {
   return element("span", { class: "token", dir: "ltr" }, text.replace(/^ /, "\u00a0"));
 }
@@ -47,7 +47,7 @@ const percent = d3.format(".1~%");
 const signedPercent = d3.format("+,.1~%");
 const rounded = d3.format(".0%");
 
-// d3 writes a real minus sign, as it should be read; a column sorts by its number and not by its text.
+// d3 writes a real minus sign for readers, so a column sorts by its number and not by its text.
 function cell(value, format) {
   return element("td", { "data-value": value }, value === null ? "–" : format(value));
 }

@@ -1,5 +1,5 @@
-// The circuit: its nodes, its lines (an edge into a key or value that heads share is a line to each of them), and
-// which of them are to be seen.
+// The circuit: its nodes, its lines (an edge into a shared key or value is one line for each of its heads), and which of
+// them are visible.
 
 const KINDS = ["q", "k", "v", "mlp", "logits"];
 const CHANGES = ["kept", "added", "lost"];
@@ -38,7 +38,7 @@ function makeGraph(data) {
   };
 }
 
-// The lines that the reader's choices leave, and the nodes that they touch.
+// The lines that pass the filters, and the nodes at their ends.
 function visiblePart(graph, state) {
   const wanted = (line) =>
     state.kinds.has(line.kind) &&
@@ -56,7 +56,7 @@ function strongestLines(graph, { size, colour }) {
   const lines = graph.lines.filter((line) =>
     line.change === "lost" ? colour === "change" && (line.size <= size || size === last) : line.size <= size,
   );
-  // An edge into a shared key or value leads to the heads that send something on, or, where none does, to all.
+  // An edge into a shared key or value leads to those heads that have outgoing lines, or to all heads if none has.
   const senders = new Set(lines.map((line) => line.sender));
   const leading = new Set(lines.filter((line) => senders.has(line.target)).map((line) => line.edge));
   return lines.filter((line) => senders.has(line.target) || !leading.has(line.edge));
@@ -66,7 +66,7 @@ function countEdges(lines) {
   return new Set(lines.map((line) => line.edge)).size;
 }
 
-// The edges that some lines belong to, with all the nodes that each leads to among these lines.
+// The edges of the given lines, each with all nodes that it leads to among them.
 function edgesOf(lines) {
   return Array.from(d3.group(lines, (line) => line.edge).values(), (members) => ({
     ...members[0],

@@ -1,4 +1,4 @@
-// The picture by keyboard: arrows go from node to node, Enter pins, + and − magnify, 0 shows all, Shift + arrows move.
+// Keyboard control: arrows select nodes, Enter pins, + and − zoom, 0 fits the circuit, Shift + arrows move the picture.
 
 function addKeys(graph, store, view) {
   const canvas = byId("canvas");
@@ -38,7 +38,7 @@ function addKeys(graph, store, view) {
   canvas.addEventListener("blur", () => store.set({ cursor: null, hovered: null }));
 }
 
-// The nearest node in a direction; what lies off to the side counts three times. The first one is the topmost.
+// The nearest node in a direction; sideways distance counts three times. Without a start, the topmost node.
 function nextNode(view, nodes, from, right, down) {
   if (from === null) return d3.least(nodes, (index) => view.place(index).y) ?? null;
   const start = view.place(from);

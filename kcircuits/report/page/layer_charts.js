@@ -1,10 +1,14 @@
-// Charts over layers, side by side: the answer in the stream, how often layers take part. Whoever rests on one, or
-// goes through it with the arrow keys, reads its numbers below; all of them are in a table.
+// Charts over layers, side by side: the answer in the stream, how often layers take part. Pointing at a chart, or
+// moving through it with the arrow keys, shows its numbers below; a table has all of them.
 
-// `read(choice)` says what the charts show for the value of the list `choice`, which may be null:
-// [{key, title, scale: "rank" | "share", series, tabled, marks: [{at, className}]}], always as many. The table has
-// the lines of `tabled`, or else those that are drawn.
-function addLayerCharts(section, { choice, layers, behind, read }) {
+// What the numbers on the horizontal axis count: its title, and a number of it in words.
+const AFTER_LAYERS = { axis: "layers in the stream", say: (count) => `after ${count} layer${count === 1 ? "" : "s"}` };
+const ONE_LAYER = { axis: "layer", say: (layer) => `layer ${layer}` };
+
+// `read(choice)` returns what the charts show for the value of the list `choice`, which may be null:
+// [{key, title, scale: "rank" | "share", series, tabled, marks: [{at, className}]}], always the same number of charts.
+// The table has the lines of `tabled`, or else the drawn ones. `unit` is AFTER_LAYERS or ONE_LAYER.
+function addLayerCharts(section, { choice, layers, unit, read }) {
   const holders = read(choice?.value).map(() => element("div", { class: "chart" }));
   const numbers = element("details", {}, element("summary", {}, "The numbers"));
   if (choice !== null) section.append(element("p", { class: "controls" }, element("label", {}, "Prompt ", choice)));
@@ -12,14 +16,14 @@ function addLayerCharts(section, { choice, layers, behind, read }) {
 
   const draw = () => {
     const charts = read(choice?.value);
-    charts.forEach((chart, index) => drawLayerChart(holders[index], chart, layers, behind));
-    numbers.replaceChildren(numbers.firstChild, layerTable(charts, layers, behind));
+    charts.forEach((chart, index) => drawLayerChart(holders[index], chart, layers, unit));
+    numbers.replaceChildren(numbers.firstChild, layerTable(charts, layers, unit));
   };
   choice?.addEventListener("change", draw);
   drawToFit(holders[0], draw);
 }
 
-function drawLayerChart(holder, { title, scale, series, marks }, layers, behind) {
+function drawLayerChart(holder, { title, scale, series, marks }, layers, unit) {
   const values = series.flatMap(({ points, band }) => [...points.map(([, b]) => b), ...(band ?? []).flatMap(([, b, c]) => [b, c])]);
   const rank = scale === "rank";
   const y = rank
@@ -27,10 +31,10 @@ function drawLayerChart(holder, { title, scale, series, marks }, layers, behind)
     : d3.scaleLinear().domain([0, Math.max(1e-6, d3.max(values))]).nice();
   const x = d3.scaleLinear().domain(d3.extent(layers));
   const root = lineChart(holder, {
-    label: `${title}, ${behind} 0 to ${layers[layers.length - 1]}. Arrow keys read the numbers, which are in the table below, too.`,
+    label: `${title}, ${unit.axis} 0 to ${layers[layers.length - 1]}. Use the arrow keys to read the numbers, or the table below.`,
     x,
     y,
-    xTitle: behind,
+    xTitle: unit.axis,
     yTitle: title,
     xTicks: (axis) => axis.ticks(Math.min(8, layers.length)).tickFormat(plain),
     yTicks: (axis) => (rank ? axis.tickValues(powersOfTen(d3.max(values))) : axis.ticks(5)),
@@ -39,11 +43,11 @@ function drawLayerChart(holder, { title, scale, series, marks }, layers, behind)
   });
   const ends = { y1: y.range()[1], y2: y.range()[0] };
   for (const { at, className } of marks) root.append(svg("line", { class: `mark ${className}`, x1: x(at), x2: x(at), ...ends }));
-  addReadout(holder, root, { x, ends, layers, series, behind, format: rank ? rankText : plain });
+  addReadout(holder, root, { x, ends, layers, series, unit, format: rank ? rankText : plain });
 }
 
-// A line at the chosen layer, and what the curves are there.
-function addReadout(holder, root, { x, ends, layers, series, behind, format }) {
+// A line at the chosen layer, and the values of the curves there.
+function addReadout(holder, root, { x, ends, layers, series, unit, format }) {
   const line = svg("line", { class: "readout", visibility: "hidden", ...ends });
   const text = element("p", { class: "note readout", role: "status" });
   root.append(line);
@@ -58,7 +62,7 @@ function addReadout(holder, root, { x, ends, layers, series, behind, format }) {
     line.setAttribute("x1", x(layers[chosen]));
     line.setAttribute("x2", x(layers[chosen]));
     const parts = series.map(({ readAs, name, points }) => `${readAs ?? name} ${format(points[chosen][1])}`);
-    text.textContent = `${behind} ${layers[chosen]}: ${parts.join(", ")}`;
+    text.textContent = `${unit.say(layers[chosen])}: ${parts.join(", ")}`;
   }
 
   const under = (event) => choose(d3.bisectCenter(layers, x.invert(event.clientX - root.getBoundingClientRect().left)));
@@ -75,7 +79,7 @@ function addReadout(holder, root, { x, ends, layers, series, behind, format }) {
   });
 }
 
-// Mean ranks are no whole numbers; the large ones are read as if they were.
+// Mean ranks are not whole numbers; large ones are rounded.
 function rankText(value) {
   return value < 100 ? plain(value) : whole(value);
 }
@@ -84,11 +88,11 @@ function powersOfTen(most) {
   return d3.range(0, Math.log10(most) + 1e-9).map((exponent) => 10 ** exponent);
 }
 
-function layerTable(charts, layers, behind) {
+function layerTable(charts, layers, unit) {
   const columns = charts.flatMap(({ key, series, tabled }) =>
     (tabled ?? series).map(({ readAs, name, points }) => ({ title: `${key}, ${readAs ?? name}`, values: points.map(([, value]) => value) })),
   );
-  const head = element("tr", {}, ...[behind, ...columns.map(({ title }) => title)].map((text) => element("th", { scope: "col" }, text)));
+  const head = element("tr", {}, ...[unit.axis, ...columns.map(({ title }) => title)].map((text) => element("th", { scope: "col" }, text)));
   const rows = layers.map((layer, index) =>
     element("tr", {}, element("th", { scope: "row" }, layer), ...columns.map(({ values }) => element("td", {}, plain(values[index])))),
   );

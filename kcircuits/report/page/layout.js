@@ -1,5 +1,5 @@
-// Where things stand: a row per layer from the bottom up, a column per head, and one for the MLPs half a row above.
-// `input` and `logits` are bars below and above, as wide as everything between them.
+// Positions: a row per layer from the bottom up, a column per head, and a column for the MLPs, half a row higher.
+// `input` and `logits` are bars at the bottom and the top, across the whole width.
 
 const ROW = 36;
 const RADIUS = 9;
@@ -7,7 +7,7 @@ const RADIUS = 9;
 function makeLayout(graph, width, height) {
   const rows = graph.numLayers + 2.5;
   const columns = graph.numHeads + 2.5;
-  // As wide as the picture's frame is, but never so that columns touch or rows fall apart.
+  // As wide as the frame, within limits: columns must not touch, and must not be far apart.
   const column = Math.min(150, Math.max(30, (ROW * rows * width) / height / columns));
   const mlpColumn = graph.numHeads * column;
   const places = graph.nodes.map((node) => {
@@ -31,14 +31,14 @@ function makeLayout(graph, width, height) {
 
 const PORTS = { q: -0.55, k: 0, v: 0.55, mlp: 0, logits: 0 };
 
-// A line as a Bézier curve, [x, y] of its ends and of the points that pull it. It leaves upwards and arrives from below.
+// A line as a Bézier curve: [x, y] of its ends and control points. It leaves upwards and arrives from below.
 function curve(graph, places, column, mlpColumn, line) {
   const from = graph.nodes[line.sender];
   const to = graph.nodes[line.target];
   const start = { ...places[line.sender] };
   const end = { ...places[line.target] };
   end.x += PORTS[line.kind] * RADIUS;
-  // A line to or from a bar runs beside its node's column, not through the nodes in it.
+  // A line to or from a bar runs next to its node's column, not through the nodes in the column.
   if (from.name === "input" && to.name === "logits") start.x = end.x = mlpColumn + 0.9 * column;
   else if (from.name === "input") start.x = end.x - 0.3 * column;
   else if (to.name === "logits") end.x = start.x + 0.3 * column;
@@ -57,7 +57,7 @@ function curve(graph, places, column, mlpColumn, line) {
   ];
 }
 
-// The node at a place of the picture, or null.
+// The node at a point of the picture, or null.
 function nodeAt(graph, layout, nodes, x, y) {
   let best = null;
   let nearest = RADIUS * 1.7;

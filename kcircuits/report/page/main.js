@@ -1,4 +1,4 @@
-// Reads the data and puts the page to work.
+// Reads the data and starts all parts of the page.
 
 function start() {
   const data = JSON.parse(byId("data").textContent);
@@ -38,7 +38,7 @@ function addPicture(data, graph, store, readings) {
   if (readings.prompts.length > 0) addChoosers(byId("reading-place"), store, readings);
 }
 
-// The picture for print is there without scripts, too; beside the interactive one it is folded until the page is printed.
+// The picture for print also works without scripts. Next to the interactive one it stays closed until the page is printed.
 function foldPrint() {
   const print = byId("print");
   if (print === null || byId("graph") === null) return;

@@ -1,4 +1,4 @@
-// The picture as a list, for those who would rather read it: every node that is shown, as a button that pins it.
+// The picture as a list: a button for each visible node, which pins it.
 
 function addNodeList(graph, store) {
   const holder = byId("node-list");

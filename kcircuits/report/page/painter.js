@@ -1,5 +1,5 @@
-// Draws parts of the circuit on a canvas whose transform is set. `scale` is that of the transform: what should look
-// the same at every magnification is divided by it.
+// Draws parts of the circuit on a canvas whose transform is set. `scale` is that of the transform: sizes that must not
+// change with the zoom are divided by it.
 
 const WIDTHS = [0.7, 1.1, 1.7, 2.4, 3.2, 4.2];
 const DASH = [5, 4];
@@ -13,7 +13,7 @@ function readColours() {
 function makePainter(graph, layout, colours) {
   const { places } = layout;
 
-  // Lines of one look are one path: thousands of strokes one by one would take seconds.
+  // All lines of one style are one path: thousands of single strokes would take seconds.
   function lines(context, chosen, colour, scale) {
     const crowd = Math.min(1, Math.max(0.3, 1.35 - Math.log10(chosen.length + 1) / 4));
     const thin = Math.min(1, (1500 / (chosen.length + 1)) ** 0.25);
@@ -40,7 +40,7 @@ function makePainter(graph, layout, colours) {
     context.globalAlpha = 1;
   }
 
-  // A faint dot for every head and MLP of the model: what the circuit leaves out.
+  // A faint dot for each head and MLP of the model, in the circuit or not.
   function ground(context) {
     context.fillStyle = colours.line;
     context.beginPath();
@@ -81,7 +81,7 @@ function makePainter(graph, layout, colours) {
     );
   }
 
-  // A role is told by colour and by shape: movers are full, relation heads a ring, mixtures half full.
+  // Roles differ in colour and in shape: movers are filled, relation heads are rings, mixtures are half filled.
   function disc(context, place, node) {
     const whole = () => context.arc(place.x, place.y, RADIUS, 0, 2 * Math.PI);
     if (node.role === null) return drawOutline(context, colours.node, whole);
@@ -129,7 +129,7 @@ function makePainter(graph, layout, colours) {
     context.stroke();
   }
 
-  // Numbers of layers and heads stay at the frame's edges, wherever the circuit is.
+  // The numbers of layers and heads stay at the edges of the frame.
   function margins(context, transform, width, height) {
     context.fillStyle = colours.quiet;
     context.font = '11px system-ui, "DejaVu Sans", sans-serif';

@@ -1,11 +1,11 @@
-// Which lines a node has to do with.
+// The lines at a node, and the paths through it.
 
 function linesAt(node, lines) {
   const chosen = lines.filter((line) => line.sender === node || line.target === node);
   return { lines: chosen, nodes: nodesOf(chosen).add(node) };
 }
 
-// All lines that lie on a path through a node: those that lead to it, and those that it leads to.
+// All lines on a path through a node: those that lead to it and those that start from it.
 function pathsThrough(node, lines) {
   const before = reachable(node, lines, "target", "sender");
   const after = reachable(node, lines, "sender", "target");

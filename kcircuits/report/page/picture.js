@@ -1,5 +1,5 @@
-// A painted picture that is kept, larger than the frame: while the reader pans or zooms it is only moved or stretched,
-// which takes a millisecond where painting thousands of curves takes a fifth of a second.
+// A painted picture larger than the frame. While the reader pans or zooms, it is only moved or stretched: this takes a
+// millisecond, and painting thousands of curves a fifth of a second.
 
 const MARGIN = 0.4;
 
@@ -19,7 +19,7 @@ function makePicture(paint) {
     paint(context, k);
   }
 
-  // Where the kept picture lies in the frame now.
+  // The position of the painted picture in the frame.
   function place(view) {
     const stretch = view.transform.k / painted.transform.k;
     return {

@@ -1,4 +1,4 @@
-// What heads.json says of nodes, for the prompt and the position that the reader has chosen.
+// The readings of heads.json for the chosen prompt and position.
 
 function makeReadings(heads) {
   const prompts = heads === null ? [] : heads.prompts;
@@ -19,13 +19,13 @@ function promptLabel(prompt) {
   return `${text.length > 70 ? `…${text.slice(-69)}` : text} → ${prompt.answer.trim()}`;
 }
 
-// A list to choose a prompt from.
+// A drop-down list of prompts.
 function promptChoice(prompts, attributes = {}) {
   const options = prompts.map((prompt, index) => element("option", { value: index }, promptLabel(prompt)));
   return element("select", attributes, ...options);
 }
 
-// Two lists to choose a prompt and a position from; each place that has them shows the same choice.
+// Drop-down lists of prompts and positions. All copies of them on the page show the same choice.
 function addChoosers(holder, store, readings) {
   const prompt = promptChoice(readings.prompts);
   const position = element("select");
@@ -63,5 +63,5 @@ function topTokens(reading) {
   const items = reading.top.map(([text, logit]) =>
     element("li", {}, token(text), element("span", { class: "share" }, signed(logit))),
   );
-  return element("ol", { class: "tops", "aria-label": "Tokens that it writes most" }, ...items);
+  return element("ol", { class: "tops", "aria-label": "Tokens that it promotes most" }, ...items);
 }

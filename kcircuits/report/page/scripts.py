@@ -1,4 +1,4 @@
-"""The page's scripts, and the policy that lets these run and nothing else."""
+"""The page's scripts, and the policy that allows only these to run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from importlib.resources import files
 
 from kcircuits.display.html import Html, join
 
-# Each needs those before it.
+# Each needs the ones before it.
 VENDORED = (
     *("d3-dispatch", "d3-color", "d3-interpolate", "d3-selection", "d3-timer", "d3-ease", "d3-transition"),
     *("d3-drag", "d3-zoom", "d3-array", "d3-format", "d3-scale", "d3-axis"),
 )
 _PAGE = "report/page"
-# Scripts of the whole page are in this folder; that of one section lies beside the section.
+# Scripts of the whole page are in this folder. The script of a section is next to the section.
 OWN = (
     *(
         f"{_PAGE}/{name}.js"
@@ -36,7 +36,7 @@ OWN = (
 
 
 def scripts() -> tuple[str, str]:
-    """The text of the two scripts: d3 with its licences, and our own."""
+    """The text of two scripts: d3 with its licences, and the page's own."""
     package = files("kcircuits")
     folder = package.joinpath("report/vendor/d3")
     licence = folder.joinpath("LICENSE").read_text(encoding="utf-8")
@@ -54,9 +54,9 @@ def script_elements(texts: Iterable[str]) -> Html:
 
 
 def policy(texts: Iterable[str]) -> Html:
-    """The policy of a page with exactly these scripts: nothing else runs, and nothing is fetched or sent."""
+    """The policy of a page that runs only these scripts, and neither fetches nor sends anything."""
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in texts)
-    # Styles are inline in pictures; a style cannot fetch anything here.
+    # Pictures have inline styles; with this policy a style cannot fetch anything.
     rules = (
         "default-src 'none'",
         f"script-src {hashes}",

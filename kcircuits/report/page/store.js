@@ -1,4 +1,4 @@
-// What the reader has chosen, in one place; whoever shows some of it is told when it changes.
+// The reader's choices, in one place. Listeners are called when a choice that they show changes.
 
 function makeStore(state) {
   const listeners = [];

@@ -1,4 +1,4 @@
-// Tables that sort by the column whose title is pressed: numbers first from the greatest, words from A.
+// Tables that sort by the column whose title is clicked: numbers in falling order first, words in alphabetical order.
 
 function makeSortable(table) {
   const titles = [...table.tHead.rows[0].cells];

@@ -1,4 +1,4 @@
-// The frame with the circuit: what is drawn in it, pan and zoom, and the node under the pointer.
+// The frame of the circuit: drawing, pan and zoom, and the node under the pointer.
 
 function makeView(graph, store) {
   const canvas = byId("canvas");
@@ -34,7 +34,7 @@ function makeView(graph, store) {
   }
 
   function request() {
-    if (view.width === 0) return; // not to be seen yet; `resize` will ask again
+    if (view.width === 0) return; // not visible yet; `resize` will request again
     if (!waiting) requestAnimationFrame(draw);
     waiting = true;
   }
@@ -139,14 +139,14 @@ function makeView(graph, store) {
   };
 }
 
-// A page is read by wheel and by finger; the circuit takes the wheel with Ctrl or ⌘, and two fingers.
+// The wheel and one finger scroll the page. The circuit zooms with Ctrl or ⌘ and the wheel, or with two fingers.
 function mayZoom(event) {
   if (event.type === "wheel") return event.ctrlKey || event.metaKey;
   if (event.type === "touchstart") return event.touches.length > 1;
   return !event.ctrlKey && !event.button;
 }
 
-// What stands out: the lines at the node under the pointer, else all paths through the pinned one, else what was found.
+// What is highlighted: the lines at the node under the pointer, or all paths through the pinned node, or search results.
 function findFocus(state, part) {
   const { hovered, pinned, found } = state;
   if (hovered !== null && hovered !== pinned) return linesAt(hovered, part.lines);

@@ -1,1 +1,1 @@
-"""The parts of a report, one file each: a function from results to HTML."""
+"""Sections of the report, one file each: a function from results to HTML."""

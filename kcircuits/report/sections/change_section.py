@@ -1,4 +1,4 @@
-"""What has changed since another circuit: edges and nodes that were added, lost and kept."""
+"""Changes from another circuit: edges and nodes that were added, lost and kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LISTED = 50
 
 
 def change_section(circuit: Circuit, other: Circuit, name: str) -> Html:
-    """The section about the difference; `name` says which circuit the other one is."""
+    """The section about the difference; `name` names the other circuit."""
     edges = {
         "added": circuit.difference(other).edges,
         "lost": other.difference(circuit).edges,
@@ -21,14 +21,14 @@ def change_section(circuit: Circuit, other: Circuit, name: str) -> Html:
     counts = [(change, f"{len(edges[change]):,}", f"{len(nodes[change]):,}") for change in edges]
     text = (
         f"Compared with {name}, a circuit of {len(other.edges):,} edges in "
-        f"{other.model.get('name', 'a model without a name')} found by {other.method}: added is what only "
-        "this circuit has, lost what only the other one has. Overlap (Jaccard): "
+        f"{other.model.get('name', 'a model without a name')} found by {other.method}. Added means only in "
+        "this circuit, lost means only in the other circuit. Overlap (Jaccard): "
         f"{edge_jaccard(circuit, other):.3f} of the edges, {node_jaccard(circuit, other):.3f} of the nodes."
     )
     order = [*circuit.graph.senders, "logits"]
     return section(
         "change",
-        "What has changed",
+        "Changes",
         tag("p", text),
         table("Edges and nodes", ("", "edges", "nodes"), counts),
         *(_nodes(change, [name for name in order if name in nodes[change]]) for change in ("added", "lost")),

@@ -1,4 +1,4 @@
-"""The circuit: its picture, its numbers, how it was found, and its strongest edges."""
+"""The circuit: its picture, size, settings and strongest edges."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LISTED = 20
 
 
 def circuit_section(circuit: Circuit, results: Results, other: Circuit | None = None) -> Html:
-    """The section about the circuit itself; with `other`, the picture shows what has changed, too."""
+    """The section about the circuit itself. With `other`, the picture also shows changes."""
     return section(
         "circuit",
         "The circuit",
@@ -32,7 +32,7 @@ def circuit_section(circuit: Circuit, results: Results, other: Circuit | None = 
 
 
 def circuit_sentence(circuit: Circuit) -> str:
-    """What the circuit is, in numbers."""
+    """Size and metric of the circuit, as text."""
     total = circuit.graph.num_edges
     share = len(circuit.edges) / total
     text = (
@@ -62,19 +62,19 @@ def _interactive(circuit: Circuit, results: Results, other: Circuit | None) -> H
     )
     if len(circuit.edges) <= MOST_EDGES:
         return picture
-    text = f"The picture has the strongest edges of {len(circuit.edges):,}, {MOST_EDGES:,} at most."
+    text = (
+        f"The picture shows at most {MOST_EDGES:,} of the {len(circuit.edges):,} edges, the strongest ones."
+    )
     return join([picture, tag("p", text, class_="note")])
 
 
 def _picture(circuit: Circuit) -> Html:
-    """Drawn anew, as a picture in a file could be anything."""
+    """Draw the picture again: a file with a picture could contain anything."""
     if not dot_available():
-        return tag("p", "There is no picture, as graphviz is not installed.", class_="note")
+        return tag("p", "There is no picture because graphviz is not installed.", class_="note")
     label = f"The circuit as a graph of {len(circuit.nodes)} nodes, from input at the bottom to logits"
     drawn = inline_svg(circuit_svg(circuit), label, "circuit-")
-    caption = tag(
-        "figcaption", "Layers from the bottom up. Rest on a line to see its edges and their scores."
-    )
+    caption = tag("figcaption", "Layers go from bottom to top. Point at a line to see its edges and scores.")
     figure = tag("figure", scroll_box(drawn, "Picture of the circuit"), caption)
     return tag("details", tag("summary", "The picture for print"), figure, open="", id="print")
 
@@ -82,7 +82,7 @@ def _picture(circuit: Circuit) -> Html:
 def _settings(circuit: Circuit) -> list[tuple[str, object]]:
     pairs: list[tuple[str, object]] = []
     for key, value in {**circuit.settings, **circuit.stats}.items():
-        if value is None or key == "input":  # the command line at the end has the input
+        if value is None or key == "input":  # the command line at the end shows the input
             continue
         pairs.append((key.replace("_", " "), value if isinstance(value, str) else json.dumps(value)))
     return [*pairs, ("weights", circuit.model.get("weights_hash", "unknown"))]

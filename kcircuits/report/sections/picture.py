@@ -1,4 +1,4 @@
-"""The frame of the interactive picture, which scripts fill: controls, canvas, and what stands beside it."""
+"""The HTML of the interactive picture, which scripts fill: controls, canvas and side panel."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from kcircuits.report.graph_data import CHANGES
 
 _KINDS = {"q": "query", "k": "key", "v": "value", "mlp": "MLP", "logits": "logits"}
 _HELP = (
-    "Drag to move, use the buttons, Ctrl and the wheel or two fingers to magnify. By keyboard: arrows go "
-    "from node to node, Enter pins a node, Escape lets it go, plus and minus magnify, 0 shows all, Shift and "
-    "arrows move."
+    "Drag to move. To zoom, use the buttons, Ctrl and the mouse wheel, or two fingers. Keyboard: arrow keys "
+    "select a node, Enter pins it, Escape unpins it, plus and minus zoom, 0 fits the circuit, Shift and "
+    "arrow keys move the picture."
 )
 
 
 def interactive_picture(
     label: str, kinds: Sequence[str], has_roles: bool, compared: bool, has_sizes: bool, has_readings: bool
 ) -> Html:
-    """The frame; hidden until the scripts have filled it.
+    """The HTML, hidden until the scripts have filled it.
 
     Parameters
     ----------
     label
-        What the picture shows, for those who cannot see it.
+        Description of the picture for screen readers.
     kinds
-        Kinds of the edges in it.
+        Kinds of edges in the picture.
     has_roles, compared, has_sizes, has_readings
-        Whether roles, another circuit, methods over sizes and readings of heads are there.
+        Whether there are roles, another circuit, methods over sizes and readings of heads.
     """
     return tag(
         "div",
@@ -48,7 +48,7 @@ def _size(has_sizes: bool) -> Html:
     shown = tag("span", id="size-shown")
     parts = [tag("label", "Edges", for_="size"), shown, slider]
     if has_sizes:
-        note = "Circuits of each method; the upright line marks as many edges as the slider."
+        note = "Circuits of each method. The vertical line marks the number of edges chosen with the slider."
         parts += [tag("div", id="size-chart", class_="chart"), tag("p", note, class_="note")]
     return tag("div", *parts, class_="size controls")
 
@@ -79,7 +79,7 @@ def _box(kind: str) -> Html:
 
 def _radio(value: str, checked: bool) -> Html:
     chosen = {"checked": ""} if checked else {}
-    text = {"kind": "by what they go into", "change": "by what has changed"}[value]
+    text = {"kind": "by receiver", "change": "by change"}[value]
     return tag("label", void("input", type="radio", name="colour", value=value, **chosen), text)
 
 
@@ -98,9 +98,9 @@ def _stage(label: str) -> Html:
 def _zoom() -> Html:
     return tag(
         "div",
-        tag("button", "+", type="button", id="zoom-in", aria_label="Magnify"),
-        tag("button", "−", type="button", id="zoom-out", aria_label="Make smaller"),
-        tag("button", "Fit", type="button", id="zoom-fit", aria_label="Fit the whole circuit in"),
+        tag("button", "+", type="button", id="zoom-in", aria_label="Zoom in"),
+        tag("button", "−", type="button", id="zoom-out", aria_label="Zoom out"),
+        tag("button", "Fit", type="button", id="zoom-fit", aria_label="Fit the whole circuit"),
         class_="zoom",
     )
 
@@ -114,7 +114,7 @@ def _side_panel(has_sizes: bool, has_readings: bool) -> Html:
 
 
 def _legend(has_roles: bool) -> Html:
-    """What the controls do not say already."""
+    """Marks that the controls do not explain."""
     items = [_item("key dashed", "negative score"), _item("square", "MLP"), tag("li", "width: |score|")]
     if has_roles:
         items += [_item(f"disc {role}", role) for role in ROLES]

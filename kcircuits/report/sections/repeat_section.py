@@ -1,4 +1,4 @@
-"""How to repeat it: the commands."""
+"""Commands that reproduce the results."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from kcircuits.report.results import Results
 
 
 def repeat_section(results: Results, folder: str, compared: str | None = None) -> Html:
-    """The section with the command lines, as far as the results have recorded what they came from.
+    """The section with the command lines of all results that recorded their input.
 
-    `compared` is the circuit.json that the page compares with.
+    `compared` is the path of the circuit.json that the page compares with.
     """
     circuit, evaluation, sizes = results.circuit, results.evaluation, results.sizes
     commands: list[str | None] = []
@@ -27,9 +27,9 @@ def repeat_section(results: Results, folder: str, compared: str | None = None) -
     known = [command for command in commands if command is not None]
     parts: list[Html] = []
     if len(known) < len(commands):
-        text = "Some results do not say which model and prompts they came from: they were not made on "
-        parts.append(tag("p", text + "the command line, or by an older version.", class_="note"))
+        text = "Some results do not record their model and prompts: they were not made on the command line, "
+        parts.append(tag("p", text + "or they were made by an older version.", class_="note"))
     other = [] if compared is None else ["--compare", compared]
     known.append(shlex.join(["kcircuits", "report", folder, *other]))
     lines = [scroll_box(tag("pre", tag("code", command)), "Command") for command in known]
-    return section("repeat", "How to repeat", *parts, *lines)
+    return section("repeat", "Reproduce", *parts, *lines)

@@ -217,7 +217,7 @@ def test_ripple_edits_tests(tmp_path):
 def test_known_facts_are_no_edits_unless_they_have_a_new_object(tmp_path):
     fact = {"known_id": 0, "subject": "France", "attribute": "Paris", "template": "The capital of {} is",
             "prediction": " Paris", "prompt": "The capital of France is", "relation_id": "P36"}  # fmt: skip
-    with pytest.raises(KCircuitsError, match="give it a 'target', or use the file as --prompts"):
+    with pytest.raises(KCircuitsError, match="add a 'target', or use the file as --prompts"):
         read_requests(written(tmp_path, fact))
     (read,) = read_requests(written(tmp_path, fact | {"target": "Rome"}))
     assert (read.prompt, read.target, read.target_true) == ("The capital of France is", "Rome", "Paris")
@@ -237,7 +237,7 @@ def test_other_keys_of_ours_are_said_not_to_be_read(tmp_path):
     assert len(read) == 2
     assert read.left_out_lines() == [
         "the key 'id' is not read (2 times): line 1, line 2",
-        "1 record left out: a record of no format that is read: line 3",
+        "1 record left out: a record of an unknown format: line 3",
     ]
 
 
@@ -270,7 +270,7 @@ def test_zsre(tmp_path):
         (5, "JSON object"),
         ({**OURS, "subject": "Spain", "prompt": "The capital of France is"}, "does not occur"),
         ({**OURS, "target": " "}, "'target' is empty"),
-        ({**OURS, "target": "Paris"}, "true already"),
+        ({**OURS, "target": "Paris"}, "already the true object"),
         ({**OURS, "target": 3}, "'target' must be text"),
         ({**OURS, "paraphrases": "one"}, "list of texts"),
         ({**OURS, "neighbours": ["one"]}, "neighbours"),

@@ -26,7 +26,7 @@ def number_of(text):
 
 
 def readout(page, chart):
-    """What the line below a chart says: behind what, and each name's number."""
+    """What the line below a chart says: after how many layers, and each name's number."""
     place, _, rest = page.inner_text(f"{chart} p.readout").partition(": ")
     return place, {
         name: number_of(value) for name, value in (each.rsplit(" ", 1) for each in rest.split(", "))
@@ -53,7 +53,7 @@ def test_errors(page):
             scale[0] + per_layer * error[key], abs=1
         )  # d3 puts ticks on half pixels
     assert page.locator("#errors-charts .line").count() == 4
-    assert "for good behind 2 layers" in page.inner_text("#errors-story")
+    assert "for good after 2 layers" in page.inner_text("#errors-story")
     rows = page.locator("#errors-nodes tbody tr").all()
     shares = [number_of(row.locator("td").nth(1).inner_text()) for row in rows]
     expected = sorted((100 * node["share"] for node in error["nodes"]), reverse=True)
@@ -84,7 +84,7 @@ def test_by_keyboard(page):
         ("Home", 0),
     ]:
         place, values = step(page, chart, key)
-        assert place == f"behind layers {layer}"
+        assert place == f"after {layer} layer{'' if layer == 1 else 's'}"
         assert values["right answer"] == pytest.approx(error["right"]["rank"][layer], rel=0.01)
         assert values["wrong answer"] == pytest.approx(error["wrong"]["rank"][layer], rel=0.01)
     page.locator(f"{chart} svg").press("Escape")
@@ -95,11 +95,11 @@ def test_by_keyboard(page):
 def test_by_pointer(page):
     chart = "#edit-charts .chart:first-child"
     page.locator(chart).scroll_into_view_if_needed()
-    (mark,) = across(page, f"{chart} .mark.edited")  # m0 is edited, which shows behind 1 layer
+    (mark,) = across(page, f"{chart} .mark.edited")  # m0 is edited, which shows after 1 layer
     frame = page.locator(f"{chart} svg").bounding_box()
     page.mouse.move(frame["x"] + mark + 3, frame["y"] + 100)
     place, values = readout(page, chart)
-    assert place == "behind layers 1"
+    assert place == "after 1 layer"
     curves = explain(CIRCUIT)["curves"]
     for name in ("new", "old"):
         for when in ("before", "after"):
@@ -142,7 +142,7 @@ def test_many_domains(opened, tmp_path):
     (tmp_path / "comparison.json").write_text(json.dumps(document))
     page = opened(write_report(tmp_path))
     assert page.locator("#frequency-charts .line").count() == 10
-    assert "The charts have the first 5 of 9 domains" in page.inner_text("#frequency-charts")
+    assert "The charts show the first 5 of 9 domains" in page.inner_text("#frequency-charts")
     page.click("#frequency-charts summary")
     titles = page.locator("#frequency-charts th[scope=col]").all_inner_texts()
     assert titles[1:10] == [f"heads, domain {number}" for number in range(9)]

@@ -49,7 +49,7 @@ def test_hover(page):
     assert picture(page) != before
     text = details(page)
     assert "to the logit of" in text
-    assert "is number" in text
+    assert "which ranks" in text
     assert "France" in page.inner_text("#details .tops")
     if name.startswith("a"):
         assert "75%" in page.inner_text("#details .attention")
@@ -72,7 +72,7 @@ def test_a_click_pins_all_paths_through_a_node(page):
     assert 0 < through < len(CIRCUIT.edges)
     assert (
         status(page)
-        == f"{through} of 120 edges between {len(CIRCUIT.nodes)} nodes lie on paths through {name}."
+        == f"{through} of 120 edges between {len(CIRCUIT.nodes)} nodes are on paths through {name}."
     )
     assert page.inner_text("#details h3") == name
     page.mouse.click(x, y)
