@@ -80,7 +80,7 @@ def _show_errors(found: Hallucinations) -> None:
     )
     layer = median(error.overtakes for error in found.errors)
     print_rows(
-        f"nodes that decide; the wrong answer overtakes for good behind layer {layer:g} (median)",
+        f"nodes that decide; the wrong answer overtakes for good after layer {layer:g} (median)",
         ("node", "errors with it in the top 10", "logit, wrong above right", "share"),
         [
             (node.node, str(node.errors), f"{node.difference:+.3f}", f"{node.share:+.1%}")

@@ -66,4 +66,4 @@ def show_explanation(explanation: Explanation) -> None:
 
 
 def _behind(layer: int | None) -> str:
-    return "nowhere" if layer is None else f"behind layer {layer}"
+    return "nowhere" if layer is None else f"after layer {layer}"
