@@ -128,7 +128,7 @@ def test_which_are_found():
         ({"abc": USER_DEFINED, "bcde": USER_DEFINED}, "", "'abc' and 'bcde' can overlap"),
         ({"ab": USER_DEFINED, "bc": CONTROL}, "", "overlap"),
         ({"[MASK]": CONTROL}, "modern-bert", "ModernBERT"),
-        ({"<s>": CONTROL}, "Phi-3", "does not have"),
+        ({"<s>": CONTROL}, "Phi-3", "lacks the token"),
         (PHI3 | {"x y": USER_DEFINED}, "Phi-3", "white space"),
         (PHI3 | {"<|end|>x": USER_DEFINED}, "Phi-3", "overlap"),
     ],

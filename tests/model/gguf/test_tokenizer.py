@@ -209,7 +209,7 @@ GOOD_BYTES, GOOD_SCORES = bytes_header(pre="gpt-2"), score_header()
         ({"tokenizer.ggml.model": "t5"}, "'t5' .*'gpt2' and 'llama'"),
         ({"tokenizer.ggml.model": "bert"}, "'bert'"),
         ({"tokenizer.ggml.model": 3}, "type str, got 3"),
-        (GOOD_BYTES | {"tokenizer.ggml.pre": "superbpe"}, "the rule 'superbpe'"),
+        (GOOD_BYTES | {"tokenizer.ggml.pre": "superbpe"}, "the unknown rule 'superbpe'"),
         ({"tokenizer.ggml.model": "gpt2"}, "no tokenizer.ggml.tokens"),
         ({key: GOOD_BYTES[key] for key in GOOD_BYTES if "merges" not in key}, "no tokenizer.ggml.merges"),
         (GOOD_BYTES | {"tokenizer.ggml.tokens": ["a", 1]}, "list of values of the type str"),
