@@ -95,7 +95,7 @@ def _expectation(plan: Plan) -> str:
     if plan.probe_finished:
         return f"{text}: the probe ran the whole search"
     low, high = duration(plan.expected_low), duration(plan.expected_high)
-    return f"{text}, probably {low} to {high}, from a probe of the search"
+    return f"{text}, roughly {low} to {high}, from a probe of the search"
 
 
 def _refused(plan: Plan) -> str:

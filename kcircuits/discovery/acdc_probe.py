@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PROBE_SECONDS = 5.0
 SIMULATIONS = 100
 SPEED_VARIATION = 0.1
-"""By how much the speed of the rest differs from the probe's: one standard deviation, as a share."""
+"""By how much the speed of a search differs from the probe's: one standard deviation, as a share."""
 
 FEW_MLPS, FEW_ATTENTION = (1, 2, 3), (0, 0, 0, 0, 0, 0, 1, 2)
 """Edges kept by receivers of small circuits, which are added to those that the probe has seen."""
@@ -182,10 +182,10 @@ def _simulate(graph: Graph, weights: np.ndarray, watch: _Watch) -> Forecast:
     for _ in range(SIMULATIONS):
         speed = _Speed.fit(batches[rng.integers(len(batches), size=len(batches))], weights, rows)
         rest = _simulate_rest(graph, readers, sends, layer, seen.resample(rng), _Cost(speed, weights, rng))
-        times.append(max(0.0, rest * np.exp(SPEED_VARIATION * rng.standard_normal()) - begun))
+        whole = watch.seconds + max(0.0, rest - begun)
+        times.append(whole * np.exp(SPEED_VARIATION * rng.standard_normal()))
     low, high = np.quantile(times, CENTRAL)
-    done = watch.seconds
-    return Forecast(done + float(np.median(times)), done + float(low), done + float(high), finished=False)
+    return Forecast(float(np.median(times)), float(low), float(high), finished=False)
 
 
 def weights_passed(spec: ModelSpec) -> np.ndarray:

@@ -77,7 +77,7 @@ class Forecast:
     seconds
         The expectation.
     low, high
-        A range that should hold the truth in 80% of cases.
+        The central 80% of the simulations; the truth lies outside more often than that suggests.
     finished
         Whether the probe has run the whole search.
     """

@@ -72,7 +72,7 @@ class Plan:
         For a method whose time depends on what it finds: what a probe, which runs the search for a few
         seconds, makes one expect. None for other methods, or without a probe.
     expected_low, expected_high
-        A range around it that should hold the truth in 80% of cases.
+        The central 80% of the simulations; the truth lies outside more often than that suggests.
     probe_finished
         Whether the probe has run the whole search.
     """
