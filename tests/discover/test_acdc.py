@@ -155,7 +155,7 @@ def test_an_exception_in_the_callback_ends_the_search(error):
     assert Acdc(0.05).search_with(engine, LARGE, None).edges  # the engine is as good as before
 
 
-@pytest.mark.parametrize("threshold", [-1e-9, float("nan"), float("inf"), "0.1", None, True])
+@pytest.mark.parametrize("threshold", [-1e-9, float("nan"), float("inf"), "0.1", True])
 def test_thresholds_that_make_no_sense(threshold):
     with pytest.raises(KCircuitsError, match="threshold must be a"):
         Acdc(threshold)
