@@ -182,7 +182,7 @@ def test_heads_of_a_circuit(kcircuits, worded, prompts_file, circuit_file):
     ("options", "message"),
     [
         (("--nodes", "a9.h9"), "no sender 'a9.h9'"),
-        (("--into", "m1"), "there is none: give one"),
+        (("--into", "m1"), "lists edges of a circuit: give a circuit"),
         (("--top", 0), "--top"),
     ],
 )

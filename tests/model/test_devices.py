@@ -36,7 +36,7 @@ def test_one_device_changes_nothing():
 def test_a_layer_is_on_one_device():
     spec = tiny_spec("llama")
     torn = replace(spec.layers[1], mlp=move_to(spec.layers[1].mlp, META))
-    with pytest.raises(KCircuitsError, match="layer 1 has weights that are not loaded"):
+    with pytest.raises(KCircuitsError, match="layer 1 has weights that accelerate has not loaded"):
         colocate(replace(spec, layers=(spec.layers[0], torn, spec.layers[2])))
 
 
